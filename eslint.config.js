@@ -1,0 +1,19 @@
+import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
+
+const browser = Object.fromEntries([
+  'document', 'window', 'location', 'history', 'navigator', 'localStorage', 'sessionStorage', 'requestAnimationFrame'
+].map((name) => [name, 'readonly']))
+
+export default [
+  ...neostandard({ ts: true, ignores: resolveIgnoresFromGitignore() }),
+  {
+    rules: {
+      '@stylistic/max-len': ['error', {
+        code: 120, ignoreStrings: true, ignoreTemplateLiterals: true, ignoreRegExpLiterals: true
+      }]
+    }
+  },
+  // A TypeBox schema and its static type share one name; the compiler finds real redeclarations.
+  { files: ['**/*.ts'], rules: { '@typescript-eslint/no-redeclare': 'off' } },
+  { files: ['static/**/*.js'], languageOptions: { globals: browser } }
+]
