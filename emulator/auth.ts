@@ -1,0 +1,101 @@
+import { Metadata } from '@grpc/grpc-js'
+import { jwtVerify, SignJWT } from 'jose'
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { objectId } from './ids.js'
+import { writeFileAtomic } from './state.js'
+import { unauthenticated } from './status.js'
+
+const lifetimeSeconds = 3600
+const keepVerified = 1000
+
+/** What opens this emulator. Sandboxes share the host's loopback, so it is all that keeps an agent from driving it. */
+export interface Credentials { tokenId: string, tokenSecret: string, signingKey: string }
+
+/** Reads `credentials.json` (mode 0600) of the data directory, or makes it: the same client works after a restart. */
+export async function openCredentials (dataDir: string): Promise<Credentials> {
+  const file = join(dataDir, 'credentials.json')
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Credentials
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
+      throw new Error(`reading the emulator's credentials (${file})`, { cause: error })
+    }
+  }
+  const credentials = {
+    tokenId: objectId('ak'),
+    tokenSecret: objectId('as'),
+    signingKey: randomBytes(32).toString('base64url')
+  }
+  await mkdir(dataDir, { recursive: true })
+  await writeFileAtomic(file, JSON.stringify(credentials), 0o600)
+  return credentials
+}
+
+/** Checks the token headers of control-plane calls, issues and checks the JWTs of the command router. */
+export class Authority {
+  readonly #credentials: Credentials
+  readonly #key: Uint8Array
+  /** Tokens whose signature was checked: each is sent hundreds of times, and checking costs as much as the call. */
+  readonly #verified = new Map<string, { taskId: string, expiresAt: number }>()
+
+  constructor (credentials: Credentials) {
+    this.#credentials = credentials
+    this.#key = Buffer.from(credentials.signingKey, 'base64url')
+  }
+
+  /** @throws {StatusError} UNAUTHENTICATED */
+  checkTokens (metadata: Metadata): void {
+    const id = same(header(metadata, 'x-modal-token-id'), this.#credentials.tokenId)
+    const secret = same(header(metadata, 'x-modal-token-secret'), this.#credentials.tokenSecret)
+    if (!id || !secret) {
+      throw unauthenticated('Token ID or secret is wrong: the local emulator takes only the pair it prints at start')
+    }
+  }
+
+  clientToken (): Promise<string> {
+    return this.#sign('client')
+  }
+
+  /** A JWT for the command router that is good for one task only. */
+  taskToken (taskId: string): Promise<string> {
+    return this.#sign('task', taskId)
+  }
+
+  /** The task the bearer may use. @throws {StatusError} UNAUTHENTICATED */
+  async taskOf (metadata: Metadata): Promise<string> {
+    const [scheme, token] = header(metadata, 'authorization').split(' ')
+    if (scheme !== 'Bearer' || token === undefined) throw unauthenticated('The command router needs a bearer token')
+    const known = this.#verified.get(token)
+    if (known && known.expiresAt > Date.now() / 1000) return known.taskId
+    try {
+      const { payload } = await jwtVerify(token, this.#key, { algorithms: ['HS256'], audience: 'task' })
+      return this.#remember(token, { taskId: String(payload.sub), expiresAt: payload.exp ?? 0 })
+    } catch {
+      throw unauthenticated('The command router token is not valid or has expired')
+    }
+  }
+
+  #remember (token: string, facts: { taskId: string, expiresAt: number }): string {
+    if (this.#verified.size >= keepVerified) this.#verified.clear()
+    this.#verified.set(token, facts)
+    return facts.taskId
+  }
+
+  #sign (audience: 'client' | 'task', subject?: string): Promise<string> {
+    const jwt = new SignJWT().setProtectedHeader({ alg: 'HS256' }).setAudience(audience).setIssuedAt()
+      .setExpirationTime(`${lifetimeSeconds}s`)
+    if (subject !== undefined) jwt.setSubject(subject)
+    return jwt.sign(this.#key)
+  }
+}
+
+function header (metadata: Metadata, name: string): string {
+  return String(metadata.get(name)[0] ?? '')
+}
+
+function same (given: string, expected: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(expected))
+}

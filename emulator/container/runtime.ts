@@ -1,0 +1,178 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MountedVolume } from '../volumes/mounted.js'
+import { VolumeStore } from '../volumes/store.js'
+import { NamespaceContainer } from './container.js'
+import { makeLocalBase } from './local-base.js'
+import { PipeMaker } from './pipes.js'
+import { selfTest, type SelfTest } from './self-test.js'
+import { outerScript, type OverlayMount } from './setup.js'
+import { hostTool, makeToolbox, removeTree } from './tools.js'
+import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
+
+/** Counts up when the toolbox or the base `local` is made differently. */
+const layoutVersion = 1
+
+/** Where the host's own programs are; nothing else of the host's environment reaches a container. */
+const hostEnvironment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' }
+
+export interface RuntimeLog {
+  info (details: object, message: string): void
+  warn (details: object, message: string): void
+}
+
+export interface RuntimeOptions {
+  dataDir: string
+  log: RuntimeLog
+  /** Put into the base image `local` as /usr/local/bin/claude. */
+  claudeBinary?: string | undefined
+  /** The program behind the SDK's filesystem calls: one file of JavaScript. */
+  fsToolsScript: string
+}
+
+/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
+export interface ContainerRuntime {
+  readonly mode: 'root' | 'user'
+  readonly volumes: VolumeStore
+  start (spec: ContainerSpec): Promise<Container>
+  selfTest (): Promise<SelfTest>
+  close (): Promise<void>
+}
+
+export async function createRuntime (options: RuntimeOptions): Promise<ContainerRuntime> {
+  const { dataDir, claudeBinary, fsToolsScript } = options
+  if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR may not have a comma, colon or backslash: overlay mounts can not name it')
+  const containers = join(dataDir, 'containers')
+  // What an emulator that was killed has left behind; its mounts are gone with their namespaces.
+  await removeTree(containers)
+  await mkdir(containers, { recursive: true })
+  await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
+    await Promise.all([
+      makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
+      makeLocalBase(join(dataDir, 'local'), claudeBinary)
+    ])
+  })
+  const pipes = new PipeMaker(containers, await hostTool('mkfifo'))
+  return new NamespaceRuntime(options, pipes, await hostTool('nsenter'))
+}
+
+/** What the toolbox and the base `local` were made from; they are made again when it has changed. */
+async function fingerprint ({ claudeBinary, fsToolsScript }: RuntimeOptions): Promise<string> {
+  const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
+  const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
+    `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))
+  return [layoutVersion, ...times].join('\n')
+}
+
+async function onceFor (file: string, state: string, make: () => Promise<void>): Promise<void> {
+  if (await readFile(file, 'utf8').catch(() => undefined) === state) return
+  await rm(file, { force: true })
+  await make()
+  await writeFile(file, state)
+}
+
+class NamespaceRuntime implements ContainerRuntime {
+  readonly mode = process.getuid!() === 0 ? 'root' : 'user'
+  readonly volumes: VolumeStore
+  readonly #options: RuntimeOptions
+  readonly #pipes: PipeMaker
+  readonly #nsenter: string
+  readonly #containers = new Set<NamespaceContainer>()
+  #started = 0
+
+  constructor (options: RuntimeOptions, pipes: PipeMaker, nsenter: string) {
+    this.#options = options
+    this.#pipes = pipes
+    this.#nsenter = nsenter
+    this.volumes = new VolumeStore(options.dataDir)
+  }
+
+  async start (spec: ContainerSpec): Promise<Container> {
+    const { dataDir } = this.#options
+    const directory = join(dataDir, 'containers', `${this.#started++}-${spec.id}`)
+    const root = join(directory, 'root')
+    for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
+    const overlays = await this.#overlays(spec.rootfs, directory, root)
+    const volumes: MountedVolume[] = []
+    for (const [index, mount] of spec.volumes.entries()) {
+      volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
+    }
+    const userNamespace = this.mode === 'user'
+    const keeper = await this.#keeper(outerScript({
+      root,
+      toolbox: join(dataDir, 'toolbox'),
+      hostname: spec.id,
+      userNamespace,
+      network: spec.network,
+      overlays,
+      volumes: volumes.map((volume) => volume.view()),
+      workdir: spec.workdir,
+      resolvConf: spec.rootfs.base.kind === 'directory'
+    }))
+    for (const volume of volumes) volume.merged = `/proc/${keeper.process.pid}/root${root}${volume.view().path}`
+    const container = new NamespaceContainer({
+      spec,
+      keeper: keeper.process,
+      initPid: keeper.initPid,
+      directory,
+      root,
+      overlays,
+      volumes,
+      userNamespace,
+      pipes: this.#pipes,
+      nsenter: this.#nsenter,
+      onStopped: () => { this.#containers.delete(container) }
+    })
+    this.#containers.add(container)
+    await container.startMain()
+    return container
+  }
+
+  /** `/` and, for the base `local`, /usr: overlays do not cross mounts, so each has layers of its own. */
+  async #overlays ({ base, layers }: Rootfs, directory: string, root: string): Promise<OverlayMount[]> {
+    const local = join(this.#options.dataDir, 'local')
+    const lowers = base.kind === 'directory'
+      ? { root: [base.path] }
+      : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
+    return await Promise.all(Object.entries(lowers).map(async ([name, lower]) => {
+      const upper = join(directory, 'upper', name)
+      const work = join(directory, 'work', name)
+      await Promise.all([mkdir(upper), mkdir(work)])
+      return {
+        path: name === 'root' ? root : `${root}/usr`,
+        lower: [...layers.map((layer) => join(layer, name)).toReversed(), ...lower],
+        upper,
+        work
+      }
+    }))
+  }
+
+  /** Starts the keeper and waits until the container's first process says that it is there. */
+  async #keeper (script: string): Promise<{ process: ChildProcess, initPid: number }> {
+    const argv = ['--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [], '-m', '--propagation', 'unchanged', 'sh', '-c', script]
+    const keeper = spawn(await hostTool('setpriv'), argv, { env: hostEnvironment, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    let complaint = ''
+    keeper.stderr!.on('data', (text) => { complaint = `${complaint}${text}`.slice(-2000) })
+    await new Promise<void>((resolve, reject) => {
+      keeper.stdout!.once('data', () => { resolve() })
+      keeper.once('error', reject)
+      keeper.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${complaint.trim()}`)) })
+    })
+    const unshare = await onlyChild(keeper.pid!)
+    return { process: keeper, initPid: await onlyChild(unshare) }
+  }
+
+  async selfTest (): Promise<SelfTest> {
+    return await selfTest(this)
+  }
+
+  async close (): Promise<void> {
+    await Promise.all([...this.#containers].map(async (container) => { await container.stop() }))
+    await removeTree(join(this.#options.dataDir, 'containers'))
+  }
+}
+
+async function onlyChild (pid: number): Promise<number> {
+  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
+}

@@ -1,0 +1,37 @@
+import { access } from 'node:fs/promises'
+import type { ContainerRuntime } from './runtime.js'
+
+export interface SelfTest { ok: boolean, mode: string, message: string }
+
+/** Creates, writes, runs and kills one container, and says in one line what works, or why nothing does. */
+export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'>): Promise<SelfTest> {
+  const { mode } = runtime
+  try {
+    const container = await runtime.start({
+      id: 'self-test', rootfs: { base: { kind: 'local' }, layers: [] }, volumes: [], env: { PATH: '/usr/bin:/bin' }, workdir: '/tmp', command: [], network: 'host'
+    })
+    try {
+      const script = 'echo works > /tmp/file && cat /tmp/file && [ "$(cat /proc/1/comm)" ] && ! ls /proc/$PPID/root'
+      const process = await container.exec({ command: ['/bin/sh', '-c', script] })
+      let output = ''
+      for await (const chunk of process.stdout.read(0)) output += chunk.toString()
+      if (!output.startsWith('works')) throw new Error('a command in it gave no output')
+    } finally {
+      await container.stop()
+    }
+    return { ok: true, mode, message: `containers work: Linux namespaces and overlayfs as ${mode === 'root' ? 'root' : 'an ordinary user'}` }
+  } catch (error) {
+    return { ok: false, mode, message: `containers do not work here: ${(error as Error).message}. ${await advice(String((error as Error).message))}` }
+  }
+}
+
+async function advice (message: string): Promise<string> {
+  if (/unshare failed/.test(message) && await access('/.dockerenv').then(() => true, () => false)) {
+    return 'Docker forbids namespaces: run the container with --privileged, or set Modal credentials.'
+  }
+  if (/unshare failed/.test(message)) {
+    return 'Unprivileged user namespaces are off: run as root, or allow them (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0).'
+  }
+  if (/overlay/.test(message)) return 'DATA_DIR must not lie on an overlay file system: point it at a volume or a plain disk.'
+  return 'Run as root, or set Modal credentials.'
+}

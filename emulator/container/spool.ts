@@ -1,0 +1,79 @@
+import { open, type FileHandle } from 'node:fs/promises'
+import { Socket } from 'node:net'
+import type { Spool } from './types.js'
+
+const chunkSize = 256 * 1024
+
+/** Output in a file: memory stays flat however much is written and whoever reads. */
+export class FileSpool implements Spool {
+  #size = 0
+  #ended = false
+  #wake: () => void = () => {}
+  #change: Promise<void>
+  readonly #path: string
+
+  constructor (path: string) {
+    this.#path = path
+    this.#change = this.#nextChange()
+  }
+
+  get size (): number {
+    return this.#size
+  }
+
+  /** Takes everything from a pipe's descriptor until its end, or until `cut` resolves; closes it. */
+  async fill (reader: number, cut: Promise<unknown>): Promise<void> {
+    const file = await open(this.#path, 'w')
+    const socket = new Socket({ fd: reader, readable: true, writable: false })
+    cut.then(() => { socket.destroy() }, () => { socket.destroy() })
+    try {
+      for await (const chunk of socket) {
+        await file.write(chunk)
+        this.#size += chunk.length
+        this.#changed()
+      }
+    } catch {
+      // A pipe that is cut ends the output; what came before is kept.
+    }
+    await file.close()
+    this.end()
+  }
+
+  end (): void {
+    this.#ended = true
+    this.#changed()
+  }
+
+  async * read (offset: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    let file: FileHandle | undefined
+    const aborted = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
+    try {
+      for (let position = offset; !signal?.aborted;) {
+        const available = this.#size - position
+        if (available > 0) {
+          file ??= await open(this.#path, 'r')
+          const buffer = Buffer.allocUnsafe(Math.min(available, chunkSize))
+          const { bytesRead } = await file.read(buffer, 0, buffer.length, position)
+          position += bytesRead
+          yield buffer.subarray(0, bytesRead)
+        } else if (this.#ended) {
+          return
+        } else {
+          await Promise.race([this.#change, aborted])
+        }
+      }
+    } finally {
+      await file?.close()
+    }
+  }
+
+  #nextChange (): Promise<void> {
+    return new Promise((resolve) => { this.#wake = resolve })
+  }
+
+  #changed () {
+    const wake = this.#wake
+    this.#change = this.#nextChange()
+    wake()
+  }
+}

@@ -1,0 +1,67 @@
+import { execFile } from 'node:child_process'
+import { access, chmod, constants, copyFile, link, mkdir, realpath, rename, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
+
+/** Where a program of the host is. @throws when it is in none of the system's folders. */
+export async function hostTool (name: string): Promise<string> {
+  for (const folder of folders) {
+    const path = join(folder, name)
+    if (await access(path, constants.X_OK).then(() => true, () => false)) return path
+  }
+  throw new Error(`${name} is missing: install it (it belongs to util-linux or coreutils)`)
+}
+
+/** Programs that the emulator runs inside containers; their roots may have none of them. */
+const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep']
+
+/** Command line of one of the toolbox's programs inside a container. */
+export const inside = (program: string): string[] =>
+  ['/__modal/rt/ld.so', '--library-path', '/__modal/rt/lib', `/__modal/rt/${program}`]
+
+/**
+ * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
+ * /__modal in every container, so that any root works, whatever its C library.
+ */
+export async function makeToolbox (directory: string, fsToolsScript: string): Promise<void> {
+  const fresh = `${directory}.new`
+  await rm(fresh, { recursive: true, force: true })
+  await mkdir(join(fresh, 'rt', 'lib'), { recursive: true })
+  await mkdir(join(fresh, 'old'))
+  const paths = [...await Promise.all(programs.map(hostTool)), process.execPath]
+  for (const path of paths) {
+    await place(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
+    await copyLibraries(path, join(fresh, 'rt'))
+  }
+  await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
+  await rm(directory, { recursive: true, force: true })
+  await rename(fresh, directory)
+}
+
+async function copyLibraries (program: string, target: string) {
+  const { stdout } = await run(await hostTool('ldd'), [program])
+  for (const [, library, loader] of stdout.matchAll(/=> (\/\S+)|^\s*(\/\S*ld-\S+)/gm)) {
+    if (library !== undefined) await copyFile(library, join(target, 'lib', basename(library)))
+    if (loader !== undefined) await copyFile(loader, join(target, 'ld.so'))
+  }
+  await chmod(join(target, 'ld.so'), 0o755)
+}
+
+/** A hard link where possible (Node and Claude are large), else a copy. */
+export async function place (source: string, target: string): Promise<void> {
+  await link(await realpath(source), target).catch(async () => {
+    await copyFile(source, target, constants.COPYFILE_FICLONE)
+    await chmod(target, 0o755)
+  })
+}
+
+/** Removes a tree, also what overlayfs leaves behind: directories that an ordinary user may not even list. */
+export async function removeTree (path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(async () => {
+    await run('/bin/chmod', ['-R', 'u+rwX', path])
+    await rm(path, { recursive: true, force: true })
+  })
+}

@@ -1,0 +1,116 @@
+/**
+ * What a container is to the rest of the emulator. The gRPC side knows only these shapes;
+ * namespaces, mounts and shells stay behind them.
+ */
+
+/** A root file system: a base directory (or the composed `local` base) and the layers built on top, lowest first. */
+export interface Rootfs {
+  base: { kind: 'local' } | { kind: 'directory', path: string }
+  /** Layer directories made by {@link Container.saveLayer}, lowest first. */
+  layers: string[]
+}
+
+/** One Modal volume in one container: a private view over the volume's last committed state. */
+export interface VolumeMount {
+  volumeId: string
+  /** Absolute path in the container. */
+  path: string
+  readOnly: boolean
+  /** Directory inside the volume that is mounted instead of its root; made when missing. */
+  subPath?: string
+}
+
+export interface ContainerSpec {
+  /** Sandbox id; also the host name inside. */
+  id: string
+  rootfs: Rootfs
+  volumes: VolumeMount[]
+  /** The whole environment of the entrypoint, and the one every exec starts from. */
+  env: Record<string, string>
+  /** Absolute; made when missing. */
+  workdir: string
+  /** Entrypoint; empty sleeps until the container is stopped. */
+  command: string[]
+  /** `none`: a network namespace with nothing but loopback. */
+  network: 'host' | 'none'
+  /** PTY for the entrypoint. */
+  pty?: PtySize
+}
+
+export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
+
+export interface ExecSpec {
+  command: string[]
+  /** Added to the container's environment; later wins. */
+  env?: Record<string, string>
+  /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
+  workdir?: string
+  pty?: PtySize
+  /** Seconds after which the command is killed with SIGKILL. */
+  timeoutSeconds?: number
+  /** `ignore`: the stream goes to /dev/null. */
+  stdout?: 'pipe' | 'ignore'
+  stderr?: 'pipe' | 'ignore'
+}
+
+/** How a process ended: an exit code, or the signal that killed it. */
+export type ExitStatus = { code: number } | { signal: number }
+
+/** Output kept in a file, readable from any byte offset by any number of readers, live until it ends. */
+export interface Spool {
+  /** Bytes written so far. */
+  readonly size: number
+  /** Yields bytes from `offset` (in order, no gaps), waits for more, and returns when the stream has ended. */
+  read (offset: number, signal?: AbortSignal): AsyncIterable<Buffer>
+}
+
+/** A process' standard input: a byte count makes retried writes harmless. */
+export interface StdinPipe {
+  /** Bytes accepted so far. */
+  readonly written: number
+  readonly closed: boolean
+  /** Resolves when the kernel took the bytes. Rejects when the reader is gone. */
+  write (data: Buffer): Promise<void>
+  end (): void
+}
+
+export interface Process {
+  readonly stdin: StdinPipe
+  readonly stdout: Spool
+  /** With a PTY it is empty: the terminal has one stream. */
+  readonly stderr: Spool
+  /** Settles at the exit itself, whoever still holds the output open. Never rejects. */
+  readonly exited: Promise<ExitStatus>
+  /** Undefined while running. */
+  readonly status: ExitStatus | undefined
+}
+
+export interface Container {
+  /** The entrypoint. */
+  readonly main: Process
+  /** Settles when the entrypoint has ended or the container was killed, after the final volume commit. */
+  readonly exited: Promise<ExitStatus>
+  /** @throws {ContainerError} when the container has ended or the command can't be started. */
+  exec (spec: ExecSpec): Promise<Process>
+  /** Number of execs that still run. */
+  readonly activeExecs: number
+  /** Makes this container's writes the volumes' committed state; last writer wins, per file. */
+  commitVolumes (): Promise<void>
+  /** Commits, then shows what others committed. @throws {ContainerError} `busy` while files on a volume are open. */
+  reloadVolumes (): Promise<void>
+  /** Kills every process, commits the volumes, unmounts and removes the private state. Idempotent. */
+  stop (): Promise<void>
+  /** Stops the container and keeps what it wrote to its root (without volumes, /tmp, /dev, /proc, /sys) as a layer. */
+  saveLayer (directory: string): Promise<void>
+}
+
+/** A failure of the container layer with a stable reason. */
+export class ContainerError extends Error {
+  readonly reason: 'ended' | 'not_found' | 'busy' | 'failed'
+
+  constructor (reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'ContainerError'
+    this.reason = reason
+  }
+}

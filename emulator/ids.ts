@@ -1,0 +1,23 @@
+import { randomBytes, randomInt } from 'node:crypto'
+
+const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const crockford = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+
+/** `<prefix>-` and 22 letters and digits, as Modal's ids look. The SDK takes `sb-` ids of this shape for V1. */
+export function objectId (prefix: string): string {
+  let text = ''
+  while (text.length < 22) text += base62[randomInt(62)]
+  return `${prefix}-${text}`
+}
+
+/** `<prefix>-` and a ULID, which makes the SDK treat a sandbox as V2. */
+export function ulidId (prefix: string): string {
+  let time = Date.now()
+  let text = ''
+  for (let i = 0; i < 10; i++) {
+    text = `${crockford[time % 32]}${text}`
+    time = Math.floor(time / 32)
+  }
+  for (const byte of randomBytes(16)) text += crockford[byte % 32]
+  return `${prefix}-${text}`
+}

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ContainerRuntime } from '../container/runtime.js'
+import type { Rootfs } from '../container/types.js'
+import { runLayer, type LayerState } from './layer.js'
+
+export interface BuiltImage {
+  imageId: string
+  rootfs: Rootfs
+  /** From ENV instructions. */
+  env: Record<string, string>
+  workdir?: string
+}
+
+export interface BuildRequest {
+  parent: BuiltImage | Rootfs['base']
+  /** Dockerfile lines after FROM. */
+  commands: string[]
+  /** Build-time secrets: seen by this build's RUN only, by name part of its cache key. */
+  env: Record<string, string>
+  forceBuild: boolean
+  onLog: (text: string) => void
+}
+
+export interface ImageStoreOptions {
+  /** Where the images are kept. */
+  dataDir: string
+  runtime: Pick<ContainerRuntime, 'start'>
+  /** Root directories by image tag. */
+  images: Record<string, string>
+}
+
+/** Images as chains of layers over a base, kept in the data directory and found again by what they were made from. */
+export class ImageStore {
+  readonly #directory: string
+  readonly #runtime: Pick<ContainerRuntime, 'start'>
+  readonly #bases: Record<string, string>
+
+  constructor ({ dataDir, runtime, images }: ImageStoreOptions) {
+    this.#directory = dataDir
+    this.#runtime = runtime
+    this.#bases = images
+  }
+
+  /** The base behind a tag: `local`, or a configured directory. Nothing is pulled from anywhere. */
+  base (tag: string): Rootfs['base'] | undefined {
+    const path = Object.hasOwn(this.#bases, tag) ? this.#bases[tag] : undefined
+    if (path !== undefined) return { kind: 'directory', path }
+    return tag === 'local' ? { kind: 'local' } : undefined
+  }
+
+  async byId (imageId: string): Promise<BuiltImage | undefined> {
+    if (!/^im-[0-9A-Za-z]+$/.test(imageId)) return
+    const text = await readFile(join(this.#directory, imageId, 'image.json'), 'utf8').catch(() => undefined)
+    return text === undefined ? undefined : JSON.parse(text) as BuiltImage
+  }
+
+  /**
+   * Builds an image, or finds it in the cache.
+   * @throws {BuildError} with what the person who wrote the commands needs to know.
+   */
+  async build (request: BuildRequest): Promise<BuiltImage> {
+    const cached = await this.byId(this.idOf(request))
+    if (cached !== undefined && !request.forceBuild) return cached
+    const imageId = request.forceBuild ? objectId(`${Math.random()}${Date.now()}`) : this.idOf(request)
+    const directory = join(this.#directory, imageId)
+    await mkdir(directory, { recursive: true })
+    const start: LayerState = 'imageId' in request.parent
+      ? request.parent
+      : { rootfs: { base: request.parent, layers: [] }, env: {} }
+    const image = { imageId, ...await runLayer(this.#runtime, start, request, join(directory, 'layers')) }
+    await writeFile(join(directory, 'image.json.new'), JSON.stringify(image))
+    await rename(join(directory, 'image.json.new'), join(directory, 'image.json'))
+    return image
+  }
+
+  idOf ({ parent, commands, env }: BuildRequest): string {
+    const from = 'imageId' in parent ? parent.imageId : parent
+    return objectId(JSON.stringify([from, commands, Object.keys(env).sort()]))
+  }
+}
+
+/** An image id, `im-` and 22 characters of base 62, made from content. */
+function objectId (content: string): string {
+  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+  const bytes = createHash('sha256').update(content).digest().subarray(0, 22)
+  return `im-${Array.from(bytes, (byte) => alphabet[byte % 62]).join('')}`
+}

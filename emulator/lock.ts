@@ -1,0 +1,20 @@
+import { createHash } from 'node:crypto'
+import { mkdir, realpath } from 'node:fs/promises'
+import { createServer } from 'node:net'
+
+/**
+ * Makes this process the only one that uses a data directory. The lock is an abstract socket: the kernel drops it
+ * with the process, so that nothing stale is ever left.
+ * @throws {Error} when another emulator has it.
+ */
+export async function lockDirectory (directory: string): Promise<{ release: () => Promise<void> }> {
+  await mkdir(directory, { recursive: true })
+  const digest = createHash('sha256').update(await realpath(directory)).digest('hex')
+  const server = createServer((socket) => socket.destroy())
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => reject(new Error(`Another emulator uses the data directory ${directory}`, { cause })))
+    server.listen(`\0modal-emulator-${digest}`, resolve)
+  })
+  server.unref()
+  return { release: () => new Promise((resolve) => server.close(() => resolve())) }
+}

@@ -1,0 +1,99 @@
+import { Type, type Static } from '@sinclair/typebox'
+
+const Block = Type.Object({
+  type: Type.String(),
+  text: Type.Optional(Type.String()),
+  content: Type.Optional(Type.Unknown()),
+  is_error: Type.Optional(Type.Boolean())
+})
+type Block = Static<typeof Block>
+
+const Content = Type.Union([Type.String(), Type.Array(Block)])
+
+/** What this stand-in needs of a Messages API request; the rest is let through unread. */
+export const MessagesRequest = Type.Object({
+  model: Type.String(),
+  messages: Type.Array(Type.Object({ role: Type.String(), content: Content }), { minItems: 1 }),
+  system: Type.Optional(Content),
+  tools: Type.Optional(Type.Array(Type.Object({ name: Type.Optional(Type.String()) }))),
+  stream: Type.Optional(Type.Boolean())
+})
+export type MessagesRequest = Static<typeof MessagesRequest>
+
+export interface ToolResult {
+  text: string
+  failed: boolean
+}
+
+/** A request as a story sees it: the last prompt and what has happened since. */
+export interface Conversation {
+  /** What the user typed last, byte for byte; empty when the request holds no prompt. */
+  prompt: string
+  /** 1 for the first prompt of the conversation. */
+  promptNumber: number
+  /** Results of the tools called since the last prompt, in order. */
+  results: ToolResult[]
+  /** Absolute path; undefined when the client names none. */
+  workdir: string | undefined
+  /** Names of the tools the client offers. */
+  tools: string[]
+}
+
+/**
+ * Reads a conversation the way Claude Code 2.1 writes it. `system` messages stand between the others; reminders
+ * and interruption notes are texts of the user role; prompts of runs that failed before an answer are merged into
+ * the next user message as texts of their own. So every text of the user role that is none of the CLI's own is
+ * a prompt, and the last one counts.
+ */
+export function readConversation (request: MessagesRequest): Conversation {
+  const blocks = request.messages.filter(({ role }) => role === 'user').flatMap(({ content }) => blocksOf(content))
+  const prompts = blocks.flatMap((block, at) => {
+    const text = typedText(block)
+    return text === undefined ? [] : [{ text, at }]
+  })
+  const last = prompts.at(-1)
+  return {
+    prompt: last?.text ?? '',
+    promptNumber: Math.max(1, prompts.length),
+    results: blocks.slice((last?.at ?? -1) + 1).filter(({ type }) => type === 'tool_result').map(readResult),
+    workdir: workdirOf(request),
+    tools: (request.tools ?? []).flatMap(({ name }) => name ?? [])
+  }
+}
+
+const REMINDERS = /^(\s*<system-reminder>[\s\S]*?<\/system-reminder>\n?)+/
+/** What else 2.1.330 says in the user's place: command output, interruptions, requests to go on after a break. */
+const WRITTEN_BY_CLI = new RegExp('^\\s*(' + [
+  '<local-command-',
+  '<command-',
+  '\\[Request interrupted by user',
+  'Your response above was cut off mid-stream',
+  'Output token limit hit\\. Resume directly'
+].join('|') + ')')
+
+/** The part of a text block that the user typed; undefined when the CLI wrote all of it. */
+function typedText ({ type, text }: Block) {
+  if (type !== 'text' || text === undefined || WRITTEN_BY_CLI.test(text)) return
+  const typed = text.replace(REMINDERS, '')
+  return typed.trim() === '' ? undefined : typed
+}
+
+function readResult ({ content, is_error: failed = false }: Block): ToolResult {
+  return { text: textOf(content), failed }
+}
+
+function textOf (content: unknown): string {
+  if (typeof content === 'string') return content
+  return Array.isArray(content) ? content.map((block: Partial<Block>) => block.text ?? '').join('\n') : ''
+}
+
+function blocksOf (content: Static<typeof Content>): Block[] {
+  return typeof content === 'string' ? [{ type: 'text', text: content }] : content
+}
+
+/** The CLI names the directory in its system text; the last one named is where it runs now. */
+function workdirOf (request: MessagesRequest) {
+  const texts = [request.system, ...request.messages.filter(({ role }) => role === 'system').map((m) => m.content)]
+  const named = texts.flatMap((text) => [...textOf(text).matchAll(/working directory: (\/.*)$/gim)])
+  return named.at(-1)?.[1]?.trim()
+}

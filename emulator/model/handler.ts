@@ -1,0 +1,139 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { Value } from '@sinclair/typebox/value'
+import { answer, sendError, sendJson } from './answer.js'
+import { MessagesRequest, readConversation, type Conversation } from './conversation.js'
+import { ScriptProgress, scriptIn, turnAt, type Script, type Turn } from './script.js'
+import { tellStory } from './story.js'
+import { estimateTokens, newId } from './wire.js'
+
+const MAX_REQUESTS = 200
+const MAX_PROMPT = 10_000
+const MAX_BODY = 32 * 1024 * 1024
+
+/** A request as it is remembered: neither its key nor its headers. */
+export interface RecordedRequest {
+  /** Milliseconds since the epoch. */
+  at: number
+  method: string
+  path: string
+  keyMatched: boolean
+  model?: string
+  stream?: boolean
+  /** The first 10,000 characters of the last prompt. */
+  prompt?: string
+  /** Of the whole prompt, in hex. */
+  promptSha256?: string
+}
+
+/** The part of a pino logger that is used. */
+export interface Log {
+  debug (fields: object, message: string): void
+  error (fields: object, message: string): void
+}
+
+interface HandlerOptions {
+  apiKey: string
+  scripts: ReadonlyMap<string, Script>
+  requests: RecordedRequest[]
+  log: Log | undefined
+}
+
+/** The HTTP side: routes, key, body, and which turn answers. */
+export function createHandler ({ apiKey, scripts, requests, log }: HandlerOptions): RequestListener {
+  const progress = new ScriptProgress()
+
+  return (request, response) => {
+    response.setHeader('request-id', newId('req'))
+    route(request, response).catch((error: Error) => {
+      if (response.destroyed) return
+      log?.error({ err: error }, 'scripted model failed')
+      if (response.headersSent) response.destroy()
+      else sendError(response, { status: 500, message: 'The scripted model failed' })
+    })
+  }
+
+  async function route (request: IncomingMessage, response: ServerResponse) {
+    const { method = '', url = '/' } = request
+    const path = url.replace(/\?.*/s, '')
+    const record = remember({ at: Date.now(), method, path, keyMatched: hasKey(request, apiKey) })
+    log?.debug({ ...record }, 'scripted model request')
+
+    if (method === 'HEAD' && path === '/api/hello') return response.writeHead(200).end()
+    if (method !== 'POST' || !['/v1/messages', '/v1/messages/count_tokens'].includes(path)) {
+      return sendError(response, { status: 404, message: `${method} ${path}: not found` })
+    }
+    if (!record.keyMatched) return sendError(response, { status: 401, message: 'invalid x-api-key' })
+
+    const body = await readBody(request)
+    if (body === undefined) return sendError(response, { status: 413, message: 'Request exceeds 32 MB' })
+    const message = parseRequest(body)
+    if (typeof message === 'string') return sendError(response, { status: 400, message })
+
+    const inputTokens = estimateTokens(body.length)
+    if (path.endsWith('/count_tokens')) return sendJson(response, 200, { input_tokens: inputTokens })
+
+    const { model, stream = false } = message
+    const conversation = readConversation(message)
+    const { prompt } = conversation
+    const promptSha256 = sha256(prompt).toString('hex')
+    Object.assign(record, { model, stream, prompt: prompt.slice(0, MAX_PROMPT), promptSha256 })
+    await answer(response, nextTurn(conversation, sessionOf(request)), { model, inputTokens }, stream)
+  }
+
+  function nextTurn (conversation: Conversation, sessionId: string): Turn {
+    try {
+      const script = scriptIn(conversation.prompt, scripts)
+      if (script === undefined) return tellStory(conversation, sessionId)
+      return turnAt(script, progress.advance(sessionId, conversation))
+    } catch (error) {
+      return { blocks: [{ text: `The scripted block can't be used: ${(error as Error).message}` }] }
+    }
+  }
+
+  function remember (record: RecordedRequest) {
+    requests.push(record)
+    if (requests.length > MAX_REQUESTS) requests.shift()
+    return record
+  }
+}
+
+function hasKey ({ headers }: IncomingMessage, apiKey: string) {
+  const keys = [String(headers['x-api-key']), String(headers.authorization).replace(/^Bearer /i, '')]
+  return keys.some((key) => timingSafeEqual(sha256(key), sha256(apiKey)))
+}
+
+/**
+ * Reads to the end in any case, so that the client gets to read the answer.
+ * @returns undefined when the body is longer than Anthropic would take
+ */
+async function readBody (request: IncomingMessage) {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size <= MAX_BODY) chunks.push(chunk)
+  }
+  return size > MAX_BODY ? undefined : Buffer.concat(chunks).toString()
+}
+
+/** @returns what is wrong with the body when it is no request */
+function parseRequest (body: string): MessagesRequest | string {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(body)
+  } catch {
+    return 'The request body is not valid JSON'
+  }
+  if (Value.Check(MessagesRequest, parsed)) return parsed
+  const error = Value.Errors(MessagesRequest, parsed).First()
+  return `${error?.path.slice(1).replaceAll('/', '.') || 'body'}: ${error?.message}`
+}
+
+function sessionOf ({ headers }: IncomingMessage) {
+  return String(headers['x-claude-code-session-id'] ?? '')
+}
+
+function sha256 (text: string) {
+  return createHash('sha256').update(text).digest()
+}

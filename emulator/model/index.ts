@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createHandler, type Log, type RecordedRequest } from './handler.js'
+import { checkScript, type Script } from './script.js'
+
+export type { Log, RecordedRequest } from './handler.js'
+export type { Block, Script, Turn } from './script.js'
+
+export interface ScriptedModelOptions {
+  /** 0, the default, takes a free one. */
+  port?: number
+  /** A loopback address, 127.0.0.1 when not given. */
+  host?: string
+  log?: Log
+}
+
+export interface ScriptedModel {
+  /** For `ANTHROPIC_BASE_URL`. */
+  url: string
+  /** For `ANTHROPIC_API_KEY`; random, new at every start. */
+  apiKey: string
+  /** The latest requests, oldest first. */
+  requests: readonly RecordedRequest[]
+  /**
+   * Registers a script under a name.
+   * @throws Error that says where it isn't a script
+   */
+  script (name: string, turns: Script): void
+  /** Ends open streams and frees the port. */
+  close (): Promise<void>
+}
+
+/**
+ * Starts a stand-in for Anthropic's Messages API on loopback, so that the real Claude CLI does real work without
+ * a key. Every prompt gets the same short story, told in {@link tellStory}, except one with a code block like
+ *
+ * ~~~
+ * ```scripted
+ * [[{"tool": "Bash", "input": {"command": "sleep 5"}}], [{"text": "Slept. ", "repeat": 3, "chunk": 2, "delayMs": 50}]]
+ * ```
+ * ~~~
+ *
+ * which is answered turn by turn by the {@link Script} in the block, or by the one registered under the name there.
+ * A turn is a list of blocks (`text`, `thinking` or `tool`), or an object with `blocks` and how they fail: `error`,
+ * `cutAfter`, `hang`, `delayMs`, `stopReason`, `repeat`. Each request, retries too, takes the next turn.
+ * @throws Error when the host isn't loopback or the port is taken
+ */
+export async function startScriptedModel (options: ScriptedModelOptions = {}): Promise<ScriptedModel> {
+  const { port = 0, host = '127.0.0.1', log } = options
+  if (!isLoopback(host)) throw new Error(`the scripted model listens on loopback only, not on ${host}`)
+
+  const apiKey = `sk-ant-scripted-${randomBytes(24).toString('base64url')}`
+  const scripts = new Map<string, Script>()
+  const requests: RecordedRequest[] = []
+  const server = createServer(createHandler({ apiKey, scripts, requests, log }))
+  server.listen(port, host)
+  try {
+    await once(server, 'listening')
+  } catch (cause) {
+    throw new Error(`start the scripted model on port ${port}`, { cause })
+  }
+
+  const { address, port: taken, family } = server.address() as AddressInfo
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}`,
+    apiKey,
+    requests,
+    script: (name, turns) => { scripts.set(name, checkScript(turns)) },
+    close: async () => {
+      const closed = server.listening ? once(server, 'close') : undefined
+      server.close()
+      server.closeAllConnections()
+      await closed
+    }
+  }
+}
+
+function isLoopback (host: string) {
+  return host === 'localhost' || host === '::1' || /^127(\.\d+){3}$/.test(host)
+}

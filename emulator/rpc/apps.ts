@@ -1,0 +1,47 @@
+import type { Authority } from '../auth.js'
+import { checkName, environmentOf } from '../environments.js'
+import { objectId } from '../ids.js'
+import { creation } from '../proto/messages.js'
+import type { State } from '../state.js'
+import { notFound } from '../status.js'
+import type { Handlers } from './handler.js'
+
+/** The builder version the SDK puts into image requests; it is part of what Modal caches images by. */
+const imageBuilderVersion = '2025.06'
+
+interface AppMessage { appName: string, environmentName: string, objectCreationType: number }
+interface EnvironmentMessage { deploymentName: string, objectCreationType: number }
+
+/** Sign-in, environments and apps. */
+export function appHandlers (state: State, authority: Authority): Handlers {
+  return {
+    unary: {
+      AuthTokenGet: async () => ({ token: await authority.clientToken() }),
+
+      async EnvironmentGetOrCreate ({ deploymentName, objectCreationType }: EnvironmentMessage) {
+        const { environments } = state.records
+        const missing = deploymentName !== '' && !environments.includes(deploymentName)
+        if (missing && objectCreationType === creation.createIfMissing) {
+          environments.push(checkName(deploymentName, 'Environment'))
+          await state.save()
+        }
+        const name = environmentOf(state, deploymentName)
+        const settings = { imageBuilderVersion, webhookSuffix: '' }
+        return { environmentId: `en-${name}`, metadata: { name, settings } }
+      },
+
+      async AppGetOrCreate ({ appName, environmentName, objectCreationType }: AppMessage) {
+        const environment = environmentOf(state, environmentName)
+        const { apps } = state.records
+        let app = apps.find((app) => app.name === appName && app.environment === environment)
+        if (!app) {
+          if (objectCreationType !== creation.createIfMissing) throw notFound(`App '${appName}' not found`)
+          app = { id: objectId('ap'), name: checkName(appName, 'App'), environment }
+          apps.push(app)
+          await state.save()
+        }
+        return { appId: app.id, handleMetadata: { appId: app.id, environmentName: environment } }
+      }
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import type { Handlers } from './handler.js'
+import { appHandlers } from './apps.js'
+import { Idempotency } from './idempotency.js'
+import { imageHandlers } from './images.js'
+import { logHandlers } from './logs.js'
+import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
+import { secretHandlers } from './secrets.js'
+import { taskHandlers } from './tasks.js'
+import { volumeHandlers } from './volumes.js'
+
+/** Every RPC that is answered, by service. */
+export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client: Handlers, commandRouter: Handlers } {
+  const { state, authority, secrets, images, volumes, registry } = parts
+  const idempotency = new Idempotency()
+  return {
+    client: merge(
+      appHandlers(state, authority),
+      imageHandlers(state, images),
+      secretHandlers(state, secrets),
+      volumeHandlers(state, volumes, idempotency),
+      sandboxHandlers({ ...parts, idempotency }),
+      logHandlers(registry)
+    ),
+    commandRouter: taskHandlers(registry, secrets)
+  }
+}
+
+function merge (...all: Handlers[]): Handlers {
+  return {
+    unary: Object.assign({}, ...all.map((handlers) => handlers.unary)),
+    serverStream: Object.assign({}, ...all.map((handlers) => handlers.serverStream)),
+    clientStream: Object.assign({}, ...all.map((handlers) => handlers.clientStream))
+  }
+}

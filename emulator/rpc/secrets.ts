@@ -1,0 +1,39 @@
+import { environmentOf } from '../environments.js'
+import { creation } from '../proto/messages.js'
+import type { Secrets } from '../secrets.js'
+import type { State } from '../state.js'
+import { unimplemented } from '../status.js'
+import type { Handlers } from './handler.js'
+
+interface SecretMessage {
+  deploymentName: string
+  environmentName: string
+  objectCreationType: number
+  envDict: Record<string, string>
+  requiredKeys: string[]
+}
+
+/** Named secrets are looked up, `fromObject` ones are kept until the server ends. */
+export function secretHandlers (state: State, secrets: Secrets): Handlers {
+  return {
+    unary: {
+      async SecretGetOrCreate (request: SecretMessage) {
+        const environmentName = environmentOf(state, request.environmentName)
+        if (request.objectCreationType === creation.ephemeral) {
+          const secretId = secrets.addEphemeral(request.envDict)
+          return { secretId, metadata: { keys: Object.keys(request.envDict), environmentName } }
+        }
+        if (request.objectCreationType !== creation.unspecified) {
+          throw unimplemented('named secrets are made in its configuration only')
+        }
+        const { id, keys } = await secrets.idOf(request.deploymentName, request.requiredKeys)
+        return { secretId: id, metadata: { name: request.deploymentName, keys, environmentName } }
+      },
+
+      SecretDelete ({ secretId }: { secretId: string }) {
+        secrets.delete(secretId)
+        return {}
+      }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
+import { environmentOf } from '../environments.js'
+import { objectId, ulidId } from '../ids.js'
+import type { ImageBuilds } from '../image-builds.js'
+import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
+import { type Secrets, variables } from '../secrets.js'
+import type { State } from '../state.js'
+import { failedPrecondition, invalid, notFound } from '../status.js'
+import type { VolumeCatalog } from '../volume-catalog.js'
+import { checkDefinition, checkTags, execProbe } from './definition.js'
+import { ptyOf } from './exec.js'
+import { Readiness } from './readiness.js'
+import type { SandboxRegistry } from './registry.js'
+import { type Family, Sandbox, type SandboxFacts } from './sandbox.js'
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+export interface CreateParts {
+  state: State
+  registry: SandboxRegistry
+  images: ImageBuilds
+  volumes: VolumeCatalog
+  secrets: Secrets
+  /** Starts a container. */
+  start: (spec: ContainerSpec) => Promise<Container>
+}
+
+/**
+ * Checks a request, takes its name, starts the container and answers when it runs. CPU and memory requests are
+ * accepted and not enforced.
+ * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
+ */
+export async function createSandbox (
+  parts: CreateParts, request: SandboxCreateMessage, family: Family
+): Promise<Sandbox> {
+  const { registry, state } = parts
+  const { definition } = request
+  if (!definition) throw invalid('definition is missing')
+  checkDefinition(definition)
+  const tags = checkTags(request.tags)
+  const app = state.records.apps.find((app) => app.id === request.appId)
+  if (!app) throw notFound(`App with ID ${request.appId} not found`)
+
+  const facts: SandboxFacts = {
+    id: family === 'V2' ? ulidId('sb') : objectId('sb'),
+    taskId: family === 'V2' ? ulidId('ta') : objectId('ta'),
+    family,
+    appId: app.id,
+    appName: app.name,
+    environment: environmentOf(state, app.environment),
+    definition,
+    createdAt: registry.nextCreatedAt()
+  }
+  const spec = await containerSpec(parts, request, facts)
+  // Nothing is awaited between the check and the entry that takes the name.
+  if (definition.name) registry.checkNameFree(app.id, definition.name)
+  const sandbox = new Sandbox(facts, tags, () => parts.start(spec))
+  registry.add(sandbox)
+  try {
+    const container = await sandbox.started
+    const probe = definition.readinessProbe && execProbe(definition.readinessProbe)
+    if (probe) sandbox.readiness = new Readiness(container, probe, definition.readinessProbe?.intervalMs)
+    return sandbox
+  } catch (error) {
+    registry.remove(sandbox)
+    throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
+  }
+}
+
+async function containerSpec (parts: CreateParts, request: SandboxCreateMessage, facts: SandboxFacts) {
+  const { definition } = facts
+  const image = await parts.images.built(definition.imageId)
+  const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
+  const spec: ContainerSpec = {
+    id: facts.id,
+    rootfs: image.rootfs,
+    volumes: volumeMounts(parts.volumes, definition),
+    env: { ...systemVariables(facts, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
+    workdir: definition.workdir ?? image.workdir ?? '/',
+    command: definition.entrypointArgs,
+    network: blocked ? 'none' : 'host',
+    ...ptyOf(definition.ptyInfo)
+  }
+  return spec
+}
+
+function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {
+  return definition.volumeMounts.map(({ volumeId, mountPath, readOnly, subPath }) => ({
+    volumeId: volumes.byId(volumeId).id,
+    path: mountPath,
+    readOnly,
+    ...(subPath && { subPath })
+  }))
+}
+
+function systemVariables (facts: SandboxFacts, image: Record<string, string>): Record<string, string> {
+  return {
+    PATH: image['PATH'] ?? defaultPath,
+    HOME: '/root',
+    MODAL_SANDBOX_ID: facts.id,
+    MODAL_TASK_ID: facts.taskId,
+    MODAL_ENVIRONMENT: facts.environment,
+    MODAL_IMAGE_ID: facts.definition.imageId,
+    MODAL_IS_REMOTE: '1'
+  }
+}
+
+/** Secrets in their order, then plain variables. */
+function givenVariables (secrets: Secrets, request: SandboxCreateMessage, definition: SandboxDefinition) {
+  return {
+    ...secrets.values(definition.secretIds),
+    ...variables(definition.environmentVariables),
+    ...variables(request.ephemeralSecrets),
+    ...secrets.resolve(request.secretSources ?? [])
+  }
+}

@@ -1,0 +1,93 @@
+import { posix } from 'node:path'
+import { checkName } from '../environments.js'
+import { networkAccess, type ProbeMessage, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import { checkVariables, variables } from '../secrets.js'
+import { invalid, unimplemented } from '../status.js'
+
+const maxLifetimeSeconds = 24 * 3600
+const maxTagLength = 256
+const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
+
+/**
+ * Refuses what is wrong (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
+ * requests pass: they are accepted and not enforced, a sandbox gets what the machine has.
+ */
+export function checkDefinition (definition: SandboxDefinition): void {
+  refuseUnsupported(definition)
+  const { timeoutSecs, idleTimeoutSecs, workdir, name } = definition
+  if (timeoutSecs < 1 || timeoutSecs > maxLifetimeSeconds) {
+    throw invalid(`timeout_secs must be between 1 and ${maxLifetimeSeconds}, got ${timeoutSecs}`)
+  }
+  if (idleTimeoutSecs === 0) throw invalid('idle_timeout_secs must be positive')
+  if (workdir !== undefined && !workdir.startsWith('/')) throw invalid(`workdir must be an absolute path, got: ${workdir}`)
+  if (name) checkName(name, 'Sandbox')
+  checkVariables(variables(definition.environmentVariables))
+  checkVolumeMounts(definition)
+}
+
+/** @throws {StatusError} INVALID_ARGUMENT for an empty, overlong or repeated tag. */
+export function checkTags (tags: SandboxTag[]): SandboxTag[] {
+  for (const { tagName, tagValue } of tags) {
+    if (tagName === '' || tagValue === '') throw invalid('Tag names and values must not be empty')
+    if (tagName.length > maxTagLength || tagValue.length > maxTagLength) {
+      throw invalid(`Tag names and values may have at most ${maxTagLength} characters: '${tagName.slice(0, 40)}'`)
+    }
+  }
+  if (new Set(tags.map((tag) => tag.tagName)).size < tags.length) throw invalid('Tag names must be unique')
+  return tags
+}
+
+function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
+  const paths = new Set<string>()
+  const volumes = new Set<string>()
+  for (const { mountPath, subPath, volumeId } of volumeMounts) {
+    const path = posix.normalize(mountPath).replace(/(.)\/$/, '$1')
+    if (!path.startsWith('/') || path === '/') throw invalid(`A volume needs an absolute mount path below /, got: ${mountPath}`)
+    if (reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))) {
+      throw invalid(`A volume can't be mounted at ${path}`)
+    }
+    if (paths.has(path)) throw invalid(`Two volumes are mounted at ${path}`)
+    if (volumes.has(volumeId)) throw invalid(`Volume ${volumeId} is mounted at two paths`)
+    if (subPath?.split('/').includes('..')) throw invalid(`A volume's sub path must not contain '..': ${subPath}`)
+    paths.add(path)
+    volumes.add(volumeId)
+  }
+}
+
+function refuseUnsupported (definition: SandboxDefinition): void {
+  const { resources, networkAccess: network, schedulerPlacement, readinessProbe } = definition
+  const reasons: Array<[unknown, string]> = [
+    [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
+    [resources?.rdma, 'it has no RDMA'],
+    [resources?.memoryMbMax || resources?.milliCpuMax, 'CPU and memory limits are not enforced; leave them out'],
+    [definition.cloudBucketMounts.length || definition.s3Mounts.length, 'cloud bucket mounts'],
+    [definition.nfsMounts.length, 'network file systems'],
+    [definition.mountIds.length, 'mounts of local files'],
+    [network?.networkAccessType === networkAccess.allowlist, 'outbound allowlists; only blockNetwork is enforced'],
+    [definition.inboundCidrAllowlist.length, 'inbound allowlists'],
+    [definition.experimentalOutboundPolicy ?? definition.outboundPolicy, 'outbound policies'],
+    [definition.proxyId, 'proxies'],
+    [definition.openPorts?.ports.length, 'tunnels need Modal\'s public network: leave out the ports'],
+    [definition.customDomain, 'custom domains'],
+    [definition.i6pnEnabled, 'private networking between sandboxes (i6pn)'],
+    [definition.includeOidcIdentityToken || definition.includeX509Svid, 'identity tokens'],
+    [definition.enableSnapshot, 'memory snapshots'],
+    [definition.runtime, 'the choice of a runtime: sandboxes are Linux namespaces'],
+    [definition.cloudProviderStr || definition.cloudProvider, 'the choice of a cloud'],
+    [schedulerPlacement?.regions.length, 'the choice of a region'],
+    [experimentalOptions(definition), `experimental options (${experimentalOptions(definition)})`],
+    [readinessProbe && !execProbe(readinessProbe), 'TCP readiness probes: sandboxes share the host\'s ports; use an exec probe']
+  ]
+  const reason = reasons.find(([found]) => found)
+  if (reason) throw unimplemented(reason[1])
+}
+
+function experimentalOptions ({ experimentalOptions, experimentalOptionsV2 }: SandboxDefinition): string {
+  const isSet = ([, value]: [string, boolean | string]) => value !== false && value !== 'false'
+  return Object.entries({ ...experimentalOptions, ...experimentalOptionsV2 }).filter(isSet).map(([name]) => name).join(', ')
+}
+
+/** The command of an exec probe; undefined for a TCP one. */
+export function execProbe (probe: ProbeMessage): string[] | undefined {
+  return probe.execCommand?.argv.length ? probe.execCommand.argv : undefined
+}

@@ -1,0 +1,74 @@
+import type { ExecSpec, ExitStatus, Process, PtySize } from '../container/types.js'
+import type { ExecStartMessage, PtyInfo } from '../proto/messages.js'
+import { checkVariables, type Secrets } from '../secrets.js'
+import { invalid, notFound, unimplemented } from '../status.js'
+import type { Sandbox } from './sandbox.js'
+import { StdinWriter } from './stdin.js'
+
+/** The SDK refuses longer command lines too. */
+const maxArgumentLength = 65_536
+
+/** How long the output and exit code of a command can be asked for after its end. */
+const keepEndedMs = 3600_000
+
+/** A command in a sandbox. */
+export interface Exec { process: Process, stdin: StdinWriter }
+
+/**
+ * Starts a command, or finds it again when the same exec id was started before.
+ * @throws {StatusError} NOT_FOUND when the sandbox has ended
+ * @throws {ContainerError} when the command can't be started
+ */
+export async function startExec (sandbox: Sandbox, request: ExecStartMessage, secrets: Secrets): Promise<Exec> {
+  const known = sandbox.execs.get(request.execId)
+  if (known) return known
+  if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
+  const exec = start(sandbox, execSpec(request, secrets))
+  sandbox.execs.set(request.execId, exec)
+  const forget = () => sandbox.execs.delete(request.execId)
+  exec.then(({ process }) => process.exited).then(() => setTimeout(forget, keepEndedMs).unref(), forget)
+  return exec
+}
+
+async function start (sandbox: Sandbox, spec: ExecSpec): Promise<Exec> {
+  const container = await sandbox.started
+  const process = await sandbox.lifetime.during(container.exec(spec))
+  sandbox.lifetime.during(process.exited).catch(() => {})
+  return { process, stdin: new StdinWriter(process.stdin) }
+}
+
+function execSpec (request: ExecStartMessage, secrets: Secrets): ExecSpec {
+  const { commandArgs, timeoutSecs, workdir } = request
+  if (request.execId === '') throw invalid('exec_id must not be empty')
+  if (request.containerId !== '') throw unimplemented('a sandbox has one container')
+  if (commandArgs.length === 0) throw invalid('command_args must not be empty')
+  if (commandArgs.some((arg) => arg.includes('\0'))) throw invalid('command_args must not contain NUL bytes')
+  const length = commandArgs.reduce((sum, arg) => sum + arg.length, 0)
+  if (length > maxArgumentLength) throw invalid(`command_args are ${length} long, at most ${maxArgumentLength} are allowed`)
+  if (workdir !== undefined && !workdir.startsWith('/')) throw invalid(`workdir must be an absolute path, got: ${workdir}`)
+  return {
+    command: commandArgs,
+    env: {
+      ...secrets.values(request.secretIds),
+      ...checkVariables(request.env),
+      ...secrets.resolve(request.secretSources)
+    },
+    stdout: request.stdoutConfig === 0 ? 'ignore' : 'pipe',
+    stderr: request.stderrConfig === 0 ? 'ignore' : 'pipe',
+    ...(workdir !== undefined && { workdir }),
+    ...(timeoutSecs !== undefined && { timeoutSeconds: timeoutSecs }),
+    ...ptyOf(request.ptyInfo)
+  }
+}
+
+/** The terminal a request asks for, as a part of a spec; empty without one. */
+export function ptyOf (info: PtyInfo | null): { pty?: PtySize } {
+  if (!info?.enabled) return {}
+  const { winszRows: rows, winszCols: columns, envTerm: term, envColorterm: colorTerm } = info
+  return { pty: { rows, columns, term, colorTerm } }
+}
+
+/** The `exit_status` oneof: an exit code of 0 must be sent, too. Empty while the command runs. */
+export function exitStatus (status: ExitStatus | undefined): { code?: number, signal?: number } {
+  return status ?? {}
+}

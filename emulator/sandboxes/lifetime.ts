@@ -1,0 +1,53 @@
+/**
+ * The two deadlines of a sandbox. Idle means: no exec runs and nobody writes to a standard input; the entrypoint
+ * itself does not count, as on Modal.
+ */
+export class Lifetime {
+  readonly #timeoutSeconds: number
+  readonly #idleSeconds: number | undefined
+  readonly #expire: (reason: 'timeout' | 'idle') => Promise<void>
+  #timeout: NodeJS.Timeout | undefined
+  #idle: NodeJS.Timeout | undefined
+  #busy = 0
+  #ended = false
+
+  constructor (timeout: number, idle: number | undefined, expire: (reason: 'timeout' | 'idle') => Promise<void>) {
+    this.#timeoutSeconds = timeout
+    this.#idleSeconds = idle
+    this.#expire = expire
+  }
+
+  begin (): void {
+    this.#timeout = this.#after(this.#timeoutSeconds, 'timeout')
+    this.#armIdle()
+  }
+
+  end (): void {
+    this.#ended = true
+    clearTimeout(this.#timeout)
+    clearTimeout(this.#idle)
+  }
+
+  /** Not idle until `activity` settles. Gives the same promise back. */
+  during<T>(activity: Promise<T>): Promise<T> {
+    this.#busy++
+    clearTimeout(this.#idle)
+    const done = () => {
+      this.#busy--
+      this.#armIdle()
+    }
+    activity.then(done, done)
+    return activity
+  }
+
+  #armIdle (): void {
+    clearTimeout(this.#idle)
+    if (this.#ended || this.#busy > 0 || this.#idleSeconds === undefined) return
+    this.#idle = this.#after(this.#idleSeconds, 'idle')
+  }
+
+  #after (seconds: number, reason: 'timeout' | 'idle'): NodeJS.Timeout {
+    // A failing stop is the container layer's to log; the sandbox then ends with its process.
+    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, seconds * 1000)
+  }
+}

@@ -1,0 +1,107 @@
+import type { SandboxTag } from '../proto/messages.js'
+import { alreadyExists, notFound } from '../status.js'
+import type { Family, Sandbox } from './sandbox.js'
+
+/** Ended sandboxes keep answering; beyond this many the oldest are forgotten. */
+const keepEnded = 500
+
+/** Sandboxes in a page of a list. */
+const pageSize = 10
+
+export interface ListFilter {
+  /** Empty: every app of the environment. */
+  appId: string
+  environment: string
+  /** Undefined: both families. */
+  family: Family | undefined
+  /** Seconds since the epoch, exclusive; 0: from the newest. */
+  before: number
+  includeFinished: boolean
+  tags: SandboxTag[]
+}
+
+/** Every sandbox this server knows, the newest last. */
+export class SandboxRegistry {
+  readonly #byId = new Map<string, Sandbox>()
+  readonly #byTask = new Map<string, Sandbox>()
+  #lastCreatedAt = 0
+
+  /** Seconds since the epoch, always later than the one before: pages of a list are cut at it. */
+  nextCreatedAt (): number {
+    this.#lastCreatedAt = Math.max(Date.now() / 1000, this.#lastCreatedAt + 0.000_01)
+    return this.#lastCreatedAt
+  }
+
+  add (sandbox: Sandbox): void {
+    this.#byId.set(sandbox.id, sandbox)
+    this.#byTask.set(sandbox.facts.taskId, sandbox)
+    this.#forgetOldest()
+  }
+
+  remove (sandbox: Sandbox): void {
+    this.#byId.delete(sandbox.id)
+    this.#byTask.delete(sandbox.facts.taskId)
+  }
+
+  all (): Sandbox[] { return [...this.#byId.values()] }
+
+  /** @throws {StatusError} NOT_FOUND; also when the id belongs to the other family. */
+  byId (id: string, family?: Family): Sandbox {
+    const sandbox = this.#byId.get(id)
+    if (sandbox && (family === undefined || sandbox.facts.family === family)) return sandbox
+    throw notFound(`Sandbox with ID ${id} not found`)
+  }
+
+  /** @throws {StatusError} NOT_FOUND */
+  byTask (taskId: string): Sandbox {
+    const sandbox = this.#byTask.get(taskId)
+    if (sandbox) return sandbox
+    throw notFound(`Task with ID ${taskId} not found`)
+  }
+
+  /** The running one of that name, or the last ended one if asked for. @throws {StatusError} NOT_FOUND */
+  byName (app: { name: string, environment: string }, name: string, family: Family, ended: boolean): Sandbox {
+    const named = this.all().reverse().filter(({ name: own, facts }) => own === name &&
+      facts.appName === app.name && facts.environment === app.environment && facts.family === family)
+    const found = named.find((sandbox) => sandbox.running) ?? (ended ? named[0] : undefined)
+    if (found) return found
+    throw notFound(`Sandbox with name '${name}' not found in App '${app.name}'`)
+  }
+
+  /** @throws {StatusError} ALREADY_EXISTS while a running sandbox of the app has the name. */
+  checkNameFree (appId: string, name: string): void {
+    const holder = this.all().find(({ running, name: taken, facts }) =>
+      running && taken === name && facts.appId === appId)
+    if (holder) throw alreadyExists(`Sandbox with name '${name}' already exists in this App: ${holder.id}`)
+  }
+
+  /** Settles when no running sandbox mounts the volume. */
+  released (volumeId: string): Promise<unknown> {
+    const users = this.all().filter(({ running, facts }) =>
+      running && facts.definition.volumeMounts.some((mount) => mount.volumeId === volumeId))
+    return Promise.allSettled(users.map((sandbox) => sandbox.ended))
+  }
+
+  /** One page, newest first. */
+  list (filter: ListFilter): Sandbox[] {
+    return this.all().reverse().filter((sandbox) => matches(sandbox, filter)).slice(0, pageSize)
+  }
+
+  #forgetOldest (): void {
+    const ended = this.all().filter((sandbox) => !sandbox.running)
+    for (const sandbox of ended.slice(0, Math.max(0, ended.length - keepEnded))) this.remove(sandbox)
+  }
+}
+
+function matches ({ facts, running, tags }: Sandbox, filter: ListFilter): boolean {
+  const inScope = filter.appId === '' ? facts.environment === filter.environment : facts.appId === filter.appId
+  return inScope &&
+    (filter.includeFinished || running) &&
+    (filter.family === undefined || facts.family === filter.family) &&
+    (filter.before === 0 || facts.createdAt < filter.before) &&
+    filter.tags.every((wanted) => tags.some((tag) => sameTag(tag, wanted)))
+}
+
+function sameTag (a: SandboxTag, b: SandboxTag): boolean {
+  return a.tagName === b.tagName && a.tagValue === b.tagValue
+}

@@ -1,0 +1,64 @@
+import { status } from '@grpc/grpc-js'
+import type { StdinPipe } from '../container/types.js'
+import { failedPrecondition, StatusError } from '../status.js'
+
+/**
+ * Writes to a standard input by byte offset, one at a time: what a retried write repeats is dropped, and a stream
+ * that was replaced by a newer one can't write any more.
+ */
+export class StdinWriter {
+  readonly #pipe: StdinPipe
+  #queue: Promise<void> = Promise.resolve()
+  #stream = 0
+
+  constructor (pipe: StdinPipe) {
+    this.#pipe = pipe
+  }
+
+  get written (): number { return this.#pipe.written }
+  get closed (): boolean { return this.#pipe.closed }
+
+  /** @throws {StatusError} OUT_OF_RANGE for a gap, FAILED_PRECONDITION when nobody reads any more. */
+  write (offset: number, data: Buffer, eof: boolean): Promise<void> {
+    const write = this.#queue.then(() => this.#write(offset, data, eof))
+    this.#queue = write.catch(() => {})
+    return write
+  }
+
+  /** Writes after everything accepted so far. @throws {StatusError} FAILED_PRECONDITION as {@link write} does */
+  append (data: Buffer, eof: boolean): Promise<void> {
+    const write = this.#queue.then(() => this.#write(this.#pipe.written, data, eof))
+    this.#queue = write.catch(() => {})
+    return write
+  }
+
+  /** Makes the caller the only stream that may write. */
+  openStream (): number {
+    return ++this.#stream
+  }
+
+  /** @throws {StatusError} ABORTED when another stream or a status call took over. */
+  checkStream (stream: number): void {
+    if (stream !== this.#stream) throw new StatusError(status.ABORTED, 'Another stdin stream took over')
+  }
+
+  async #write (offset: number, data: Buffer, eof: boolean): Promise<void> {
+    const repeated = this.#pipe.written - offset
+    // An end of file may come with offset 0 and no data: the SDK closes stdin like that after a failed write.
+    if (repeated < 0 && data.length > 0) {
+      throw new StatusError(status.OUT_OF_RANGE, `Stdin has ${this.#pipe.written} bytes, the write starts at ${offset}`)
+    }
+    const rest = data.subarray(repeated)
+    if (rest.length > 0) await this.#send(rest)
+    if (eof && !this.#pipe.closed) this.#pipe.end()
+  }
+
+  async #send (data: Buffer): Promise<void> {
+    if (this.#pipe.closed) throw failedPrecondition('Stdin is closed')
+    try {
+      await this.#pipe.write(data)
+    } catch (error) {
+      throw failedPrecondition('The process does not read its stdin any more', error)
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import { isAbsolute } from 'node:path'
+
+/** What `npm run emulator` reads from the environment. */
+export interface Settings {
+  port: number
+  dataDir: string
+  /** Image tag to the directory that holds its root file system. */
+  images: Record<string, string>
+  /** Named secrets. */
+  secrets: Record<string, Record<string, string>>
+}
+
+/** Reads the settings and lists every mistake by the variable's name, never with a value. */
+export function readSettings (environment: NodeJS.ProcessEnv): { settings: Settings, mistakes: string[] } {
+  const mistakes: string[] = []
+  const port = Number(environment['EMULATOR_PORT'] || 0)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) mistakes.push('EMULATOR_PORT must be a port number')
+  const settings = {
+    port,
+    dataDir: environment['DATA_DIR'] || '.data',
+    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object of image tags and absolute directories'),
+    secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object of secret names and objects of strings')
+  }
+  return { settings, mistakes }
+
+  function jsonObject<T> (name: string, isValid: (value: unknown) => value is T, shape: string): Record<string, T> {
+    const object = parseObject(environment[name] || '{}')
+    if (object && Object.values(object).every(isValid)) return object as Record<string, T>
+    mistakes.push(`${name} must be JSON: ${shape}`)
+    return {}
+  }
+}
+
+function parseObject (text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isAbsolutePath (value: unknown): value is string {
+  return typeof value === 'string' && isAbsolute(value)
+}
+
+function isValues (value: unknown): value is Record<string, string> {
+  return isObject(value) && Object.values(value).every((entry) => typeof entry === 'string')
+}

@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+export interface AppRecord { id: string, name: string, environment: string }
+
+export interface VolumeRecord {
+  id: string
+  /** Absent: ephemeral, kept while heartbeats arrive. */
+  name?: string
+  environment: string
+  version: 1 | 2
+  /** Seconds since the epoch. */
+  createdAt: number
+}
+
+/** What must be found again after a restart. Sandboxes are not in it: they die with the server. */
+export interface Records {
+  environments: string[]
+  apps: AppRecord[]
+  volumes: VolumeRecord[]
+  /** Ids of named secrets; their values are in the configuration only. */
+  secretIds: Record<string, string>
+  /** Ids of forced builds, to the ids the image store gave them. */
+  imageAliases: Record<string, string>
+  deletedImages: string[]
+  /** `environment/name:tag` to image id. */
+  imageTags: Record<string, string>
+}
+
+/** The emulator's records: one small JSON file, replaced atomically. */
+export class State {
+  readonly records: Records
+  readonly #file: string
+  #saving: Promise<void> = Promise.resolve()
+
+  private constructor (file: string, records: Records) {
+    this.#file = file
+    this.records = records
+  }
+
+  static async open (dataDir: string): Promise<State> {
+    const file = join(dataDir, 'state.json')
+    await mkdir(dataDir, { recursive: true })
+    try {
+      return new State(file, { ...empty(), ...JSON.parse(await readFile(file, 'utf8')) as Partial<Records> })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new State(file, empty())
+      throw new Error(`reading the emulator's state (${file})`, { cause: error })
+    }
+  }
+
+  /** Resolves when the records as they are now are on disk. */
+  save (): Promise<void> {
+    const write = () => writeFileAtomic(this.#file, JSON.stringify(this.records, null, 1), 0o600)
+    this.#saving = this.#saving.then(write, write)
+    return this.#saving
+  }
+}
+
+function empty (): Records {
+  return {
+    environments: ['main'], apps: [], volumes: [], secretIds: {}, imageAliases: {}, deletedImages: [], imageTags: {}
+  }
+}
+
+/** Writes beside the file and renames, so that a reader or a crash never sees half of it. */
+export async function writeFileAtomic (file: string, text: string, mode: number): Promise<void> {
+  const temporary = join(dirname(file), `.${randomBytes(6).toString('hex')}.tmp`)
+  const handle = await open(temporary, 'wx', mode)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(temporary, file)
+}

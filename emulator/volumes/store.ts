@@ -1,0 +1,79 @@
+import { execFile } from 'node:child_process'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+/**
+ * Volumes as chains of generations. A generation is a directory that never changes once it is current, because
+ * containers use it as the lower layer of their view; a commit makes the next one, sharing unchanged files.
+ */
+export class VolumeStore {
+  readonly #directory: string
+  readonly #uses = new Map<string, number>()
+  readonly #queues = new Map<string, Promise<unknown>>()
+
+  constructor (dataDir: string) {
+    this.#directory = join(dataDir, 'volumes')
+  }
+
+  async create (volumeId: string): Promise<void> {
+    await mkdir(join(this.#directory, volumeId, '0'), { recursive: true })
+    await this.#point(volumeId, '0')
+  }
+
+  async delete (volumeId: string): Promise<void> {
+    await rm(join(this.#directory, volumeId), { recursive: true, force: true })
+  }
+
+  /** The committed state now. It stays as it is until it was released as often as it was acquired. */
+  async acquire (volumeId: string): Promise<string> {
+    const generation = await this.#current(volumeId)
+    this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
+    return generation
+  }
+
+  release (generation: string): void {
+    this.#uses.set(generation, (this.#uses.get(generation) ?? 1) - 1)
+  }
+
+  /** Makes the next committed state with `change`, one commit of a volume after the other. */
+  async commit (volumeId: string, change: (directory: string) => Promise<void>): Promise<void> {
+    const before = this.#queues.get(volumeId) ?? Promise.resolve()
+    const commit = before.catch(() => {}).then(async () => { await this.#commit(volumeId, change) })
+    this.#queues.set(volumeId, commit)
+    await commit
+  }
+
+  async #commit (volumeId: string, change: (directory: string) => Promise<void>) {
+    const current = await this.#current(volumeId)
+    const next = String(Number(current.slice(current.lastIndexOf('/') + 1)) + 1)
+    const directory = join(this.#directory, volumeId, next)
+    await rm(directory, { recursive: true, force: true })
+    await run('/bin/cp', ['-al', current, directory])
+    await change(directory)
+    await this.#point(volumeId, next)
+    await this.#removeUnused(volumeId, next)
+  }
+
+  async #removeUnused (volumeId: string, current: string) {
+    for (const name of await readdir(join(this.#directory, volumeId))) {
+      const path = join(this.#directory, volumeId, name)
+      if (/^\d+$/.test(name) && name !== current && !(this.#uses.get(path)! > 0)) {
+        await rm(path, { recursive: true, force: true })
+        this.#uses.delete(path)
+      }
+    }
+  }
+
+  async #current (volumeId: string): Promise<string> {
+    return join(this.#directory, volumeId, await readFile(join(this.#directory, volumeId, 'current'), 'utf8'))
+  }
+
+  async #point (volumeId: string, generation: string) {
+    const file = join(this.#directory, volumeId, 'current')
+    await writeFile(`${file}.new`, generation)
+    await rename(`${file}.new`, file)
+  }
+}
