@@ -1,0 +1,81 @@
+import sensible from '@fastify/sensible'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyServerOptions } from 'fastify'
+import type { Config } from './config.js'
+import { randomId } from './lib/ids.js'
+import auth from './plugins/auth.js'
+import context from './plugins/context.js'
+import errors from './plugins/errors.js'
+import modal from './plugins/modal.js'
+import security from './plugins/security.js'
+import services from './plugins/services.js'
+import streams from './plugins/streams.js'
+import validation from './plugins/validation.js'
+import web from './plugins/web.js'
+import exec from './routes/exec.js'
+import health from './routes/health.js'
+import runs from './routes/runs.js'
+import sandboxes from './routes/sandboxes.js'
+import session from './routes/session.js'
+import status from './routes/status.js'
+import { developmentAccount } from './services/accounts/development.js'
+import { AccountRegistry } from './services/accounts/registry.js'
+
+/** A prompt may have 1 MB, and JSON can double that. */
+const bodyLimit = 4 * 1024 * 1024
+
+/** The whole service. Everything it is made of stands below, in the order in which a request meets it. */
+export async function buildApp (config: Config, logger: FastifyServerOptions['logger'] = false) {
+  const app = Fastify({
+    logger,
+    bodyLimit,
+    genReqId: () => randomId('req'),
+    requestTimeout: 30_000,
+    // Local mode's first start prepares its base image.
+    pluginTimeout: 120_000,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 200 }
+  }).withTypeProvider<TypeBoxTypeProvider>()
+  const { accounts, signIn } = await findAccounts(config)
+
+  // What every request passes: ids, errors, validation, the brake, who asks.
+  await app.register(context)
+  await app.register(errors)
+  await app.register(validation)
+  await app.register(sensible)
+  await app.register(security)
+  await app.register(auth, { accounts })
+  await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
+
+  // What the routes work with.
+  await app.register(modal, { config })
+  await app.register(services, { config })
+
+  // Open to everybody.
+  await app.register(web)
+  await app.register(health)
+  await app.register(status)
+  await app.register(session, {
+    secure: config.publicUrl?.startsWith('https:') ?? false,
+    ...(signIn !== undefined && { link: signIn })
+  })
+
+  // For accounts only: the hook is on the scope, so no route in it can forget it.
+  await app.register(async (api) => {
+    api.addHook('onRequest', api.requireAccount)
+    await api.register(sandboxes)
+    await api.register(exec)
+    await api.register(runs)
+  }, { prefix: '/api/modal/sandbox' })
+
+  return Object.assign(app, { signInCode: signIn?.code })
+}
+
+/** Local mode without accounts gets one for development, and a code for the link that signs the browser in. */
+async function findAccounts (config: Config) {
+  const { accounts, jwt, local } = config
+  const needsDevelopment = accounts === undefined && jwt.secret === undefined && jwt.jwksUrl === undefined
+  if (!needsDevelopment) return { accounts: new AccountRegistry(accounts, jwt) }
+  const { account, apiKey } = await developmentAccount(local.dataDir)
+  return { accounts: new AccountRegistry([account], jwt), signIn: { code: randomId('code'), apiKey } }
+}

@@ -1,0 +1,190 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { Type, type Static } from '@sinclair/typebox'
+import { readJson, readVariables, type Problem } from './lib/settings.js'
+import { Account } from './schemas/account.js'
+
+const second = 1000
+const day = 24 * 60 * 60 * second
+const milliseconds = (fallback: number) => Type.Integer({ minimum: 0, default: fallback })
+const wholeSeconds = (fallback: number) =>
+  Type.Integer({ minimum: second, maximum: day, multipleOf: second, default: fallback })
+const httpUrl = Type.Optional(Type.String({ pattern: '^https?://[^\\s]+$' }))
+const text = Type.Optional(Type.String({ minLength: 1 }))
+
+/** Every variable the service reads. Nothing else in the project looks at the environment. */
+const Environment = Type.Object({
+  HOST: Type.String({ default: '127.0.0.1' }),
+  PORT: Type.Integer({ minimum: 0, maximum: 65535, default: 3000 }),
+  LOG_LEVEL: Type.Union(
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)),
+    { default: 'info' }),
+  PUBLIC_URL: httpUrl,
+  MODAL_TOKEN_ID: text,
+  MODAL_TOKEN_SECRET: text,
+  MODAL_ENVIRONMENT: text,
+  MODAL_SERVER_URL: httpUrl,
+  ANTHROPIC_API_KEY: text,
+  ANTHROPIC_BASE_URL: httpUrl,
+  CLAUDE_SECRET_NAME: text,
+  AWS_BEDROCK_API_KEY: text,
+  AWS_BEDROCK_REGION: Type.String({ default: 'us-east-1' }),
+  ACCOUNTS: text,
+  ACCOUNTS_FILE: text,
+  JWT_SECRET: Type.Optional(Type.String({ minLength: 32 })),
+  JWT_JWKS_URL: httpUrl,
+  JWT_ISSUER: text,
+  JWT_AUDIENCE: text,
+  JWT_ACCOUNT_CLAIM: Type.String({ default: 'sub' }),
+  CLAUDE_IMAGE: text,
+  CLAUDE_VERSION: Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+$', default: '2.1.330' }),
+  RUN_DISCONNECT_GRACE_MS: milliseconds(10 * second),
+  RUN_TIMEOUT_MS: wholeSeconds(30 * 60 * second),
+  HEARTBEAT_MS: Type.Integer({ minimum: 100, default: 10 * second }),
+  SANDBOX_TIMEOUT_MS: wholeSeconds(60 * 60 * second),
+  SANDBOX_IDLE_TIMEOUT_MS: wholeSeconds(10 * 60 * second),
+  DATA_DIR: Type.String({ default: '.data' }),
+  EMULATOR_IMAGES: text,
+  EMULATOR_SECRETS: text
+})
+type Environment = Static<typeof Environment>
+
+const Accounts = Type.Array(Account, { minItems: 1 })
+const Images = Type.Record(Type.String(), Type.String())
+const Secrets = Type.Record(Type.String(), Type.Record(Type.String(), Type.String()))
+
+/** Settings that are wrong, all of them, by variable name and never by value. */
+export class ConfigError extends Error {
+  readonly problems: string[]
+
+  constructor (problems: string[]) {
+    super(`Configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+export type Config = ReturnType<typeof parseConfig>
+
+/**
+ * Reads `.env` (without overriding what is set) and the environment.
+ * @throws {ConfigError} naming every variable that is wrong.
+ */
+export function loadConfig (): Config {
+  if (existsSync('.env')) process.loadEnvFile('.env')
+  return parseConfig(process.env)
+}
+
+/**
+ * Points the Modal SDK at a server for the time of `construct`. The SDK (0.11.1) takes the server only from
+ * the environment; its `endpoint` option is declared but not read.
+ */
+export function withModalServer<T> (url: string | undefined, construct: () => T): T {
+  const before = process.env.MODAL_SERVER_URL
+  if (url !== undefined) process.env.MODAL_SERVER_URL = url
+  try {
+    return construct()
+  } finally {
+    if (before === undefined) delete process.env.MODAL_SERVER_URL
+    else process.env.MODAL_SERVER_URL = before
+  }
+}
+
+/** Whether Modal itself is configured; otherwise the emulator serves (9.6). */
+export function configured (config: Pick<Config, 'modal'>): boolean {
+  return config.modal.token !== undefined
+}
+
+/**
+ * Validates an environment as a whole and freezes the result. Empty values count as not set.
+ * @throws {ConfigError} naming every variable that is wrong.
+ */
+export function parseConfig (variables: NodeJS.ProcessEnv) {
+  const problems: string[] = []
+  const problem: Problem = (name, text) => { problems.push(`${name} ${text}`) }
+  const env = readVariables(Environment, variables, problem)
+  const accounts = readAccounts(env, problem)
+  const images = readJson('EMULATOR_IMAGES', env.EMULATOR_IMAGES, Images, problem)
+  const secrets = readJson('EMULATOR_SECRETS', env.EMULATOR_SECRETS, Secrets, problem)
+  checkTogether(env, accounts, problem)
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  return deepFreeze({
+    host: env.HOST,
+    port: env.PORT,
+    logLevel: env.LOG_LEVEL,
+    publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ''),
+    modal: {
+      token: env.MODAL_TOKEN_ID && env.MODAL_TOKEN_SECRET
+        ? { id: env.MODAL_TOKEN_ID, secret: env.MODAL_TOKEN_SECRET }
+        : undefined,
+      environment: env.MODAL_ENVIRONMENT,
+      serverUrl: env.MODAL_SERVER_URL
+    },
+    claude: {
+      apiKey: env.ANTHROPIC_API_KEY,
+      baseUrl: env.ANTHROPIC_BASE_URL,
+      secretName: env.CLAUDE_SECRET_NAME,
+      bedrock: env.AWS_BEDROCK_API_KEY
+        ? { apiKey: env.AWS_BEDROCK_API_KEY, region: env.AWS_BEDROCK_REGION }
+        : undefined,
+      image: env.CLAUDE_IMAGE,
+      version: env.CLAUDE_VERSION
+    },
+    accounts,
+    jwt: {
+      secret: env.JWT_SECRET,
+      jwksUrl: env.JWT_JWKS_URL,
+      issuer: env.JWT_ISSUER,
+      audience: env.JWT_AUDIENCE,
+      accountClaim: env.JWT_ACCOUNT_CLAIM
+    },
+    run: {
+      disconnectGraceMs: env.RUN_DISCONNECT_GRACE_MS,
+      timeoutMs: env.RUN_TIMEOUT_MS,
+      heartbeatMs: env.HEARTBEAT_MS
+    },
+    sandbox: { timeoutMs: env.SANDBOX_TIMEOUT_MS, idleTimeoutMs: env.SANDBOX_IDLE_TIMEOUT_MS },
+    local: { dataDir: resolve(env.DATA_DIR), images: images ?? {}, secrets: secrets ?? {} }
+  })
+}
+
+function readAccounts (env: Environment, problem: Problem) {
+  if (env.ACCOUNTS !== undefined && env.ACCOUNTS_FILE !== undefined) {
+    problem('ACCOUNTS_FILE', 'is set together with ACCOUNTS: keep one of them')
+  }
+  const accounts = env.ACCOUNTS !== undefined
+    ? readJson('ACCOUNTS', env.ACCOUNTS, Accounts, problem)
+    : readJson('ACCOUNTS_FILE', readTextFile(env.ACCOUNTS_FILE, problem), Accounts, problem)
+  const ids = accounts?.map(({ id }) => id) ?? []
+  if (new Set(ids).size !== ids.length) problem('ACCOUNTS', 'has the same id twice')
+  return accounts
+}
+
+function readTextFile (path: string | undefined, problem: Problem) {
+  if (path === undefined) return
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    problem('ACCOUNTS_FILE', 'names a file that can not be read')
+  }
+}
+
+function checkTogether (env: Environment, accounts: Account[] | undefined, problem: Problem) {
+  if (env.MODAL_TOKEN_ID && !env.MODAL_TOKEN_SECRET) problem('MODAL_TOKEN_SECRET', 'is missing: MODAL_TOKEN_ID is set')
+  if (env.MODAL_TOKEN_SECRET && !env.MODAL_TOKEN_ID) problem('MODAL_TOKEN_ID', 'is missing: MODAL_TOKEN_SECRET is set')
+  const tokens = env.JWT_SECRET !== undefined || env.JWT_JWKS_URL !== undefined
+  if (env.MODAL_TOKEN_ID && accounts === undefined && !tokens) {
+    problem('ACCOUNTS', 'is missing: with Modal credentials the service needs accounts (ACCOUNTS, ACCOUNTS_FILE, ' +
+      'JWT_SECRET or JWT_JWKS_URL), else anybody could spend on your Modal workspace')
+  }
+  if (env.JWT_SECRET && env.JWT_JWKS_URL) problem('JWT_JWKS_URL', 'is set together with JWT_SECRET: keep one of them')
+  if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {
+    problem('CLAUDE_SECRET_NAME', 'is set together with ANTHROPIC_API_KEY: keep one of them')
+  }
+}
+
+function deepFreeze<T> (value: T): T {
+  if (typeof value === 'object' && value !== null) Object.values(value).forEach(deepFreeze)
+  return Object.freeze(value)
+}

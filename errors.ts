@@ -1,0 +1,93 @@
+/**
+ * Every error a client can see: status, friendly message and what to do about it.
+ * Codes are a contract; messages and hints may be improved.
+ */
+const table = {
+  BAD_REQUEST: [400, 'The request is not valid.', 'Correct the field that the message names.'],
+  UNAUTHENTICATED: [401, 'You are not signed in.', 'Send an API key or a token: Authorization: Bearer <key>.'],
+  FORBIDDEN: [403, 'Your account may not do this.', 'Ask the operator to extend what your account may use.'],
+  NOT_FOUND: [404, 'There is nothing at this address.', 'See the API section of the README.'],
+  SANDBOX_NOT_FOUND: [404, 'There is no such sandbox.', 'List your sandboxes, or create a new one.'],
+  RUN_NOT_FOUND: [404, 'There is no such run.', 'List the runs of the sandbox.'],
+  SESSION_NOT_FOUND: [404, 'There is no such conversation.', 'Start a new one by leaving sessionId out.'],
+  SECRET_NOT_FOUND: [404, 'A named secret does not exist.', 'Create the secret in Modal, or correct its name.'],
+  SANDBOX_NAME_TAKEN: [409, 'A running sandbox has this name already.', 'Use it, end it, or choose another name.'],
+  IDEMPOTENCY_KEY_REUSED: [409, 'This Idempotency-Key was used with another request.', 'Use a new key.'],
+  SANDBOX_ENDED: [409, 'The sandbox has ended.', 'Create a new one; files on a volume are still there.'],
+  RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it, or cancel it.'],
+  PAYLOAD_TOO_LARGE: [413, 'The request is too large.', 'A prompt may have 1 MB; put larger things in files.'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The body is not JSON.', 'Send content-type: application/json.'],
+  IMAGE_BUILD_FAILED: [422, 'The image could not be built.', 'Read the message, correct the image or its commands.'],
+  NOT_SUPPORTED: [422, 'The place where sandboxes run does not support this.', 'Leave the named option out.'],
+  INVALID_SANDBOX: [422, 'Modal does not accept this sandbox.', 'Correct what the message names.'],
+  COMMAND_FAILED: [422, 'The command could not be started.', 'Check that the program and the workdir exist.'],
+  RATE_LIMITED: [429, 'Too many requests.', 'Wait as long as the retry-after header says.'],
+  LIMIT_REACHED: [429, 'Your account has reached a limit.', 'End something first, or ask for a higher limit.'],
+  CLIENT_CLOSED: [499, 'The client went away.', 'Nothing to do.'],
+  INTERNAL: [500, 'Something went wrong on our side.', 'Try again; if it stays, report the request id.'],
+  MODAL_ERROR: [502, 'Modal did not accept the request.', 'Try again; if it stays, report the request id.'],
+  MODAL_UNAUTHORIZED: [502, 'Modal does not accept the credentials of this service.',
+    'The operator has to check MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.'],
+  CLAUDE_FAILED: [502, 'Claude could not be started.', 'Check the image and the model key, then try again.'],
+  MODAL_UNAVAILABLE: [503, 'Modal can not be reached.', 'Try again in a moment.'],
+  SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
+  MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.']
+} as const satisfies Record<string, readonly [number, string, string]>
+
+export type ErrorCode = keyof typeof table
+
+export interface AppErrorOptions {
+  /** For the client, instead of the table's: no secret, no path of the server, no stack. */
+  message?: string
+  hint?: string
+  cause?: unknown
+  /** The step of a longer operation that failed; clients see it. */
+  step?: string
+  /** Extra fields of the answer, for example the active run's id. */
+  details?: Record<string, unknown>
+  headers?: Record<string, string>
+}
+
+/** An error with a code of the table. `message` is what the client may read; the `cause` chain is for the log. */
+export class AppError extends Error {
+  readonly code: ErrorCode
+  readonly hint: string
+  readonly step: string | undefined
+  readonly details: Record<string, unknown>
+  readonly headers: Record<string, string>
+
+  constructor (code: ErrorCode, options: AppErrorOptions = {}) {
+    super(options.message ?? table[code][1], { cause: options.cause })
+    this.name = 'AppError'
+    this.code = code
+    this.hint = options.hint ?? table[code][2]
+    this.step = options.step
+    this.details = options.details ?? {}
+    this.headers = options.headers ?? {}
+  }
+
+  get statusCode (): number {
+    return table[this.code][0]
+  }
+}
+
+/**
+ * Says which step an error happened in and keeps it as the cause (10.1).
+ * The code, message and details of an AppError are kept; anything else becomes `fallback`.
+ */
+export function wrap (cause: unknown, step: string, fallback: ErrorCode = 'INTERNAL'): AppError {
+  if (!(cause instanceof AppError)) return new AppError(fallback, { cause, step })
+  const { code, message, hint, details, headers } = cause
+  return new AppError(code, { message, hint, details, headers, cause, step })
+}
+
+/** The whole chain in one line, for logs and tests: `step: message: cause message`. */
+export function chain (error: unknown): string {
+  const parts: string[] = []
+  for (let current = error; current instanceof Error && parts.length < 10; current = current.cause) {
+    const step = current instanceof AppError && current.step ? `${current.step}: ` : ''
+    const text = `${step}${current.message}`
+    if (parts.at(-1) !== text) parts.push(text)
+  }
+  return parts.length > 0 ? parts.join(': ') : String(error)
+}

@@ -1,0 +1,53 @@
+import { type Static, type TObject, type TSchema } from '@sinclair/typebox'
+import { Value, type ValueError } from '@sinclair/typebox/value'
+
+/** Takes note of one mistake: the setting's name and what is wrong with it, never its value. */
+export type Problem = (name: string, text: string) => void
+
+/** Reads the variables a schema names: empty counts as not set, texts become numbers, defaults fill in. */
+export function readVariables<T extends TObject> (
+  schema: T, variables: Record<string, string | undefined>, problem: Problem
+): Static<T> {
+  const present = Object.keys(schema.properties)
+    .map((name) => [name, variables[name]?.trim()])
+    .filter(([, value]) => value !== undefined && value !== '')
+  return read(schema, Value.Convert(schema, Object.fromEntries(present)), problem,
+    (error) => error.path.split('/')[1] ?? '')
+}
+
+/** Reads one variable that holds JSON. */
+export function readJson<T extends TSchema> (
+  name: string, source: string | undefined, schema: T, problem: Problem
+): Static<T> | undefined {
+  if (source === undefined) return
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(source)
+  } catch {
+    return problem(name, 'is not valid JSON') as undefined
+  }
+  return read(schema, parsed, problem, (error) => error.path === '' ? name : `${name}${error.path}`)
+}
+
+function read (schema: TSchema, value: unknown, problem: Problem, nameOf: (error: ValueError) => string) {
+  const complete = Value.Default(schema, value)
+  const named = new Set<string>()
+  for (const error of Value.Errors(schema, complete)) {
+    const name = nameOf(error)
+    if (named.has(name)) continue
+    named.add(name)
+    problem(name, explain(error))
+  }
+  return complete as never
+}
+
+/** What a schema wants, in words. TypeBox's own message is right but says neither choices nor limits. */
+function explain ({ schema, message }: ValueError): string {
+  if (schema.anyOf) return `must be one of ${schema.anyOf.map((choice: TSchema) => choice.const).join(', ')}`
+  if (schema.multipleOf) {
+    return `must be a multiple of ${schema.multipleOf} from ${schema.minimum} to ${schema.maximum}`
+  }
+  if (schema.pattern?.startsWith('^https?')) return 'must be an http or https URL'
+  if (schema.pattern) return `must look like ${schema.pattern}`
+  return `is not right: ${message.toLowerCase()}`
+}

@@ -1,0 +1,34 @@
+import fp from 'fastify-plugin'
+import type { Config } from '../config.js'
+import { RunService } from '../services/runs/service.js'
+import { SandboxService } from '../services/sandboxes/service.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    sandboxes: SandboxService
+    runs: RunService
+  }
+}
+
+export interface ServicesOptions { config: Config }
+
+/** Builds the services from the configuration and Modal; they know nothing of Fastify. */
+export default fp<ServicesOptions>(async (fastify, { config }) => {
+  const { client, backend, modelEnv } = fastify.modal
+  const sandboxes = new SandboxService({
+    client,
+    log: fastify.log,
+    image: { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version },
+    timeouts: config.sandbox
+  })
+  const runs = new RunService({
+    client,
+    log: fastify.log,
+    model: { env: modelEnv, secretName: config.claude.secretName },
+    timeouts: config.run
+  })
+  fastify.decorate('sandboxes', sandboxes)
+  fastify.decorate('runs', runs)
+  // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
+  fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
+}, { name: 'services', fastify: '5.x', dependencies: ['modal'] })

@@ -1,0 +1,41 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import { ErrorAnswer } from '../schemas/common.js'
+import { ExecResult, ExecSpec } from '../schemas/exec.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+
+/** Runs any command in a sandbox: as events, or as one answer. */
+const exec: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.post('/:id/exec', {
+    schema: {
+      params: SandboxParams, body: ExecSpec, response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+    }
+  }, async (request, reply) => {
+    const { account, body, log, params: { id } } = request
+    const command = await fastify.sandboxes.exec(account, id, body, log)
+    if (!request.wantsSse(true)) return await whileConnected(request, (signal) => command.collect(signal))
+
+    const stream = reply.sse()
+    const field = body.encoding === 'base64' ? 'base64' : 'text'
+    try {
+      const exit = await command.stream(stream.signal, (event, text) => stream.send({ event, data: { [field]: text } }))
+      await stream.end({ event: 'exit', data: exit })
+    } catch (error) {
+      await stream.end({ event: 'error', data: request.report(error) })
+    }
+  })
+}
+
+export default exec
+
+/** The signal aborts when the client leaves before its answer: the connection tells; the request of a POST does not. */
+async function whileConnected<T> ({ socket }: FastifyRequest, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const left = new AbortController()
+  const leave = () => left.abort()
+  socket.once('close', leave)
+  try {
+    return await work(left.signal)
+  } finally {
+    socket.removeListener('close', leave)
+  }
+}

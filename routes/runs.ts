@@ -1,0 +1,81 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Account } from '../schemas/account.js'
+import { ErrorAnswer } from '../schemas/common.js'
+import { Cancellation, EventsPage, EventsQuery, RunList, RunParams, RunSpec, RunView } from '../schemas/run.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+import type { Run } from '../services/runs/run.js'
+
+/** Claude in a sandbox: start, watch, cancel. */
+const runs: FastifyPluginAsyncTypebox = async (fastify) => {
+  const { sandboxes, runs } = fastify
+  const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
+  fastify.post('/:id/claude', {
+    schema: { params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors } }
+  }, async (request, reply) => {
+    const owned = await sandboxes.open(request.account, request.params.id)
+    const run = await runs.start(request.account, owned, request.body, request.log)
+    request.ids.runId = run.id
+    reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
+    const later = request.headers.prefer?.includes('respond-async') ?? false
+    if (later || !request.wantsSse(true)) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
+    await stream(run, 0, reply)
+  })
+
+  fastify.get('/:id/claude', {
+    schema: { params: SandboxParams, response: { 200: RunList, ...errors } }
+  }, async (request) => {
+    const { id } = await sandboxes.get(request.account, request.params.id)
+    return { runs: runs.list(id).map((run) => run.view()) }
+  })
+
+  fastify.get('/:id/claude/:runId', {
+    schema: { params: RunParams, response: { 200: RunView, ...errors } }
+  }, async (request) => (await find(request)).view())
+
+  fastify.get('/:id/claude/:runId/events', {
+    schema: { params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, ...errors } }
+  }, async (request, reply) => {
+    const run = await find(request)
+    const after = request.query.after ?? lastEventId(request)
+    if (request.wantsSse(true)) return await stream(run, after, reply)
+    // Who asks for pages again and again reads, too: the grace time starts anew.
+    run.attach()()
+    const events = run.log.take(after).map(({ id, event, json }) => ({ id, event, data: JSON.parse(json) }))
+    const next = events.at(-1)?.id ?? after
+    return { events, next, done: run.log.ended && run.log.take(next).length === 0 }
+  })
+
+  fastify.post('/:id/claude/:runId/cancel', {
+    schema: { params: RunParams, response: { 200: Cancellation, ...errors } }
+  }, async (request) => {
+    const run = await find(request)
+    const { durationMs } = await runs.cancel(run)
+    return { ...run.view(), left: 0, durationMs }
+  })
+
+  /** The account's sandbox is proven first: a guessed run id leads nowhere. */
+  async function find ({ account, params }: { account: Account, params: RunParams }): Promise<Run> {
+    const { id } = await sandboxes.get(account, params.id)
+    return runs.get(id, params.runId)
+  }
+}
+
+async function stream (run: Run, after: number, reply: FastifyReply) {
+  const leave = run.attach()
+  try {
+    const sse = reply.sse()
+    for await (const batch of run.log.read(after, sse.signal)) await sse.send(...batch)
+    await sse.end()
+  } finally {
+    leave()
+  }
+}
+
+function lastEventId ({ headers }: FastifyRequest): number {
+  const id = Number(headers['last-event-id'] ?? 0)
+  return Number.isSafeInteger(id) && id >= 0 ? id : 0
+}
+
+export default runs

@@ -1,0 +1,57 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { ErrorAnswer } from '../schemas/common.js'
+import {
+  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, Termination
+} from '../schemas/sandbox.js'
+import type { SseStream } from '../lib/sse.js'
+import type { CreateOptions } from '../services/sandboxes/create.js'
+
+const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
+/** Sandboxes of the account that asks: create, list, look, end (6.1-6.5). */
+const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.post('/', {
+    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: SandboxView, ...errors } }
+  }, async (request, reply) => {
+    const idempotencyKey = request.headers['idempotency-key']
+    const options = { log: request.log, ...(idempotencyKey !== undefined && { idempotencyKey }) }
+    const create = (more?: Partial<CreateOptions>) =>
+      fastify.sandboxes.create(request.account, request.body, { ...options, ...more })
+    if (!request.wantsSse(false)) return await create()
+
+    // Opened by the first event: what is refused before any work is answered as a plain error.
+    let stream: SseStream | undefined
+    const send = (event: string, data: unknown) => { (stream ??= reply.sse()).send({ event, data }) }
+    try {
+      const sandbox = await create({
+        onStep: (step) => send('step', step), onBuildLog: (text) => send('log', { text })
+      })
+      await stream?.end({ event: 'sandbox', data: sandbox })
+    } catch (error) {
+      if (stream === undefined) throw error
+      await stream.end({ event: 'error', data: request.report(error) })
+    }
+  })
+
+  fastify.get('/', {
+    schema: { querystring: ListQuery, response: { 200: SandboxPage, ...errors } }
+  }, async (request) => await fastify.sandboxes.list(request.account, request.query))
+
+  fastify.get('/:id', {
+    schema: { params: SandboxParams, response: { 200: SandboxDetails, ...errors } }
+  }, async ({ account, params: { id } }) => {
+    const sandbox = await fastify.sandboxes.get(account, id)
+    return { ...sandbox, activeRun: fastify.runs.active(id) ?? null }
+  })
+
+  fastify.delete('/:id', {
+    schema: { params: SandboxParams, response: { 200: Termination, ...errors } }
+  }, async (request) => {
+    const { id } = request.params
+    return await fastify.sandboxes.terminate(request.account, id, {
+      log: request.log, beforeStop: async () => { await fastify.runs.cancelAll(id) }
+    })
+  })
+}
+
+export default sandboxes

@@ -1,0 +1,25 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+const Status = Type.Object({
+  configured: Type.Boolean({ description: 'Modal credentials are set (9.6).' }),
+  backend: Type.Union([Type.Literal('modal'), Type.Literal('local')]),
+  model: Type.Union([Type.Literal('claude'), Type.Literal('scripted')]),
+  account: Type.Union([Type.String(), Type.Null()], { description: 'Who you are signed in as.' })
+})
+
+/** What this service runs on. Open to everybody: the web UI asks before anyone has signed in. */
+const status: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.get('/api/modal/status', { schema: { response: { 200: Status } } }, async (request) => {
+    const { backend, scripted } = fastify.modal
+    const account = await fastify.identify(request).catch(() => undefined)
+    return {
+      configured: backend === 'modal',
+      backend,
+      model: scripted ? 'scripted' as const : 'claude' as const,
+      account: account?.id ?? null
+    }
+  })
+}
+
+export default status

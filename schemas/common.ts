@@ -1,0 +1,28 @@
+import { Type, type Static } from '@sinclair/typebox'
+
+/** For every object a client sends: a field nobody knows is a mistake worth telling. */
+export const strict = { additionalProperties: false } as const
+
+export const ErrorAnswer = Type.Object({
+  statusCode: Type.Integer(),
+  error: Type.String(),
+  code: Type.String({ description: 'Stable; branch on this.' }),
+  message: Type.String({ description: 'For people.' }),
+  hint: Type.String({ description: 'What to do about it.' }),
+  requestId: Type.String(),
+  step: Type.Optional(Type.String({ description: 'The step of a longer operation that failed.' }))
+}, { additionalProperties: true })
+
+export const EnvironmentVariables = Type.Record(
+  Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String({ maxLength: 32_768 }),
+  { maxProperties: 200, additionalProperties: false })
+
+export const AbsolutePath = Type.String({ pattern: '^/[^\\u0000]*$', maxLength: 1024 })
+
+const second = 1000
+/** Modal takes whole seconds, up to a day. */
+export const WholeSeconds = Type.Integer({ minimum: second, maximum: 86_400 * second, multipleOf: second })
+
+export const Timestamp = Type.String({ format: 'date-time' })
+
+export type ErrorAnswer = Static<typeof ErrorAnswer>

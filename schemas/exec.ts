@@ -1,0 +1,40 @@
+import { Type, type Static } from '@sinclair/typebox'
+import { AbsolutePath, EnvironmentVariables, strict, WholeSeconds } from './common.js'
+import { SecretNames } from './sandbox.js'
+
+const mebibyte = 1024 * 1024
+
+/** A command to run in a sandbox. */
+export const ExecSpec = Type.Object({
+  command: Type.Array(Type.String({ pattern: '^[^\\u0000]*$' }), {
+    minItems: 1, maxItems: 10_000, description: 'Program and arguments: no shell reads them. At most 65,536 characters in all.'
+  }),
+  workdir: Type.Optional(AbsolutePath),
+  env: Type.Optional(EnvironmentVariables),
+  secrets: Type.Optional(SecretNames),
+  timeoutMs: Type.Optional(WholeSeconds),
+  stdin: Type.Optional(Type.String({ maxLength: mebibyte, description: 'Text for its standard input, which then ends.' })),
+  encoding: Type.Union([Type.Literal('utf8'), Type.Literal('base64')], {
+    default: 'utf8', description: 'base64: output is passed on byte by byte.'
+  })
+}, strict)
+export type ExecSpec = Static<typeof ExecSpec>
+
+/** How a command ended. */
+export const ExecExit = Type.Object({
+  exitCode: Type.Integer({ description: '128 and the number, when a signal ended it.' }),
+  timedOut: Type.Boolean(),
+  durationMs: Type.Integer()
+})
+export type ExecExit = Static<typeof ExecExit>
+
+const perStream = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Object({ stdout: schema, stderr: schema })
+
+export const ExecResult = Type.Composite([ExecExit, Type.Object({
+  stdout: Type.String({ description: 'Its first MiB, in the encoding that was asked for.' }),
+  stderr: Type.String(),
+  truncated: perStream(Type.Boolean()),
+  bytes: perStream(Type.Integer({ description: 'What the command wrote, also where it is truncated.' }))
+})])
+export type ExecResult = Static<typeof ExecResult>

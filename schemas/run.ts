@@ -1,0 +1,73 @@
+import { Type, type Static } from '@sinclair/typebox'
+import { strict, Timestamp, WholeSeconds } from './common.js'
+
+const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })
+/** A tool or a pattern of one, such as `Bash` or `Bash(git *)`. */
+const Tools = Type.Array(Type.String({ pattern: '^[A-Za-z_][^\\u0000-\\u001f]*$', maxLength: 200 }), { minItems: 1, maxItems: 100 })
+
+export const RunSpec = Type.Object({
+  prompt: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'At most 1 MB as UTF-8.' }),
+  sessionId: Type.Optional({ ...Uuid, description: 'Go on with this conversation, or start it under this id.' }),
+  continue: Type.Optional(Type.Boolean({ description: 'Go on with the latest conversation of this workspace.' })),
+  model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),
+  permissionMode: Type.Optional(Type.Union(
+    ['acceptEdits', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)))),
+  allowedTools: Type.Optional(Tools),
+  disallowedTools: Type.Optional(Tools),
+  appendSystemPrompt: Type.Optional(Type.String({ minLength: 1, maxLength: 20_000, pattern: '^[^\\u0000]*$' })),
+  maxTurns: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+  maxBudgetUsd: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 })),
+  outputFormat: Type.Optional(Type.Union([Type.Literal('stream-json'), Type.Literal('text')])),
+  timeoutMs: Type.Optional(WholeSeconds),
+  onDisconnect: Type.Optional(Type.Union([Type.Literal('terminate'), Type.Literal('continue')]))
+}, strict)
+export type RunSpec = Static<typeof RunSpec>
+
+export const Outcome = Type.Union(
+  ['result', 'agent_error', 'exit', 'signal', 'timeout', 'cancelled', 'sandbox_lost', 'stream_lost']
+    .map((outcome) => Type.Literal(outcome as OutcomeName)))
+export type OutcomeName =
+  'result' | 'agent_error' | 'exit' | 'signal' | 'timeout' | 'cancelled' | 'sandbox_lost' | 'stream_lost'
+
+/** How a run ended; the data of `run.completed`. */
+export const Completion = Type.Object({
+  outcome: Outcome,
+  exitCode: Type.Union([Type.Integer(), Type.Null()]),
+  isError: Type.Boolean(),
+  durationMs: Type.Integer(),
+  costUsd: Type.Union([Type.Number(), Type.Null()], { description: 'Of this run alone.' }),
+  usage: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
+  sessionId: Type.Union([Type.String(), Type.Null()])
+})
+export type Completion = Static<typeof Completion>
+
+export const RunView = Type.Object({
+  runId: Type.String(),
+  sandboxId: Type.String(),
+  sessionId: Type.Union([Type.String(), Type.Null()]),
+  status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
+  startedAt: Timestamp,
+  completion: Type.Optional(Completion)
+})
+export type RunView = Static<typeof RunView>
+
+export const RunList = Type.Object({ runs: Type.Array(RunView) })
+
+/** Ids that are malformed are just not found. */
+export const RunParams = Type.Object({ id: Type.String(), runId: Type.String() })
+export type RunParams = Static<typeof RunParams>
+
+export const EventsQuery = Type.Object({
+  after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event you have.' }))
+}, strict)
+
+export const EventsPage = Type.Object({
+  events: Type.Array(Type.Object({ id: Type.Integer(), event: Type.String(), data: Type.Unknown() })),
+  next: Type.Integer({ description: 'Ask again with after=next.' }),
+  done: Type.Boolean({ description: 'Nothing comes after these.' })
+})
+
+export const Cancellation = Type.Composite([RunView, Type.Object({
+  left: Type.Integer({ description: 'Processes of the run that are still alive: 0.' }),
+  durationMs: Type.Integer()
+})])

@@ -1,0 +1,32 @@
+import closeWithGrace from 'close-with-grace'
+import pretty from 'pino-pretty'
+import { buildApp } from './app.js'
+import { ConfigError, loadConfig, type Config } from './config.js'
+
+const config = readConfig()
+const app = await buildApp(config, loggerOptions(config))
+closeWithGrace({ delay: 8000, logger: app.log }, async () => { await app.close() })
+await app.listen({ host: config.host, port: config.port })
+
+const url = config.publicUrl ?? app.listeningOrigin
+app.log.info(app.signInCode === undefined ? `open ${url}` : `open ${url}/#code=${app.signInCode} (signs this browser in)`)
+
+function readConfig (): Config {
+  try {
+    return loadConfig()
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    console.error(error.message)
+    process.exit(1)
+  }
+}
+
+function loggerOptions ({ logLevel }: Config) {
+  const options = {
+    level: logLevel,
+    redact: ['req.headers.authorization', 'req.headers.cookie', 'req.headers["x-api-key"]'],
+    // A query may name files; it is not needed to find a request.
+    serializers: { req: ({ method, url, ip }: { method: string, url: string, ip: string }) => ({ method, path: url.split('?')[0], ip }) }
+  }
+  return process.stdout.isTTY ? { ...options, stream: pretty({ ignore: 'pid,hostname', singleLine: true }) } : options
+}

@@ -1,0 +1,24 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { digest, randomId } from '../../lib/ids.js'
+import type { Account } from '../../schemas/account.js'
+
+/**
+ * The account of local mode when none is configured. Its key is made on first start and kept in the data directory
+ * (readable by its owner only), so that curl examples keep working after a restart.
+ */
+export async function developmentAccount (dataDir: string): Promise<{ account: Account, apiKey: string }> {
+  const file = join(dataDir, 'development-key')
+  await mkdir(dataDir, { recursive: true })
+  await writeFile(file, randomId('key'), { mode: 0o600, flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
+  const apiKey = (await readFile(file, 'utf8')).trim()
+  const account: Account = {
+    id: 'development',
+    apiKeys: [`sha256:${digest(apiKey)}`],
+    secrets: ['*'],
+    limits: { sandboxes: 10, runs: 5, requestsPerMinute: 600 }
+  }
+  return { account, apiKey }
+}

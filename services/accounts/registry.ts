@@ -1,0 +1,83 @@
+import { createRemoteJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import { AppError } from '../../errors.js'
+import { digest } from '../../lib/ids.js'
+import { Account } from '../../schemas/account.js'
+import { Value } from '@sinclair/typebox/value'
+
+export interface TokenSettings {
+  secret: string | undefined
+  jwksUrl: string | undefined
+  issuer: string | undefined
+  audience: string | undefined
+  /** The claim that names the account. */
+  accountClaim: string
+}
+
+/** Who may use the service: API keys (only their digests are known here) and tokens of an identity provider. */
+export class AccountRegistry {
+  readonly #byId: Map<string, Account>
+  readonly #byKey: Map<string, Account>
+  readonly #tokens: TokenSettings
+  readonly #verificationKey: Uint8Array | JWTVerifyGetKey | undefined
+  readonly #open: boolean
+
+  /** Without listed accounts every valid token's subject is an account of its own, with default limits. */
+  constructor (accounts: readonly Account[] | undefined, tokens: TokenSettings) {
+    const listed = accounts ?? []
+    this.#open = accounts === undefined
+    this.#byId = new Map(listed.map((account) => [account.id, account]))
+    this.#byKey = new Map(listed.flatMap((account) => account.apiKeys.map((key) => [key, account] as const)))
+    this.#tokens = tokens
+    if (tokens.secret !== undefined) this.#verificationKey = new TextEncoder().encode(tokens.secret)
+    if (tokens.jwksUrl !== undefined) this.#verificationKey = createRemoteJWKSet(new URL(tokens.jwksUrl))
+  }
+
+  /**
+   * The account a credential (API key or JWT) stands for. Digests are compared, so a guess's timing tells nothing.
+   * @throws {AppError} UNAUTHENTICATED, FORBIDDEN (a valid token of an unknown account).
+   */
+  async authenticate (credential: string): Promise<Account> {
+    const account = this.#byKey.get(`sha256:${digest(credential)}`)
+    if (account !== undefined) return account
+    if (this.#verificationKey === undefined || credential.split('.').length !== 3) {
+      throw new AppError('UNAUTHENTICATED', { message: 'The API key is not valid.' })
+    }
+    const subject = (await this.#verify(credential))[this.#tokens.accountClaim]
+    if (typeof subject !== 'string' || subject === '' || subject === '*' || subject.length > 200) {
+      throw new AppError('UNAUTHENTICATED', { message: 'The token does not name an account.' })
+    }
+    return this.#accountOf(subject)
+  }
+
+  #accountOf (id: string): Account {
+    const listed = this.#byId.get(id)
+    if (listed !== undefined) return listed
+    const template = this.#byId.get('*') ?? (this.#open ? {} : undefined)
+    if (template === undefined) throw new AppError('FORBIDDEN', { message: 'Your account is not set up here.' })
+    return Value.Default(Account, { ...structuredClone(template), id }) as Account
+  }
+
+  async #verify (token: string): Promise<JWTPayload> {
+    const { secret, issuer, audience } = this.#tokens
+    const options = {
+      algorithms: secret !== undefined ? ['HS256'] : ['RS256', 'PS256', 'ES256', 'EdDSA'],
+      requiredClaims: ['exp'],
+      ...(issuer !== undefined && { issuer }),
+      ...(audience !== undefined && { audience })
+    }
+    try {
+      const key = this.#verificationKey
+      return (await (typeof key === 'function' ? jwtVerify(token, key, options) : jwtVerify(token, key!, options))).payload
+    } catch (cause) {
+      throw new AppError('UNAUTHENTICATED', { message: 'The token is not valid or has expired.', cause })
+    }
+  }
+}
+
+/** Whether an account may name a Modal secret; `*` in its patterns matches any characters. */
+export function mayUseSecret (account: Account, secret: string): boolean {
+  return account.secrets.some((pattern) => {
+    const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+    return new RegExp(`^${parts.join('.*')}$`, 's').test(secret)
+  })
+}

@@ -1,0 +1,26 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { ClientMiddleware } from 'nice-grpc-common'
+
+const listeners = new AsyncLocalStorage<(text: string) => void>()
+
+interface BuildUpdate { taskLogs?: { data?: string }[] }
+
+/** Runs `work` and hands every piece of image build log that arrives meanwhile to `onLog`. */
+export function withBuildLog<T> (onLog: (text: string) => void, work: () => Promise<T>): Promise<T> {
+  return listeners.run(onLog, work)
+}
+
+/**
+ * gRPC middleware: the SDK waits for image builds on ImageJoinStreaming but throws away the log lines in it
+ * (modal 0.11.1, `image.build`). Here they are passed on to whoever waits for that build.
+ */
+export const tapBuildLogs: ClientMiddleware = async function * (call, options) {
+  const onLog = listeners.getStore()
+  if (onLog === undefined || !call.responseStream || !call.method.path.endsWith('/ImageJoinStreaming')) {
+    return yield * call.next(call.request, options)
+  }
+  for await (const response of call.next(call.request, options)) {
+    for (const { data } of (response as BuildUpdate).taskLogs ?? []) if (data) onLog(data)
+    yield response
+  }
+}

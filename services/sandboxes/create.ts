@@ -1,0 +1,137 @@
+import type { App, Image, ModalClient } from 'modal'
+import { wrap, type AppError } from '../../errors.js'
+import type { Account } from '../../schemas/account.js'
+import type { SandboxSpec } from '../../schemas/sandbox.js'
+import { withBuildLog } from './build-log.js'
+import { EarlierSandboxes } from './earlier.js'
+import { describeImage, imageRecipe, type ImageSettings } from './images.js'
+import { Reservations } from './limits.js'
+import { lookUp, lookUpApp, type Lookups } from './lookups.js'
+import { lookupMs, type OwnedSandbox, type OwnedSandboxes } from './owned.js'
+import { planSandbox, type Plan, type Timeouts } from './plan.js'
+import { Steps, within, type Log, type StepEvent } from './steps.js'
+import { encodeTags } from './tags.js'
+import { makeWorkdir } from './workdir.js'
+
+export interface CreateOptions {
+  idempotencyKey?: string
+  /** A logger that carries the request's ids. */
+  log: Log
+  onStep?: (event: StepEvent) => void
+  /** Text of the image build, as it arrives. */
+  onBuildLog?: (text: string) => void
+}
+
+export interface CreatorOptions {
+  client: ModalClient
+  owned: OwnedSandboxes
+  image: ImageSettings
+  timeouts: Timeouts
+}
+
+/** A sandbox, and whether this request has made it: an earlier one may have ended since. */
+export interface Created { owned: OwnedSandbox, isNew: boolean }
+
+const minute = 60_000
+const buildMs = 30 * minute
+/** For a GPU the SDK itself waits up to 21 minutes. */
+const createMs = { cpu: 2 * minute, gpu: 22 * minute }
+
+/** Makes sandboxes in named steps. Owner, name and all that finds them again are set at their creation. */
+export class Creator {
+  readonly #options: CreatorOptions
+  readonly #earlier: EarlierSandboxes
+  readonly #reservations = new Reservations()
+
+  constructor (options: CreatorOptions) {
+    this.#options = options
+    this.#earlier = new EarlierSandboxes(options.client, options.owned)
+  }
+
+  /** @throws {AppError} naming the step that failed; what that request had made is undone (1.6). */
+  async create (account: Account, spec: SandboxSpec, options: CreateOptions): Promise<Created> {
+    const { client, owned } = this.#options
+    const plan = this.#plan(account, spec, options.idempotencyKey)
+    const steps = new Steps(options.log, options.onStep ?? (() => {}))
+    const reservation = this.#reservations.take(account)
+    try {
+      const app = lookUpApp(client, account, steps)
+      const [lookups, earlier] = await Promise.all([
+        lookUp(client, account, plan, steps),
+        plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
+        app
+      ])
+      if (earlier !== undefined) return { owned: earlier, isNew: false }
+
+      const [image] = await Promise.all([
+        this.#build(await app, plan, lookups, steps, options),
+        steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
+      ])
+      const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
+      await this.#prepare(sandbox, steps, options.log)
+      options.log.info({ sandboxId: sandbox.id, name: plan.modalName, volume: sandbox.volume }, 'sandbox created')
+      return { owned: owned.keep(sandbox), isNew: true }
+    } finally {
+      reservation.release()
+    }
+  }
+
+  #plan (account: Account, spec: SandboxSpec, idempotencyKey: string | undefined): Plan {
+    try {
+      const recipe = imageRecipe(spec.image, this.#options.image)
+      return planSandbox(account, spec, idempotencyKey, recipe, this.#options.timeouts)
+    } catch (cause) {
+      throw wrap(cause, 'policy')
+    }
+  }
+
+  async #findEarlier (account: Account, plan: Plan, app: Promise<App>, steps: Steps) {
+    return await steps.run('idempotency', async () => this.#earlier.byKey(account, plan, await app), {
+      timeoutMs: 2 * lookupMs
+    })
+  }
+
+  async #build (app: App, plan: Plan, { registrySecret }: Lookups, steps: Steps, { onBuildLog }: CreateOptions) {
+    return await steps.run('image', () => withBuildLog(onBuildLog ?? (() => {}), async () => {
+      return await describeImage(this.#options.client, plan.recipe, registrySecret).build(app)
+    }), { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
+  }
+
+  async #start (
+    account: Account, plan: Plan, app: App, image: Image, lookups: Lookups, steps: Steps
+  ): Promise<OwnedSandbox> {
+    const { record, modalName } = plan
+    const params = {
+      ...plan.params,
+      ...lookups.params,
+      name: modalName,
+      tags: encodeTags(record),
+      // A mount point is sure to exist; any other directory is made right after.
+      ...(record.workdir === record.mountPath && { workdir: record.workdir })
+    }
+    try {
+      const sandbox = await steps.run('create', () => this.#options.client.sandboxes.create(app, image, params), {
+        timeoutMs: plan.params.gpu === undefined ? createMs.cpu : createMs.gpu,
+        ids: ({ sandboxId }) => ({ sandboxId })
+      })
+      return { ...record, id: sandbox.sandboxId, sandbox }
+    } catch (failure) {
+      return await this.#earlier.afterFailure(account, plan, failure as AppError)
+    }
+  }
+
+  /** Makes the working directory; a sandbox that can't have it is ended again. */
+  async #prepare ({ id, sandbox, workdir, mountPath }: OwnedSandbox, steps: Steps, log: Log) {
+    if (workdir === mountPath) return
+    try {
+      await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
+        timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
+      })
+    } catch (error) {
+      await within(minute, () => sandbox.terminate({ wait: true })).then(
+        () => log.info({ sandboxId: id }, 'sandbox undone'),
+        (err: unknown) => log.error({ sandboxId: id, err }, 'sandbox could not be undone'))
+      throw error
+    }
+  }
+}

@@ -1,0 +1,190 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ContainerProcess, ModalClient } from 'modal'
+import { AppError, chain } from '../../errors.js'
+import { randomId } from '../../lib/ids.js'
+import type { Account } from '../../schemas/account.js'
+import type { ExecExit, ExecResult, ExecSpec } from '../../schemas/exec.js'
+import { ChunkEncoder, Collector, ExecOutput, type OnChunk, type StreamName } from './exec-output.js'
+import { execMarker, killMarked } from './kill.js'
+import { modalError } from './modal-errors.js'
+import { lookupMs, type OwnedSandbox } from './owned.js'
+import { checkSecrets } from './plan.js'
+import { call, type Log } from './steps.js'
+
+/** The SDK refuses more; it counts characters. */
+const argvLimit = 65_536
+const keptBytes = 1024 * 1024
+const startMs = 60_000
+/** Modal's own timeout is the safety net if this service dies; by then ours has long ended the command. */
+const netMs = 30_000
+const day = 86_400_000
+
+interface ExecParts {
+  id: string
+  owned: OwnedSandbox
+  process: ContainerProcess<Uint8Array>
+  spec: ExecSpec
+  log: Log
+  /** Where it is listed until it has ended. */
+  running: Set<Exec>
+}
+
+/** A command that runs in a sandbox; {@link stream} or {@link collect} it, once. */
+export class Exec {
+  readonly id: string
+  readonly #owned: OwnedSandbox
+  readonly #process: ContainerProcess<Uint8Array>
+  readonly #spec: ExecSpec
+  readonly #log: Log
+  readonly #started = performance.now()
+  readonly #onEnd: () => void
+  #killed: Promise<void> | undefined
+
+  constructor ({ id, owned, process, spec, log, running }: ExecParts) {
+    running.add(this)
+    this.#onEnd = () => running.delete(this)
+    this.id = id
+    this.#owned = owned
+    this.#process = process
+    this.#spec = spec
+    this.#log = log
+  }
+
+  /**
+   * Hands over output as it comes; a slow `onText` slows the command down.
+   * @param signal the reader has gone: ends the command with everything it has started.
+   */
+  async stream (signal: AbortSignal, onText: (stream: StreamName, text: string) => Promise<void>): Promise<ExecExit> {
+    const { encoding } = this.#spec
+    const encoders = { stdout: new ChunkEncoder(encoding), stderr: new ChunkEncoder(encoding) }
+    const exit = await this.#run(signal, (stream, bytes) => {
+      const text = encoders[stream].encode(bytes)
+      if (text !== '') return onText(stream, text)
+    })
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const rest = encoders[stream].end()
+      if (rest !== '') await onText(stream, rest)
+    }
+    return exit
+  }
+
+  /** Keeps the first MiB of each stream. @param signal as in {@link stream}. */
+  async collect (signal: AbortSignal): Promise<ExecResult> {
+    const { encoding } = this.#spec
+    const stdout = new Collector(keptBytes)
+    const stderr = new Collector(keptBytes)
+    const exit = await this.#run(signal, (stream, bytes) => (stream === 'stdout' ? stdout : stderr).add(bytes))
+    return {
+      ...exit,
+      stdout: stdout.text(encoding),
+      stderr: stderr.text(encoding),
+      truncated: { stdout: stdout.truncated, stderr: stderr.truncated },
+      bytes: { stdout: stdout.bytes, stderr: stderr.bytes }
+    }
+  }
+
+  /** Ends the command and everything it has started; resolves when nothing is left, or it could not be ended. */
+  async kill (reason: string): Promise<void> {
+    this.#killed ??= killMarked(this.#owned.sandbox, `${execMarker}=${this.id}`).then(
+      (gone) => this.#log.info({ execId: this.id, reason, gone }, 'exec killed'),
+      (error: unknown) => this.#log.warn({ execId: this.id, reason, chain: chain(error) }, 'exec could not be killed'))
+    await this.#killed
+  }
+
+  async #run (signal: AbortSignal, onChunk: OnChunk): Promise<ExecExit> {
+    const { timeoutMs } = this.#spec
+    let timedOut = false
+    const timer = timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => { timedOut = true; this.kill('timeout') }, timeoutMs - (performance.now() - this.#started))
+    const left = () => { this.kill('client left') }
+    signal.addEventListener('abort', left, { once: true })
+    if (signal.aborted) left()
+    try {
+      const exitCode = await this.#exit(new ExecOutput(this.#process, onChunk))
+      const exit = { exitCode, timedOut, durationMs: Math.round(performance.now() - this.#started) }
+      this.#log.info({ execId: this.id, ...exit }, 'exec ended')
+      return exit
+    } catch (error) {
+      this.kill('output lost')
+      throw await explain(error, this.#owned, 'exec')
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', left)
+      await this.#killed
+      this.#onEnd()
+    }
+  }
+
+  /** The exit code, once the output has been handed over. */
+  async #exit (output: ExecOutput): Promise<number> {
+    const over = new AbortController()
+    this.#feed()
+    try {
+      // `wait()` retries for ever when the sandbox' host is gone; its inner form can be told to stop (modal 0.11.1).
+      const exitCode = await Promise.race([
+        this.#process._wait(over.signal), output.drained.then(() => this.#watch(over.signal))
+      ])
+      await output.finish()
+      return exitCode
+    } finally {
+      over.abort()
+      output.cancel()
+    }
+  }
+
+  /** While a command has no output any more but does not end: maybe the sandbox has. */
+  async #watch (signal: AbortSignal): Promise<never> {
+    while (true) {
+      await sleep(10_000, undefined, { signal })
+      const exitCode = await call('poll', lookupMs, () => this.#owned.sandbox.poll())
+      if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })
+    }
+  }
+
+  /** Writes stdin and ends it. A command need not read it, so nothing waits for this and a broken pipe is no error. */
+  #feed () {
+    const { stdin } = this.#spec
+    const writer = this.#process.stdin.getWriter()
+    const written = stdin === undefined || stdin === '' ? Promise.resolve() : writer.write(Buffer.from(stdin))
+    written.then(() => writer.close()).catch(() => {})
+  }
+}
+
+/** Starts a command. @throws {AppError} BAD_REQUEST, FORBIDDEN, SECRET_NOT_FOUND, COMMAND_FAILED, SANDBOX_ENDED. */
+export async function startExec (
+  client: ModalClient, account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log, running: Set<Exec>
+): Promise<Exec> {
+  if (spec.command.reduce((sum, { length }) => sum + length, 0) > argvLimit) {
+    throw new AppError('BAD_REQUEST', { message: 'body.command has more than 65,536 characters: use stdin or a file' })
+  }
+  const names = spec.secrets ?? []
+  checkSecrets(account, names)
+  const secrets = await call('secrets', lookupMs, () => Promise.all(names.map((name) => client.secrets.fromName(name))),
+    { notFound: 'SECRET_NOT_FOUND' })
+  const id = randomId('exec')
+  const params = {
+    mode: 'binary' as const,
+    workdir: spec.workdir ?? owned.workdir,
+    env: { ...spec.env, [execMarker]: id },
+    secrets,
+    ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + netMs, day) })
+  }
+  try {
+    const process = await call('exec', startMs, () => owned.sandbox.exec(spec.command, params), {
+      notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED'
+    })
+    log.info({ execId: id, sandboxId: owned.id }, 'exec started')
+    return new Exec({ id, owned, process: process as ContainerProcess<Uint8Array>, spec, log, running })
+  } catch (error) {
+    throw await explain(error, owned, 'exec')
+  }
+}
+
+/** An exec fails in many ways when its sandbox ends; only the sandbox itself says so plainly. */
+async function explain (error: unknown, { sandbox }: OwnedSandbox, step: string): Promise<AppError> {
+  const failure = modalError(error, step)
+  const exitCode = await call('poll', lookupMs, () => sandbox.poll()).catch(() => null)
+  if (exitCode === null || failure.code === 'SANDBOX_ENDED') return failure
+  return new AppError('SANDBOX_ENDED', { cause: failure, step, details: { exitCode } })
+}

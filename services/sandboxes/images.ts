@@ -1,0 +1,51 @@
+import type { Image, ModalClient, Secret } from 'modal'
+import type { SandboxSpec } from '../../schemas/sandbox.js'
+
+export interface ImageSettings {
+  backend: 'modal' | 'local'
+  /** An image that has `claude` on its PATH already. */
+  claudeImage?: string | undefined
+  /** The version installed in the default image. */
+  claudeVersion: string
+}
+
+/** Where an image starts and which Dockerfile lines come on top (1.1). */
+export interface ImageRecipe {
+  registry: string
+  /** Name of a Modal secret with the registry's credentials. */
+  registrySecret?: string
+  commands: string[]
+}
+
+/** A client's own image is taken as it is; the default one has Claude. */
+export function imageRecipe (image: SandboxSpec['image'], settings: ImageSettings): ImageRecipe {
+  if (image !== undefined) {
+    return {
+      registry: image.registry,
+      commands: image.dockerfileCommands ?? [],
+      ...(image.registrySecret !== undefined && { registrySecret: image.registrySecret })
+    }
+  }
+  if (settings.claudeImage !== undefined) return { registry: settings.claudeImage, commands: [] }
+  if (settings.backend === 'local') return { registry: 'local', commands: [] }
+  return { registry: 'node:22-slim', commands: claudeCommands(settings.claudeVersion) }
+}
+
+/** The recipe as the SDK's image; nothing is built yet. */
+export function describeImage (client: ModalClient, { registry, commands }: ImageRecipe, secret?: Secret): Image {
+  const image = client.images.fromRegistry(registry, secret)
+  return commands.length === 0 ? image : image.dockerfileCommands(commands)
+}
+
+/**
+ * The npm package is a wrapper around a native program for the machine's architecture; the last line proves at build
+ * time that it starts. git, ps and rg are what Claude's tools reach for.
+ */
+function claudeCommands (version: string): string[] {
+  return [
+    'RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git procps ripgrep ' +
+      '&& rm -rf /var/lib/apt/lists/*',
+    `RUN npm install -g @anthropic-ai/claude-code@${version} && npm cache clean --force`,
+    'RUN claude --version'
+  ]
+}

@@ -1,0 +1,81 @@
+import { NotFoundError, type ModalClient, type Sandbox } from 'modal'
+import { AppError } from '../../errors.js'
+import type { Account } from '../../schemas/account.js'
+import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
+import { appName } from '../accounts/names.js'
+import { lookupMs, type OwnedSandbox, type OwnedSandboxes } from './owned.js'
+import { call } from './steps.js'
+import { encodeTags } from './tags.js'
+import { viewOf } from './view.js'
+
+/** Modal's list has bare ids: each record is one more call. */
+const concurrency = 10
+
+/** One page of the account's running sandboxes, newest first. The cursor is the last one's place in that order. */
+export async function listSandboxes (
+  client: ModalClient, owned: OwnedSandboxes, account: Account, { limit, cursor, tag = [] }: ListQuery
+): Promise<SandboxPage> {
+  const wanted = tag.map(splitTag)
+  const after = cursor === undefined ? undefined : decodeCursor(cursor)
+  const handles = await runningOf(client, account, Object.fromEntries(wanted))
+  const found = await mapConcurrently(handles, async (handle) => {
+    return await owned.adopt(account, handle).catch((error: AppError) => {
+      // It ended for good between the list and this look.
+      if (error.code === 'SANDBOX_NOT_FOUND') return undefined
+      throw error
+    })
+  })
+  const rest = found
+    .filter((sandbox) => sandbox !== undefined)
+    .filter(({ tags }) => wanted.every(([name, value]) => tags[name] === value))
+    .map((sandbox) => ({ sandbox, place: placeOf(sandbox) }))
+    .sort((one, other) => one.place < other.place ? 1 : -1)
+    .filter(({ place }) => after === undefined || place < after)
+  const page = rest.slice(0, limit)
+  return {
+    sandboxes: page.map(({ sandbox }) => viewOf(sandbox, null)),
+    nextCursor: rest.length > limit ? Buffer.from(page.at(-1)!.place).toString('base64url') : null
+  }
+}
+
+/** Handles of the running sandboxes; none, and nothing made, for an account without an app. */
+async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
+  return await call('list', 2 * lookupMs, async () => {
+    const app = await client.apps.fromName(appName(account.id)).catch((error: unknown) => {
+      if (!(error instanceof NotFoundError)) throw error
+      return undefined
+    })
+    if (app === undefined) return []
+    const handles: Sandbox[] = []
+    const running = client.sandboxes.list({ appId: app.appId, tags: encodeTags({ tags }) })
+    for await (const handle of running) handles.push(handle)
+    return handles
+  })
+}
+
+async function mapConcurrently<T, R> (items: T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = new Array(items.length)
+  const queue = items.entries()
+  await Promise.all(Array.from({ length: concurrency }, async () => {
+    for (const [index, item] of queue) results[index] = await work(item)
+  }))
+  return results
+}
+
+function splitTag (tag: string): [string, string] {
+  const colon = tag.indexOf(':')
+  return [tag.slice(0, colon), tag.slice(colon + 1)]
+}
+
+/** Sorts by age; the id keeps two of one millisecond apart. */
+function placeOf ({ createdAt, id }: OwnedSandbox): string {
+  return `${createdAt} ${id}`
+}
+
+function decodeCursor (cursor: string): string {
+  const place = Buffer.from(cursor, 'base64url').toString()
+  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z sb-[A-Za-z0-9-]+$/.test(place)) {
+    throw new AppError('BAD_REQUEST', { message: 'querystring.cursor is not one of ours' })
+  }
+  return place
+}

@@ -1,0 +1,50 @@
+import type { App, ModalClient, SandboxCreateParams, Secret } from 'modal'
+import type { Account } from '../../schemas/account.js'
+import { appName, volumeName } from '../accounts/names.js'
+import { lookupMs } from './owned.js'
+import type { Plan } from './plan.js'
+import type { Steps } from './steps.js'
+
+/** What a create needs from Modal before it can start. */
+export interface Lookups {
+  registrySecret?: Secret
+  params: Pick<SandboxCreateParams, 'secrets' | 'volumes'>
+}
+
+/** The account's app, made when missing (1.4). */
+export async function lookUpApp (client: ModalClient, account: Account, steps: Steps): Promise<App> {
+  return await steps.run('app', () => client.apps.fromName(appName(account.id), { createIfMissing: true }), {
+    timeoutMs: lookupMs, ids: ({ appId }) => ({ appId })
+  })
+}
+
+/** Volume and secrets, side by side; the volume is made when missing and reused ever after (5.6). */
+export async function lookUp (client: ModalClient, account: Account, plan: Plan, steps: Steps): Promise<Lookups> {
+  const { volume: ownName, mountPath } = plan.record
+  const [volume, registrySecret, secrets] = await Promise.all([
+    // No version is asked for: a new volume is of the one that Modal itself stands behind (v2 is a beta that "cannot
+    // guarantee no data loss"), and asking would refuse an existing volume of the other version.
+    ownName === undefined
+      ? undefined
+      : steps.run('volume', () => client.volumes.fromName(volumeName(account.id, ownName), { createIfMissing: true }), {
+        timeoutMs: lookupMs, ids: ({ volumeId }) => ({ volumeId })
+      }),
+    plan.recipe.registrySecret === undefined
+      ? undefined
+      : lookUpSecrets(client, [plan.recipe.registrySecret], steps, 'registry secret').then(([secret]) => secret),
+    lookUpSecrets(client, plan.secrets, steps, 'secrets')
+  ])
+  return {
+    ...(registrySecret !== undefined && { registrySecret }),
+    params: { secrets, ...(volume !== undefined && { volumes: { [mountPath!]: volume } }) }
+  }
+}
+
+async function lookUpSecrets (client: ModalClient, names: string[], steps: Steps, step: string): Promise<Secret[]> {
+  if (names.length === 0) return []
+  return await steps.run(step, () => Promise.all(names.map((name) => client.secrets.fromName(name))), {
+    timeoutMs: lookupMs,
+    notFound: 'SECRET_NOT_FOUND',
+    ids: (secrets) => ({ secretIds: secrets.map(({ secretId }) => secretId) })
+  })
+}

@@ -1,0 +1,102 @@
+import {
+  AlreadyExistsError, ClientClosedError, ConflictError, InvalidError, NotFoundError, ResourceExhaustedError,
+  SandboxTimeoutError, TimeoutError
+} from 'modal'
+import { AppError, wrap, type ErrorCode } from '../../errors.js'
+
+/** What "not found" and "invalid" are about depends on who asked. */
+export interface ErrorMeanings {
+  notFound?: ErrorCode
+  invalid?: ErrorCode
+  conflict?: ErrorCode
+}
+
+/** gRPC status codes; numbers are the protocol's. */
+const status = {
+  cancelled: 1,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  alreadyExists: 6,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  unimplemented: 12,
+  unavailable: 14,
+  unauthenticated: 16
+}
+
+interface GrpcError extends Error { code: number, details: string }
+
+/** An SDK or gRPC error (nice-grpc's ClientError, which the SDK does not export) as one of the table's (10.1). */
+export function modalError (cause: unknown, step: string, meanings: ErrorMeanings = {}): AppError {
+  if (cause instanceof AppError) return cause.step === undefined ? wrap(cause, step) : cause
+  const { code, told } = classify(cause, meanings)
+  const message = told === undefined || told === '' ? undefined : told.slice(0, 4000)
+  return new AppError(code, {
+    cause,
+    step,
+    ...(code === 'MODAL_UNAVAILABLE' && { headers: { 'retry-after': '5' } }),
+    ...(message !== undefined && { message })
+  })
+}
+
+/** Whether the answer to a call may have been lost after Modal carried it out. */
+export function mayHaveHappened (error: AppError): boolean {
+  return ['MODAL_TIMEOUT', 'MODAL_UNAVAILABLE', 'MODAL_ERROR'].includes(error.code)
+}
+
+/** `told` is Modal's own text where it is about what the client sent. */
+function classify (error: unknown, meanings: ErrorMeanings): { code: ErrorCode, told?: string } {
+  const { notFound = 'MODAL_ERROR', invalid = 'INVALID_SANDBOX', conflict = 'MODAL_ERROR' } = meanings
+  if (isGrpcError(error)) return classifyStatus(error, meanings)
+  if (error instanceof NotFoundError) return { code: notFound, ...textFor(notFound, error) }
+  if (error instanceof AlreadyExistsError) return { code: 'SANDBOX_NAME_TAKEN' }
+  if (error instanceof InvalidError) return { code: invalid, told: error.message }
+  if (error instanceof ResourceExhaustedError) return noRoom
+  if (error instanceof TimeoutError || error instanceof SandboxTimeoutError) return { code: 'MODAL_TIMEOUT' }
+  if (error instanceof ConflictError || error instanceof ClientClosedError) return { code: conflict }
+  if (error instanceof Error && /^Image build for \S+ /.test(error.message)) {
+    return { code: 'IMAGE_BUILD_FAILED', told: buildFailure(error.message) }
+  }
+  if (error instanceof Error && /^Deadline exceeded/.test(error.message)) return { code: 'MODAL_TIMEOUT' }
+  return { code: 'MODAL_ERROR' }
+}
+
+const noRoom = {
+  code: 'MODAL_UNAVAILABLE', told: 'Modal has no room for another sandbox at the moment, or limits how fast they are made.'
+} as const
+
+function classifyStatus (error: GrpcError, meanings: ErrorMeanings): { code: ErrorCode, told?: string } {
+  const { notFound = 'MODAL_ERROR', invalid = 'INVALID_SANDBOX', conflict = 'MODAL_ERROR' } = meanings
+  switch (error.code) {
+    case status.invalidArgument: return { code: invalid, told: error.details }
+    case status.deadlineExceeded: return { code: 'MODAL_TIMEOUT' }
+    case status.notFound: return { code: notFound, ...textFor(notFound, error) }
+    case status.alreadyExists: return { code: 'SANDBOX_NAME_TAKEN' }
+    case status.permissionDenied:
+    case status.unauthenticated: return { code: 'MODAL_UNAUTHORIZED' }
+    case status.resourceExhausted: return noRoom
+    case status.failedPrecondition: return { code: conflict, ...textFor(conflict, error) }
+    case status.unimplemented: return { code: 'NOT_SUPPORTED', told: error.details }
+    case status.cancelled:
+    case status.unavailable: return { code: 'MODAL_UNAVAILABLE' }
+    default: return { code: 'MODAL_ERROR' }
+  }
+}
+
+/** Only errors about something the client named may repeat Modal's words; a foreign sandbox' id is not among them. */
+function textFor (code: ErrorCode, error: Error): { told?: string } {
+  const theirs: ErrorCode[] = ['SECRET_NOT_FOUND', 'COMMAND_FAILED', 'INVALID_SANDBOX']
+  return theirs.includes(code) ? { told: isGrpcError(error) ? error.details : error.message } : {}
+}
+
+function isGrpcError (error: unknown): error is GrpcError {
+  return error instanceof Error && error.name === 'ClientError' && 'code' in error && typeof error.code === 'number'
+}
+
+/** The end of a failed build is where its reason stands; the image id in front means nothing to the owner. */
+function buildFailure (message: string): string {
+  const text = message.replace(/^Image build for \S+ (failed with the exception:\n)?/, '').trim()
+  return text.length <= 3000 ? `The image could not be built: ${text}` : `The image could not be built: ...${text.slice(-3000)}`
+}

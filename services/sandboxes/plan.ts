@@ -1,0 +1,117 @@
+import { posix } from 'node:path'
+import type { SandboxCreateParams } from 'modal'
+import { AppError } from '../../errors.js'
+import { digest, randomId } from '../../lib/ids.js'
+import type { Account } from '../../schemas/account.js'
+import type { SandboxSpec } from '../../schemas/sandbox.js'
+import { appName } from '../accounts/names.js'
+import { mayUseSecret } from '../accounts/registry.js'
+import type { ImageRecipe } from './images.js'
+import type { SandboxRecord } from './tags.js'
+
+export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
+
+/** Everything about a new sandbox that can be known before Modal is asked. */
+export interface Plan {
+  /** The sandbox' name at Modal; unique among the account's running ones. */
+  modalName: string
+  record: SandboxRecord
+  recipe: ImageRecipe
+  secrets: string[]
+  params: SandboxCreateParams & { timeoutMs: number }
+}
+
+/** Modal's own defaults (0.125 cores, 128 MiB) are too small for the Claude CLI. */
+const resources = { cpu: 1, memoryMiB: 2048 }
+const defaultWorkdir = '/workspace'
+
+/** @throws {AppError} BAD_REQUEST, FORBIDDEN: what the account may not have, before anything is made. */
+export function planSandbox (
+  account: Account, spec: SandboxSpec, idempotencyKey: string | undefined, recipe: ImageRecipe, defaults: Timeouts
+): Plan {
+  const secrets = spec.secrets ?? []
+  checkSecrets(account, recipe.registrySecret === undefined ? secrets : [...secrets, recipe.registrySecret])
+  const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
+  if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
+  const timeoutMs = spec.timeoutMs ?? defaults.timeoutMs
+  const now = Date.now()
+  const { key, fingerprint } = identify(account, spec, idempotencyKey)
+
+  const record: SandboxRecord = {
+    owner: appName(account.id),
+    createdAt: new Date(now).toISOString(),
+    expiresAt: new Date(now + timeoutMs).toISOString(),
+    image: recipe.registry,
+    workdir: cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir),
+    request: randomId('create').slice(-20),
+    tags: spec.tags ?? {},
+    ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath! }),
+    ...(spec.name !== undefined && { name: spec.name }),
+    ...(key !== undefined && { key, fingerprint: fingerprint! })
+  }
+  return {
+    // A client's name has no dot, so it can not be mistaken for one that is derived from a key.
+    modalName: spec.name ?? (key !== undefined ? keyName(key) : `auto.${record.request}`),
+    record,
+    recipe,
+    secrets,
+    params: {
+      timeoutMs,
+      idleTimeoutMs: spec.idleTimeoutMs ?? defaults.idleTimeoutMs,
+      cpu: spec.cpu ?? resources.cpu,
+      memoryMiB: spec.memoryMiB ?? resources.memoryMiB,
+      ...(spec.gpu !== undefined && { gpu: spec.gpu }),
+      ...(spec.env !== undefined && { env: spec.env }),
+      ...networkParams(spec.network)
+    }
+  }
+}
+
+/** The Modal name of a sandbox that has an Idempotency-Key and no name of its own. */
+export function keyName (key: string): string {
+  return `key.${key}`
+}
+
+/** @throws {AppError} FORBIDDEN naming the first secret that the account may not use. */
+export function checkSecrets (account: Account, names: string[]) {
+  const refused = names.find((name) => !mayUseSecret(account, name))
+  if (refused !== undefined) throw new AppError('FORBIDDEN', { message: `Your account may not use the secret ${refused}.` })
+}
+
+/** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
+function cleanPath (path: string): string {
+  return posix.resolve('/', path)
+}
+
+/**
+ * The digest that stands for an Idempotency-Key, and the one of the request it came with. The key salts the latter:
+ * the body has values of environment variables, and nobody may guess them from a tag.
+ */
+function identify (account: Account, spec: SandboxSpec, idempotencyKey: string | undefined) {
+  if (idempotencyKey === undefined) return {}
+  return {
+    key: digest(`${account.id}\n${idempotencyKey}`, 40),
+    fingerprint: digest(`${idempotencyKey}\n${canonical(spec)}`, 40)
+  }
+}
+
+/** JSON with sorted keys: the same request in another order is the same request. */
+function canonical (value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => typeof part === 'object' && part !== null && !Array.isArray(part)
+    ? Object.fromEntries(Object.entries(part).sort(([one], [other]) => one < other ? -1 : 1))
+    : part)
+}
+
+function networkParams ({ block, cidrAllowlist, domainAllowlist }: NonNullable<SandboxSpec['network']> = {}) {
+  if (block === true) {
+    for (const [field, list] of Object.entries({ cidrAllowlist, domainAllowlist })) {
+      if (list === undefined) continue
+      throw new AppError('BAD_REQUEST', { message: `body.network.${field} can not be combined with body.network.block` })
+    }
+    return { blockNetwork: true }
+  }
+  return {
+    ...(cidrAllowlist !== undefined && { outboundCidrAllowlist: cidrAllowlist }),
+    ...(domainAllowlist !== undefined && { outboundDomainAllowlist: domainAllowlist })
+  }
+}

@@ -1,0 +1,95 @@
+import type { ModalClient } from 'modal'
+import { AppError } from '../../errors.js'
+import type { Account } from '../../schemas/account.js'
+import type { ExecSpec } from '../../schemas/exec.js'
+import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
+import { Creator, type CreateOptions } from './create.js'
+import { startExec, type Exec } from './exec.js'
+import type { ImageSettings } from './images.js'
+import { listSandboxes } from './list.js'
+import { lookupMs, OwnedSandboxes, type OwnedSandbox } from './owned.js'
+import type { Timeouts } from './plan.js'
+import { call, within, type Log } from './steps.js'
+import { terminateSandbox, type TerminateOptions } from './terminate.js'
+import { statusOf, viewOf } from './view.js'
+
+export interface SandboxServiceOptions {
+  client: ModalClient
+  log: Log
+  image: ImageSettings
+  timeouts: Timeouts
+}
+
+/** Less than the time that the process has to close in. */
+const closeMs = 5000
+
+/** Creates, finds and ends the accounts' sandboxes. Keeps no state but handles: what is true is at Modal. */
+export class SandboxService {
+  readonly #client: ModalClient
+  readonly #log: Log
+  readonly #owned: OwnedSandboxes
+  readonly #creator: Creator
+  readonly #execs = new Set<Exec>()
+
+  constructor ({ client, log, image, timeouts }: SandboxServiceOptions) {
+    this.#client = client
+    this.#log = log
+    this.#owned = new OwnedSandboxes(client)
+    this.#creator = new Creator({ client, owned: this.#owned, image, timeouts })
+  }
+
+  /** Makes a sandbox, or answers the one that the same Idempotency-Key has made. @throws {AppError} with its step. */
+  async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<SandboxView> {
+    const { owned, isNew } = await this.#creator.create(account, spec, { ...options, log: options.log ?? this.#log })
+    return viewOf(owned, isNew ? null : await exitCodeOf(owned))
+  }
+
+  /** One page of the running ones, newest first. */
+  async list (account: Account, query: ListQuery): Promise<SandboxPage> {
+    return await listSandboxes(this.#client, this.#owned, account, query)
+  }
+
+  /** State and metadata (5.7, 6.5). @throws {AppError} SANDBOX_NOT_FOUND. */
+  async get (account: Account, id: string): Promise<SandboxView> {
+    const owned = await this.#owned.find(account, id)
+    return viewOf(owned, await exitCodeOf(owned))
+  }
+
+  /** A sandbox to work in. @throws {AppError} SANDBOX_NOT_FOUND, SANDBOX_ENDED. */
+  async open (account: Account, id: string): Promise<OwnedSandbox> {
+    const owned = await this.#owned.find(account, id)
+    await requireRunning(owned)
+    return owned
+  }
+
+  /** Starts a command in a sandbox. @throws {AppError} as {@link open} and {@link startExec}. */
+  async exec (account: Account, id: string, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
+    return await startExec(this.#client, account, await this.open(account, id), spec, log, this.#execs)
+  }
+
+  /** Ends a sandbox and what runs in it; one that has ended before is no mistake. @throws {AppError} with its steps. */
+  async terminate (account: Account, id: string, options: Partial<TerminateOptions> = {}): Promise<Termination> {
+    const owned = await this.#owned.find(account, id)
+    const exitCode = await exitCodeOf(owned)
+    if (exitCode === null) return await terminateSandbox(owned, { ...options, log: options.log ?? this.#log })
+    const released = { sandbox: false, keptVolume: owned.volume ?? null }
+    return { id, status: statusOf(exitCode), exitCode, steps: [], released }
+  }
+
+  /** Before the service stops: nobody could see or end its commands any more. */
+  async close (): Promise<void> {
+    await within(closeMs, () => Promise.all([...this.#execs].map((exec) => exec.kill('shutdown')))).catch(() => {})
+  }
+}
+
+/** @throws {AppError} SANDBOX_ENDED when it does not run any more. */
+export async function requireRunning (owned: OwnedSandbox): Promise<void> {
+  const exitCode = await exitCodeOf(owned)
+  if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })
+}
+
+/** Null while it runs. */
+async function exitCodeOf ({ sandbox }: OwnedSandbox): Promise<number | null> {
+  const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
+  return await call('poll', lookupMs, () => sandbox.poll(), gone)
+}

@@ -1,0 +1,85 @@
+/**
+ * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. The service's own
+ * tags and the user's have different prefixes, so a user's tag can never claim an owner.
+ */
+export interface SandboxRecord {
+  /** The account's app name; proves ownership. */
+  owner: string
+  /** ISO 8601, by the clock of the service that made it. */
+  createdAt: string
+  /** When Modal ends it at the latest; ISO 8601. */
+  expiresAt: string
+  image: string
+  workdir: string
+  /** The account's own name of the volume, not Modal's. */
+  volume?: string
+  mountPath?: string
+  name?: string
+  /** Unique per create request: tells a lost answer of our own create from somebody else's sandbox of that name. */
+  request: string
+  /** Digests of the Idempotency-Key and, salted with it, of the request. */
+  key?: string
+  fingerprint?: string
+  tags: Record<string, string>
+}
+
+const own = 'ms-'
+const users = 'u-'
+/** The limits of Modal's tags are not documented: values stay as short and plain as a Kubernetes label. */
+const longest = 63
+
+const fields = ['owner', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name', 'request', 'key',
+  'fingerprint'] as const
+
+/** Modal tags of a record. */
+export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {
+  const tags: Record<string, string> = {}
+  for (const field of fields) {
+    if (record[field] !== undefined) put(tags, own + field, record[field])
+  }
+  for (const [key, value] of Object.entries(record.tags ?? {})) put(tags, users + key, value)
+  return tags
+}
+
+/** The record in a sandbox' tags; undefined when this service did not make it. */
+export function decodeTags (tags: Record<string, string>): SandboxRecord | undefined {
+  const record: Record<string, unknown> = { tags: {} }
+  for (const field of fields) {
+    const value = take(tags, own + field)
+    if (value !== undefined) record[field] = value
+  }
+  const required = ['owner', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
+  if (required.some((field) => record[field] === undefined)) return
+  const keys = Object.keys(tags).filter((key) => key.startsWith(users) && !key.includes('.'))
+  record.tags = Object.fromEntries(keys.map((key) => [key.slice(users.length), take(tags, key)]))
+  return record as unknown as SandboxRecord
+}
+
+function put (tags: Record<string, string>, key: string, value: string) {
+  const text = escape(value)
+  for (let part = 0; part === 0 || part * longest < text.length; part++) {
+    tags[part === 0 ? key : `${key}.${part}`] = text.slice(part * longest, (part + 1) * longest)
+  }
+}
+
+function take (tags: Record<string, string>, key: string): string | undefined {
+  let text = tags[key]
+  if (text === undefined) return
+  for (let part = 1; tags[`${key}.${part}`] !== undefined; part++) text += tags[`${key}.${part}`]
+  return unescape(text)
+}
+
+/** Letters, digits, dot and dash stay; any other byte is `_` and two hex digits; empty is a lone `_`. */
+function escape (value: string): string {
+  if (value === '') return '_'
+  return Array.from(Buffer.from(value), (byte) => {
+    const character = String.fromCharCode(byte)
+    return /[A-Za-z0-9.-]/.test(character) ? character : `_${byte.toString(16).padStart(2, '0')}`
+  }).join('')
+}
+
+function unescape (text: string): string {
+  if (text === '_') return ''
+  const bytes = text.replace(/_([0-9a-f]{2})/g, (_match, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+  return Buffer.from(bytes, 'latin1').toString('utf8')
+}

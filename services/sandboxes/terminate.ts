@@ -1,0 +1,59 @@
+import { AppError, chain, wrap } from '../../errors.js'
+import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
+import { execMarker, killMarked } from './kill.js'
+import type { OwnedSandbox } from './owned.js'
+import { call, within, type Log } from './steps.js'
+import { statusOf } from './view.js'
+
+export interface TerminateOptions {
+  log: Log
+  /** Ends what runs in the sandbox, before it is ended itself. */
+  beforeStop?: () => Promise<void>
+}
+
+const terminateMs = 60_000
+const beforeStopMs = 30_000
+
+/**
+ * Ends a running sandbox: asks its processes to stop, then ends it whatever came of that (5.2, 5.3, 5.5).
+ * @throws {AppError} when it could not be ended; `details.steps` says how far it came.
+ */
+export async function terminateSandbox (
+  owned: OwnedSandbox, { log, beforeStop }: TerminateOptions
+): Promise<Termination> {
+  const steps: TerminateStep[] = []
+
+  async function run<T> (step: string, work: () => Promise<T>): Promise<{ result?: T, failure?: AppError }> {
+    const started = performance.now()
+    const took = () => Math.round(performance.now() - started)
+    try {
+      const result = await work()
+      steps.push({ step, ok: true, durationMs: took() })
+      log.info({ step, durationMs: took(), sandboxId: owned.id }, 'step done')
+      return { result }
+    } catch (error) {
+      const failure = wrap(error, step)
+      steps.push({ step, ok: false, durationMs: took(), error: failure.message })
+      log.warn({ step, durationMs: took(), sandboxId: owned.id, chain: chain(failure) }, 'step failed')
+      return { failure }
+    }
+  }
+
+  if (beforeStop !== undefined) await run('runs', () => within(beforeStopMs, beforeStop))
+  // Every process of an exec is marked; one that does not listen goes with the sandbox.
+  await run('stop', () => killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }]))
+  const { result: exitCode = null, failure } = await run('terminate', () =>
+    call('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
+  if (failure !== undefined) {
+    const { code, message } = failure
+    throw new AppError(code, { message, step: 'terminate', cause: failure, details: { steps } })
+  }
+  log.info({ sandboxId: owned.id, exitCode }, 'sandbox terminated')
+  return {
+    id: owned.id,
+    status: statusOf(exitCode ?? 0),
+    exitCode,
+    steps,
+    released: { sandbox: true, keptVolume: owned.volume ?? null }
+  }
+}
