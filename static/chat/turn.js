@@ -1,0 +1,93 @@
+import { h } from '../lib/dom.js'
+import { cost, count, duration, plain } from '../lib/format.js'
+import { notice } from '../views/notice.js'
+import { ClaudeView } from './claude.js'
+
+/** What to say when a run ended without a result of Claude's own. */
+const endings = {
+  cancelled: 'Stopped',
+  timeout: 'Stopped: the run took too long',
+  signal: 'Claude was killed',
+  exit: 'Claude ended without a result',
+  sandbox_lost: 'The sandbox has ended',
+  stream_lost: 'The connection to the sandbox was lost'
+}
+
+/** One prompt and everything that came of it. */
+export class Turn {
+  #body = h('div', { class: 'turn-body' })
+  #output
+
+  /** @param {{prompt?: string, scripted: boolean, onActivity: (activity: string) => void}} options */
+  constructor ({ prompt, scripted, onActivity }) {
+    this.scripted = scripted
+    this.claude = new ClaudeView(onActivity)
+    this.#body.append(this.claude.element)
+    this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
+      prompt !== undefined && h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),
+      this.#body)
+  }
+
+  /** Events it doesn't know are left out, as the contract asks of clients. */
+  handle (event, data) {
+    if (event === 'claude') {
+      this.#output = undefined
+      this.claude.handle(data)
+    } else if (event === 'output') this.#showOutput(data.text)
+    else if (event === 'gap') this.#warn('Some of the output is no longer available and is missing here.')
+    else if (event === 'error') this.fail(data)
+    else if (event === 'run.completed') this.#complete(data)
+  }
+
+  fail (error, actions) {
+    this.#body.append(notice(error, { actions }))
+  }
+
+  /** Following it ended, whatever the run does. */
+  end () {
+    this.claude.end()
+  }
+
+  /** What is not JSON: it belongs between the events around it. */
+  #showOutput (text) {
+    if (plain(text).trim() === '') return
+    if (this.#output === undefined) {
+      this.#output = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Other output' })
+      this.claude.element.append(this.#output)
+    }
+    this.#output.append(`${plain(text).replace(/\n$/, '')}\n`)
+  }
+
+  #warn (text) {
+    this.claude.element.append(h('p', { class: 'muted note' }, text))
+  }
+
+  #complete (run) {
+    this.end()
+    const { result } = this.claude
+    const reason = result?.is_error ? result.result || result.errors?.join('\n') : undefined
+    if (reason && run.outcome !== 'cancelled' && !this.claude.shows(reason)) {
+      this.fail({ message: reason, hint: 'Correct what it says, then send your prompt again.' })
+    }
+    this.#body.append(this.#footer(run))
+  }
+
+  #footer ({ outcome, isError, durationMs, costUsd, usage, exitCode }) {
+    const ending = endings[outcome] ?? (isError ? 'Failed' : 'Done')
+    const figures = [
+      typeof costUsd === 'number' && cost(costUsd),
+      usage && `${count(tokensIn(usage))} tokens in, ${count(usage.output_tokens ?? 0)} out`
+    ].filter(Boolean).join(', ')
+    return h('footer', { class: 'run-footer', 'data-failed': isError && outcome !== 'cancelled' },
+      h('span', { class: 'ending' }, outcome === 'exit' && exitCode !== null ? `${ending} (exit code ${exitCode})` : ending),
+      typeof durationMs === 'number' && h('span', {}, duration(durationMs)),
+      figures !== '' && h('span', {}, this.scripted ? `${figures} (made up)` : figures),
+      h('span', {}, this.scripted ? 'Scripted demo model' : this.claude.model))
+  }
+}
+
+/** Also what came from the cache or went into it. */
+function tokensIn (usage) {
+  const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
+  return parts.reduce((sum, part) => sum + (usage[part] ?? 0), 0)
+}

@@ -1,0 +1,46 @@
+const second = 1000
+const minute = 60 * second
+const hour = 60 * minute
+
+/** `40 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
+export function duration (ms) {
+  if (ms > 0 && ms < 100) return `${Math.round(ms)} ms`
+  if (ms < 10 * second) return `${(ms / second).toFixed(1)} s`
+  if (ms < minute) return `${Math.round(ms / second)} s`
+  if (ms < hour) {
+    const seconds = Math.floor(ms % minute / second)
+    return `${Math.floor(ms / minute)} min${seconds > 0 ? ` ${seconds} s` : ''}`
+  }
+  const minutes = Math.floor(ms % hour / minute)
+  return `${Math.floor(ms / hour)} h${minutes > 0 ? ` ${minutes} min` : ''}`
+}
+
+/** Time left or past in one unit, so that a countdown doesn't flicker: `59 min`; the last two minutes in seconds. */
+export function roughly (ms) {
+  if (ms < 2 * minute) return `${Math.max(0, Math.round(ms / second))} s`
+  if (ms < 2 * hour) return `${Math.floor(ms / minute)} min`
+  return `${Math.floor(ms / hour)} h`
+}
+
+export function cost (usd) {
+  return `$${usd.toFixed(usd < 0.1 ? 4 : 2)}`
+}
+
+/** `25`, `1.2k`, `3.4M`. */
+export function count (number) {
+  if (number < 1000) return String(number)
+  return number < 1e6 ? `${(number / 1000).toFixed(1)}k` : `${(number / 1e6).toFixed(1)}M`
+}
+
+/** Enough of an id to tell two apart. */
+export function shortId (id) {
+  return id.length > 14 ? `${id.slice(0, 6)}…${id.slice(-4)}` : id
+}
+
+const escape = String.fromCharCode(27)
+const colours = new RegExp(`${escape}(?:\\[[0-?]*[ -/]*[@-~]|\\][^${escape}\\u0007]*(?:\\u0007|${escape}\\\\))`, 'g')
+
+/** Terminal output without its colours and titles. */
+export function plain (text) {
+  return text.replace(colours, '')
+}

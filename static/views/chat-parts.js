@@ -1,0 +1,58 @@
+import { h } from '../lib/dom.js'
+import { duration } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
+import { button } from './notice.js'
+
+const examples = [
+  'Write a small program that prints the first ten prime numbers, and run it.',
+  'What is in this workspace? Describe it in a few sentences.',
+  'Write a haiku about sandboxes into haiku.txt and show me the file.'
+]
+
+/** What an empty chat shows. */
+export function welcome (onPrompt) {
+  return h('div', { class: 'welcome' },
+    h('h2', {}, 'What should Claude do?'),
+    h('p', { class: 'muted' }, 'It works in this sandbox: it can write files, run commands and install things.'),
+    h('ul', { class: 'examples' }, examples.map((prompt) =>
+      h('li', {}, h('button', { type: 'button', class: 'example', onclick: () => onPrompt(prompt) }, prompt)))))
+}
+
+/** The end of a session: what was done, what is kept, and how to go on (7.8). */
+export function endedNotice ({ text, report, volume, newSandbox }) {
+  const steps = report?.steps ?? []
+  return h('div', { class: 'ended', role: 'status' },
+    h('div', { class: 'ended-text' },
+      h('h2', {}, text),
+      steps.length > 0 && h('ul', { class: 'report' }, steps.map(reportLine)),
+      h('p', { class: 'muted' }, volume
+        ? `Files on the volume “${volume}” are kept: a new sandbox finds them again.`
+        : 'This sandbox had no volume; its files are gone.')),
+    button('New sandbox', newSandbox, { kind: 'primary', symbol: 'plus' }))
+}
+
+function reportLine ({ step, ok, durationMs, error }) {
+  return h('li', { 'data-state': ok ? 'done' : 'failed' },
+    icon(ok ? 'check' : 'cross'),
+    `${stepName(step)}${ok ? '' : ` failed${error ? `: ${error}` : ''}`}`,
+    h('span', { class: 'muted' }, duration(durationMs)))
+}
+
+const stepNames = {
+  limits: 'Check your limits',
+  app: 'Find your app',
+  idempotency: 'Look for an earlier attempt',
+  image: 'Prepare the image',
+  volume: 'Attach the volume',
+  create: 'Start the sandbox',
+  workdir: 'Prepare the workspace',
+  runs: 'Stop Claude',
+  stop: 'Stop other processes',
+  terminate: 'Remove the sandbox'
+}
+
+/** The service's name of a step in words; one that is new here speaks for itself. */
+export function stepName (step) {
+  const name = stepNames[step] ?? step.replace(/[-_]+/g, ' ')
+  return name.charAt(0).toUpperCase() + name.slice(1)
+}

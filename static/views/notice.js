@@ -1,0 +1,24 @@
+import { h } from '../lib/dom.js'
+import { icon } from '../lib/icons.js'
+
+/**
+ * An error as people need it: what happened, what to do, and the id that finds it in the log. It stays until it is
+ * dismissed; `actions` are buttons beside that.
+ */
+export function notice ({ message, hint, requestId, step }, { actions = [], dismissible = true } = {}) {
+  const element = h('div', { class: 'notice', role: 'alert' },
+    icon('warning'),
+    h('div', { class: 'notice-text' },
+      h('p', { class: 'notice-message' }, message),
+      hint && h('p', {}, hint),
+      (step || requestId) && h('p', { class: 'muted small' },
+        [step && `Step: ${step}`, requestId && `Request: ${requestId}`].filter(Boolean).join(' · ')),
+      actions.length > 0 && h('div', { class: 'actions' }, actions)),
+    dismissible && h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => element.remove() },
+      icon('cross')))
+  return element
+}
+
+export function button (text, onclick, { kind = '', symbol } = {}) {
+  return h('button', { type: 'button', class: `button ${kind}`.trim(), onclick }, symbol && icon(symbol), text)
+}

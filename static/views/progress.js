@@ -1,0 +1,122 @@
+import { ApiError, offline, paths } from '../lib/api.js'
+import { announce, h } from '../lib/dom.js'
+import { duration, plain } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
+import { openEvents } from '../lib/sse.js'
+import { stepName } from './chat-parts.js'
+import { button, notice } from './notice.js'
+
+/** The volume every sandbox of this page works on. */
+const workspace = { name: 'workspace' }
+
+/** Creates a sandbox and shows the service's own steps while it does (7.2). */
+export class ProgressView {
+  /** The same for every attempt: a sandbox that an interrupted one made is adopted, not made twice. */
+  #key = crypto.randomUUID()
+  #following = new AbortController()
+  #steps = new Map()
+  #title = h('h1', { tabindex: '-1' })
+  #list = h('ol', { class: 'steps' })
+  #log = h('pre', { tabindex: '0' })
+  #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, 'Log'), this.#log)
+  #elapsed = h('span', { class: 'muted' })
+  #problem = h('div')
+
+  constructor ({ onCreated, onBack }) {
+    this.onCreated = onCreated
+    this.onBack = onBack
+    this.element = h('section', { class: 'card progress' },
+      h('div', { class: 'progress-head' }, this.#title, this.#elapsed),
+      this.#list, this.#logBox, this.#problem)
+    this.#create()
+  }
+
+  shown () {
+    this.#title.focus()
+  }
+
+  close () {
+    this.#following.abort()
+    clearInterval(this.timer)
+  }
+
+  async #create () {
+    this.#begin()
+    try {
+      const sandbox = await this.#follow()
+      if (this.#following.signal.aborted) return
+      announce('The sandbox is ready')
+      this.onCreated(sandbox)
+    } catch (error) {
+      if (!this.#following.signal.aborted) this.#fail(error)
+    } finally {
+      clearInterval(this.timer)
+    }
+  }
+
+  #begin () {
+    const startedAt = Date.now()
+    this.#title.textContent = 'Creating your sandbox'
+    this.element.setAttribute('aria-busy', 'true')
+    this.#steps.clear()
+    for (const part of [this.#list, this.#log, this.#problem]) part.replaceChildren()
+    // Until the first step arrives there must be something to see.
+    this.#show({ step: 'connect', status: 'started' }, 'Ask the service')
+    this.timer = setInterval(() => { this.#elapsed.textContent = duration(Date.now() - startedAt) }, 200)
+    announce('Creating your sandbox')
+  }
+
+  /** The created sandbox; throws the ApiError of what failed. */
+  async #follow () {
+    const events = openEvents('POST', paths.sandboxes, {
+      json: { volume: workspace },
+      headers: { 'idempotency-key': this.#key },
+      signal: this.#following.signal
+    })
+    for await (const { event, data } of events) {
+      this.#show({ step: 'connect', status: 'done' }, 'Ask the service')
+      if (event === 'step') this.#show(data)
+      else if (event === 'log') this.#addLog(data)
+      else if (event === 'error') throw new ApiError(data, data.statusCode)
+      else if (event === 'sandbox') return data
+    }
+    throw offline()
+  }
+
+  #show ({ step, status, durationMs }, name = stepName(step)) {
+    const line = this.#steps.get(step) ?? h('li', {})
+    if (!this.#steps.has(step)) this.#list.append(line)
+    this.#steps.set(step, line)
+    line.dataset.state = status
+    line.replaceChildren(
+      status === 'started' ? h('span', { class: 'spinner' }) : icon(status === 'done' ? 'check' : 'cross'),
+      h('span', { class: 'step-name' }, name),
+      h('span', { class: 'visually-hidden' }, `: ${status}`),
+      typeof durationMs === 'number' ? h('span', { class: 'muted' }, duration(durationMs)) : '')
+  }
+
+  #addLog (data) {
+    this.#logBox.hidden = false
+    const text = plain(String(data.text ?? data.line ?? ''))
+    const atEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 24
+    this.#log.append(text.endsWith('\n') ? text : `${text}\n`)
+    if (atEnd) this.#log.scrollTop = this.#log.scrollHeight
+  }
+
+  #fail (error) {
+    this.element.removeAttribute('aria-busy')
+    this.#title.textContent = 'No sandbox was created'
+    if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = crypto.randomUUID()
+    for (const [step, line] of this.#steps) {
+      if (line.dataset.state === 'started') this.#show({ step, status: 'failed' }, line.querySelector('.step-name').textContent)
+    }
+    if (this.#log.textContent !== '') this.#logBox.open = true
+    this.#problem.replaceChildren(notice(error, {
+      dismissible: false,
+      actions: [
+        button('Try again', () => this.#create(), { kind: 'primary' }),
+        button('Back', () => this.onBack())
+      ]
+    }))
+  }
+}
