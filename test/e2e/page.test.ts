@@ -1,0 +1,257 @@
+import t from 'tap'
+import type { Locator, Page } from 'playwright-core'
+import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { keys, startService, type Service } from '../helpers/service.js'
+
+const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
+
+if (noBrowser || process.env.TEST_LIVE === '1') {
+  t.test('The page in a real browser', { skip: noBrowser || 'the page test drives the scripted model' }, async () => {})
+} else {
+  const browser = await openBrowser()
+  t.teardown(() => browser.close())
+
+  t.test('From the link of the start-up log to the end of the session (7.1-7.6, 7.8-7.10)', async (t) => {
+    const service = await startService({ ...local, ACCOUNTS: '' })
+    t.teardown(() => service.close())
+    const { page, problems } = await openPage(browser, service.url)
+
+    await t.test('The link signs in without leaving its code behind', async (t) => {
+      await page.goto(`${service.url}/#code=${service.app.signInCode}`)
+      await page.getByRole('button', { name: 'New sandbox' }).waitFor()
+      t.equal(page.url(), `${service.url}/`)
+      t.match(await page.locator('#badges').innerText(), /Local mode[^]*Scripted demo model, not Claude/)
+      t.equal(await page.evaluate('document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })'), '{}')
+    })
+
+    await t.test('A new sandbox shows the steps of its making, then a chat (7.1, 7.2, 7.3)', async (t) => {
+      const seen = stepsUntilChat(page)
+      await page.getByRole('button', { name: 'New sandbox' }).click()
+      const steps = await seen
+      for (const step of ['Find your app', 'Attach the volume', 'Prepare the image', 'Start the sandbox']) {
+        t.ok(steps.includes(`started: ${step}`), `"${step}" is shown while it happens`)
+      }
+      t.ok(steps.includes('done: Find your app'))
+      t.equal(await page.locator('.examples button').count(), 3)
+      t.match(await page.locator('.time-left').innerText(), /Ends in \d+ min/)
+      t.equal(await page.locator('#status').innerText(), 'The sandbox is ready')
+    })
+
+    const payload = '<img src=x onerror=alert(1)><script>alert(2)</script> [x](javascript:alert(3)) <b>bold</b>'
+    await t.test('An answer streams, with tools and code, and injected markup stays text (7.4-7.6)', async (t) => {
+      await send(page, payload)
+      const growing = await lengthsUntilFooter(page)
+      t.ok(growing.length > 5, `the answer grew in ${growing.length} steps`)
+      const turn = page.locator('.turn').last()
+      t.equal(await turn.locator('.prompt').evaluate((node: any) => node.lastChild.data), payload)
+      t.strictSame(await turn.locator('.tool-name').allInnerTexts(), ['Write', 'Bash'])
+      t.equal(await turn.locator('.tool[data-state=done]').count(), 2)
+      await turn.locator('.tool', { hasText: 'Bash' }).locator('summary').click()
+      t.match(await turn.locator('.tool', { hasText: 'Bash' }).locator('.tool-result code').innerText(), /asked for: <img src=x/)
+      t.match(await turn.locator('.claude > .markdown .code figcaption').first().innerText(), /^sh/)
+      t.equal(await turn.locator('img, script, b, iframe, [onerror], a[href^=javascript]').count(), 0)
+      t.match(await turn.locator('.run-footer').innerText(), /^Done\s+[\d.]+ s\s+\$\d.*tokens in, \d+ out \(made up\)/)
+    })
+
+    await t.test('A code block is copied as it is (7.6)', async (t) => {
+      await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: service.url })
+      const code = page.locator('.turn').last().locator('.claude > .markdown .code').first()
+      await code.getByRole('button', { name: 'Copy' }).click()
+      await code.getByRole('button', { name: 'Copied' }).waitFor()
+      t.equal(await page.evaluate('navigator.clipboard.readText()'), await code.locator('code').textContent())
+    })
+
+    await t.test('A broken connection is taken up where it broke, without losing or doubling a word', async (t) => {
+      await send(page, 'Once more, please.')
+      await page.locator('.turn').last().locator('.tool').first().waitFor()
+      service.app.server.closeAllConnections()
+      await finished(page)
+      const text = await page.locator('.turn').last().locator('.claude').innerText()
+      t.match(text, /This is turn 2 of our conversation/, 'the conversation goes on (4.10, 7.10)')
+      for (const once of ['You wrote:', 'Now I run it', 'It printed:', 'What was real']) {
+        t.equal(text.split(once).length, 2, `"${once}" stands there once`)
+      }
+      t.equal(await page.locator('.turn').last().locator('.tool[data-state=done]').count(), 2)
+      const broken = problems.splice(0)
+      t.ok(broken.every((problem) => /Failed to load resource: net::ERR_/.test(problem)), broken.join('\n'))
+    })
+
+    await t.test('Escape stops a run, and the page says so until it has ended', async (t) => {
+      await send(page, 'And a run that is stopped')
+      await page.locator('.turn').last().locator('.markdown').first().waitFor()
+      await page.keyboard.press('Escape')
+      await page.locator('.activity', { hasText: 'Stopping…' }).waitFor()
+      await finished(page)
+      t.match(await page.locator('.run-footer').last().innerText(), /^Stopped/)
+      t.equal(await page.locator('.turn').last().locator('.tool[data-state=running]').count(), 0)
+      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'the focus is back where one goes on')
+      t.equal(await page.locator('[role=alert]').count(), 0)
+    })
+
+    await t.test('The first page lists what runs, and its conversation is still there (7.10)', async (t) => {
+      await page.getByRole('link', { name: 'All sandboxes' }).click()
+      await page.getByRole('button', { name: /^Continue with/ }).click()
+      t.equal(await page.locator('.turn').count(), 3)
+      await page.reload()
+      await page.getByText('What should Claude do?').waitFor()
+    })
+
+    await t.test('Shift+Enter and an input method do not send', async (t) => {
+      const prompt = page.getByLabel('Prompt', { exact: true })
+      await prompt.fill('one')
+      await prompt.press('Shift+Enter')
+      await prompt.dispatchEvent('keydown', { key: 'Enter', isComposing: true })
+      t.equal(await prompt.inputValue(), 'one\n')
+      t.equal(await page.locator('.turn').count(), 0)
+    })
+
+    await t.test('The end of the session says what was done and offers a new sandbox (7.8)', async (t) => {
+      await page.getByRole('button', { name: 'End session' }).click()
+      await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click()
+      await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
+      t.match(await page.locator('.report').innerText(), /Remove the sandbox/)
+      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox' }).count(), 1)
+      t.equal((await sandboxesOf(service, page)).length, 0)
+    })
+
+    await t.test('A sandbox that ended behind our back is noticed, not a dead end (7.8)', async (t) => {
+      await page.getByRole('button', { name: 'New sandbox' }).click()
+      await page.getByLabel('Prompt', { exact: true }).waitFor()
+      const [id] = await sandboxesOf(service, page)
+      t.equal(await page.evaluate(`fetch('/api/modal/sandbox/${id}', { method: 'DELETE' }).then(({ status }) => status)`), 200)
+      await send(page, 'Anybody there?')
+      await page.getByRole('heading', { name: 'The sandbox has ended.' }).waitFor()
+      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox' }).count(), 1)
+      t.match(problems.splice(0).join(), /^error: Failed to load resource: [^,]*40[49][^,]*$/)
+    })
+
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.getByLabel('API key').waitFor()
+    t.strictSame(problems, [], 'no exception, console error, policy breach or foreign request')
+  })
+
+  t.test('Errors are shown with what to do, and stay until something is done (7.7)', async (t) => {
+    const service = await startService({ ...local, CLAUDE_IMAGE: 'registry.invalid/nowhere:1' })
+    t.teardown(() => service.close())
+    const { page, problems } = await openPage(browser, service.url, {
+      viewport: { width: 390, height: 844 }, colorScheme: 'dark', reducedMotion: 'reduce'
+    })
+    await page.goto(`${service.url}/#code=outdated`)
+    await page.getByRole('alert').getByText('This link does not work any more.').waitFor()
+    await page.getByLabel('API key').fill('not-a-key')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByRole('alert').getByText('Check the key, then try again.').waitFor()
+    await page.getByLabel('API key').fill(keys.alice)
+    await page.getByLabel('API key').press('Enter')
+    await page.getByRole('button', { name: 'New sandbox' }).click()
+
+    await page.getByRole('heading', { name: 'No sandbox was created' }).waitFor()
+    const alert = page.getByRole('alert')
+    t.match(await alert.innerText(), /Step: image · Request: req_/)
+    t.equal(await page.locator('.steps li[data-state=failed]', { hasText: 'Prepare the image' }).count(), 1)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth > innerWidth'), false, 'nothing is wider than a phone')
+    const attempt = await requestId(alert)
+    const [again] = await Promise.all([
+      page.waitForRequest((request) => request.method() === 'POST'),
+      alert.getByRole('button', { name: 'Try again' }).click()
+    ])
+    t.match(again.headers()['idempotency-key'], /^[0-9a-f-]{36}$/, 'what an interrupted attempt made would be adopted')
+    await alert.filter({ hasNotText: attempt }).waitFor()
+    await alert.getByRole('button', { name: 'Back' }).click()
+    await page.getByRole('button', { name: 'New sandbox' }).waitFor()
+    t.ok(problems.every((problem) => / status of 401 /.test(problem)), problems.join('\n'))
+  })
+
+  t.test('Markdown gives the same page however it is cut into pieces, and never markup of its own (7.6)', async (t) => {
+    const service = await startService(local)
+    t.teardown(() => service.close())
+    const { page, problems } = await openPage(browser, service.url)
+    await page.goto(service.url)
+    const render = (text: string, size: number) => page.evaluate(`(async () => {
+      const { LiveMarkdown } = await import('/markdown/live.js')
+      const text = ${JSON.stringify(text)}, live = new LiveMarkdown()
+      for (let at = 0; at < text.length; at += ${size}) {
+        live.append(text.slice(at, at + ${size}))
+        live.finish()
+      }
+      return live.element.innerHTML
+    })()`) as Promise<string>
+
+    for (const text of documents) {
+      const whole = await render(text, text.length)
+      for (const size of [1, 2, 7]) t.equal(await render(text, size), whole, `in pieces of ${size}: ${text.slice(0, 20)}`)
+    }
+    const [prose = '', hostile = ''] = documents
+    t.match(await render(prose, 50), /<h3>Title<\/h3>.*<ol start="3"><li>three<ul><li>nested<\/li><\/ul><\/li>.*<table>/s)
+    t.match(await render(prose, 50), /<a href="https:\/\/example\.com\/a_\(b\)"[^>]*rel="noopener noreferrer"/)
+    const html = await render(hostile, 50)
+    t.notMatch(html, /<(?!\/?(p|ul|li|code|pre|figure|figcaption|span|button|strong|em|svg|path|blockquote|div|table|thead|tbody|tr|th|td|h\d)\b)/)
+    t.notMatch(html, /<[^>]*\s(on\w+|href|src|style)=/i)
+    const startedAt = Date.now()
+    for (const repeated of ['`', '**a ', '[a](', '*a _b ', '> ', '- ', '| ', '<http://']) await render(repeated.repeat(9000), 72_000)
+    t.ok(Date.now() - startedAt < 20_000, 'no text keeps the browser busy')
+    t.strictSame(problems, [])
+  })
+}
+
+const documents = [
+  '# Title\n\nSome *em*, **strong**, ***both***, ~~gone~~, `code` and snake_case_name.\nSecond line.\n\n' +
+  '3. three\n  - nested\n4. four\n\n- a\n\n- b\n  more of b\n\n> quoted\n> - list in it\n\n' +
+  '| a | b |\n|---|:-:|\n| 1 | `x` |\n\n---\n\n[link](https://example.com/a_(b)) and https://example.com/end.\n\n' +
+  '````md\n```js\nlet a = 1\n```\n````\n\nlast\n\n~~~\nopen fence\n``',
+  '<img src=x onerror=alert(1)> **<svg onload=alert(1)>** [a](javascript:alert(1)) [b](JaVaScRiPt:alert(1))\n' +
+  '[c](data:text/html,<script>alert(1)</script>) <javascript:alert(1)> ![d](vbscript:x) [e](//evil.invalid) \n\n' +
+  '- <iframe src=javascript:alert(1)>\n- `<b>`\n\n```"><img src=x onerror=alert(1)>\n</code></pre><script>alert(1)</script>\n```\n\n' +
+  '| <a href=x> | "onclick=" |\n|---|---|\n| <style>*{} | &lt;b&gt; |\n\n# <script>alert(1)</script>\n\n> <b style=x>'
+]
+
+async function send (page: Page, text: string) {
+  await page.getByLabel('Prompt', { exact: true }).fill(text)
+  await page.getByLabel('Prompt', { exact: true }).press('Enter')
+}
+
+async function requestId (alert: Locator) {
+  return /req_\w+/.exec(await alert.innerText())![0]
+}
+
+async function finished (page: Page) {
+  await page.locator('.turn').last().locator('.run-footer').waitFor()
+}
+
+/** Every state of every step that could be seen until the chat was there. */
+async function stepsUntilChat (page: Page): Promise<string[]> {
+  return await page.evaluate(`new Promise((resolve) => {
+    const seen = new Set()
+    const observer = new MutationObserver(() => {
+      for (const line of document.querySelectorAll('.steps li')) {
+        seen.add(line.dataset.state + ': ' + line.querySelector('.step-name').textContent)
+      }
+      if (!document.getElementById('prompt')) return
+      observer.disconnect()
+      resolve([...seen])
+    })
+    observer.observe(document.getElementById('main'), { childList: true, subtree: true, attributes: true })
+  })`)
+}
+
+/** The different lengths that the newest answer had until its run was over. */
+async function lengthsUntilFooter (page: Page): Promise<number[]> {
+  return await page.evaluate(`new Promise((resolve) => {
+    const turn = [...document.querySelectorAll('.turn')].at(-1)
+    const lengths = new Set()
+    const observer = new MutationObserver(() => {
+      lengths.add(turn.querySelector('.claude').textContent.length)
+      if (!turn.querySelector('.run-footer')) return
+      observer.disconnect()
+      resolve([...lengths])
+    })
+    observer.observe(turn, { childList: true, subtree: true, characterData: true })
+  })`)
+}
+
+/** Ids of the running sandboxes of whoever is signed in on the page. */
+async function sandboxesOf (service: Service, page: Page): Promise<string[]> {
+  const { sandboxes } = await (await page.request.get(`${service.url}/api/modal/sandbox`)).json() as
+    { sandboxes: { id: string, status: string }[] }
+  return sandboxes.filter(({ status }) => status === 'running').map(({ id }) => id)
+}
