@@ -11,6 +11,12 @@ export default fp(async (fastify) => {
   const body = formats.default(new Ajv({ ...options, coerceTypes: false }))
   const text = formats.default(new Ajv({ ...options, coerceTypes: 'array' }))
   fastify.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema as object))
+  // Clients that always say they send JSON also say so when they send nothing.
+  const parse = fastify.getDefaultJsonParser('error', 'error')
+  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, text, done) => {
+    if (text === '') done(null)
+    else parse(request, text, done)
+  })
   fastify.setSchemaErrorFormatter((errors, part) => new Error(explain(errors[0] as ErrorObject, part)))
 }, { name: 'validation', fastify: '5.x' })
 

@@ -41,6 +41,7 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
     const kind = Type.Optional(Type.Union([Type.Null(), Type.Integer()]))
     const body = Type.Object({ name: Type.String({ maxLength: 3 }), kind }, strict)
     api.post('/echo/:id', { schema: { body } }, async (request) => ({ body: request.body, account: request.account.id }))
+    api.delete('/echo/:id', async () => ({}))
     api.get('/broken', async () => { throw wrap(new Error('at /etc/secret-path'), 'reading') })
     api.get('/bare', async () => { throw new Error('password=hunter2') })
     api.get('/coded', async () => { throw new AppError('RUN_ACTIVE', { details: { runId: 'run_1' } }) })
@@ -107,6 +108,10 @@ t.test('Bad input is told with the field, and nothing is converted or dropped', 
     const answer = await app.inject({ method: 'POST', url: '/api/echo/1', headers: acme, payload: payload as object })
     t.match(answer.json(), { statusCode: 400, code: 'BAD_REQUEST', message })
   }
+  const nothing = await app.inject({ method: 'DELETE', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
+  t.equal(nothing.statusCode, 200, 'an empty body that claims to be JSON is no body')
+  const missing = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
+  t.match(missing.json(), { statusCode: 400, code: 'BAD_REQUEST', message: /^body/ })
   const broken = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' }, payload: '{' })
   t.equal(broken.statusCode, 400)
   const text = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'text/csv' }, payload: 'a' })
