@@ -1,20 +1,21 @@
-import { execFile, type ChildProcess } from 'node:child_process'
-import { mkdir, readFile, rename, rm } from 'node:fs/promises'
+import type { ChildProcess } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import type { MountedVolume } from '../volumes/mounted.js'
-import { launch } from './process.js'
+import { commandLine } from './command.js'
+import { removeTree, runOnHost } from './host.js'
+import { keepLayer } from './layer.js'
 import type { PipeMaker } from './pipes.js'
-import { confined, quote, volumeCommand, type OverlayMount } from './setup.js'
-import { inside, removeTree } from './tools.js'
-import { ContainerError } from './types.js'
-import type { Container, ContainerSpec, ExecSpec, ExitStatus, Process, PtySize } from './types.js'
+import { launch } from './process.js'
+import { lost, remountScript, type OverlayMount, type VolumeView } from './setup.js'
+import { inside } from './tools.js'
+import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
-const run = promisify(execFile)
 /** Modal commits volumes in the background every few seconds; so does this, in milliseconds. */
 const commitInterval = 5000
-const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
+/** A timer that is set for longer fires at once. */
+const maxTimer = 2 ** 31 - 1
 
 export interface ContainerParts {
   spec: ContainerSpec
@@ -29,6 +30,8 @@ export interface ContainerParts {
   userNamespace: boolean
   pipes: PipeMaker
   nsenter: string
+  /** Told of what the container has lost. */
+  warn: (details: object, message: string) => void
   onStopped: () => void
 }
 
@@ -77,16 +80,13 @@ export class NamespaceContainer implements Container {
 
   async #enter ({ command, env, workdir, pty, timeoutSeconds, stdout, stderr }: ExecSpec) {
     const { spec, pipes, directory } = this.#parts
-    const argv = command[0] === fsTools
-      ? [...inside('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
-      : command
-    const start = 'cd "$1" || exit 126; shift; exec "$@"'
+    const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
+    const { argv, handover } = commandLine({
+      command, env: { ...spec.env, ...terminal, ...env }, workdir: workdir ?? spec.workdir, ...pty && { pty }
+    })
     const process = await launch({
-      argv: [
-        ...this.#namespaces(), ...confined, ...inside('sh'), '-c', start, 'sh', workdir ?? spec.workdir,
-        ...pty ? terminal(argv, pty) : argv
-      ],
-      env: { ...spec.env, ...pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }, ...env },
+      argv: [...this.#namespaces(), ...argv],
+      ...handover !== undefined && { handover },
       pipes,
       spool: join(directory, 'spools', String(this.#execs++)),
       ...stdout && { stdout },
@@ -94,7 +94,8 @@ export class NamespaceContainer implements Container {
     })
     if (timeoutSeconds !== undefined) {
       const depth = pty === undefined ? 1 : 2
-      const timer = setTimeout(async () => { await killCommand(process.pid, depth) }, timeoutSeconds * 1000)
+      const kill = async () => { await killCommand(process.pid, depth) }
+      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimer))
       process.exited.then(() => { clearTimeout(timer) })
     }
     return process
@@ -108,28 +109,34 @@ export class NamespaceContainer implements Container {
   }
 
   async commitVolumes (): Promise<void> {
-    for (const volume of this.#parts.volumes) await volume.commit()
+    const { volumes, spec, warn } = this.#parts
+    for (const volume of volumes) {
+      const failures = await volume.commit()
+      const files = failures.slice(0, 10)
+      if (failures.length > 0) warn({ container: spec.id, files, count: failures.length }, 'emulator: files on a volume could not be committed')
+    }
   }
 
   async reloadVolumes (): Promise<void> {
     if (this.#stopping !== undefined) throw new ContainerError('ended', 'the container has ended')
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
-      for (const volume of this.#parts.volumes) await volume.reload(async (view) => { await this.#remount(view) })
+      for (const volume of this.#parts.volumes) await volume.reload(this.#remount.bind(this))
     })
     await this.#reloading
   }
 
   /** Unmounting fails while a file is open there, as on Modal. */
-  async #remount (view: ReturnType<MountedVolume['view']>): Promise<void> {
+  async #remount (before: VolumeView, after: VolumeView): Promise<void> {
     const { root, userNamespace, nsenter, keeper } = this.#parts
-    const mount = quote(`${root}${view.path}`)
-    const script = `umount ${mount} && { ${volumeCommand(view, root, userNamespace)}; }`
     const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    await run(nsenter, [...entry, '-t', String(keeper.pid), '-m', '/bin/sh', '-c', script]).catch((cause) => {
+    const script = remountScript(before, after, root, userNamespace)
+    await runOnHost(nsenter, ...entry, '-t', String(keeper.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
       if (/busy/.test(String(cause.stderr))) {
-        throw new ContainerError('busy', `there are open files preventing the operation on ${view.path}`, { cause })
+        throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
       }
-      throw new ContainerError('failed', `remounting ${view.path}`, { cause })
+      // Rather no container than one that goes on without its volume.
+      if (cause.code === lost) this.stop().catch(() => {})
+      throw new ContainerError('failed', `remounting ${before.path}`, { cause })
     })
   }
 
@@ -139,54 +146,56 @@ export class NamespaceContainer implements Container {
   }
 
   async #stop () {
-    const { keeper, volumes, directory, onStopped } = this.#parts
+    const { volumes, directory, spec, warn, onStopped } = this.#parts
     clearInterval(this.#background)
     await this.#killAll()
     await this.#reloading.catch(() => {})
-    await this.commitVolumes().catch(() => {})
-    const gone = keeper.exitCode !== null || keeper.signalCode !== null
-      ? Promise.resolve()
-      : new Promise((resolve) => { keeper.once('exit', resolve) })
-    keeper.kill('SIGKILL')
-    await gone
+    await this.commitVolumes().catch((err: unknown) => {
+      warn({ err, container: spec.id }, 'emulator: the last commit of a volume failed; what was written since the one before is lost')
+    })
+    await this.#end()
     const status = await Promise.race([this.main.exited, sleep(3000, { signal: 9 }, { ref: false })])
     for (const volume of volumes) volume.release()
-    for (const name of ['upper', 'work']) await removeTree(join(directory, name)).catch(() => {})
+    const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
+    for (const name of names) await removeTree(join(directory, name)).catch(() => {})
     onStopped()
     this.#settle(status)
   }
 
+  /** Ends the first process and with it all mounts. */
+  async #end () {
+    const { keeper } = this.#parts
+    if (keeper.exitCode !== null || keeper.signalCode !== null) return
+    const gone = new Promise((resolve) => { keeper.once('exit', resolve) })
+    keeper.kill('SIGKILL')
+    await gone
+  }
+
   /** Everything but the first process, so that the volumes can still be read as they were seen inside. */
   async #killAll () {
-    if (this.#parts.keeper.exitCode !== null || this.#parts.keeper.signalCode !== null) return
-    await run(this.#namespaces()[0]!, [...this.#namespaces().slice(1), ...inside('sh'), '-c', 'kill -KILL -1'])
-      .catch(() => {})
+    const { keeper } = this.#parts
+    if (keeper.exitCode !== null || keeper.signalCode !== null) return
+    await runOnHost(...this.#namespaces(), ...inside('sh'), '-c', 'kill -KILL -1').catch(() => {})
+  }
+
+  async discard (): Promise<void> {
+    await this.stop()
+    await removeTree(this.#parts.directory)
   }
 
   async saveLayer (directory: string): Promise<void> {
-    const { overlays, keeper } = this.#parts
+    const { overlays, onStopped } = this.#parts
     clearInterval(this.#background)
     // First of all: the end of the entrypoint must not clean up what is to be kept.
     this.#stopping = Promise.resolve()
     await this.#killAll()
-    keeper.kill('SIGKILL')
+    await this.#end()
     await this.main.exited
-    await mkdir(directory, { recursive: true })
-    for (const name of ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', 'etc/resolv.conf']) {
-      await rm(join(overlays[0]!.upper, name), { recursive: true, force: true })
-    }
-    await rename(overlays[0]!.upper, join(directory, 'root'))
-    if (overlays[1] !== undefined) await rename(overlays[1].upper, join(directory, 'usr'))
+    await keepLayer(overlays, directory)
     await removeTree(this.#parts.directory)
-    this.#parts.onStopped()
+    onStopped()
     this.#settle({ signal: 9 })
   }
-}
-
-/** `script` gives the command a terminal of the container's own; it takes one shell command, so all is quoted. */
-function terminal (argv: string[], { rows, columns }: PtySize): string[] {
-  const size = `${inside('stty').join(' ')} rows ${rows} cols ${columns}`
-  return [...inside('script'), '-qefc', `${size}; exec ${argv.map(quote).join(' ')}`, '/dev/null']
 }
 
 /** Kills the command itself, some generations below the process that entered the namespaces, and nothing else. */

@@ -1,10 +1,7 @@
-import { execFile } from 'node:child_process'
 import { access, cp, lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { promisify } from 'node:util'
+import { runOnHost } from './host.js'
 import { place } from './tools.js'
-
-const run = promisify(execFile)
 
 /** What a program may expect of /etc, and nothing that is secret: keys, password hashes and logins stay outside. */
 const allowed = [
@@ -29,7 +26,7 @@ export async function makeLocalBase (directory: string, claudeBinary: string | u
   for (const name of directories) await mkdir(join(root, name), { recursive: true })
   for (const name of ['tmp', 'var/tmp']) {
     await mkdir(join(root, name))
-    await run('/bin/chmod', ['1777', join(root, name)])
+    await runOnHost('chmod', '1777', join(root, name))
   }
   await mirrorTopLevel(root)
   for (const name of allowed) await copyIfThere(join('/etc', name), join(root, 'etc', name))
@@ -62,7 +59,7 @@ async function copyIfThere (source: string, target: string) {
   if (entry === undefined) return
   await mkdir(dirname(target), { recursive: true })
   if (entry.isDirectory()) {
-    await run('/bin/cp', ['-a', '--no-preserve=ownership', source, target]).catch(() => {})
+    await runOnHost('cp', '-a', '--no-preserve=ownership', source, target).catch(() => {})
   } else {
     await readFile(source).then(async (content) => { await writeFile(target, content) }, () => {})
   }

@@ -1,11 +1,10 @@
-import { execFile } from 'node:child_process'
 import { constants, mkdtempSync } from 'node:fs'
 import { close, open, unlink } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { runOnHost } from './host.js'
 
-const run = promisify(execFile)
-const openFd = promisify(open)
+export const openFd = promisify(open)
 const unlinkFile = promisify(unlink)
 export const closeFd = promisify(close)
 const batch = 24
@@ -59,7 +58,7 @@ export class PipeMaker {
 
   async #make () {
     const paths = Array.from({ length: batch }, () => join(this.#directory, String(this.#made++)))
-    await run(this.#mkfifo, ['-m', '600', ...paths])
+    await runOnHost(this.#mkfifo, '-m', '600', ...paths)
     this.#ready.push(...paths)
   }
 }

@@ -1,20 +1,21 @@
-import { spawn } from 'node:child_process'
-import { constants as os } from 'node:os'
-import { open } from 'node:fs'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { open, rm, unlink, type FileHandle } from 'node:fs/promises'
 import { Socket } from 'node:net'
+import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
+import { withoutEnvironment } from './host.js'
+import { closeFd, openFd, type PipeMaker } from './pipes.js'
 import { FileSpool } from './spool.js'
-import { closeFd, type PipeMaker } from './pipes.js'
-import type { ExitStatus, Process, StdinPipe } from './types.js'
+import { ContainerError, type ExitStatus, type Process, type StdinPipe } from './types.js'
 
 /** How long output that somebody still holds open is read after the exit, in milliseconds. */
 const drainTime = 2000
 
 export interface Launch {
   argv: string[]
-  env: Record<string, string>
+  /** What the process reads from descriptor 3. */
+  handover?: string
   pipes: PipeMaker
   /** Files of the spools: this path with `.out` and `.err`. */
   spool: string
@@ -22,23 +23,34 @@ export interface Launch {
   stderr?: 'pipe' | 'ignore'
 }
 
-/** Starts a host process on real pipes; its output goes to spool files. The pid is the host's. */
-export async function launch ({ argv, env, pipes, spool, ...streams }: Launch): Promise<Process & { pid: number }> {
-  const [input, output, errors] = await Promise.all([pipes.input(), out(streams.stdout), out(streams.stderr)])
+/** Starts a host process without an environment, on real pipes; output goes to spool files. The pid is the host's. */
+export async function launch (
+  { argv, handover, pipes, spool, ...streams }: Launch
+): Promise<Process & { pid: number }> {
+  const [input, output, errors, handed] = await Promise.all([
+    pipes.input(), out(streams.stdout), out(streams.stderr), unnamedFile(`${spool}.in`, handover)
+  ])
   async function out (kind: 'pipe' | 'ignore' = 'pipe') {
-    return kind === 'pipe' ? await pipes.output() : { reader: undefined, writer: await promisify(open)('/dev/null', 'w') }
+    return kind === 'pipe' ? await pipes.output() : { reader: undefined, writer: await openFd('/dev/null', 'w') }
   }
-  const child = spawn(argv[0]!, argv.slice(1), {
-    env, detached: true, cwd: '/', stdio: [input.reader, output.writer, errors.writer]
-  })
-  const started = once(child, 'spawn')
-  const exited = new Promise<ExitStatus>((resolve) => {
-    child.once('exit', (code, signal) => resolve(signal === null ? { code: code! } : { signal: os.signals[signal] }))
-    child.once('error', () => resolve({ code: 127 }))
-  })
-  await started.finally(async () => {
-    await Promise.all([input.reader, output.writer, errors.writer].map(async (end) => { await closeFd(end) }))
-  })
+  const [program, ...rest] = withoutEnvironment(argv)
+  const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
+  const stdio = [...theirs, ...handed === undefined ? [] : [handed.fd]]
+  let child: ChildProcess
+  let exited: Promise<ExitStatus>
+  try {
+    child = spawn(program!, rest, { env: {}, detached: true, cwd: '/', stdio })
+    exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => resolve(signal === null ? { code: code! } : { signal: os.signals[signal] }))
+    })
+    await once(child, 'spawn')
+  } catch (error) {
+    await Promise.all(ours.map(async (end) => { if (end !== undefined) await closeFd(end) }))
+    throw new ContainerError('failed', `the command could not be started: ${(error as Error).message}`, { cause: error })
+  } finally {
+    await Promise.all(theirs.map(async (end) => { await closeFd(end) }))
+    await handed?.close()
+  }
 
   let status: ExitStatus | undefined
   exited.then((value) => { status = value })
@@ -51,8 +63,20 @@ export async function launch ({ argv, env, pipes, spool, ...streams }: Launch): 
     stdout: collect(`${spool}.out`, output.reader, cut),
     stderr: collect(`${spool}.err`, errors.reader, cut),
     exited,
-    get status () { return status }
+    get status () { return status },
+    async discard () {
+      await Promise.all(['out', 'err'].map(async (name) => { await rm(`${spool}.${name}`, { force: true }) }))
+    }
   }
+}
+
+/** A file that only who holds it can read, and that is gone with the last descriptor. */
+async function unnamedFile (path: string, text: string | undefined): Promise<FileHandle | undefined> {
+  if (text === undefined) return
+  const file = await open(path, 'wx', 0o600)
+  await file.writeFile(text)
+  await unlink(path)
+  return file
 }
 
 function collect (path: string, reader: number | undefined, cut: Promise<unknown>): FileSpool {

@@ -1,21 +1,19 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
+import { hostTool, onHost, removeTree } from './host.js'
 import { makeLocalBase } from './local-base.js'
 import { PipeMaker } from './pipes.js'
 import { selfTest, type SelfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
-import { hostTool, makeToolbox, removeTree } from './tools.js'
+import { makeToolbox } from './tools.js'
 import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
 
 /** Counts up when the toolbox or the base `local` is made differently. */
-const layoutVersion = 1
-
-/** Where the host's own programs are; nothing else of the host's environment reaches a container. */
-const hostEnvironment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' }
+const layoutVersion = 2
 
 export interface RuntimeLog {
   info (details: object, message: string): void
@@ -40,13 +38,20 @@ export interface ContainerRuntime {
   close (): Promise<void>
 }
 
-export async function createRuntime (options: RuntimeOptions): Promise<ContainerRuntime> {
+export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
+  // Mounts are found again by their real names.
+  await mkdir(given.dataDir, { recursive: true })
+  const options = { ...given, dataDir: await realpath(given.dataDir) }
   const { dataDir, claudeBinary, fsToolsScript } = options
   if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR may not have a comma, colon or backslash: overlay mounts can not name it')
   const containers = join(dataDir, 'containers')
   // What an emulator that was killed has left behind; its mounts are gone with their namespaces.
   await removeTree(containers)
-  await mkdir(containers, { recursive: true })
+  // What containers write may be setuid: nobody else of this machine may get at it.
+  for (const name of ['containers', 'volumes', 'images']) {
+    await mkdir(join(dataDir, name), { recursive: true })
+    await chmod(join(dataDir, name), 0o700)
+  }
   await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
       makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
@@ -89,39 +94,55 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   async start (spec: ContainerSpec): Promise<Container> {
-    const { dataDir } = this.#options
-    const directory = join(dataDir, 'containers', `${this.#started++}-${spec.id}`)
-    const root = join(directory, 'root')
-    for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
-    const overlays = await this.#overlays(spec.rootfs, directory, root)
+    const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
-    for (const [index, mount] of spec.volumes.entries()) {
-      volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
+    let keeper: ChildProcess | undefined
+    try {
+      for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
+      for (const [index, mount] of spec.volumes.entries()) {
+        volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
+      }
+      const overlays = await this.#overlays(spec.rootfs, directory)
+      keeper = await this.#keeper(this.#script(spec, directory, overlays, volumes))
+      return await this.#run(spec, directory, overlays, volumes, keeper)
+    } catch (error) {
+      keeper?.kill('SIGKILL')
+      for (const volume of volumes) volume.release()
+      await removeTree(directory).catch(() => {})
+      throw error
     }
-    const userNamespace = this.mode === 'user'
-    const keeper = await this.#keeper(outerScript({
-      root,
-      toolbox: join(dataDir, 'toolbox'),
+  }
+
+  #script (spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[]): string {
+    return outerScript({
+      root: join(directory, 'root'),
+      toolbox: join(this.#options.dataDir, 'toolbox'),
       hostname: spec.id,
-      userNamespace,
+      userNamespace: this.mode === 'user',
       network: spec.network,
       overlays,
       volumes: volumes.map((volume) => volume.view()),
       workdir: spec.workdir,
       resolvConf: spec.rootfs.base.kind === 'directory'
-    }))
-    for (const volume of volumes) volume.merged = `/proc/${keeper.process.pid}/root${root}${volume.view().path}`
+    })
+  }
+
+  async #run (
+    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], keeper: ChildProcess
+  ): Promise<Container> {
+    for (const volume of volumes) volume.seenFrom = `/proc/${keeper.pid}/root`
     const container = new NamespaceContainer({
       spec,
-      keeper: keeper.process,
-      initPid: keeper.initPid,
+      keeper,
+      initPid: await onlyChild(await onlyChild(keeper.pid!)),
       directory,
-      root,
+      root: join(directory, 'root'),
       overlays,
       volumes,
-      userNamespace,
+      userNamespace: this.mode === 'user',
       pipes: this.#pipes,
       nsenter: this.#nsenter,
+      warn: (details, message) => { this.#options.log.warn(details, message) },
       onStopped: () => { this.#containers.delete(container) }
     })
     this.#containers.add(container)
@@ -130,8 +151,9 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   /** `/` and, for the base `local`, /usr: overlays do not cross mounts, so each has layers of its own. */
-  async #overlays ({ base, layers }: Rootfs, directory: string, root: string): Promise<OverlayMount[]> {
+  async #overlays ({ base, layers }: Rootfs, directory: string): Promise<OverlayMount[]> {
     const local = join(this.#options.dataDir, 'local')
+    const root = join(directory, 'root')
     const lowers = base.kind === 'directory'
       ? { root: [base.path] }
       : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
@@ -149,9 +171,10 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   /** Starts the keeper and waits until the container's first process says that it is there. */
-  async #keeper (script: string): Promise<{ process: ChildProcess, initPid: number }> {
-    const argv = ['--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [], '-m', '--propagation', 'unchanged', 'sh', '-c', script]
-    const keeper = spawn(await hostTool('setpriv'), argv, { env: hostEnvironment, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  async #keeper (script: string): Promise<ChildProcess> {
+    const [program, ...rest] = onHost(['setpriv', '--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [],
+      '-m', '--propagation', 'unchanged', 'sh', '-c', script])
+    const keeper = spawn(program!, rest, { env: {}, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     let complaint = ''
     keeper.stderr!.on('data', (text) => { complaint = `${complaint}${text}`.slice(-2000) })
     await new Promise<void>((resolve, reject) => {
@@ -159,8 +182,7 @@ class NamespaceRuntime implements ContainerRuntime {
       keeper.once('error', reject)
       keeper.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${complaint.trim()}`)) })
     })
-    const unshare = await onlyChild(keeper.pid!)
-    return { process: keeper, initPid: await onlyChild(unshare) }
+    return keeper
   }
 
   async selfTest (): Promise<SelfTest> {

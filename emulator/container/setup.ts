@@ -1,14 +1,29 @@
+import { basename } from 'node:path'
 import { inside } from './tools.js'
 
-/** docker's default capabilities without mknod and sys_chroot: nobody inside may make devices or mounts. */
-const kept = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service', 'net_raw',
+/**
+ * docker's default capabilities without mknod, sys_chroot and net_raw: nobody inside may make devices or mounts, or
+ * listen to what others send over the host's network.
+ */
+const kept = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
   'setfcap', 'audit_write']
 
 /** Runs the rest of a command line with those capabilities at most. */
 export const confined = [...inside('setpriv'), '--bounding-set', `-all,${kept.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 export interface OverlayMount { path: string, lower: string[], upper: string, work: string }
-export interface VolumeView { path: string, generation: string, upper: string, work: string, readOnly: boolean }
+
+/** A volume as one container sees it. */
+export interface VolumeView {
+  /** In the container. */
+  path: string
+  /** Where it is mounted first, out of the container's reach; `path` is bound to it. */
+  place: string
+  generation: string
+  upper: string
+  work: string
+  readOnly: boolean
+}
 
 export interface Layout {
   root: string
@@ -25,19 +40,32 @@ export interface Layout {
 
 export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
+function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
-  return `mount -t overlay -o ${quote(`nodev,lowerdir=${layers},upperdir=${upper},workdir=${work},${flavour}`)} overlay ${quote(path)}`
+  return `mount -t overlay -o ${quote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${quote(path)}`
 }
 
-export function volumeCommand (view: VolumeView, root: string, userNamespace: boolean): string {
-  const path = `${root}${view.path}`
-  const { generation, upper, work } = view
-  if (!view.readOnly) return overlayCommand({ path, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${quote(view.generation)} ${quote(path)} && mount -o remount,bind,ro,nosuid,nodev ${quote(path)}`
+function viewCommand ({ place, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
+  if (!readOnly) return overlayCommand({ path: place, lower: [generation], upper, work }, userNamespace)
+  return `mount --bind ${quote(generation)} ${quote(place)}; mount -o remount,bind,ro,nosuid,nodev ${quote(place)}`
 }
+
+/**
+ * Goes to a directory below another by its real name and makes what is missing. These scripts see the host: a link on
+ * the way, which images, volumes and processes inside may put there, would lead to it.
+ */
+const enter = `enter () {
+  at=$1; shift; cd -P "$at"
+  for name; do
+    [ -d "./$name" ] || mkdir "./$name"
+    cd -P "./$name"; at=$at/$name
+    [ "$(pwd -P)" = "$at" ] || { echo "$name is a link" >&2; exit 1; }
+  done
+}`
+
+const steps = (path: string) => path.split('/').filter(Boolean).map(quote)
 
 /**
  * What the keeper runs: in a mount namespace with the host's view it builds the root and its mounts, then starts the
@@ -46,17 +74,24 @@ export function volumeCommand (view: VolumeView, root: string, userNamespace: bo
 export function outerScript (layout: Layout): string {
   const { root, toolbox, overlays, volumes, userNamespace, network } = layout
   const at = (path: string) => quote(`${root}${path}`)
+  const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
+umask 022
+${enter}
 mount --make-rprivate /
 ${overlayCommand(overlays[0]!, userNamespace)}
 mount --make-shared ${at('')}
-mkdir -p ${['/dev', '/proc', '/sys', '/tmp', '/run', '/__modal', layout.workdir, ...volumes.map(({ path }) => path)].map(at).join(' ')}
-chmod 1777 ${at('/tmp')}
+cd ${at('')}
+for name in ${own.join(' ')}; do
+  [ -d $name ] && [ ! -L $name ] || { rm -rf ./$name; mkdir $name; }
+done
+chmod 1777 tmp
 ${overlays.slice(1).map((overlay) => overlayCommand(overlay, userNamespace)).join('\n')}
-${layout.resolvConf ? `mkdir -p ${at('/etc')}; cat /etc/resolv.conf > ${at('/etc/resolv.conf')} 2>/dev/null || true` : ''}
 mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
 cd ${at('/dev')}
-for name in null zero full random urandom tty; do : > $name; mount --bind /dev/$name $name; done
+for name in null zero full random urandom tty; do
+  : > $name; mount --bind /dev/$name $name; mount -o remount,bind,ro,nosuid,noexec $name
+done
 mkdir pts shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts pts
 mount -t tmpfs -o mode=1777,nosuid,nodev shm shm
@@ -65,33 +100,65 @@ cd /
 mount --bind ${quote(toolbox)} ${at('/__modal')}
 mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
 ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
-${volumes.map((view) => `mkdir -p ${at(view.path)}; ${volumeCommand(view, root, userNamespace)}`).join('\n')}
-mkdir -p ${at(layout.workdir)}
+${volumes.map((view) => `${viewCommand(view, userNamespace)}
+enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${quote(view.place)} .; cd /`).join('\n')}
 setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${quote(innerScript(layout))} &
 wait $!
 `
 }
 
-/** The container's side: its own /proc, the pivot into its root, and a first process that reaps what is orphaned. */
-function innerScript ({ root, hostname, network }: Layout): string {
+/**
+ * The container's side: its own /proc, the pivot into its root, and a first process that reaps what is orphaned. What
+ * the image or the request names is only made after the pivot, where no link leads out any more.
+ */
+function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout): string {
+  const tool = (name: string) => inside(name).join(' ')
   return `set -e
 mount --make-rslave /
 cd ${quote(root)}
 mount -t proc -o nosuid,nodev,noexec proc proc
-echo ${quote(hostname)} > proc/sys/kernel/hostname || true
-for name in sys sysrq-trigger irq bus fs; do
+{ echo ${quote(hostname)} > proc/sys/kernel/hostname || hostname ${quote(hostname)}; } 2>/dev/null || true
+for name in sys sysrq-trigger irq bus fs acpi scsi; do
   [ -e proc/$name ] || continue
   mount --bind proc/$name proc/$name; mount -o remount,bind,ro,nosuid,nodev,noexec proc/$name
 done
 for name in kcore keys timer_list; do [ ! -e proc/$name ] || mount --bind /dev/null proc/$name; done
 ${network === 'none' ? 'ip link set lo up 2>/dev/null || true' : ''}
+names=$(cat /etc/resolv.conf 2>/dev/null || true)
 pivot_root . __modal/old
 cd /
-${inside('umount').join(' ')} -l /__modal/old
+${tool('umount')} -l /__modal/old
+${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
+${tool('mkdir')} -p ${quote(workdir)}
 exec </dev/null
-exec ${confined.join(' ')} ${inside('sh').join(' ')} -c ${quote(`trap : HUP INT TERM
+exec ${confined.join(' ')} ${tool('sh')} -c ${quote(`trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
-while :; do ${inside('sleep').join(' ')} 86400 & wait $!; done`)}
+while :; do ${tool('sleep')} 86400 & wait $!; done`)}
+`
+}
+
+/** The status with which {@link remountScript} says that a container has lost a volume. */
+export const lost = 99
+
+/**
+ * Shows another state of a volume: fails, and changes nothing, while files are open there. Between the two mounts the
+ * name is the container's to change, so the directory is entered anew and mounted over as it is held.
+ */
+export function remountScript (before: VolumeView, after: VolumeView, root: string, userNamespace: boolean): string {
+  const names = steps(before.path)
+  return `set -e
+${enter}
+root=${quote(root)} new=${quote(after.place)}
+${viewCommand(after, userNamespace)}
+trap 'cd /; umount -l "$new"' EXIT
+enter "$root" ${names.slice(0, -1).join(' ')}
+umount -c ./${names.at(-1)}
+trap 'exit ${lost}' EXIT
+enter "$root" ${names.join(' ')}
+mount -c --bind "$new" .
+trap - EXIT
+cd /
+umount -l ${quote(before.place)}
 `
 }

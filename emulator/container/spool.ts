@@ -8,13 +8,11 @@ const chunkSize = 256 * 1024
 export class FileSpool implements Spool {
   #size = 0
   #ended = false
-  #wake: () => void = () => {}
-  #change: Promise<void>
+  readonly #waiting = new Set<() => void>()
   readonly #path: string
 
   constructor (path: string) {
     this.#path = path
-    this.#change = this.#nextChange()
   }
 
   get size (): number {
@@ -23,19 +21,21 @@ export class FileSpool implements Spool {
 
   /** Takes everything from a pipe's descriptor until its end, or until `cut` resolves; closes it. */
   async fill (reader: number, cut: Promise<unknown>): Promise<void> {
-    const file = await open(this.#path, 'w')
     const socket = new Socket({ fd: reader, readable: true, writable: false })
     cut.then(() => { socket.destroy() }, () => { socket.destroy() })
+    let file: FileHandle | undefined
     try {
+      file = await open(this.#path, 'w', 0o600)
       for await (const chunk of socket) {
         await file.write(chunk)
         this.#size += chunk.length
         this.#changed()
       }
     } catch {
-      // A pipe that is cut ends the output; what came before is kept.
+      // A pipe that is cut, or a disk that is full, ends the output; what came before is kept.
+      socket.destroy()
     }
-    await file.close()
+    await file?.close()
     this.end()
   }
 
@@ -46,7 +46,6 @@ export class FileSpool implements Spool {
 
   async * read (offset: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
     let file: FileHandle | undefined
-    const aborted = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
     try {
       for (let position = offset; !signal?.aborted;) {
         const available = this.#size - position
@@ -59,7 +58,7 @@ export class FileSpool implements Spool {
         } else if (this.#ended) {
           return
         } else {
-          await Promise.race([this.#change, aborted])
+          await this.#change(signal)
         }
       }
     } finally {
@@ -67,13 +66,20 @@ export class FileSpool implements Spool {
     }
   }
 
-  #nextChange (): Promise<void> {
-    return new Promise((resolve) => { this.#wake = resolve })
+  /** Resolves at the next change, or when the reader gives up; nothing of a wait is left behind. */
+  #change (signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#waiting.delete(done)
+        signal?.removeEventListener('abort', done)
+        resolve()
+      }
+      this.#waiting.add(done)
+      signal?.addEventListener('abort', done)
+    })
   }
 
   #changed () {
-    const wake = this.#wake
-    this.#change = this.#nextChange()
-    wake()
+    for (const done of this.#waiting) done()
   }
 }

@@ -1,26 +1,17 @@
-import { execFile } from 'node:child_process'
-import { access, chmod, constants, copyFile, link, mkdir, realpath, rename, rm } from 'node:fs/promises'
+import { chmod, constants, copyFile, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { promisify } from 'node:util'
-
-const run = promisify(execFile)
-const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
-
-/** Where a program of the host is. @throws when it is in none of the system's folders. */
-export async function hostTool (name: string): Promise<string> {
-  for (const folder of folders) {
-    const path = join(folder, name)
-    if (await access(path, constants.X_OK).then(() => true, () => false)) return path
-  }
-  throw new Error(`${name} is missing: install it (it belongs to util-linux or coreutils)`)
-}
+import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers; their roots may have none of them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep', 'mkdir', 'rm']
 
 /** Command line of one of the toolbox's programs inside a container. */
 export const inside = (program: string): string[] =>
   ['/__modal/rt/ld.so', '--library-path', '/__modal/rt/lib', `/__modal/rt/${program}`]
+
+/** For `script`, which starts what $SHELL names: a single path, so the loader is told by variable where to look. */
+export const shellForScript = { SHELL: '/__modal/rt/shell', LD_LIBRARY_PATH: '/__modal/rt/lib' }
+const shellText = '#!/__modal/rt/ld.so /__modal/rt/sh\neval "$2"\n'
 
 /**
  * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
@@ -37,12 +28,14 @@ export async function makeToolbox (directory: string, fsToolsScript: string): Pr
     await copyLibraries(path, join(fresh, 'rt'))
   }
   await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
+  await writeFile(join(fresh, 'rt', 'shell'), shellText)
+  await chmod(join(fresh, 'rt', 'shell'), 0o755)
   await rm(directory, { recursive: true, force: true })
   await rename(fresh, directory)
 }
 
 async function copyLibraries (program: string, target: string) {
-  const { stdout } = await run(await hostTool('ldd'), [program])
+  const { stdout } = await runOnHost(await hostTool('ldd'), program)
   for (const [, library, loader] of stdout.matchAll(/=> (\/\S+)|^\s*(\/\S*ld-\S+)/gm)) {
     if (library !== undefined) await copyFile(library, join(target, 'lib', basename(library)))
     if (loader !== undefined) await copyFile(loader, join(target, 'ld.so'))
@@ -55,13 +48,5 @@ export async function place (source: string, target: string): Promise<void> {
   await link(await realpath(source), target).catch(async () => {
     await copyFile(source, target, constants.COPYFILE_FICLONE)
     await chmod(target, 0o755)
-  })
-}
-
-/** Removes a tree, also what overlayfs leaves behind: directories that an ordinary user may not even list. */
-export async function removeTree (path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch(async () => {
-    await run('/bin/chmod', ['-R', 'u+rwX', path])
-    await rm(path, { recursive: true, force: true })
   })
 }

@@ -13,10 +13,10 @@ export interface Rootfs {
 /** One Modal volume in one container: a private view over the volume's last committed state. */
 export interface VolumeMount {
   volumeId: string
-  /** Absolute path in the container. */
+  /** Absolute and normalized path in the container. A link on the way is refused. */
   path: string
   readOnly: boolean
-  /** Directory inside the volume that is mounted instead of its root; made when missing. */
+  /** Directory inside the volume that is mounted instead of its root; made when missing. A link is refused. */
   subPath?: string
 }
 
@@ -83,6 +83,8 @@ export interface Process {
   readonly exited: Promise<ExitStatus>
   /** Undefined while running. */
   readonly status: ExitStatus | undefined
+  /** Removes the kept output; who reads already reads on. */
+  discard (): Promise<void>
 }
 
 export interface Container {
@@ -96,10 +98,15 @@ export interface Container {
   readonly activeExecs: number
   /** Makes this container's writes the volumes' committed state; last writer wins, per file. */
   commitVolumes (): Promise<void>
-  /** Commits, then shows what others committed. @throws {ContainerError} `busy` while files on a volume are open. */
+  /**
+   * Commits, then shows what others committed.
+   * @throws {ContainerError} `busy` while files on a volume are open; the container ends when it has lost one
+   */
   reloadVolumes (): Promise<void>
-  /** Kills every process, commits the volumes, unmounts and removes the private state. Idempotent. */
+  /** Kills every process, commits the volumes, unmounts and removes all but the kept output. Idempotent. */
   stop (): Promise<void>
+  /** Stops the container and forgets its output, too. */
+  discard (): Promise<void>
   /** Stops the container and keeps what it wrote to its root (without volumes, /tmp, /dev, /proc, /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
 }

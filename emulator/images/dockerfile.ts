@@ -17,12 +17,12 @@ export function parseDockerfile (lines: string[]): Instruction[] {
 
 /** `ENV A=1 B="two words"` and the old `ENV A 1`; `$NAME` and `${NAME}` stand for what is set already. */
 export function parseEnv (text: string, known: Record<string, string>): Record<string, string> {
-  if (!/^\w+=/.test(text)) {
-    const [, name, value] = /^(\w+)\s+(.*)$/s.exec(text) ?? []
+  if (!/^[A-Za-z_]\w*=/.test(text)) {
+    const [, name, value] = /^([A-Za-z_]\w*)\s+(.*)$/s.exec(text) ?? []
     if (name === undefined) throw new BuildError(`ENV ${text}: expected NAME=value`)
     return { [name]: expand(value!, known) }
   }
-  const pairs = [...text.matchAll(/(\w+)=("(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s\\]|\\.)*)/g)]
+  const pairs = [...text.matchAll(/\b([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s\\]|\\.)*)/g)]
   return Object.fromEntries(pairs.map(([, name, value]) => [name!, unquote(value!, known)]))
 }
 

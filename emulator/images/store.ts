@@ -36,6 +36,7 @@ export class ImageStore {
   readonly #directory: string
   readonly #runtime: Pick<ContainerRuntime, 'start'>
   readonly #bases: Record<string, string>
+  readonly #building = new Map<string, Promise<BuiltImage>>()
 
   constructor ({ dataDir, runtime, images }: ImageStoreOptions) {
     this.#directory = dataDir
@@ -63,7 +64,17 @@ export class ImageStore {
   async build (request: BuildRequest): Promise<BuiltImage> {
     const cached = await this.byId(this.idOf(request))
     if (cached !== undefined && !request.forceBuild) return cached
-    const imageId = request.forceBuild ? objectId(`${Math.random()}${Date.now()}`) : this.idOf(request)
+    if (request.forceBuild) return await this.#build(objectId(`${Math.random()}${Date.now()}`), request)
+    const imageId = this.idOf(request)
+    // What is built already is not built beside it: both would write the same layers.
+    const other = this.#building.get(imageId)
+    if (other !== undefined) return await other
+    const build = this.#build(imageId, request).finally(() => { this.#building.delete(imageId) })
+    this.#building.set(imageId, build)
+    return await build
+  }
+
+  async #build (imageId: string, request: BuildRequest): Promise<BuiltImage> {
     const directory = join(this.#directory, imageId)
     await mkdir(directory, { recursive: true })
     const start: LayerState = 'imageId' in request.parent

@@ -7,7 +7,7 @@ import { type Secrets, variables } from '../secrets.js'
 import type { State } from '../state.js'
 import { failedPrecondition, invalid, notFound } from '../status.js'
 import type { VolumeCatalog } from '../volume-catalog.js'
-import { checkDefinition, checkTags, execProbe } from './definition.js'
+import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { Readiness } from './readiness.js'
 import type { SandboxRegistry } from './registry.js'
@@ -87,7 +87,7 @@ async function containerSpec (parts: CreateParts, request: SandboxCreateMessage,
 function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {
   return definition.volumeMounts.map(({ volumeId, mountPath, readOnly, subPath }) => ({
     volumeId: volumes.byId(volumeId).id,
-    path: mountPath,
+    path: mountPathOf(mountPath),
     readOnly,
     ...(subPath && { subPath })
   }))

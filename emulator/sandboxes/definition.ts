@@ -37,11 +37,14 @@ export function checkTags (tags: SandboxTag[]): SandboxTag[] {
   return tags
 }
 
+/** Where a volume is mounted: without `..`, `.` and empty names. */
+export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
+
 function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
   const paths = new Set<string>()
   const volumes = new Set<string>()
   for (const { mountPath, subPath, volumeId } of volumeMounts) {
-    const path = posix.normalize(mountPath).replace(/(.)\/$/, '$1')
+    const path = mountPathOf(mountPath)
     if (!path.startsWith('/') || path === '/') throw invalid(`A volume needs an absolute mount path below /, got: ${mountPath}`)
     if (reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))) {
       throw invalid(`A volume can't be mounted at ${path}`)

@@ -1,9 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { removeTree } from '../container/host.js'
 import type { VolumeView } from '../container/setup.js'
-import { removeTree } from '../container/tools.js'
-import type { VolumeMount } from '../container/types.js'
+import { ContainerError, type VolumeMount } from '../container/types.js'
 import { Changes } from './changes.js'
+import { isDirectory } from './entries.js'
 import type { VolumeStore } from './store.js'
 
 /** One container's private view of a volume: the committed state below, its own writes above. */
@@ -11,26 +12,26 @@ export class MountedVolume {
   readonly #store: VolumeStore
   readonly #mount: VolumeMount
   readonly #directory: string
-  #generation: string
+  /** Directories from the volume's root to what is mounted. */
+  readonly #subPath: string[]
+  #generation = ''
   #layer = 0
   #changes: Changes
-  /** Where the view can be seen from the host; known once the container runs. */
-  merged: string | undefined
+  /** The file system in which the view can be seen from the host; known once the container runs. */
+  seenFrom: string | undefined
 
-  private constructor (store: VolumeStore, mount: VolumeMount, directory: string, generation: string) {
+  private constructor (store: VolumeStore, mount: VolumeMount, directory: string) {
     this.#store = store
     this.#mount = mount
     this.#directory = directory
-    this.#generation = generation
+    this.#subPath = join('/', mount.subPath ?? '').split('/').filter(Boolean)
     this.#changes = new Changes(this.view().upper)
   }
 
+  /** @throws {ContainerError} when the sub path leads over a link. */
   static async open (store: VolumeStore, mount: VolumeMount, directory: string): Promise<MountedVolume> {
-    if (mount.subPath !== undefined) {
-      const path = join('/', mount.subPath)
-      await store.commit(mount.volumeId, async (state) => { await mkdir(join(state, path), { recursive: true }) })
-    }
-    const volume = new MountedVolume(store, mount, directory, await store.acquire(mount.volumeId))
+    const volume = new MountedVolume(store, mount, directory)
+    volume.#generation = await volume.#acquire()
     await volume.#makeLayer()
     return volume
   }
@@ -39,32 +40,41 @@ export class MountedVolume {
     const layer = join(this.#directory, String(this.#layer))
     return {
       path: this.#mount.path,
-      generation: this.#inside(this.#generation),
+      place: join(layer, 'view'),
+      generation: join(this.#generation, ...this.#subPath),
       upper: join(layer, 'upper'),
       work: join(layer, 'work'),
       readOnly: this.#mount.readOnly
     }
   }
 
-  /** Makes what was written here the volume's committed state; what others committed meanwhile stays. */
-  async commit (): Promise<void> {
-    if (this.#mount.readOnly || !await this.#changes.any()) return
-    const base = this.#inside(this.#generation)
+  /**
+   * Makes what was written here the volume's committed state; what others committed meanwhile stays.
+   * @returns paths that could not be copied, with the reason
+   */
+  async commit (): Promise<string[]> {
+    if (this.#mount.readOnly || !await this.#changes.any()) return []
+    const { place, generation: base } = this.view()
+    const merged = this.seenFrom === undefined ? undefined : `${this.seenFrom}${place}`
+    let failures: string[] = []
     await this.#store.commit(this.#mount.volumeId, async (state) => {
-      await this.#changes.apply({ base, merged: this.merged, target: this.#inside(state) })
+      failures = await this.#changes.apply({ base, merged, target: await this.#inside(state) })
     })
+    return failures
   }
 
   /** Commits, then shows the volume's latest state. Nothing changes when `remount` fails. */
-  async reload (remount: (view: VolumeView) => Promise<void>): Promise<void> {
-    await this.commit()
-    const before = { generation: this.#generation, layer: this.#layer, changes: this.#changes }
-    this.#generation = await this.#store.acquire(this.#mount.volumeId)
+  async reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
+    if ((await this.commit()).length > 0) {
+      throw new ContainerError('failed', `not everything on ${this.#mount.path} could be committed, so it was not reloaded`)
+    }
+    const before = { generation: this.#generation, layer: this.#layer, changes: this.#changes, view: this.view() }
+    this.#generation = await this.#acquire()
     this.#layer++
     this.#changes = new Changes(this.view().upper)
     await this.#makeLayer()
     try {
-      await remount(this.view())
+      await remount(before.view, this.view())
     } catch (error) {
       this.#store.release(this.#generation)
       this.#generation = before.generation
@@ -81,13 +91,36 @@ export class MountedVolume {
   }
 
   async #makeLayer () {
-    const { upper, work } = this.view()
+    const { upper, work, place } = this.view()
     await removeTree(join(upper, '..'))
-    await mkdir(upper, { recursive: true })
-    await mkdir(work)
+    for (const path of [upper, work, place]) await mkdir(path, { recursive: true })
   }
 
-  #inside (generation: string): string {
-    return this.#mount.subPath === undefined ? generation : join(generation, join('/', this.#mount.subPath))
+  /** The volume's state now, with the sub path in it. */
+  async #acquire (): Promise<string> {
+    for (;;) {
+      const generation = await this.#store.acquire(this.#mount.volumeId)
+      if (await this.#hasSubPath(generation)) return generation
+      this.#store.release(generation)
+      await this.#store.commit(this.#mount.volumeId, async (state) => { await this.#inside(state) })
+    }
+  }
+
+  async #hasSubPath (state: string): Promise<boolean> {
+    const paths = this.#subPath.map((_name, index) => join(state, ...this.#subPath.slice(0, index + 1)))
+    return (await Promise.all(paths.map(isDirectory))).every(Boolean)
+  }
+
+  /** The sub path in a state that is being made. */
+  async #inside (state: string): Promise<string> {
+    let path = state
+    for (const name of this.#subPath) {
+      path = join(path, name)
+      if (await isDirectory(path)) continue
+      await mkdir(path).catch((cause) => {
+        throw new ContainerError('failed', `the sub path ${this.#mount.subPath} of a volume leads over a link or a file`, { cause })
+      })
+    }
+    return path
   }
 }

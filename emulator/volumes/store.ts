@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
-
-const run = promisify(execFile)
+import { removeTree, runOnHost } from '../container/host.js'
 
 /**
  * Volumes as chains of generations. A generation is a directory that never changes once it is current, because
@@ -24,14 +21,18 @@ export class VolumeStore {
   }
 
   async delete (volumeId: string): Promise<void> {
-    await rm(join(this.#directory, volumeId), { recursive: true, force: true })
+    await removeTree(join(this.#directory, volumeId))
   }
 
   /** The committed state now. It stays as it is until it was released as often as it was acquired. */
   async acquire (volumeId: string): Promise<string> {
-    const generation = await this.#current(volumeId)
-    this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
-    return generation
+    for (;;) {
+      const generation = await this.#current(volumeId)
+      this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
+      // A commit that came in between may be removing it: one that comes later sees that it is used.
+      if (await this.#current(volumeId) === generation) return generation
+      this.release(generation)
+    }
   }
 
   release (generation: string): void {
@@ -50,8 +51,8 @@ export class VolumeStore {
     const current = await this.#current(volumeId)
     const next = String(Number(current.slice(current.lastIndexOf('/') + 1)) + 1)
     const directory = join(this.#directory, volumeId, next)
-    await rm(directory, { recursive: true, force: true })
-    await run('/bin/cp', ['-al', current, directory])
+    await removeTree(directory)
+    await runOnHost('cp', '-al', current, directory)
     await change(directory)
     await this.#point(volumeId, next)
     await this.#removeUnused(volumeId, next)
@@ -61,7 +62,7 @@ export class VolumeStore {
     for (const name of await readdir(join(this.#directory, volumeId))) {
       const path = join(this.#directory, volumeId, name)
       if (/^\d+$/.test(name) && name !== current && !(this.#uses.get(path)! > 0)) {
-        await rm(path, { recursive: true, force: true })
+        await removeTree(path)
         this.#uses.delete(path)
       }
     }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createRuntime, type ContainerRuntime } from '../../emulator/container/runtime.js'
-import { removeTree } from '../../emulator/container/tools.js'
+import { removeTree } from '../../emulator/container/host.js'
 import type { Container, ContainerSpec, ExecSpec, ExitStatus, Spool } from '../../emulator/container/types.js'
 
 const fsToolsScript = fileURLToPath(new URL('../../emulator/filesystem/fs-tools.js', import.meta.url))

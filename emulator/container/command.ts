@@ -1,0 +1,50 @@
+import { confined, quote } from './setup.js'
+import { inside, shellForScript } from './tools.js'
+import { ContainerError, type ExecSpec, type PtySize } from './types.js'
+
+/** The SDK's name for the program behind `sandbox.filesystem`. */
+const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
+
+/** A command as it enters a container, and the script it reads from descriptor 3 when it is there. */
+export interface CommandLine { argv: string[], handover?: string }
+
+/**
+ * The emulator's own programs lead to the command with a clean environment; the last of them, a shell, takes the
+ * command's environment and arguments from the handover. So values of variables are in no argument, and what a
+ * user's variables do to programs they do to the command alone.
+ */
+export function commandLine ({ command, env, workdir, pty }: Pick<ExecSpec, 'command' | 'env' | 'workdir' | 'pty'>): CommandLine {
+  if (command[0] === fsTools) {
+    return { argv: [...confined, ...inside('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)] }
+  }
+  const last = 'unset OLDPWD; . /proc/self/fd/3; exec "$@"'
+  const start = `cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
+  return { argv: [...confined, ...inside('sh'), '-c', start, 'sh', workdir ?? '/'], handover: handover(command, env ?? {}) }
+}
+
+/** `script` gives the command a terminal of the container's own. */
+function terminal (last: string, { rows, columns }: PtySize): string {
+  const size = `${inside('stty').join(' ')} rows ${rows} cols ${columns}`
+  const names = Object.keys(shellForScript).join(' ')
+  const settings = Object.entries(shellForScript).map((pair) => pair.join('=')).join(' ')
+  return `export ${settings}; exec ${inside('script').join(' ')} -qefc ${quote(`${size}; unset ${names}; ${last}`)} /dev/null`
+}
+
+/**
+ * In braces, because a shell reads such a block as a whole: the file can be emptied and closed before the command
+ * starts. `command` keeps a shell alive that thinks a variable its own.
+ */
+function handover (command: string[], env: Record<string, string>): string {
+  const wrong = Object.keys(env).find((name) => !/^[A-Za-z_]\w*$/.test(name))
+  if (wrong !== undefined) throw new ContainerError('failed', `Invalid environment variable name: '${wrong}'`)
+  const variables = Object.entries(env).map(([name, value]) => `command export ${name}=${quote(value)}`)
+  return `{
+{ :
+${variables.join('\n')}
+} 2>/dev/null
+: > /proc/self/fd/3
+exec 3<&-
+set -- ${command.map(quote).join(' ')}
+}
+`
+}

@@ -1,0 +1,44 @@
+import { execFile } from 'node:child_process'
+import { access, constants, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
+const searchPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/**
+ * A command line that starts with an empty environment, whatever its caller's is: nothing of the host's reaches a
+ * container, and nothing that a user sets reaches a program of the host.
+ */
+export const withoutEnvironment = (argv: string[]): string[] => ['/usr/bin/env', '-i', ...argv]
+
+/** The same for programs of the host that look for others: they find the system's, and nothing else is set. */
+export const onHost = (argv: string[]): string[] => withoutEnvironment([searchPath, ...argv])
+
+/** Runs a program of the host to its end. @throws {Error} with `stderr` when it fails. */
+export async function runOnHost (...argv: string[]): Promise<{ stdout: string, stderr: string }> {
+  const [program, ...rest] = onHost(argv)
+  return await run(program!, rest, { env: {}, cwd: '/', maxBuffer: 16 * 1024 ** 2 })
+}
+
+/** Where a program of the host is. @throws when it is in none of the system's folders. */
+export async function hostTool (name: string): Promise<string> {
+  for (const folder of folders) {
+    const path = join(folder, name)
+    if (await access(path, constants.X_OK).then(() => true, () => false)) return path
+  }
+  throw new Error(`${name} is missing: install it (it belongs to util-linux or coreutils)`)
+}
+
+/**
+ * Removes a tree, also what overlayfs leaves behind (directories that an ordinary user may not even list), what is
+ * nested deeper than a path can be long, and what others remove at the same time.
+ */
+export async function removeTree (path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(async () => {
+    // It complains about what has vanished meanwhile; whether all is gone is for `rm` to say.
+    await runOnHost('chmod', '-Rf', 'u+rwX', path).catch(() => {})
+    await runOnHost('rm', '-rf', '--', path)
+  })
+}
