@@ -59,8 +59,8 @@ t.test('Root in a container can\'t mount, make devices, change the kernel or gai
   const bounding = await sh(container, 'grep -h -E "Cap(Bnd|Eff|Prm|Inh|Amb)" /proc/self/status /proc/1/status')
   const sets = [...bounding.out.matchAll(/:\s*([0-9a-f]+)/g)].map(([, set]) => BigInt(`0x${set}`))
   t.equal(sets.length, 10)
-  const [dacReadSearch, sysChroot, sysPtrace, sysAdmin, mknod] = [2n, 18n, 19n, 21n, 27n]
-  for (const bit of [dacReadSearch, sysChroot, sysPtrace, sysAdmin, mknod]) {
+  const [dacReadSearch, netRaw, sysChroot, sysPtrace, sysAdmin, mknod] = [2n, 13n, 18n, 19n, 21n, 27n]
+  for (const bit of [dacReadSearch, netRaw, sysChroot, sysPtrace, sysAdmin, mknod]) {
     t.ok(sets.every((set) => (set >> bit & 1n) === 0n), `capability ${bit}`)
   }
   await sh(container, 'kill -9 1')

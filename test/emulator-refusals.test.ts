@@ -5,6 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { mock } from 'node:test'
 import t from 'tap'
+import type { Container } from '../emulator/container/types.js'
+import { Lifetime } from '../emulator/sandboxes/lifetime.js'
+import { SandboxRegistry } from '../emulator/sandboxes/registry.js'
+import { Sandbox, type SandboxFacts } from '../emulator/sandboxes/sandbox.js'
 import { State } from '../emulator/state.js'
 import { VolumeCatalog } from '../emulator/volume-catalog.js'
 import { VolumeStore } from '../emulator/volumes/store.js'
@@ -85,6 +89,7 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
     [...exec({ commandArgs: ['a\0b'] }), wrong, /NUL/],
     [...exec({ commandArgs: ['x'.repeat(70_000)] }), wrong, /65536/],
     [...exec({ workdir: 'here' }), wrong, /workdir/],
+    [...exec({ timeoutSecs: 0 }), wrong, /timeout_secs/],
     [...exec({ containerId: 'side' }), status.UNIMPLEMENTED, /one container/],
     ['TaskExecPoll', { taskId, execId: 'none' }, status.NOT_FOUND, /Exec with ID none/],
     ['TaskReloadVolumes', { taskId, containerId: 'side' }, status.UNIMPLEMENTED, /one container/]
@@ -177,6 +182,32 @@ t.test('a deleted volume stays for the sandbox that uses it, its name is free at
   t.equal(again[0]!.volumeId, again[1]!.volumeId)
   t.not(again[0]!.volumeId, volume.volumeId)
   t.equal(await user.terminate({ wait: true }), 137)
+})
+
+t.test('an idle time of a month does not end a sandbox at once', async (t) => {
+  const expired: string[] = []
+  const lifetime = new Lifetime(31 * 86_400, 31 * 86_400, async (reason) => { expired.push(reason) })
+  lifetime.begin()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  lifetime.end()
+  t.same(expired, [])
+})
+
+t.test('of ended sandboxes the oldest are forgotten, and what they have printed with them', async (t) => {
+  const registry = new SandboxRegistry()
+  const discarded: string[] = []
+  for (let index = 0; index < 502; index++) {
+    const [id, definition] = [`sb-${index}`, { timeoutSecs: 1, volumeMounts: [] }]
+    const container = { exited: Promise.resolve({ code: 0 }), discard: async () => { discarded.push(id) } }
+    const facts = { id, taskId: `ta-${index}`, definition } as unknown as SandboxFacts
+    const sandbox = new Sandbox(facts, [], async () => container as unknown as Container)
+    registry.add(sandbox)
+    await sandbox.ended
+  }
+  await new Promise(setImmediate)
+  t.same(discarded, ['sb-0'])
+  t.throws(() => registry.byId('sb-0'), { code: status.NOT_FOUND })
+  t.equal(registry.byId('sb-1').running, false)
 })
 
 t.test('an ephemeral volume goes when its heartbeats stop, a named one stays', async (t) => {

@@ -6,20 +6,24 @@ import { ContainerError, type ExecSpec, type PtySize } from './types.js'
 const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
 
 /** A command as it enters a container, and the script it reads from descriptor 3 when it is there. */
-export interface CommandLine { argv: string[], handover?: string }
+export interface CommandLine { argv: string[], handover: string }
 
 /**
  * The emulator's own programs lead to the command with a clean environment; the last of them, a shell, takes the
  * command's environment and arguments from the handover. So values of variables are in no argument, and what a
  * user's variables do to programs they do to the command alone.
  */
-export function commandLine ({ command, env, workdir, pty }: Pick<ExecSpec, 'command' | 'env' | 'workdir' | 'pty'>): CommandLine {
+export function commandLine ({ command, env = {}, workdir = '/', pty, stdout, stderr }: ExecSpec): CommandLine {
+  const shell = (script: string, ...args: string[]) => [...confined, ...inside('sh'), '-c', script, 'sh', ...args]
+  // The null device must be the container's: the host's could be changed through its descriptor.
+  const silence = `${stdout === 'ignore' ? 'exec >/dev/null; ' : ''}${stderr === 'ignore' ? 'exec 2>/dev/null; ' : ''}`
   if (command[0] === fsTools) {
-    return { argv: [...confined, ...inside('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)] }
+    const tools = [...inside('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
+    return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), handover: '' }
   }
   const last = 'unset OLDPWD; . /proc/self/fd/3; exec "$@"'
-  const start = `cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
-  return { argv: [...confined, ...inside('sh'), '-c', start, 'sh', workdir ?? '/'], handover: handover(command, env ?? {}) }
+  const start = `${silence}cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
+  return { argv: shell(start, workdir), handover: handover(command, env) }
 }
 
 /** `script` gives the command a terminal of the container's own. */

@@ -78,20 +78,15 @@ export class NamespaceContainer implements Container {
     return process
   }
 
-  async #enter ({ command, env, workdir, pty, timeoutSeconds, stdout, stderr }: ExecSpec) {
+  async #enter (exec: ExecSpec) {
     const { spec, pipes, directory } = this.#parts
+    const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const { argv, handover } = commandLine({
-      command, env: { ...spec.env, ...terminal, ...env }, workdir: workdir ?? spec.workdir, ...pty && { pty }
+      workdir: spec.workdir, ...exec, env: { ...spec.env, ...terminal, ...exec.env }
     })
-    const process = await launch({
-      argv: [...this.#namespaces(), ...argv],
-      ...handover !== undefined && { handover },
-      pipes,
-      spool: join(directory, 'spools', String(this.#execs++)),
-      ...stdout && { stdout },
-      ...stderr && { stderr }
-    })
+    const spool = join(directory, 'spools', String(this.#execs++))
+    const process = await launch({ argv: [...this.#namespaces(), ...argv], handover, pipes, spool })
     if (timeoutSeconds !== undefined) {
       const depth = pty === undefined ? 1 : 2
       const kill = async () => { await killCommand(process.pid, depth) }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { runOnHost } from './host.js'
 
-export const openFd = promisify(open)
+const openFd = promisify(open)
 const unlinkFile = promisify(unlink)
 export const closeFd = promisify(close)
 const batch = 24

@@ -1,11 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { open, rm, unlink, type FileHandle } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { onlyThese, unnamedFile } from './descriptors.js'
 import { withoutEnvironment } from './host.js'
-import { closeFd, openFd, type PipeMaker } from './pipes.js'
+import { closeFd, type PipeMaker } from './pipes.js'
 import { FileSpool } from './spool.js'
 import { ContainerError, type ExitStatus, type Process, type StdinPipe } from './types.js'
 
@@ -15,27 +16,22 @@ const drainTime = 2000
 export interface Launch {
   argv: string[]
   /** What the process reads from descriptor 3. */
-  handover?: string
+  handover: string
   pipes: PipeMaker
   /** Files of the spools: this path with `.out` and `.err`. */
   spool: string
-  stdout?: 'pipe' | 'ignore'
-  stderr?: 'pipe' | 'ignore'
 }
 
 /** Starts a host process without an environment, on real pipes; output goes to spool files. The pid is the host's. */
 export async function launch (
-  { argv, handover, pipes, spool, ...streams }: Launch
+  { argv, handover, pipes, spool }: Launch
 ): Promise<Process & { pid: number }> {
   const [input, output, errors, handed] = await Promise.all([
-    pipes.input(), out(streams.stdout), out(streams.stderr), unnamedFile(`${spool}.in`, handover)
+    pipes.input(), pipes.output(), pipes.output(), unnamedFile(`${spool}.in`, handover)
   ])
-  async function out (kind: 'pipe' | 'ignore' = 'pipe') {
-    return kind === 'pipe' ? await pipes.output() : { reader: undefined, writer: await openFd('/dev/null', 'w') }
-  }
   const [program, ...rest] = withoutEnvironment(argv)
   const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
-  const stdio = [...theirs, ...handed === undefined ? [] : [handed.fd]]
+  const stdio = onlyThese([...theirs, handed.fd], handed.fd)
   let child: ChildProcess
   let exited: Promise<ExitStatus>
   try {
@@ -45,11 +41,11 @@ export async function launch (
     })
     await once(child, 'spawn')
   } catch (error) {
-    await Promise.all(ours.map(async (end) => { if (end !== undefined) await closeFd(end) }))
+    await Promise.all(ours.map(async (end) => { await closeFd(end) }))
     throw new ContainerError('failed', `the command could not be started: ${(error as Error).message}`, { cause: error })
   } finally {
     await Promise.all(theirs.map(async (end) => { await closeFd(end) }))
-    await handed?.close()
+    await handed.close()
   }
 
   let status: ExitStatus | undefined
@@ -70,19 +66,9 @@ export async function launch (
   }
 }
 
-/** A file that only who holds it can read, and that is gone with the last descriptor. */
-async function unnamedFile (path: string, text: string | undefined): Promise<FileHandle | undefined> {
-  if (text === undefined) return
-  const file = await open(path, 'wx', 0o600)
-  await file.writeFile(text)
-  await unlink(path)
-  return file
-}
-
-function collect (path: string, reader: number | undefined, cut: Promise<unknown>): FileSpool {
+function collect (path: string, reader: number, cut: Promise<unknown>): FileSpool {
   const spool = new FileSpool(path)
-  if (reader === undefined) spool.end()
-  else spool.fill(reader, cut).catch(() => { spool.end() })
+  spool.fill(reader, cut).catch(() => { spool.end() })
   return spool
 }
 

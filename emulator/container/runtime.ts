@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
+import { onlyThese, unnamedFile } from './descriptors.js'
 import { hostTool, onHost, removeTree } from './host.js'
 import { makeLocalBase } from './local-base.js'
 import { PipeMaker } from './pipes.js'
@@ -103,7 +104,7 @@ class NamespaceRuntime implements ContainerRuntime {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
       const overlays = await this.#overlays(spec.rootfs, directory)
-      keeper = await this.#keeper(this.#script(spec, directory, overlays, volumes))
+      keeper = await this.#keeper(directory, this.#script(spec, directory, overlays, volumes))
       return await this.#run(spec, directory, overlays, volumes, keeper)
     } catch (error) {
       keeper?.kill('SIGKILL')
@@ -171,10 +172,13 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   /** Starts the keeper and waits until the container's first process says that it is there. */
-  async #keeper (script: string): Promise<ChildProcess> {
+  async #keeper (directory: string, script: string): Promise<ChildProcess> {
     const [program, ...rest] = onHost(['setpriv', '--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [],
       '-m', '--propagation', 'unchanged', 'sh', '-c', script])
-    const keeper = spawn(program!, rest, { env: {}, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const blank = await unnamedFile(join(directory, 'blank'), '')
+    const stdio = onlyThese(['ignore', 'pipe', 'pipe'], blank.fd)
+    const keeper = spawn(program!, rest, { env: {}, cwd: '/', stdio, detached: true })
+    await blank.close()
     let complaint = ''
     keeper.stderr!.on('data', (text) => { complaint = `${complaint}${text}`.slice(-2000) })
     await new Promise<void>((resolve, reject) => {

@@ -130,6 +130,7 @@ cd /
 ${tool('umount')} -l /__modal/old
 ${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
 ${tool('mkdir')} -p ${quote(workdir)}
+unset OLDPWD
 exec </dev/null
 exec ${confined.join(' ')} ${tool('sh')} -c ${quote(`trap : HUP INT TERM
 echo ready

@@ -25,8 +25,12 @@ export async function startExec (sandbox: Sandbox, request: ExecStartMessage, se
   if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
   const exec = start(sandbox, execSpec(request, secrets))
   sandbox.execs.set(request.execId, exec)
-  const forget = () => sandbox.execs.delete(request.execId)
-  exec.then(({ process }) => process.exited).then(() => setTimeout(forget, keepEndedMs).unref(), forget)
+  const forget = async () => {
+    sandbox.execs.delete(request.execId)
+    await (await exec).process.discard()
+  }
+  const later = () => { setTimeout(() => { forget().catch(() => {}) }, keepEndedMs).unref() }
+  exec.then(({ process }) => process.exited).then(later, () => sandbox.execs.delete(request.execId))
   return exec
 }
 
@@ -46,6 +50,7 @@ function execSpec (request: ExecStartMessage, secrets: Secrets): ExecSpec {
   const length = commandArgs.reduce((sum, arg) => sum + arg.length, 0)
   if (length > maxArgumentLength) throw invalid(`command_args are ${length} long, at most ${maxArgumentLength} are allowed`)
   if (workdir !== undefined && !workdir.startsWith('/')) throw invalid(`workdir must be an absolute path, got: ${workdir}`)
+  if (timeoutSecs === 0) throw invalid('timeout_secs must be positive')
   return {
     command: commandArgs,
     env: {

@@ -1,3 +1,6 @@
+/** A timer that is set for longer fires at once. */
+const maxTimer = 2 ** 31 - 1
+
 /**
  * The two deadlines of a sandbox. Idle means: no exec runs and nobody writes to a standard input; the entrypoint
  * itself does not count, as on Modal.
@@ -48,6 +51,6 @@ export class Lifetime {
 
   #after (seconds: number, reason: 'timeout' | 'idle'): NodeJS.Timeout {
     // A failing stop is the container layer's to log; the sandbox then ends with its process.
-    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, seconds * 1000)
+    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, Math.min(seconds * 1000, maxTimer))
   }
 }

@@ -89,7 +89,10 @@ export class SandboxRegistry {
 
   #forgetOldest (): void {
     const ended = this.all().filter((sandbox) => !sandbox.running)
-    for (const sandbox of ended.slice(0, Math.max(0, ended.length - keepEnded))) this.remove(sandbox)
+    for (const sandbox of ended.slice(0, Math.max(0, ended.length - keepEnded))) {
+      this.remove(sandbox)
+      sandbox.discard().catch(() => {})
+    }
   }
 }
 

@@ -72,6 +72,11 @@ export class Sandbox {
     await this.ended
   }
 
+  /** Forgets the output of its commands, too. */
+  async discard (): Promise<void> {
+    await (await this.started).discard()
+  }
+
   async #watch (container: Container): Promise<void> {
     this.lifetime.begin()
     const status = await container.exited

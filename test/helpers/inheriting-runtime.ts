@@ -1,0 +1,10 @@
+import { openRuntime, sh, startContainer } from './containers.js'
+
+/** A server that was started with a descriptor it should not have: prints what processes of a container hold. */
+const { runtime, close } = await openRuntime(process.argv[2]!)
+const container = await startContainer(runtime)
+const pty = { rows: 24, columns: 80, term: 'xterm' }
+const look = 'for fd in /proc/1/fd/* /proc/$PPID/fd/* /proc/self/fd/*; do readlink $fd; done; ls /proc/self/fd/100/'
+const outputs = [await sh(container, look), await sh(container, look, { pty })]
+process.stdout.write(outputs.map(({ out }) => out).join(''))
+await close()
