@@ -158,9 +158,26 @@ t.test('A sub path that became a link is refused when it is reloaded', { skip },
 t.test('A start that fails leaves nothing behind and names the reason', { skip }, async (t) => {
   const volume = await volumeAt('/etc/hosts/volume')
   const before = await readdir(join(directory, 'containers'))
-  await t.rejects(startContainer(runtime, { workdir: '/etc/hosts/work' }), { reason: 'failed', message: /hosts/ })
-  await t.rejects(startContainer(runtime, { volumes: [volume] }), { reason: 'failed', message: /hosts/ })
+  await t.rejects(startContainer(runtime, { workdir: '/etc/hosts/work' }), { name: 'ContainerError', reason: 'failed', message: /hosts/ })
+  await t.rejects(startContainer(runtime, { volumes: [volume] }), { name: 'ContainerError', reason: 'failed', message: /hosts/ })
+  const wrong = startContainer(runtime, { volumes: [await volumeAt('/data')], env: { 'A B': '1' } })
+  await t.rejects(wrong, { name: 'ContainerError', reason: 'failed', message: /A B/ })
   t.same((await readdir(join(directory, 'containers'))).sort(), before.sort())
+})
+
+t.test('Commits and reloads at the same time lose nothing', { skip }, async (t) => {
+  const volume = await volumeAt('/data')
+  const container = await startContainer(runtime, { volumes: [volume] })
+  for (let round = 0; round < 5; round++) {
+    await sh(container, `mkdir /data/${round}; for i in $(seq 50); do echo x > /data/${round}/$i; done`)
+    const work = () => [container.commitVolumes(), container.reloadVolumes(), container.commitVolumes()]
+    await Promise.all([work(), work()].flat())
+  }
+  await container.stop()
+  const reader = await startContainer(runtime, { volumes: [volume] })
+  t.equal((await sh(reader, 'find /data -type f | wc -l')).out, '250\n')
+  t.equal((await sh(reader, 'setpriv --reuid 65534 --clear-groups cat /data/0/1')).out, process.getuid!() === 0 ? 'x\n' : '')
+  await reader.stop()
 })
 
 t.test('Hundreds of commands leave no descriptor, zombie or file, once they are forgotten', { skip }, async (t) => {

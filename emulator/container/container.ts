@@ -1,10 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MountedVolume } from '../volumes/mounted.js'
 import { commandLine } from './command.js'
 import { removeTree, runOnHost } from './host.js'
+import { killCommand } from './kill.js'
 import { keepLayer } from './layer.js'
 import type { PipeMaker } from './pipes.js'
 import { launch } from './process.js'
@@ -37,6 +37,7 @@ export interface ContainerParts {
 
 /** A running container. Commands enter its namespaces one by one; volumes are views that are committed. */
 export class NamespaceContainer implements Container {
+  /** Set once the entrypoint has started; nobody gets a container before. */
   main!: Process
   readonly exited: Promise<ExitStatus>
   readonly #parts: ContainerParts
@@ -108,7 +109,8 @@ export class NamespaceContainer implements Container {
     for (const volume of volumes) {
       const failures = await volume.commit()
       const files = failures.slice(0, 10)
-      if (failures.length > 0) warn({ container: spec.id, files, count: failures.length }, 'emulator: files on a volume could not be committed')
+      if (failures.length === 0) continue
+      warn({ container: spec.id, files, count: failures.length }, 'emulator: files on a volume could not be committed')
     }
   }
 
@@ -149,7 +151,7 @@ export class NamespaceContainer implements Container {
       warn({ err, container: spec.id }, 'emulator: the last commit of a volume failed; what was written since the one before is lost')
     })
     await this.#end()
-    const status = await Promise.race([this.main.exited, sleep(3000, { signal: 9 }, { ref: false })])
+    const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
     const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
     for (const name of names) await removeTree(join(directory, name)).catch(() => {})
@@ -190,21 +192,5 @@ export class NamespaceContainer implements Container {
     await removeTree(this.#parts.directory)
     onStopped()
     this.#settle({ signal: 9 })
-  }
-}
-
-/** Kills the command itself, some generations below the process that entered the namespaces, and nothing else. */
-async function killCommand (pid: number, depth: number): Promise<void> {
-  let target = pid
-  for (let level = 0; level < depth; level++) {
-    const children = await readFile(`/proc/${target}/task/${target}/children`, 'utf8').catch(() => '')
-    const child = Number(children.split(' ')[0])
-    if (!child) break
-    target = child
-  }
-  try {
-    process.kill(target, 'SIGKILL')
-  } catch {
-    // It has ended by itself in the meantime.
   }
 }

@@ -1,20 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { chmod, mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
 import { onlyThese, unnamedFile } from './descriptors.js'
 import { hostTool, onHost, removeTree } from './host.js'
-import { makeLocalBase } from './local-base.js'
 import { PipeMaker } from './pipes.js'
+import { prepareDirectory } from './prepare.js'
 import { selfTest, type SelfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
-import { makeToolbox } from './tools.js'
 import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
-
-/** Counts up when the toolbox or the base `local` is made differently. */
-const layoutVersion = 2
 
 export interface RuntimeLog {
   info (details: object, message: string): void
@@ -43,39 +39,9 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   // Mounts are found again by their real names.
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
-  const { dataDir, claudeBinary, fsToolsScript } = options
-  if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR may not have a comma, colon or backslash: overlay mounts can not name it')
-  const containers = join(dataDir, 'containers')
-  // What an emulator that was killed has left behind; its mounts are gone with their namespaces.
-  await removeTree(containers)
-  // What containers write may be setuid: nobody else of this machine may get at it.
-  for (const name of ['containers', 'volumes', 'images']) {
-    await mkdir(join(dataDir, name), { recursive: true })
-    await chmod(join(dataDir, name), 0o700)
-  }
-  await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
-    await Promise.all([
-      makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
-      makeLocalBase(join(dataDir, 'local'), claudeBinary)
-    ])
-  })
-  const pipes = new PipeMaker(containers, await hostTool('mkfifo'))
+  await prepareDirectory(options)
+  const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   return new NamespaceRuntime(options, pipes, await hostTool('nsenter'))
-}
-
-/** What the toolbox and the base `local` were made from; they are made again when it has changed. */
-async function fingerprint ({ claudeBinary, fsToolsScript }: RuntimeOptions): Promise<string> {
-  const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
-  const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
-    `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))
-  return [layoutVersion, ...times].join('\n')
-}
-
-async function onceFor (file: string, state: string, make: () => Promise<void>): Promise<void> {
-  if (await readFile(file, 'utf8').catch(() => undefined) === state) return
-  await rm(file, { force: true })
-  await make()
-  await writeFile(file, state)
 }
 
 class NamespaceRuntime implements ContainerRuntime {
@@ -98,6 +64,7 @@ class NamespaceRuntime implements ContainerRuntime {
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
     let keeper: ChildProcess | undefined
+    let container: NamespaceContainer | undefined
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
       for (const [index, mount] of spec.volumes.entries()) {
@@ -105,10 +72,13 @@ class NamespaceRuntime implements ContainerRuntime {
       }
       const overlays = await this.#overlays(spec.rootfs, directory)
       keeper = await this.#keeper(directory, this.#script(spec, directory, overlays, volumes))
-      return await this.#run(spec, directory, overlays, volumes, keeper)
+      container = await this.#container(spec, directory, overlays, volumes, keeper)
+      await container.startMain()
+      return container
     } catch (error) {
+      if (container === undefined) for (const volume of volumes) volume.release()
       keeper?.kill('SIGKILL')
-      for (const volume of volumes) volume.release()
+      await container?.stop().catch(() => {})
       await removeTree(directory).catch(() => {})
       throw error
     }
@@ -128,9 +98,9 @@ class NamespaceRuntime implements ContainerRuntime {
     })
   }
 
-  async #run (
+  async #container (
     spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], keeper: ChildProcess
-  ): Promise<Container> {
+  ): Promise<NamespaceContainer> {
     for (const volume of volumes) volume.seenFrom = `/proc/${keeper.pid}/root`
     const container = new NamespaceContainer({
       spec,
@@ -147,7 +117,6 @@ class NamespaceRuntime implements ContainerRuntime {
       onStopped: () => { this.#containers.delete(container) }
     })
     this.#containers.add(container)
-    await container.startMain()
     return container
   }
 

@@ -59,7 +59,7 @@ export class Changes {
   async apply ({ base, merged, target }: Places): Promise<string[]> {
     const now = await this.#signatures()
     const upper = await HeldDirectory.open(this.#upper)
-    const view = merged === undefined ? undefined : await HeldDirectory.open(merged).catch(() => undefined)
+    const view = merged === undefined ? undefined : await openView(merged, upper)
     const walk: Walk = { now, changed: this.#changed(now), gone: this.#gone(now), failures: [] }
     try {
       await this.#applyDirectory({ path: '', upper, merged: view, base, target }, walk)
@@ -173,4 +173,11 @@ export class Changes {
     await (upper && look('', upper).finally(() => upper.close()))
     return found
   }
+}
+
+/** The view, if it is still mounted: in the empty directory below, everything would look deleted. */
+async function openView (path: string, upper: HeldDirectory): Promise<HeldDirectory | undefined> {
+  const view = await HeldDirectory.open(path).catch(() => undefined)
+  if (view === undefined || await view.device() !== await upper.device()) return view
+  await view.close()
 }

@@ -31,6 +31,11 @@ export class HeldDirectory {
     return await open(this.#at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   }
 
+  /** The file system it lies on. */
+  async device (): Promise<number> {
+    return (await this.#handle.stat()).dev
+  }
+
   async link (name: string): Promise<string> {
     return await readlink(this.#at(name))
   }

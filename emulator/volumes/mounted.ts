@@ -17,6 +17,7 @@ export class MountedVolume {
   #generation = ''
   #layer = 0
   #changes: Changes
+  #last: Promise<unknown> = Promise.resolve()
   /** The file system in which the view can be seen from the host; known once the container runs. */
   seenFrom: string | undefined
 
@@ -53,6 +54,22 @@ export class MountedVolume {
    * @returns paths that could not be copied, with the reason
    */
   async commit (): Promise<string[]> {
+    return await this.#inTurn(async () => await this.#commit())
+  }
+
+  /** Commits, then shows the volume's latest state. Nothing changes when `remount` fails. */
+  async reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
+    await this.#inTurn(async () => { await this.#reload(remount) })
+  }
+
+  /** A commit must not read a layer that a reload is removing: what it does not find there counts as deleted. */
+  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work)
+    this.#last = turn.catch(() => {})
+    return await turn
+  }
+
+  async #commit (): Promise<string[]> {
     if (this.#mount.readOnly || !await this.#changes.any()) return []
     const { place, generation: base } = this.view()
     const merged = this.seenFrom === undefined ? undefined : `${this.seenFrom}${place}`
@@ -63,9 +80,8 @@ export class MountedVolume {
     return failures
   }
 
-  /** Commits, then shows the volume's latest state. Nothing changes when `remount` fails. */
-  async reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
-    if ((await this.commit()).length > 0) {
+  async #reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
+    if ((await this.#commit()).length > 0) {
       throw new ContainerError('failed', `not everything on ${this.#mount.path} could be committed, so it was not reloaded`)
     }
     const before = { generation: this.#generation, layer: this.#layer, changes: this.#changes, view: this.view() }
