@@ -5,8 +5,9 @@ import type { Config } from './config.js'
 import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
-import errors from './plugins/errors.js'
+import errors, { answerBadPath, answerBroken } from './plugins/errors.js'
 import modal from './plugins/modal.js'
+import reaper from './plugins/reaper.js'
 import security from './plugins/security.js'
 import services from './plugins/services.js'
 import streams from './plugins/streams.js'
@@ -30,7 +31,12 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     logger,
     bodyLimit,
     genReqId: () => randomId('req'),
+    // A request may come slowly, but not for ever. Streams are answers: nothing here cuts them.
     requestTimeout: 30_000,
+    http: { headersTimeout: 20_000, connectionsCheckingInterval: 5000, requireHostHeader: false },
+    clientErrorHandler: answerBroken,
+    frameworkErrors: answerBadPath,
+    return503OnClosing: false,
     // Local mode's first start prepares its base image.
     pluginTimeout: 120_000,
     forceCloseConnections: true,
@@ -50,6 +56,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   // What the routes work with.
   await app.register(modal, { config })
   await app.register(services, { config })
+  await app.register(reaper, { config })
 
   // Open to everybody.
   await app.register(web)

@@ -43,6 +43,8 @@ const Environment = Type.Object({
   HEARTBEAT_MS: Type.Integer({ minimum: 100, default: 10 * second }),
   SANDBOX_TIMEOUT_MS: wholeSeconds(60 * 60 * second),
   SANDBOX_IDLE_TIMEOUT_MS: wholeSeconds(10 * 60 * second),
+  DEPLOYMENT: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9.-]{0,39}$', default: 'modal-sandbox' }),
+  REAPER_INTERVAL_MS: Type.Integer({ minimum: second, maximum: day, default: 60 * second }),
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text
@@ -144,6 +146,8 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       timeoutMs: env.RUN_TIMEOUT_MS,
       heartbeatMs: env.HEARTBEAT_MS
     },
+    deployment: env.DEPLOYMENT,
+    reaper: { intervalMs: env.REAPER_INTERVAL_MS },
     sandbox: { timeoutMs: env.SANDBOX_TIMEOUT_MS, idleTimeoutMs: env.SANDBOX_IDLE_TIMEOUT_MS },
     local: { dataDir: resolve(env.DATA_DIR), images: images ?? {}, secrets: secrets ?? {} }
   })

@@ -49,6 +49,7 @@ export default fp<AuthOptions>(async (fastify, { accounts }) => {
     if (!rate.isAllowed && rate.isExceeded) {
       throw new AppError('RATE_LIMITED', {
         message: `Your account may send ${rate.max} requests a minute.`,
+        details: { limit: rate.max },
         headers: { 'retry-after': String(rate.ttlInSeconds) }
       })
     }

@@ -1,7 +1,9 @@
 import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
-import type { FastifyError, FastifyRequest } from 'fastify'
+import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, chain, type ErrorCode } from '../errors.js'
+import { randomId } from '../lib/ids.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -30,12 +32,39 @@ export default fp(async (fastify) => {
   })
 
   fastify.setErrorHandler(async (error, request, reply) => {
-    const known = toAppError(error)
+    const known = toAppError(error, request.routeOptions.bodyLimit)
     return reply.code(known.statusCode).headers(known.headers).send(request.report(known))
   })
 
   fastify.setNotFoundHandler(async () => { throw new AppError('NOT_FOUND') })
 }, { name: 'errors', fastify: '5.x' })
+
+/** For Fastify's option `frameworkErrors`: a path that can not be read meets no route, hook or error handler. */
+export function answerBadPath (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  const known = new AppError('BAD_REQUEST', { message: 'The path is not valid.', cause: error })
+  request.log.info({ code: known.code, reason: error.code }, 'request refused')
+  reply.code(400).header('x-request-id', request.id).send(body(known, request.id))
+}
+
+const broken: Record<string, ErrorCode> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT', HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE'
+}
+
+/** For Fastify's option `clientErrorHandler`: what is no request at all, or has not become one in time. */
+export function answerBroken (this: FastifyInstance, error: ConnectionError, socket: Socket) {
+  if (error.code !== 'ECONNRESET' && socket.writable) {
+    const code = broken[error.code]
+    const known = code === undefined ? new AppError('BAD_REQUEST', { message: 'This is not HTTP.' }) : new AppError(code)
+    const id = randomId('req')
+    const json = JSON.stringify(body(known, id))
+    this.log.info({ reqId: id, code: known.code, reason: error.code }, 'connection refused')
+    socket.write([
+      `HTTP/1.1 ${known.statusCode} ${STATUS_CODES[known.statusCode]}`, 'connection: close', `x-request-id: ${id}`,
+      'content-type: application/json; charset=utf-8', `content-length: ${Buffer.byteLength(json)}`, '', json
+    ].join('\r\n'))
+  }
+  socket.destroy()
+}
 
 function body (error: AppError, requestId: string): ErrorBody {
   return {
@@ -62,11 +91,18 @@ function log (request: FastifyRequest, error: AppError) {
   else request.log.info(ids, 'request refused')
 }
 
-/** Fastify's own errors keep their meaning; whatever else is thrown becomes INTERNAL, its cause kept for the log. */
-function toAppError (error: unknown): AppError {
+/**
+ * Fastify's own errors keep their meaning; whatever else is thrown becomes INTERNAL, its cause kept for the log.
+ * @param bodyLimit the route's, in bytes.
+ */
+function toAppError (error: unknown, bodyLimit?: number): AppError {
   if (error instanceof AppError) return error
   const { statusCode = 500, validation, message } = error as FastifyError
   if (validation !== undefined) return new AppError('BAD_REQUEST', { message, cause: error })
+  if (statusCode === 413 && bodyLimit !== undefined) {
+    const text = `The body of this request may have ${bodyLimit} bytes.`
+    return new AppError('PAYLOAD_TOO_LARGE', { message: text, details: { limit: bodyLimit }, cause: error })
+  }
   const codes: Record<number, ErrorCode> = {
     401: 'UNAUTHENTICATED',
     403: 'FORBIDDEN',

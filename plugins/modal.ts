@@ -70,10 +70,15 @@ function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Rec
   return { ANTHROPIC_API_KEY: apiKey, ...(baseUrl !== undefined && { ANTHROPIC_BASE_URL: baseUrl }) }
 }
 
-/** The SDK warns on every sandbox of a local server that it does not use TLS there: not worth an operator's eye. */
+/**
+ * Not worth an operator's eye: the SDK warns on every sandbox of a local server that it does not use TLS there, and on
+ * every list across all apps, which the reaper has to ask for, that most should ask for less.
+ */
+const expected = /^Using insecure TLS|^\w*[lL]ist without an `appId`/
+
 function sdkLogger (log: FastifyBaseLogger): Logger {
   const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, ...details: unknown[]) => {
-    log[message.startsWith('Using insecure TLS') ? 'debug' : level]({ part: 'modal-sdk', details }, message)
+    log[expected.test(message) ? 'debug' : level]({ part: 'modal-sdk', details }, message)
   }
   return { debug: write('debug'), info: write('debug'), warn: write('warn'), error: write('error') }
 }

@@ -29,7 +29,9 @@ export default fp(async (fastify) => {
     global: false,
     max: perAddress,
     timeWindow: '1 minute',
-    errorResponseBuilder: (_request, { after }) => new AppError('RATE_LIMITED', { message: `Too many requests: wait ${after}.` })
+    errorResponseBuilder: (_request, { max, after }) => new AppError('RATE_LIMITED', {
+      message: `One address may send ${max} requests a minute: wait ${after}.`, details: { limit: max }
+    })
   })
   fastify.addHook('onRequest', fastify.rateLimit())
 }, { name: 'security', fastify: '5.x', dependencies: ['errors'] })

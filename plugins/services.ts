@@ -19,7 +19,8 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
     client,
     log: fastify.log,
     image: { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version },
-    timeouts: config.sandbox
+    timeouts: config.sandbox,
+    deployment: config.deployment
   })
   const runs = new RunService({
     client,

@@ -12,8 +12,9 @@ const exec: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request
+    const live = request.wantsSse(true)
     const command = await fastify.sandboxes.exec(account, id, body, log)
-    if (!request.wantsSse(true)) return await whileConnected(request, (signal) => command.collect(signal))
+    if (!live) return await whileConnected(request, (signal) => command.collect(signal))
 
     const stream = reply.sse()
     const field = body.encoding === 'base64' ? 'base64' : 'text'

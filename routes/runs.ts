@@ -14,12 +14,12 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/claude', {
     schema: { params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors } }
   }, async (request, reply) => {
+    const live = !(request.headers.prefer?.includes('respond-async') ?? false) && request.wantsSse(true)
     const owned = await sandboxes.open(request.account, request.params.id)
     const run = await runs.start(request.account, owned, request.body, request.log)
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
-    const later = request.headers.prefer?.includes('respond-async') ?? false
-    if (later || !request.wantsSse(true)) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
+    if (!live) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
     await stream(run, 0, reply)
   })
 

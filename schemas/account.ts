@@ -2,10 +2,11 @@ import { Type, type Static } from '@sinclair/typebox'
 
 const strict = { additionalProperties: false } as const
 
-/** What one account may use at the same time. */
+/** What one account may use at the same time. Sandboxes are counted at Modal, all else in each replica for itself. */
 export const AccountLimits = Type.Object({
   sandboxes: Type.Integer({ minimum: 0, default: 10, description: 'Running sandboxes.' }),
-  runs: Type.Integer({ minimum: 0, default: 5, description: 'Claude runs at once.' }),
+  runs: Type.Integer({ minimum: 0, default: 5, description: 'Claude runs at once; a sandbox has one at most.' }),
+  streams: Type.Integer({ minimum: 0, default: 50, description: 'Answers in Server-Sent Events that are open.' }),
   requestsPerMinute: Type.Integer({ minimum: 1, default: 600 })
 }, { ...strict, default: {} })
 export type AccountLimits = Static<typeof AccountLimits>

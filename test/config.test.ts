@@ -14,7 +14,7 @@ import { AccountRegistry, mayUseSecret } from '../services/accounts/registry.js'
 import type { Account } from '../schemas/account.js'
 
 const account = (id: string, extra: Partial<Account> = {}): Account => ({
-  id, apiKeys: [`sha256:${digest(`key-of-${id}`)}`], secrets: [], limits: { sandboxes: 1, runs: 1, requestsPerMinute: 60 }, ...extra
+  id, apiKeys: [`sha256:${digest(`key-of-${id}`)}`], secrets: [], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 60 }, ...extra
 })
 const noTokens = { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, accountClaim: 'sub' }
 
@@ -35,7 +35,7 @@ t.test('Modal credentials come from the environment, together with accounts (9.1
   const config = parseConfig({ MODAL_TOKEN_ID: 'ak-1', MODAL_TOKEN_SECRET: 'as-1', ACCOUNTS: JSON.stringify([{ id: 'acme' }]) })
   t.equal(configured(config), true)
   t.strictSame(config.modal.token, { id: 'ak-1', secret: 'as-1' })
-  t.strictSame(config.accounts?.[0]?.limits, { sandboxes: 10, runs: 5, requestsPerMinute: 600 })
+  t.strictSame(config.accounts?.[0]?.limits, { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 })
 })
 
 t.test('Every mistake is named at once, never with its value (9.2, 9.5)', async (t) => {

@@ -19,7 +19,7 @@ import { readSse } from './helpers/sse.js'
 
 const tokens = { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, accountClaim: 'sub' }
 const apiKeys = (key: string) => [`sha256:${digest(key)}`]
-const limits = { sandboxes: 1, runs: 1, requestsPerMinute: 1000 }
+const limits = { sandboxes: 1, runs: 1, streams: 5, requestsPerMinute: 1000 }
 const accounts = new AccountRegistry([
   { id: 'acme', apiKeys: apiKeys('acme-key'), secrets: [], limits },
   { id: 'slow', apiKeys: apiKeys('slow-key'), secrets: [], limits: { ...limits, requestsPerMinute: 2 } }

@@ -18,7 +18,7 @@ export async function developmentAccount (dataDir: string): Promise<{ account: A
     id: 'development',
     apiKeys: [`sha256:${digest(apiKey)}`],
     secrets: ['*'],
-    limits: { sandboxes: 10, runs: 5, requestsPerMinute: 600 }
+    limits: { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 }
   }
   return { account, apiKey }
 }

@@ -1,8 +1,9 @@
 import { createRemoteJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
 import { AppError } from '../../errors.js'
+import { Value } from '@sinclair/typebox/value'
 import { digest } from '../../lib/ids.js'
 import { Account } from '../../schemas/account.js'
-import { Value } from '@sinclair/typebox/value'
+import { appName } from './names.js'
 
 export interface TokenSettings {
   secret: string | undefined
@@ -20,6 +21,7 @@ export class AccountRegistry {
   readonly #tokens: TokenSettings
   readonly #verificationKey: Uint8Array | JWTVerifyGetKey | undefined
   readonly #open: boolean
+  readonly #owners: ReadonlySet<string>
 
   /** Without listed accounts every valid token's subject is an account of its own, with default limits. */
   constructor (accounts: readonly Account[] | undefined, tokens: TokenSettings) {
@@ -27,6 +29,7 @@ export class AccountRegistry {
     this.#open = accounts === undefined
     this.#byId = new Map(listed.map((account) => [account.id, account]))
     this.#byKey = new Map(listed.flatMap((account) => account.apiKeys.map((key) => [key, account] as const)))
+    this.#owners = new Set(listed.map(({ id }) => appName(id)))
     this.#tokens = tokens
     if (tokens.secret !== undefined) this.#verificationKey = new TextEncoder().encode(tokens.secret)
     if (tokens.jwksUrl !== undefined) this.#verificationKey = createRemoteJWKSet(new URL(tokens.jwksUrl))
@@ -47,6 +50,11 @@ export class AccountRegistry {
       throw new AppError('UNAUTHENTICATED', { message: 'The token does not name an account.' })
     }
     return this.#accountOf(subject)
+  }
+
+  /** Whether the owner of a sandbox, an app name, may still be somebody's. */
+  mayOwn (owner: string): boolean {
+    return this.#open || this.#byId.has('*') || this.#owners.has(owner)
   }
 
   #accountOf (id: string): Account {

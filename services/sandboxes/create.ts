@@ -9,8 +9,8 @@ import { Reservations } from './limits.js'
 import { lookUp, lookUpApp, type Lookups } from './lookups.js'
 import { lookupMs, type OwnedSandbox, type OwnedSandboxes } from './owned.js'
 import { planSandbox, type Plan, type Timeouts } from './plan.js'
-import { Steps, within, type Log, type StepEvent } from './steps.js'
-import { encodeTags } from './tags.js'
+import { call, Steps, within, type Log, type StepEvent } from './steps.js'
+import { encodeTags, type SandboxRecord } from './tags.js'
 import { makeWorkdir } from './workdir.js'
 
 export interface CreateOptions {
@@ -27,6 +27,7 @@ export interface CreatorOptions {
   owned: OwnedSandboxes
   image: ImageSettings
   timeouts: Timeouts
+  deployment: string
 }
 
 /** A sandbox, and whether this request has made it: an earlier one may have ended since. */
@@ -36,6 +37,8 @@ const minute = 60_000
 const buildMs = 30 * minute
 /** For a GPU the SDK itself waits up to 21 minutes. */
 const createMs = { cpu: 2 * minute, gpu: 22 * minute }
+/** From its start to where it is ready; the reaper ends what has not come that far by then. */
+const prepareMs = 5 * minute
 
 /** Makes sandboxes in named steps. Owner, name and all that finds them again are set at their creation. */
 export class Creator {
@@ -61,16 +64,16 @@ export class Creator {
         plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
         app
       ])
-      if (earlier !== undefined) return { owned: earlier, isNew: false }
+      if (earlier !== undefined) return { owned: await this.#goOn(earlier, steps, options.log), isNew: false }
 
       const [image] = await Promise.all([
         this.#build(await app, plan, lookups, steps, options),
         steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
       ])
       const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
-      await this.#prepare(sandbox, steps, options.log)
-      options.log.info({ sandboxId: sandbox.id, name: plan.modalName, volume: sandbox.volume }, 'sandbox created')
-      return { owned: owned.keep(sandbox), isNew: true }
+      const ready = await this.#prepare(sandbox, steps, options.log)
+      options.log.info({ sandboxId: ready.id, name: plan.modalName, volume: ready.volume }, 'sandbox created')
+      return { owned: owned.keep(ready), isNew: true }
     } finally {
       reservation.release()
     }
@@ -100,19 +103,28 @@ export class Creator {
   async #start (
     account: Account, plan: Plan, app: App, image: Image, lookups: Lookups, steps: Steps
   ): Promise<OwnedSandbox> {
-    const { record, modalName } = plan
+    const { modalName } = plan
+    const now = Date.now()
+    const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
+    // A mount point is sure to exist; any other directory is made right after.
+    const isReady = plan.record.workdir === plan.record.mountPath
+    const record: SandboxRecord = {
+      ...plan.record,
+      deployment: this.#options.deployment,
+      createdAt: new Date(now).toISOString(),
+      expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
+      ...(!isReady && { preparing: new Date(now + timeoutMs + prepareMs).toISOString() })
+    }
     const params = {
       ...plan.params,
       ...lookups.params,
       name: modalName,
       tags: encodeTags(record),
-      // A mount point is sure to exist; any other directory is made right after.
-      ...(record.workdir === record.mountPath && { workdir: record.workdir })
+      ...(isReady && { workdir: record.workdir })
     }
     try {
       const sandbox = await steps.run('create', () => this.#options.client.sandboxes.create(app, image, params), {
-        timeoutMs: plan.params.gpu === undefined ? createMs.cpu : createMs.gpu,
-        ids: ({ sandboxId }) => ({ sandboxId })
+        timeoutMs, ids: ({ sandboxId }) => ({ sandboxId })
       })
       return { ...record, id: sandbox.sandboxId, sandbox }
     } catch (failure) {
@@ -120,13 +132,24 @@ export class Creator {
     }
   }
 
-  /** Makes the working directory; a sandbox that can't have it is ended again. */
-  async #prepare ({ id, sandbox, workdir, mountPath }: OwnedSandbox, steps: Steps, log: Log) {
-    if (workdir === mountPath) return
+  /** Makes ready what an interrupted request has started. */
+  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
+    if (earlier.preparing === undefined) return earlier
+    const exitCode = await call('poll', lookupMs, () => earlier.sandbox.poll())
+    return exitCode === null ? this.#options.owned.keep(await this.#prepare(earlier, steps, log)) : earlier
+  }
+
+  /** Makes the working directory; a sandbox that can't have it is ended again. May be repeated. */
+  async #prepare (owned: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
+    const { preparing, ...ready } = owned
+    if (preparing === undefined) return owned
+    const { id, sandbox, workdir } = ready
     try {
       await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
         timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
       })
+      await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
+      return ready
     } catch (error) {
       await within(minute, () => sandbox.terminate({ wait: true })).then(
         () => log.info({ sandboxId: id }, 'sandbox undone'),

@@ -20,7 +20,9 @@ export class Reservations {
     const check = async (client: ModalClient, { appId }: App) => {
       const limit = account.limits.sandboxes
       const others = before.filter((reservation) => held.has(reservation)).length
-      const refused = new AppError('LIMIT_REACHED', { message: `Your account may have ${limit} running sandboxes.` })
+      const refused = new AppError('LIMIT_REACHED', {
+        message: `Your account may have ${limit} running sandboxes.`, details: { limit }
+      })
       if (others >= limit) throw refused
       const running = client.sandboxes.list({ appId })
       for (let count = others; !(await running.next()).done;) if (++count >= limit) throw refused

@@ -1,5 +1,6 @@
 import { NotFoundError, type ModalClient, type Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
+import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
 import { appName } from '../accounts/names.js'
@@ -8,9 +9,6 @@ import { call } from './steps.js'
 import { encodeTags } from './tags.js'
 import { viewOf } from './view.js'
 
-/** Modal's list has bare ids: each record is one more call. */
-const concurrency = 10
-
 /** One page of the account's running sandboxes, newest first. The cursor is the last one's place in that order. */
 export async function listSandboxes (
   client: ModalClient, owned: OwnedSandboxes, account: Account, { limit, cursor, tag = [] }: ListQuery
@@ -18,6 +16,7 @@ export async function listSandboxes (
   const wanted = tag.map(splitTag)
   const after = cursor === undefined ? undefined : decodeCursor(cursor)
   const handles = await runningOf(client, account, Object.fromEntries(wanted))
+  // Modal's list has bare ids: each record is one more call.
   const found = await mapConcurrently(handles, async (handle) => {
     return await owned.adopt(account, handle).catch((error: AppError) => {
       // It ended for good between the list and this look.
@@ -51,15 +50,6 @@ async function runningOf (client: ModalClient, account: Account, tags: Record<st
     for await (const handle of running) handles.push(handle)
     return handles
   })
-}
-
-async function mapConcurrently<T, R> (items: T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = new Array(items.length)
-  const queue = items.entries()
-  await Promise.all(Array.from({ length: concurrency }, async () => {
-    for (const [index, item] of queue) results[index] = await work(item)
-  }))
-  return results
 }
 
 function splitTag (tag: string): [string, string] {

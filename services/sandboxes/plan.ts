@@ -11,11 +11,14 @@ import type { SandboxRecord } from './tags.js'
 
 export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
+/** The rest of a record is known when the sandbox is started: its image may take half an hour to build. */
+export type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
+
 /** Everything about a new sandbox that can be known before Modal is asked. */
 export interface Plan {
   /** The sandbox' name at Modal; unique among the account's running ones. */
   modalName: string
-  record: SandboxRecord
+  record: PlannedRecord
   recipe: ImageRecipe
   secrets: string[]
   params: SandboxCreateParams & { timeoutMs: number }
@@ -34,13 +37,10 @@ export function planSandbox (
   const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
   if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
   const timeoutMs = spec.timeoutMs ?? defaults.timeoutMs
-  const now = Date.now()
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
-  const record: SandboxRecord = {
+  const record: PlannedRecord = {
     owner: appName(account.id),
-    createdAt: new Date(now).toISOString(),
-    expiresAt: new Date(now + timeoutMs).toISOString(),
     image: recipe.registry,
     workdir: cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir),
     request: randomId('create').slice(-20),

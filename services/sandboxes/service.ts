@@ -18,6 +18,8 @@ export interface SandboxServiceOptions {
   log: Log
   image: ImageSettings
   timeouts: Timeouts
+  /** Kept with each sandbox: a deployment cleans up after itself only. */
+  deployment: string
 }
 
 /** Less than the time that the process has to close in. */
@@ -31,11 +33,11 @@ export class SandboxService {
   readonly #creator: Creator
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts }: SandboxServiceOptions) {
+  constructor ({ client, log, image, timeouts, deployment }: SandboxServiceOptions) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
-    this.#creator = new Creator({ client, owned: this.#owned, image, timeouts })
+    this.#creator = new Creator({ client, owned: this.#owned, image, timeouts, deployment })
   }
 
   /** Makes a sandbox, or answers the one that the same Idempotency-Key has made. @throws {AppError} with its step. */

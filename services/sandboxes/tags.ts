@@ -5,6 +5,8 @@
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */
   owner: string
+  /** Which deployment of this service made it, and is to clean up after it. */
+  deployment: string
   /** ISO 8601, by the clock of the service that made it. */
   createdAt: string
   /** When Modal ends it at the latest; ISO 8601. */
@@ -17,6 +19,8 @@ export interface SandboxRecord {
   name?: string
   /** Unique per create request: tells a lost answer of our own create from somebody else's sandbox of that name. */
   request: string
+  /** Until when it may not be ready yet; ISO 8601. Taken away when it is. */
+  preparing?: string
   /** Digests of the Idempotency-Key and, salted with it, of the request. */
   key?: string
   fingerprint?: string
@@ -28,8 +32,8 @@ const users = 'u-'
 /** The limits of Modal's tags are not documented: values stay as short and plain as a Kubernetes label. */
 const longest = 63
 
-const fields = ['owner', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name', 'request', 'key',
-  'fingerprint'] as const
+const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
+  'request', 'preparing', 'key', 'fingerprint'] as const
 
 /** Modal tags of a record. */
 export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {
@@ -48,7 +52,7 @@ export function decodeTags (tags: Record<string, string>): SandboxRecord | undef
     const value = take(tags, own + field)
     if (value !== undefined) record[field] = value
   }
-  const required = ['owner', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
+  const required = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
   if (required.some((field) => record[field] === undefined)) return
   const keys = Object.keys(tags).filter((key) => key.startsWith(users) && !key.includes('.'))
   record.tags = Object.fromEntries(keys.map((key) => [key.slice(users.length), take(tags, key)]))

@@ -195,7 +195,8 @@ t.test('exec', { skip }, async (t) => {
       client: service.app.modal.client,
       log: { info () {}, warn () {}, error () {} },
       image: { backend: 'local', claudeVersion: '1.0.0' },
-      timeouts: service.config.sandbox
+      timeouts: service.config.sandbox,
+      deployment: 'test'
     })
     const command = await replica.exec(alice, id, { command: ['sleep', '8484'], encoding: 'utf8' })
     const result = command.collect(new AbortController().signal)

@@ -248,7 +248,8 @@ t.test('sandboxes', { skip }, async (t) => {
       client: unlucky,
       log: silent,
       image: { backend, claudeVersion: service.config.claude.version },
-      timeouts: service.config.sandbox
+      timeouts: service.config.sandbox,
+      deployment: 'test'
     })
     const alice = await service.app.accounts.authenticate(keys.alice)
     const found = await sandboxes.create(alice, { volume: { name: 'kept' } })
