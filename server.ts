@@ -5,7 +5,12 @@ import { ConfigError, loadConfig, type Config } from './config.js'
 
 const config = readConfig()
 const app = await buildApp(config, loggerOptions(config))
-closeWithGrace({ delay: 8000, logger: app.log }, async () => { await app.close() })
+closeWithGrace({ delay: 8000, logger: app.log }, async ({ signal, err }) => {
+  const started = performance.now()
+  app.log.info({ signal, err }, 'closing')
+  await app.close()
+  app.log.info({ durationMs: Math.round(performance.now() - started) }, 'closed')
+})
 await app.listen({ host: config.host, port: config.port })
 
 const url = config.publicUrl ?? app.listeningOrigin

@@ -64,16 +64,17 @@ export class Creator {
         plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
         app
       ])
-      if (earlier !== undefined) return { owned: await this.#goOn(earlier, steps, options.log), isNew: false }
+      const ready = earlier && await this.#goOn(earlier, steps, options.log)
+      if (ready !== undefined) return { owned: ready, isNew: false }
 
       const [image] = await Promise.all([
         this.#build(await app, plan, lookups, steps, options),
         steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
       ])
       const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
-      const ready = await this.#prepare(sandbox, steps, options.log)
-      options.log.info({ sandboxId: ready.id, name: plan.modalName, volume: ready.volume }, 'sandbox created')
-      return { owned: owned.keep(ready), isNew: true }
+      const made = await this.#prepare(sandbox, steps, options.log)
+      options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
+      return { owned: owned.keep(made), isNew: true }
     } finally {
       reservation.release()
     }
@@ -132,11 +133,11 @@ export class Creator {
     }
   }
 
-  /** Makes ready what an interrupted request has started. */
-  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
+  /** Makes ready what an interrupted request has started; one that ended before it was ready has never been. */
+  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
     const exitCode = await call('poll', lookupMs, () => earlier.sandbox.poll())
-    return exitCode === null ? this.#options.owned.keep(await this.#prepare(earlier, steps, log)) : earlier
+    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, steps, log))
   }
 
   /** Makes the working directory; a sandbox that can't have it is ended again. May be repeated. */

@@ -59,7 +59,9 @@ export class OwnedSandboxes {
     return found?.owner === appName(account.id) ? this.keep(found) : undefined
   }
 
+  /** One that is not ready yet is not kept: its record still changes, and another replica may be the one to do it. */
   keep (owned: OwnedSandbox): OwnedSandbox {
+    if (owned.preparing !== undefined) return owned
     const key = `${owned.owner}/${owned.id}`
     this.#kept.delete(key)
     this.#kept.set(key, owned)
