@@ -26,4 +26,6 @@ export default fp(async (fastify) => {
   })
 
   fastify.addHook('preClose', async () => { closing = true })
+  // Nor is an expectation that nobody knows refused by Node: it may be ignored (RFC 9110, 10.1.1).
+  fastify.server.on('checkExpectation', (request, response) => fastify.server.emit('request', request, response))
 }, { name: 'context', fastify: '5.x' })

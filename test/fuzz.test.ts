@@ -1,0 +1,157 @@
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { digest, randomId } from '../lib/ids.js'
+import { fuzz } from './helpers/fuzz.js'
+import { sendRaw, type RawAnswer } from './helpers/raw-http.js'
+import { routesOf } from './helpers/routes.js'
+import { accountIds, keys, readSse, skip, startService } from './helpers/service.js'
+
+const requests = Number(process.env.FUZZ ?? 1500)
+const seed = Number(process.env.FUZZ_SEED ?? 1)
+const path = '/api/modal/sandbox'
+const marker = randomId('marker')
+const limits = { sandboxes: 1, runs: 1, streams: 50, requestsPerMinute: 1_000_000 }
+
+/** A right body for each route that takes one. */
+const bodies = {
+  'POST /api/session': { credential: 'x' },
+  'POST /api/modal/sandbox': {
+    image: { registry: 'local' },
+    volume: { name: 'v', mountPath: '/v' },
+    env: { A: '1' },
+    secrets: ['test-one'],
+    workdir: '/w',
+    timeoutMs: 60_000,
+    idleTimeoutMs: 60_000,
+    cpu: 1,
+    memoryMiB: 512,
+    network: { block: true },
+    name: 'n',
+    tags: { a: 'b' }
+  },
+  'POST /api/modal/sandbox/:id/exec': {
+    command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
+  },
+  'POST /api/modal/sandbox/:id/claude': {
+    prompt: 'x', model: 'm', permissionMode: 'plan', allowedTools: ['Bash'], maxTurns: 1, timeoutMs: 2000, onDisconnect: 'terminate'
+  }
+}
+
+t.test('fuzz', { skip }, async (t) => {
+  // Who sends nonsense can start nothing expensive.
+  const service = await startService({
+    ACCOUNTS: JSON.stringify([
+      {
+        id: accountIds.alice,
+        apiKeys: [`sha256:${digest(keys.alice)}`],
+        secrets: ['test-*'],
+        limits: { ...limits, sandboxes: 0, runs: 0 }
+      },
+      { id: accountIds.bob, apiKeys: [`sha256:${digest(keys.bob)}`], limits }
+    ])
+  })
+  t.teardown(service.close)
+  const { port } = service.app.server.address() as AddressInfo
+  const alice = await service.app.accounts.authenticate(keys.alice)
+  const own = (await service.app.sandboxes.create({ ...alice, limits }, {})).id
+  service.remember(own)
+  const foreign = await foreignThings()
+
+  async function foreignThings () {
+    const spec = { name: marker.slice(0, 20), volume: { name: 'work' }, tags: { marker }, env: { MARKER: marker } }
+    const { id } = await (await service.request(path, { method: 'POST', as: 'bob', json: spec })).json() as { id: string }
+    const json = { prompt: `${marker}\n\`\`\`scripted\n[[{"text":"${marker}"}]]\n\`\`\`` }
+    const run = await service.request(`${path}/${id}/claude`, { method: 'POST', as: 'bob', json })
+    let started
+    for await (const { event, data } of readSse(run)) if (event === 'run.started') started = data
+    return { id, ...started as { runId: string, sessionId: string } }
+  }
+
+  await t.test(`${requests} random requests on every route: no 5xx, no crash, nothing of another's`, async (t) => {
+    const routes = routesOf(service.app)
+    const source = fuzz({
+      seed,
+      routes,
+      bodies,
+      ids: [own, own, foreign.id, foreign.runId, foreign.sessionId],
+      apiKey: keys.alice,
+      avoid: new RegExp(`^DELETE .*${own}/?($|[?])`)
+    })
+    const statuses = new Map<number, number>()
+    const bad: string[] = []
+    let sent = 0
+    const worker = async () => {
+      while (sent < requests && bad.length < 10) {
+        const number = sent++
+        const bytes = source.next().value
+        // The brake on requests of one address is tested elsewhere.
+        const from = `127.1.${Math.floor(number / 250_000)}.${1 + Math.floor(number / 1000) % 250}`
+        const answer = await sendRaw({ port, from, bytes })
+        statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
+        const problem = problemOf(bytes, answer)
+        if (problem === undefined) continue
+        bad.push(`#${number} ${problem}\n${bytes.slice(0, 600)}\n=> ${answer.text.slice(0, 600)}`)
+      }
+    }
+    await Promise.all(Array.from({ length: 8 }, worker))
+    t.strictSame(bad, [])
+    t.comment(`seed ${seed}: ${JSON.stringify(Object.fromEntries(statuses))}`)
+    for (const status of [200, 400, 401, 403, 404, 415, 431]) t.ok(statuses.has(status), `${status} was among the answers`)
+    t.equal(({} as any).polluted, undefined)
+    t.equal((await service.request('/healthz')).status, 200)
+    const untouched = await service.request(`${path}/${foreign.id}`, { as: 'bob' })
+    t.match(await untouched.json(), { status: 'running', tags: { marker } }, 'the other account\'s sandbox is as it was')
+  })
+
+  await t.test('What is too much, too deep or too slow is refused in the same words, and holds up nobody', async (t) => {
+    const head = (length: number) => 'POST /api/session HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' +
+      `content-type: application/json\r\ncontent-length: ${length}\r\n\r\n`
+    const post = async (body: string) => await sendRaw({ port, from: '127.2.0.1', bytes: head(body.length) + body })
+    const large = 4 * 1024 * 1024 - 64
+    const cases: [string, RawAnswer | Promise<RawAnswer>, number][] = [
+      ['headers of 17 KiB', sendRaw({ port, bytes: `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(17_000)}\r\n\r\n` }), 431],
+      ['4 MiB of open brackets', post('['.repeat(large)), 400],
+      ['4 MiB of nested arrays', post('['.repeat(large / 2) + ']'.repeat(large / 2)), 400],
+      ['4 MiB of nested objects', post('{"a":'.repeat(large / 7) + '1' + '}'.repeat(large / 7)), 400],
+      ['300,000 unknown fields', post(`{${Array.from({ length: 300_000 }, (_, index) => `"f${index}":1`).join()}}`), 400],
+      ['a number of 4 MiB', post(`{"credential":${'9'.repeat(large - 20)}}`), 400],
+      ['__proto__', post('{"credential":"x","__proto__":{"polluted":true}}'), 400],
+      ['constructor.prototype', post('{"credential":"x","constructor":{"prototype":{"polluted":true}}}'), 400],
+      ['5 MiB', sendRaw({ port, bytes: head(5 * 1024 * 1024) }), 413]
+    ]
+    for (const [name, sent, status] of cases) {
+      const answer = await sent
+      t.equal(problemOf('POST', answer), undefined, name)
+      t.equal(answer.status, status, name)
+    }
+    t.equal(({} as any).polluted, undefined)
+
+    const { server } = service.app
+    t.match(server, { headersTimeout: 20_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 })
+    Object.assign(server, { headersTimeout: 300, requestTimeout: 300 })
+    const slow = await Promise.all(['GET / HTTP/1.1\r\nhost: x\r\nx: ', head(100) + '{', ''].map(async (bytes) =>
+      await sendRaw({ port, bytes, patienceMs: 12_000 })))
+    t.strictSame(slow.map(({ status }) => status), [408, 408, 408], 'a head, a body or nothing at all')
+    for (const answer of slow) t.equal(problemOf('GET', answer), undefined)
+  })
+
+  function problemOf (bytes: string, { status, headers, body, text }: RawAnswer): string | undefined {
+    // What is not said by any answer: a tunnel is never opened.
+    if (status === 0) return /^CONNECT /.test(bytes) ? undefined : 'no answer'
+    if (status >= 500) return `status ${status}`
+    if (text.includes(marker) || (text.includes(foreign.sessionId) && !bytes.includes(foreign.sessionId))) return 'foreign data'
+    if (/node_modules|\bat async |\.ts:\d|x-injected: 1/.test(text)) return 'something of the inside'
+    if (!/^req_\w{20}$/.test(headers['x-request-id'] ?? '')) return 'no request id'
+    if (status < 400 || /^HEAD /.test(bytes)) return
+    try {
+      const { statusCode, error, code, message, hint, requestId } = JSON.parse(unchunk(headers, body))
+      const complete = [error, code, message, hint].every((part) => typeof part === 'string' && part !== '')
+      if (complete && statusCode === status && requestId === headers['x-request-id']) return
+    } catch {}
+    return 'an error of another shape'
+  }
+})
+
+function unchunk (headers: Record<string, string>, body: string): string {
+  return headers['transfer-encoding'] === 'chunked' ? body.replace(/^[0-9a-f]+\r\n|\r\n0\r\n\r\n$/g, '') : body
+}
