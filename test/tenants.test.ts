@@ -6,6 +6,7 @@ import { appName, volumeName } from '../services/accounts/names.js'
 import { Reaper, type ReaperOptions } from '../services/sandboxes/reaper.js'
 import { SandboxService } from '../services/sandboxes/service.js'
 import { decodeTags, encodeTags, type SandboxRecord } from '../services/sandboxes/tags.js'
+import { seeded } from './helpers/fuzz.js'
 import { routesOf } from './helpers/routes.js'
 import { accountIds, keys, readSse, skip, startService, type Service } from './helpers/service.js'
 
@@ -306,12 +307,4 @@ async function runOf (service: Service, id: string) {
   let ids
   for await (const { event, data } of readSse(response)) if (event === 'run.started') ids = data
   return ids as { runId: string, sessionId: string }
-}
-
-/** Random numbers from 0 to 1, always the same ones. */
-function seeded (seed: number): () => number {
-  return () => {
-    seed = (seed * 1_664_525 + 1_013_904_223) % 4_294_967_296
-    return seed / 4_294_967_296
-  }
 }

@@ -84,7 +84,9 @@ export class SandboxRegistry {
 
   /** One page, newest first. */
   list (filter: ListFilter): Sandbox[] {
-    return this.all().reverse().filter((sandbox) => matches(sandbox, filter)).slice(0, pageSize)
+    // Not in the order of entry: a create that took longer may have been begun before one that is listed already.
+    return this.all().toSorted((one, other) => other.facts.createdAt - one.facts.createdAt)
+      .filter((sandbox) => matches(sandbox, filter)).slice(0, pageSize)
   }
 
   #forgetOldest (): void {

@@ -46,5 +46,7 @@ function parse (text: string): RawAnswer {
     const colon = line.indexOf(':')
     return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]
   }))
-  return { status: Number(status), headers, body: Buffer.from(text.slice(end + 4), 'latin1').toString(), text }
+  // What follows a broken request may be answered, too.
+  const length = headers['content-length'] === undefined ? undefined : end + 4 + Number(headers['content-length'])
+  return { status: Number(status), headers, body: Buffer.from(text.slice(end + 4, length), 'latin1').toString(), text }
 }
