@@ -6,7 +6,9 @@ import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
 import errors, { answerBadPath, answerBroken } from './plugins/errors.js'
+import metrics from './plugins/metrics.js'
 import modal from './plugins/modal.js'
+import openapi from './plugins/openapi.js'
 import reaper from './plugins/reaper.js'
 import security from './plugins/security.js'
 import services from './plugins/services.js'
@@ -52,6 +54,8 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   await app.register(security)
   await app.register(auth, { accounts })
   await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
+  await app.register(metrics)
+  await app.register(openapi)
 
   // What the routes work with.
   await app.register(modal, { config })

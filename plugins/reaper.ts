@@ -19,10 +19,12 @@ export default fp<ReaperPluginOptions>(async (fastify, { config }) => {
   const timer = setInterval(async () => {
     if (sweeping) return
     sweeping = true
-    await reaper.sweep().catch((error: unknown) => log.warn({ chain: chain(error) }, 'sandboxes could not be swept'))
+    await reaper.sweep().then(
+      (reaped) => reaped.forEach(({ reason }) => fastify.metrics.reaped(reason)),
+      (error: unknown) => log.warn({ chain: chain(error) }, 'sandboxes could not be swept'))
     sweeping = false
   }, config.reaper.intervalMs).unref()
 
   // One that is under way may be left alone: the next replica's does the same.
   fastify.addHook('preClose', async () => { clearInterval(timer) })
-}, { name: 'reaper', fastify: '5.x', dependencies: ['modal', 'auth'] })
+}, { name: 'reaper', fastify: '5.x', dependencies: ['modal', 'auth', 'metrics'] })

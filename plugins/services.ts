@@ -1,12 +1,14 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
 import { RunService } from '../services/runs/service.js'
+import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
     sandboxes: SandboxService
     runs: RunService
+    readiness: Readiness
   }
 }
 
@@ -30,6 +32,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   })
   fastify.decorate('sandboxes', sandboxes)
   fastify.decorate('runs', runs)
+  fastify.decorate('readiness', new Readiness(client))
   // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal'] })

@@ -8,6 +8,10 @@ declare module 'fastify' {
     /** Answers with Server-Sent Events. Call it when nothing can fail any more. */
     sse (): SseStream
   }
+  interface FastifyInstance {
+    /** How many SSE answers are open. */
+    openStreams (): number
+  }
   interface FastifyRequest {
     /**
      * Whether the client asks for Server-Sent Events; `fallback` when it asks for nothing in particular. If so, one of
@@ -24,6 +28,8 @@ export interface StreamsOptions { heartbeatMs: number }
 export default fp<StreamsOptions>(async (fastify, { heartbeatMs }) => {
   const open = new Set<SseStream>()
   const places = new Places()
+
+  fastify.decorate('openStreams', () => open.size)
 
   fastify.decorateReply('sse', function (this: FastifyReply) {
     const stream = new SseStream(this, heartbeatMs)

@@ -1,11 +1,19 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { ErrorAnswer } from '../schemas/common.js'
 
 const Alive = Type.Object({ status: Type.Literal('ok') })
 
-/** Liveness, for whoever restarts the process. */
+/** Liveness, for whoever restarts the process; readiness, for whoever sends it requests. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/healthz', { logLevel: 'warn', schema: { response: { 200: Alive } } }, async () => ({ status: 'ok' as const }))
+
+  fastify.get('/readyz', {
+    logLevel: 'warn', schema: { response: { 200: Alive, '5xx': ErrorAnswer } }
+  }, async () => {
+    await fastify.readiness.check()
+    return { status: 'ok' as const }
+  })
 }
 
 export default health

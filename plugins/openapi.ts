@@ -1,0 +1,41 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import fp from 'fastify-plugin'
+
+const description = `Claude Code in isolated sandboxes.
+
+Answers are JSON. Where \`text/event-stream\` is asked for in \`Accept\`, creating a sandbox, running a command and running a
+prompt answer with Server-Sent Events; for the last two that is also what comes when nothing is asked for.
+
+Errors have a stable \`code\`, a \`message\` for people, a \`hint\` and the \`requestId\`, which is in \`x-request-id\`, too.`
+
+/** `/openapi.json` and `/docs`, from the schemas that the routes validate with. Register it before the routes. */
+export default fp(async (fastify) => {
+  await fastify.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Modal Sandbox', version: '1', description },
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'An API key or a JWT.' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' }
+        }
+      },
+      security: [{ bearer: [] }, { apiKey: [] }]
+    }
+  })
+  fastify.get('/openapi.json', { schema: { hide: true } }, async () => fastify.swagger())
+  await fastify.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { url: '/openapi.json' },
+    // Swagger's page styles its elements in place.
+    staticCSP: {
+      'default-src': ["'self'"],
+      'base-uri': ["'none'"],
+      'frame-ancestors': ["'none'"],
+      'img-src': ["'self'", 'data:'],
+      'object-src': ["'none'"],
+      'style-src': ["'self'", "'unsafe-inline'"]
+    }
+  })
+}, { name: 'openapi', fastify: '5.x' })
