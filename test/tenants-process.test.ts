@@ -232,7 +232,11 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     await sleep(500)
 
     const started = performance.now()
-    const [code, signal] = await service.stop('SIGTERM')
+    const stopped = service.stop('SIGTERM')
+    let late
+    for (let tries = 0; tries < 50 && late?.status !== 503; tries++) late = await ask('/healthz').catch(() => undefined)
+    t.match(late, { status: 503, body: { code: 'SHUTTING_DOWN', requestId: /^req_/ } }, 'who comes now is told')
+    const [code, signal] = await stopped
     const took = performance.now() - started
     t.strictSame({ code, signal }, { code: 0, signal: null })
     t.ok(took < 8000, `${Math.round(took)} ms`)
