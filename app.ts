@@ -33,6 +33,8 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     logger,
     bodyLimit,
     genReqId: () => randomId('req'),
+    // Else whoever sends a request could say where it comes from.
+    trustProxy: config.trustProxy ?? false,
     // A request may come slowly, but not for ever. Streams are answers: nothing here cuts them.
     requestTimeout: 30_000,
     http: { headersTimeout: 20_000, connectionsCheckingInterval: 5000, requireHostHeader: false },

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Type, type Static } from '@sinclair/typebox'
-import { readJson, readVariables, type Problem } from './lib/settings.js'
+import { isNetwork, readJson, readVariables, type Problem } from './lib/settings.js'
 import { Account } from './schemas/account.js'
 
 const second = 1000
@@ -20,6 +20,7 @@ const Environment = Type.Object({
     ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level) => Type.Literal(level)),
     { default: 'info' }),
   PUBLIC_URL: httpUrl,
+  TRUST_PROXY: text,
   MODAL_TOKEN_ID: text,
   MODAL_TOKEN_SECRET: text,
   MODAL_ENVIRONMENT: text,
@@ -116,6 +117,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     port: env.PORT,
     logLevel: env.LOG_LEVEL,
     publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ''),
+    trustProxy: env.TRUST_PROXY,
     modal: {
       token: env.MODAL_TOKEN_ID && env.MODAL_TOKEN_SECRET
         ? { id: env.MODAL_TOKEN_ID, secret: env.MODAL_TOKEN_SECRET }
@@ -181,6 +183,9 @@ function checkTogether (env: Environment, accounts: Account[] | undefined, probl
   if (env.MODAL_TOKEN_ID && accounts === undefined && !tokens) {
     problem('ACCOUNTS', 'is missing: with Modal credentials the service needs accounts (ACCOUNTS, ACCOUNTS_FILE, ' +
       'JWT_SECRET or JWT_JWKS_URL), else anybody could spend on your Modal workspace')
+  }
+  if (!(env.TRUST_PROXY ?? 'loopback').split(',').every(isNetwork)) {
+    problem('TRUST_PROXY', 'must be addresses or networks, such as loopback, 10.0.0.0/8')
   }
   if (env.JWT_SECRET && env.JWT_JWKS_URL) problem('JWT_JWKS_URL', 'is set together with JWT_SECRET: keep one of them')
   if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {

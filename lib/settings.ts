@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { Value, type ValueError } from '@sinclair/typebox/value'
 
@@ -27,6 +28,14 @@ export function readJson<T extends TSchema> (
     return problem(name, 'is not valid JSON') as undefined
   }
   return read(schema, parsed, problem, (error) => error.path === '' ? name : `${name}${error.path}`)
+}
+
+/** Whether a text is an address, a network as in `10.0.0.0/8`, or `loopback`. */
+export function isNetwork (text: string): boolean {
+  if (text.trim() === 'loopback') return true
+  const [address, prefix = '0'] = text.trim().split('/') as [string, string?]
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)]!
+  return /^\d+$/.test(prefix) && Number(prefix) <= longest
 }
 
 function read (schema: TSchema, value: unknown, problem: Problem, nameOf: (error: ValueError) => string) {

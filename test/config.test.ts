@@ -31,6 +31,13 @@ t.test('An empty environment is local mode with documented defaults (9.6)', asyn
   t.throws(() => { (config.run as { timeoutMs: number }).timeoutMs = 1 }, 'it is frozen')
 })
 
+t.test('The proxies to trust are addresses and networks', async (t) => {
+  for (const right of ['loopback', '10.0.0.1', '10.0.0.0/8, ::1', 'fd00::/8']) t.equal(parseConfig({ TRUST_PROXY: right }).trustProxy, right)
+  for (const wrong of ['true', '10.0.0', '10.0.0.0/33', '999.1.1.1', '10.0.0.0/', '::1,']) {
+    t.throws(() => parseConfig({ TRUST_PROXY: wrong }), /TRUST_PROXY must be/, wrong)
+  }
+})
+
 t.test('Modal credentials come from the environment, together with accounts (9.1)', async (t) => {
   const config = parseConfig({ MODAL_TOKEN_ID: 'ak-1', MODAL_TOKEN_SECRET: 'as-1', ACCOUNTS: JSON.stringify([{ id: 'acme' }]) })
   t.equal(configured(config), true)
@@ -50,12 +57,13 @@ t.test('Every mistake is named at once, never with its value (9.2, 9.5)', async 
     EMULATOR_IMAGES: '["secret"]',
     ANTHROPIC_API_KEY: 'sk-secret',
     CLAUDE_SECRET_NAME: 'some-secret',
+    TRUST_PROXY: 'everybody-secret',
     CLAUDE_VERSION: 'secret'
   }))
   t.type(thrown, ConfigError)
   const { problems, message } = thrown as unknown as ConfigError
   for (const name of ['PORT', 'LOG_LEVEL', 'MODAL_TOKEN_SECRET', 'PUBLIC_URL', 'SANDBOX_TIMEOUT_MS', 'JWT_SECRET', 'ACCOUNTS',
-    'EMULATOR_IMAGES', 'CLAUDE_SECRET_NAME', 'CLAUDE_VERSION']) {
+    'TRUST_PROXY', 'EMULATOR_IMAGES', 'CLAUDE_SECRET_NAME', 'CLAUDE_VERSION']) {
     t.ok(problems.some((problem) => problem.startsWith(name)), `${name} is named`)
   }
   t.notMatch(message, /-secret\b|secret"/, 'no value is shown')

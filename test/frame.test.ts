@@ -142,6 +142,12 @@ t.test('The rate counts before anybody is asked who they are, and again per acco
   t.strictSame(answers.map(({ statusCode }) => statusCode), [409, 409, 429, 429])
   t.match(answers[2]!.json(), { code: 'RATE_LIMITED', message: 'Your account may send 2 requests a minute.' })
   t.match(answers[2]!.headers['retry-after'], /^\d+$/)
+  let last
+  for (let sent = 0; sent < 3000; sent++) last = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
+  t.equal(last?.statusCode, 404)
+  const refused = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
+  t.match(refused.json(), { statusCode: 429, code: 'RATE_LIMITED', message: /3000 requests a minute/, limit: 3000 })
+  t.match(refused.headers['retry-after'], /^\d+$/)
 })
 
 t.test('A stream sends named events at once, heartbeats, and the headers that others set (4.2, 4.3)', async (t) => {

@@ -6,10 +6,12 @@ import { withModalServer } from '../config.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { noBrowser, openBrowser, openPage } from './helpers/browser.js'
 import { routesOf } from './helpers/routes.js'
-import { skip, startService } from './helpers/service.js'
+import { appName } from '../services/accounts/names.js'
+import { encodeTags } from '../services/sandboxes/tags.js'
+import { accountIds, skip, startService } from './helpers/service.js'
 
 t.test('What operators of the service ask it', { skip }, async (t) => {
-  const service = await startService()
+  const service = await startService({ REAPER_INTERVAL_MS: '1000', TRUST_PROXY: 'loopback' })
   t.teardown(service.close)
   const get = async (url: string) => await service.request(url, { as: null })
 
@@ -45,9 +47,38 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     t.match(text, /http_request_duration_seconds_count\{method="GET",route="\/api\/modal\/sandbox\/:id",status="404"\} 1\n/)
     t.match(text, /modal_sandbox_open_streams 0\n/)
     t.match(text, /process_resident_memory_bytes \d/)
-    service.app.metrics.reaped('overdue')
-    t.match(await (await get('/metrics')).text(), /modal_sandbox_reaped_total\{reason="overdue"\} 1\n/)
     t.notMatch(text, 'sb-none')
+  })
+
+  await t.test('It sweeps by itself, and counts what it had to end', async (t) => {
+    const { client, backend } = service.app.modal
+    const app = await client.apps.fromName(appName(accountIds.alice), { createIfMissing: true })
+    const image = await client.images.fromRegistry(backend === 'local' ? 'local' : 'debian:12-slim').build(app)
+    const past = '2020-01-01T00:00:00.000Z'
+    const left = await client.sandboxes.create(app, image, {
+      timeoutMs: 300_000,
+      tags: encodeTags({
+        owner: app.name!,
+        deployment: service.config.deployment,
+        createdAt: past,
+        expiresAt: past,
+        image: 'x',
+        workdir: '/',
+        request: 'x'
+      })
+    })
+    t.equal(await left.wait(), 137)
+    let text = ''
+    for (let tries = 0; tries < 50 && !text.includes('overdue'); tries++) text = await (await get('/metrics')).text()
+    t.match(text, /modal_sandbox_reaped_total\{reason="overdue"\} 1\n/)
+  })
+
+  await t.test('The address of a client is what a trusted proxy says', async (t) => {
+    const from = async (address: string) => {
+      const { headers } = await service.request('/healthz', { as: null, headers: { 'x-forwarded-for': address } })
+      return headers.get('x-ratelimit-remaining')
+    }
+    t.strictSame([await from('192.0.2.1'), await from('192.0.2.1'), await from('192.0.2.2')], ['2999', '2998', '2999'])
   })
 
   await t.test('The API\'s description has every route, and all it refers to', async (t) => {
