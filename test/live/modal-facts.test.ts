@@ -59,6 +59,8 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
   await t.test('our tags and names are accepted as they are', async (t) => {
     const record = {
       owner: `acct-${'a'.repeat(26)}`,
+      deployment: name,
+      preparing: new Date().toISOString(),
       createdAt: new Date().toISOString(),
       expiresAt: new Date().toISOString(),
       image: 'registry.example/team/image_name:tag@sha256:'.padEnd(200, 'f'),
@@ -72,6 +74,28 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     const found = []
     for await (const one of modal.sandboxes.list({ appId: app.appId, tags })) found.push(one.sandboxId)
     t.same(found, [tagged.sandboxId])
+  })
+
+  await t.test('tags can be replaced, and a list across all apps goes by them: what the reaper stands on', async (t) => {
+    const deployment = randomUUID()
+    const tagged = await create({ tags: encodeTags({ deployment, preparing: new Date().toISOString() }) })
+    await tagged.setTags(encodeTags({ deployment }))
+    t.same(await tagged.getTags(), encodeTags({ deployment }))
+    const found = []
+    for await (const one of modal.sandboxes.list({ tags: encodeTags({ deployment }) })) found.push(one.sandboxId)
+    t.same(found, [tagged.sandboxId])
+  })
+
+  await t.test('looking at a sandbox does not keep it from being idle', async (t) => {
+    const idle = await create({ idleTimeoutMs: 10_000 })
+    const asked = { from: Date.now(), code: null as number | null }
+    while (asked.code === null && Date.now() - asked.from < minute) {
+      await idle.getTags()
+      await modal.sandboxes.list({ appId: app.appId }).next()
+      asked.code = await idle.poll()
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+    }
+    t.not(asked.code, null, 'it has ended, although it was looked at all the time')
   })
 
   await t.test('a process that left its session outlives the exec that started it', async (t) => {
