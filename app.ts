@@ -16,6 +16,7 @@ import streams from './plugins/streams.js'
 import validation from './plugins/validation.js'
 import web from './plugins/web.js'
 import exec from './routes/exec.js'
+import files from './routes/files.js'
 import health from './routes/health.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
@@ -35,8 +36,8 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     genReqId: () => randomId('req'),
     // Else whoever sends a request could say where it comes from.
     trustProxy: config.trustProxy ?? false,
-    // A request may come slowly, but not for ever. Streams are answers: nothing here cuts them.
-    requestTimeout: 30_000,
+    // An upload may come slowly, but not for ever. Streams are answers: nothing here cuts them.
+    requestTimeout: 15 * 60_000,
     http: { headersTimeout: 20_000, connectionsCheckingInterval: 5000, requireHostHeader: false },
     clientErrorHandler: answerBroken,
     frameworkErrors: answerBadPath,
@@ -78,6 +79,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     api.addHook('onRequest', api.requireAccount)
     await api.register(sandboxes)
     await api.register(exec)
+    await api.register(files)
     await api.register(runs)
   }, { prefix: '/api/modal/sandbox' })
 

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
+import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
@@ -9,6 +10,7 @@ declare module 'fastify' {
     sandboxes: SandboxService
     runs: RunService
     readiness: Readiness
+    files: FileService
   }
 }
 
@@ -33,6 +35,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('sandboxes', sandboxes)
   fastify.decorate('runs', runs)
   fastify.decorate('readiness', new Readiness(client))
+  fastify.decorate('files', new FileService(sandboxes))
   // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal'] })

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
+import { whileConnected } from '../lib/connection.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import { ExecResult, ExecSpec } from '../schemas/exec.js'
 import { SandboxParams } from '../schemas/sandbox.js'
@@ -28,15 +28,3 @@ const exec: FastifyPluginAsyncTypebox = async (fastify) => {
 }
 
 export default exec
-
-/** The signal aborts when the client leaves before its answer: the connection tells; the request of a POST does not. */
-async function whileConnected<T> ({ socket }: FastifyRequest, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const left = new AbortController()
-  const leave = () => left.abort()
-  socket.once('close', leave)
-  try {
-    return await work(left.signal)
-  } finally {
-    socket.removeListener('close', leave)
-  }
-}

@@ -64,6 +64,7 @@ export const CreateHeaders = Type.Object({
 
 /** Any text: a malformed id is answered like a missing one. */
 export const SandboxParams = Type.Object({ id: Type.String() })
+export type SandboxParams = Static<typeof SandboxParams>
 
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) => Type.Union([schema, Type.Null()])
 

@@ -57,7 +57,7 @@ export class Exec {
   async stream (signal: AbortSignal, onText: (stream: StreamName, text: string) => Promise<void>): Promise<ExecExit> {
     const { encoding } = this.#spec
     const encoders = { stdout: new ChunkEncoder(encoding), stderr: new ChunkEncoder(encoding) }
-    const exit = await this.#run(signal, (stream, bytes) => {
+    const exit = await this.pipe(signal, (stream, bytes) => {
       const text = encoders[stream].encode(bytes)
       if (text !== '') return onText(stream, text)
     })
@@ -68,12 +68,42 @@ export class Exec {
     return exit
   }
 
-  /** Keeps the first MiB of each stream. @param signal as in {@link stream}. */
-  async collect (signal: AbortSignal): Promise<ExecResult> {
+  /**
+   * Hands over output as bytes. @param signal as in {@link stream}.
+   * @param input for its standard input, instead of the spec's; one that breaks off does not end, so that nothing
+   * takes a part for the whole: whoever breaks it aborts the signal.
+   */
+  async pipe (signal: AbortSignal, onChunk: OnChunk, input?: AsyncIterable<Uint8Array>): Promise<ExecExit> {
+    const { timeoutMs } = this.#spec
+    let timedOut = false
+    const timer = timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => { timedOut = true; this.kill('timeout') }, timeoutMs - (performance.now() - this.#started))
+    const left = () => { this.kill('client left') }
+    signal.addEventListener('abort', left, { once: true })
+    if (signal.aborted) left()
+    try {
+      const exitCode = await this.#exit(new ExecOutput(this.#process, onChunk), input)
+      const exit = { exitCode, timedOut, durationMs: Math.round(performance.now() - this.#started) }
+      this.#log.info({ execId: this.id, ...exit }, 'exec ended')
+      return exit
+    } catch (error) {
+      this.kill('output lost')
+      throw await explain(error, this.#owned, 'exec')
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', left)
+      await this.#killed
+      this.#onEnd()
+    }
+  }
+
+  /** Keeps the first MiB of each stream. @param signal as in {@link stream}. @param input as in {@link pipe}. */
+  async collect (signal: AbortSignal, input?: AsyncIterable<Uint8Array>): Promise<ExecResult> {
     const { encoding } = this.#spec
     const stdout = new Collector(keptBytes)
     const stderr = new Collector(keptBytes)
-    const exit = await this.#run(signal, (stream, bytes) => (stream === 'stdout' ? stdout : stderr).add(bytes))
+    const exit = await this.pipe(signal, (stream, bytes) => (stream === 'stdout' ? stdout : stderr).add(bytes), input)
     return {
       ...exit,
       stdout: stdout.text(encoding),
@@ -91,35 +121,10 @@ export class Exec {
     await this.#killed
   }
 
-  async #run (signal: AbortSignal, onChunk: OnChunk): Promise<ExecExit> {
-    const { timeoutMs } = this.#spec
-    let timedOut = false
-    const timer = timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => { timedOut = true; this.kill('timeout') }, timeoutMs - (performance.now() - this.#started))
-    const left = () => { this.kill('client left') }
-    signal.addEventListener('abort', left, { once: true })
-    if (signal.aborted) left()
-    try {
-      const exitCode = await this.#exit(new ExecOutput(this.#process, onChunk))
-      const exit = { exitCode, timedOut, durationMs: Math.round(performance.now() - this.#started) }
-      this.#log.info({ execId: this.id, ...exit }, 'exec ended')
-      return exit
-    } catch (error) {
-      this.kill('output lost')
-      throw await explain(error, this.#owned, 'exec')
-    } finally {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', left)
-      await this.#killed
-      this.#onEnd()
-    }
-  }
-
   /** The exit code, once the output has been handed over. */
-  async #exit (output: ExecOutput): Promise<number> {
+  async #exit (output: ExecOutput, input?: AsyncIterable<Uint8Array>): Promise<number> {
     const over = new AbortController()
-    this.#feed()
+    this.#feed(input).catch(() => {})
     try {
       // `wait()` retries for ever when the sandbox' host is gone; its inner form can be told to stop (modal 0.11.1).
       const exitCode = await Promise.race([
@@ -143,11 +148,12 @@ export class Exec {
   }
 
   /** Writes stdin and ends it. A command need not read it, so nothing waits for this and a broken pipe is no error. */
-  #feed () {
+  async #feed (input?: AsyncIterable<Uint8Array>) {
     const { stdin } = this.#spec
     const writer = this.#process.stdin.getWriter()
-    const written = stdin === undefined || stdin === '' ? Promise.resolve() : writer.write(Buffer.from(stdin))
-    written.then(() => writer.close()).catch(() => {})
+    if (input !== undefined) for await (const piece of input) await writer.write(piece)
+    else if (stdin !== undefined && stdin !== '') await writer.write(Buffer.from(stdin))
+    await writer.close()
   }
 }
 

@@ -66,7 +66,12 @@ export class SandboxService {
 
   /** Starts a command in a sandbox. @throws {AppError} as {@link open} and {@link startExec}. */
   async exec (account: Account, id: string, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
-    return await startExec(this.#client, account, await this.open(account, id), spec, log, this.#execs)
+    return await this.execIn(account, await this.open(account, id), spec, log)
+  }
+
+  /** The same in a sandbox that was just opened. */
+  async execIn (account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
+    return await startExec(this.#client, account, owned, spec, log, this.#execs)
   }
 
   /** Ends a sandbox and what runs in it; one that has ended before is no mistake. @throws {AppError} with its steps. */

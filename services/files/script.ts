@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs'
+import { AppError } from '../../errors.js'
+import { randomId } from '../../lib/ids.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
+
+const script = readFileSync(new URL('files.sh', import.meta.url), 'utf8')
+
+export type Action = 'list' | 'changed' | 'read' | 'write' | 'delete'
+
+/** Marks the records of one answer: no file can have it in its name. */
+export function newNonce (): string {
+  return randomId('files')
+}
+
+export interface FileCommand {
+  action: Action
+  /** Absolute, or relative to the workdir. */
+  path: string
+  nonce?: string
+  /** What is changed since this many seconds, or the bytes to be written. */
+  number?: number
+}
+
+/** argv for one path of a sandbox. @throws {AppError} PATH_FORBIDDEN, BAD_REQUEST. */
+export function fileCommand ({ workdir, mountPath = workdir }: OwnedSandbox, command: FileCommand): string[] {
+  const { action, path, nonce = newNonce(), number = 0 } = command
+  const { base, rest } = splitPath(path, workdir, mountPath)
+  const components = rest.split('/').filter((part) => part !== '' && part !== '.')
+  const needsFile = action !== 'list' && action !== 'changed'
+  if (needsFile && components.length === 0) throw new AppError('BAD_REQUEST', { message: 'query.path is a directory' })
+  return ['sh', '-c', script, 'files', action, nonce, String(number), workdir, mountPath, base, ...components]
+}
+
+/** The longest root that a path starts in, and the way from there. */
+function splitPath (path: string, workdir: string, mountPath: string) {
+  if (!path.startsWith('/')) return { base: workdir, rest: path }
+  const roots = [workdir, mountPath].sort((one, other) => other.length - one.length)
+  const base = roots.find((root) => `${path}/`.startsWith(root.endsWith('/') ? root : `${root}/`))
+  if (base === undefined) throw new AppError('PATH_FORBIDDEN')
+  return { base, rest: path.slice(base.length) }
+}
+
+/** What an exit code of the script means, and what it said. */
+export function fileError (exitCode: number, complaint: string): AppError {
+  switch (exitCode) {
+    case 43: return new AppError('PATH_FORBIDDEN')
+    case 44: return new AppError('FILE_NOT_FOUND')
+    case 45: return new AppError('BAD_REQUEST', { message: 'query.path, or a part of it, is not a directory' })
+    case 47: return new AppError('BAD_REQUEST', { message: 'query.path is a directory' })
+    case 48: return new AppError('BAD_REQUEST', { message: 'query.path is neither a file nor a directory' })
+  }
+  const reason = complaint.trim().split('\n').at(-1)?.replace(/^.*: /, '').slice(0, 200)
+  const cause = new Error(`exit code ${exitCode}: ${complaint.slice(0, 1000)}`)
+  return new AppError('FILE_FAILED', { cause, ...(reason && { message: `The sandbox says: ${reason}` }) })
+}

@@ -1,0 +1,95 @@
+import type { Readable } from 'node:stream'
+import { AppError } from '../../errors.js'
+import type { Account } from '../../schemas/account.js'
+import type { FileEntry, FileListing } from '../../schemas/file.js'
+import type { Exec } from '../sandboxes/exec.js'
+import type { SandboxService } from '../sandboxes/service.js'
+import type { Log } from '../sandboxes/steps.js'
+import { readContent, type FileContent } from './content.js'
+import { parseListing } from './listing.js'
+import { fileCommand, fileError, newNonce, type FileCommand } from './script.js'
+
+/** Finding and listing, not passing on contents. */
+const patienceMs = 60_000
+/** One call of Modal carries this much of an upload. */
+const pieceBytes = 1024 * 1024
+
+/** Whose and which sandbox, and who does not want the answer any more. */
+export interface FileAccess {
+  account: Account
+  id: string
+  log: Log
+  signal: AbortSignal
+}
+
+/**
+ * The files of a running sandbox, read and written by commands in it: where a path leads is decided there, at the time
+ * it is opened. Contents are streamed and never held.
+ */
+export class FileService {
+  readonly #sandboxes: SandboxService
+
+  constructor (sandboxes: SandboxService) {
+    this.#sandboxes = sandboxes
+  }
+
+  /** A directory's entries; with `since`, the files below it that were written after that. */
+  async list (access: FileAccess, path: string, since?: Date): Promise<FileListing> {
+    const nonce = newNonce()
+    const command = since === undefined
+      ? { action: 'list' as const }
+      : { action: 'changed' as const, number: Math.floor(since.getTime() / 1000) }
+    const exec = await this.#start(access, { ...command, path, nonce }, patienceMs)
+    const { stdout, bytes } = await finish(exec, access.signal)
+    return parseListing(stdout, nonce, { cut: bytes >= pieceBytes, since: since?.getTime() ?? 0 })
+  }
+
+  /** @throws {AppError} FILE_NOT_FOUND, PATH_FORBIDDEN, BAD_REQUEST, FILE_FAILED, before there is any content. */
+  async read (access: FileAccess, path: string): Promise<FileContent> {
+    const exec = await this.#start(access, { action: 'read', path })
+    return await readContent(exec, access.signal)
+  }
+
+  /** Writes a file of `size` bytes, and the directories above it: replaced when all has arrived, or not at all. */
+  async write (access: FileAccess, path: string, body: Readable, size: number): Promise<FileEntry> {
+    const nonce = newNonce()
+    const exec = await this.#start(access, { action: 'write', path, nonce, number: size })
+    const { stdout } = await finish(exec, access.signal, inPieces(body))
+    return parseListing(stdout, nonce).entries[0]!
+  }
+
+  /** Removes a file or a symlink; not what that leads to. */
+  async remove (access: FileAccess, path: string): Promise<void> {
+    await finish(await this.#start(access, { action: 'delete', path }, patienceMs), access.signal)
+  }
+
+  async #start ({ account, id, log }: FileAccess, command: FileCommand, timeoutMs?: number): Promise<Exec> {
+    const owned = await this.#sandboxes.open(account, id)
+    return await this.#sandboxes.execIn(account, owned, {
+      command: fileCommand(owned, command), workdir: '/', encoding: 'utf8', ...(timeoutMs !== undefined && { timeoutMs })
+    }, log)
+  }
+}
+
+/** What a command that has to succeed says. */
+async function finish (exec: Exec, signal: AbortSignal, input?: AsyncIterable<Uint8Array>) {
+  const { exitCode, timedOut, stdout, stderr, bytes } = await exec.collect(signal, input)
+  if (timedOut) throw new AppError('MODAL_TIMEOUT', { step: 'files' })
+  if (exitCode !== 0) throw fileError(exitCode, stderr)
+  return { stdout, bytes: bytes.stdout }
+}
+
+/** A request's body in larger pieces. When the command ends early, its answer still needs the request's connection. */
+async function * inPieces (body: Readable): AsyncGenerator<Uint8Array> {
+  let pieces: Buffer[] = []
+  let length = 0
+  for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    pieces.push(chunk)
+    length += chunk.length
+    if (length < pieceBytes) continue
+    yield Buffer.concat(pieces)
+    pieces = []
+    length = 0
+  }
+  if (length > 0) yield Buffer.concat(pieces)
+}
