@@ -1,10 +1,14 @@
 import { ApiError, getJson, paths, send } from './lib/api.js'
 import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
+import { shortcutOf, showShortcuts } from './lib/keys.js'
+import { themeButton } from './lib/theme.js'
 import { ChatView } from './views/chat.js'
+import { CreateForm } from './views/create-form.js'
 import { button, notice } from './views/notice.js'
 import { ProgressView } from './views/progress.js'
 import { signIn, SignInView } from './views/sign-in.js'
+import { lastSpec } from './views/specs.js'
 import { StartView } from './views/start.js'
 
 const main = document.getElementById('main')
@@ -24,6 +28,10 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault()
   main.focus()
 })
+document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
+document.getElementById('settings').append(themeButton(), h('button', {
+  type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
+}, icon('keyboard')))
 document.addEventListener('signed-out', () => {
   if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to go on.' })
 })
@@ -60,7 +68,7 @@ async function route () {
   if (location.hash.startsWith('#code=')) return start()
   if (!status?.account) return
   const id = /^#sandbox=(.+)$/.exec(location.hash)?.[1]
-  if (id === undefined) return show(new StartView({ newSandbox, openSandbox }))
+  if (id === undefined) return show(new StartView({ newSandbox, chooseSandbox: () => chooseSandbox(), openSandbox }))
   const chat = chats.get(id)
   if (chat) return show(chat)
   show({ element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
@@ -69,7 +77,7 @@ async function route () {
     if (sandbox.status !== 'running') throw new ApiError(ended)
     if (location.hash === `#sandbox=${id}`) show(chatWith(sandbox))
   } catch (error) {
-    const create = button('New sandbox', newSandbox, { kind: 'primary', symbol: 'plus' })
+    const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
     showProblem(error, create, button('All sandboxes', () => go('')))
   }
 }
@@ -84,14 +92,20 @@ function chatWith (sandbox) {
   return chat
 }
 
-function newSandbox () {
+function newSandbox (spec = lastSpec()) {
   show(new ProgressView({
+    spec,
     onCreated: (sandbox) => {
       chatWith(sandbox)
       openSandbox(sandbox.id)
     },
+    onCorrect: (problem) => chooseSandbox({ spec, problem }),
     onBack: () => go('')
   }))
+}
+
+function chooseSandbox ({ spec, problem } = {}) {
+  show(new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
 }
 
 function openSandbox (id) {

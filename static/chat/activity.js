@@ -7,7 +7,7 @@ export class Activity {
   #elapsed = h('span', { class: 'muted' })
   #stop
   #timer
-  #connection = 'connected'
+  #connected = true
   #text = ''
 
   constructor ({ onStop }) {
@@ -16,25 +16,28 @@ export class Activity {
       h('span', { class: 'spinner' }), this.#word, this.#elapsed, this.#stop)
   }
 
-  start () {
-    const startedAt = Date.now()
-    const tick = () => { this.#elapsed.textContent = duration(1000 * Math.floor((Date.now() - startedAt) / 1000)).replace('.0', '') }
+  /** @param {number} startedAt milliseconds */
+  start (startedAt = Date.now()) {
+    const tick = () => {
+      const seconds = Math.max(0, Math.floor((Date.now() - startedAt) / 1000))
+      this.#elapsed.textContent = duration(1000 * seconds).replace('.0', '')
+    }
     tick()
     clearInterval(this.#timer)
     this.#timer = setInterval(tick, 1000)
     this.#stop.disabled = false
-    this.#connection = 'connected'
+    this.#connected = true
     this.show('Starting Claude')
     this.element.hidden = false
   }
 
   show (text) {
     this.#text = text
-    this.#word.textContent = this.#connection === 'connected' ? `${text}…` : 'Connection lost, reconnecting…'
+    this.#word.textContent = this.#connected ? `${text}…` : 'Connection lost, reconnecting…'
   }
 
-  setConnection (state) {
-    this.#connection = state
+  setConnected (connected) {
+    this.#connected = connected
     this.show(this.#text)
   }
 

@@ -2,6 +2,7 @@ import { h } from '../lib/dom.js'
 import { duration } from '../lib/format.js'
 import { LiveMarkdown } from '../markdown/live.js'
 import { ToolCard } from './tool-card.js'
+import { Thinking } from './thinking.js'
 
 /**
  * Shows the CLI's stream-json events. With partial messages each block arrives twice: as deltas while it is written,
@@ -14,6 +15,7 @@ export class ClaudeView {
   /** Blocks being written, by speaker: the main conversation is `null`. */
   #live = new Map()
   #retry
+  #limit
   #workdir
   model
   result
@@ -29,6 +31,7 @@ export class ClaudeView {
     else if (event.type === 'assistant') this.#assistant(event, speaker)
     else if (event.type === 'user') this.#user(event, speaker)
     else if (event.type === 'system') this.#system(event)
+    else if (event.type === 'rate_limit_event') this.#rateLimit(event.rate_limit_info)
     else if (event.type === 'result') this.result = event
   }
 
@@ -38,6 +41,15 @@ export class ClaudeView {
     for (const tool of this.#tools.values()) tool.stop()
     this.#live.clear()
     this.#endRetry()
+  }
+
+  /** The latest thing that Claude said. */
+  get lastText () {
+    return [...this.element.children].findLast((child) => child.classList.contains('markdown'))
+  }
+
+  get workdir () {
+    return this.#workdir
   }
 
   /** Whether what went wrong is on the page already. */
@@ -129,6 +141,18 @@ export class ClaudeView {
     } else if (subtype === 'api_retry') this.#showRetry(event)
     else if (subtype === 'permission_denied') this.#tools.get(event.tool_use_id)?.deny()
     else if (subtype === 'status' && event.status === 'compacting') this.onActivity('Compacting the conversation')
+    else if (subtype === 'compact_boundary') this.#note('The conversation was compacted to make room.', null)
+  }
+
+  #rateLimit ({ status, resetsAt, utilization } = {}) {
+    if (status === undefined || status === 'allowed') return
+    const used = typeof utilization === 'number' ? ` (${Math.round(100 * utilization)} % used)` : ''
+    const reset = resetsAt ? `, until ${new Date(resetsAt * 1000).toLocaleTimeString()}` : ''
+    this.#limit ??= h('p', { class: 'note warn' })
+    this.#limit.textContent = status === 'rejected'
+      ? `The limit of your plan is reached${reset}.`
+      : `The limit of your plan is close${used}${reset}.`
+    this.element.append(this.#limit)
   }
 
   #note (text, speaker) {
@@ -147,24 +171,5 @@ export class ClaudeView {
   #endRetry () {
     this.#retry?.remove()
     this.#retry = undefined
-  }
-}
-
-/** What Claude thinks before it speaks: folded away. */
-class Thinking {
-  #text = h('p')
-  element = h('details', { class: 'thinking' }, h('summary', {}, 'Thinking'), this.#text)
-
-  append (text) {
-    this.#text.append(text)
-  }
-
-  finish (text = this.#text.textContent) {
-    this.#text.textContent = text
-    if (text.trim() === '') this.element.remove()
-  }
-
-  remove () {
-    this.element.remove()
   }
 }

@@ -1,26 +1,47 @@
+import { notifyButton } from '../lib/attention.js'
 import { h } from '../lib/dom.js'
 import { roughly, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 
 const soon = 5 * 60_000
 
-/** Which sandbox this is, how long it lives, and the way to end it. */
+const connections = {
+  connected: 'Connected',
+  reconnecting: 'Reconnecting…',
+  gap: 'Some output is missing'
+}
+
+/** Which sandbox this is, whether we hear from it, how long it lives, and the way to end it. */
 export class SessionBar {
   #left = h('span', { class: 'time-left' })
+  #dot = h('span', { class: 'connection' })
   #end
   #timer
 
-  constructor (sandbox, { onEnd, onExpired }) {
+  /** @param {Node[]} tools what else belongs into the bar */
+  constructor (sandbox, { onEnd, onExpired, picker, tools }) {
     this.onExpired = onExpired
     this.#end = h('button', { type: 'button', class: 'button small', onclick: onEnd }, 'End session')
     this.element = h('div', { class: 'session-bar' },
       h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
-      h('h1', { class: 'session-name', tabindex: '-1' },
-        h('span', { class: 'session-word' }, 'Sandbox '),
-        h('span', { class: 'mono', title: sandbox.id }, sandbox.name || shortId(sandbox.id))),
+      this.#dot,
+      h('h1', { class: 'session-name', tabindex: '-1', title: sandbox.id },
+        h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
+      picker,
+      h('span', { class: 'space' }),
       this.#left,
+      notifyButton(),
+      tools,
       this.#end)
+    this.setConnection('connected')
     this.setExpiry(sandbox.expiresAt)
+  }
+
+  /** @param {'connected' | 'reconnecting' | 'gap'} state */
+  setConnection (state) {
+    this.#dot.dataset.state = state
+    this.#dot.title = connections[state]
+    this.#dot.replaceChildren(h('span', { class: state === 'connected' ? 'visually-hidden' : '' }, connections[state]))
   }
 
   setExpiry (expiresAt) {
@@ -56,7 +77,7 @@ export class SessionBar {
     clearInterval(this.#timer)
     this.#left.textContent = 'Ended'
     this.#left.classList.remove('soon')
-    this.#end.hidden = true
+    this.#dot.hidden = this.#end.hidden = true
   }
 
   close () {

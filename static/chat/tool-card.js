@@ -1,37 +1,43 @@
 import { h } from '../lib/dom.js'
 import { duration, plain } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
-import { codeBlock } from '../markdown/code.js'
+import { codeBlock, highlight } from '../markdown/code.js'
+import { diffSize, diffView } from './diff.js'
 import { describeTool } from './tool-kinds.js'
 
-/** More than this of one result is for the terminal, not for a page. */
-const longest = 200_000
+/** Lines of a result that are shown at first, and characters that are ever: more is for the files panel. */
+const fewLines = 200
+const mostCharacters = 500_000
 
-const words = { running: 'Running', done: '', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
+const words = { running: 'Running', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
 
 /** One tool call: a line that opens to what went in and what came out. Failures are open from the start. */
 export class ToolCard {
   #state = h('span', { class: 'tool-state' })
   #result = h('div', { class: 'tool-result' })
+  #body = h('div', { class: 'tool-body' })
   #startedAt
+  #described
+  #filled = false
+  #output
 
   constructor ({ id, name, input }, { workdir, startedAt }) {
     this.id = id
-    this.name = name
     this.#startedAt = startedAt
-    const { icon: symbol, main, sections } = describeTool(name, input, workdir)
+    this.#described = describeTool(name, input, workdir)
+    const { icon: symbol, category, main, changes } = this.#described
     /** What a subagent does is shown inside of the call that started it. */
     this.children = h('div', { class: 'tool-children' })
-    this.element = h('details', { class: 'tool', 'data-tool': name },
+    this.element = h('details', { class: 'tool', 'data-tool': name, 'data-category': category, ontoggle: () => this.#fill() },
       h('summary', {},
         icon(symbol),
         h('span', { class: 'tool-name' }, name),
         h('code', { class: 'tool-main' }, firstLine(main)),
+        changes.length > 0 && h('span', { class: 'tool-size' }, diffSize(...changes[0])),
         this.#state),
-      h('div', { class: 'tool-body' },
-        sections.map(([label, text]) => codeBlock(text, label)),
-        this.children,
-        this.#result))
+      this.#body)
+    this.#body.append(this.children, this.#result)
+    if (category === 'agent') this.element.open = true
     this.#show('running')
   }
 
@@ -41,16 +47,13 @@ export class ToolCard {
 
   /** The `tool_result` block of the CLI, whose content is text or a list of blocks. */
   finish ({ content, is_error: failed }, endedAt) {
-    const text = plain(resultText(content))
+    this.#output = { text: plain(resultText(content)), failed }
     const denied = this.element.dataset.state === 'denied'
-    this.#show(denied ? 'denied' : failed ? 'failed' : 'done', endedAt)
-    const shown = text.length > longest
-      ? `${text.slice(0, longest)}\n… ${text.length - longest} more characters`
-      : text
-    this.#result.replaceChildren(shown.trim() === ''
-      ? h('p', { class: 'muted' }, 'No output')
-      : codeBlock(failed ? shown.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '') : shown, failed ? 'error' : 'result'))
+    const ms = endedAt - this.#startedAt
+    this.#show(denied ? 'denied' : failed ? 'failed' : 'done', ms)
+    if (this.#filled) this.#showOutput()
     if (failed) this.element.open = true
+    else if (this.#described.category === 'agent') this.element.open = false
   }
 
   deny () {
@@ -62,12 +65,42 @@ export class ToolCard {
     if (this.running) this.#show('stopped')
   }
 
-  #show (state, endedAt) {
+  #show (state, ms) {
     this.element.dataset.state = state
-    const ms = endedAt - this.#startedAt
-    const took = state === 'done' && ms >= 100 ? duration(ms) : ''
-    this.#state.textContent = words[state] || took
+    this.#state.textContent = words[state] ?? (ms >= 100 ? duration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
+  }
+
+  /** What a closed card holds is not made before somebody wants to see it: there may be hundreds. */
+  #fill () {
+    if (this.#filled || !this.element.open) return
+    this.#filled = true
+    const { texts, changes } = this.#described
+    this.#body.prepend(
+      ...texts.map(([label, text]) => codeBlock(text, label)),
+      ...changes.map(([before, after]) => diffView(before, after)))
+    highlight(this.#body)
+    if (this.#output) this.#showOutput()
+  }
+
+  #showOutput () {
+    const { text, failed } = this.#output
+    if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, 'No output'))
+    const cut = text.length > mostCharacters ? `\n… ${text.length - mostCharacters} more characters` : ''
+    const whole = (failed ? text.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '') : text).slice(0, mostCharacters) + cut
+    const lines = whole.split('\n')
+    const figure = codeBlock(lines.slice(0, fewLines).join('\n'), failed ? 'error' : 'result')
+    this.#result.replaceChildren(figure)
+    if (lines.length <= fewLines) return
+    const more = h('button', {
+      type: 'button',
+      class: 'more',
+      onclick: () => {
+        figure.querySelector('code').textContent = whole
+        more.remove()
+      }
+    }, `Show ${lines.length - fewLines} more lines`)
+    figure.append(more)
   }
 }
 
@@ -79,5 +112,5 @@ function firstLine (text) {
 function resultText (content) {
   if (typeof content === 'string') return content
   if (!Array.isArray(content)) return ''
-  return content.map((block) => block.type === 'text' ? block.text : `[${block.type}]`).join('\n')
+  return content.map((block) => block?.type === 'text' ? block.text : `[${block?.type}]`).join('\n')
 }

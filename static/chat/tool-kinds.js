@@ -1,48 +1,70 @@
 /**
- * What one line says about each of Claude Code's tools: an icon, its main argument, and how its input is shown when
- * the card is opened. Tools that are not listed show their whole input.
+ * What one line says about each of Claude Code's tools: an icon, its category (for the colour), its main argument, and
+ * what is shown when the card is opened: texts with a label, or changes. Tools that are not listed show their input.
  */
 const kinds = {
-  Bash: { icon: 'terminal', main: ({ command }) => command, body: ({ command }) => [['sh', command]] },
-  Read: { icon: 'file', main: ({ file_path: path }) => path, isPath: true, body: () => [] },
+  Bash: { icon: 'terminal', category: 'run', main: ({ command }) => command, texts: ({ command }) => [['sh', command]] },
+  Read: { icon: 'file', category: 'look', main: ({ file_path: path }) => path, isPath: true, texts: () => [] },
   Write: {
     icon: 'pencil',
+    category: 'change',
     main: ({ file_path: path }) => path,
     isPath: true,
-    body: ({ file_path: path, content }) => [[languageOf(path), content]]
+    changes: ({ content }) => [['', content]]
   },
   Edit: {
     icon: 'pencil',
+    category: 'change',
     main: ({ file_path: path }) => path,
     isPath: true,
-    body: ({ old_string: before, new_string: after }) => [['before', before], ['after', after]]
+    changes: ({ old_string: before, new_string: after }) => [[before, after]]
   },
-  NotebookEdit: { icon: 'pencil', main: ({ notebook_path: path }) => path, isPath: true },
-  Grep: { icon: 'search', main: ({ pattern, path }) => path ? `${pattern} in ${path}` : pattern, body: () => [] },
-  Glob: { icon: 'search', main: ({ pattern }) => pattern, body: () => [] },
-  WebFetch: { icon: 'globe', main: ({ url }) => url },
-  WebSearch: { icon: 'globe', main: ({ query }) => query },
-  Task: { icon: 'robot', main: ({ description }) => description, body: ({ prompt }) => [['prompt', prompt]] },
-  Agent: { icon: 'robot', main: ({ description }) => description, body: ({ prompt }) => [['prompt', prompt]] },
-  TodoWrite: { icon: 'list', main: ({ todos }) => Array.isArray(todos) ? `${todos.length} tasks` : '' }
+  MultiEdit: {
+    icon: 'pencil',
+    category: 'change',
+    main: ({ file_path: path }) => path,
+    isPath: true,
+    changes: ({ edits }) => Array.isArray(edits) ? edits.map((edit) => [edit?.old_string, edit?.new_string]) : []
+  },
+  NotebookEdit: { icon: 'pencil', category: 'change', main: ({ notebook_path: path }) => path, isPath: true },
+  Grep: {
+    icon: 'search', category: 'look', main: ({ pattern, path }) => path ? `${pattern} in ${path}` : pattern, texts: () => []
+  },
+  Glob: { icon: 'search', category: 'look', main: ({ pattern }) => pattern, texts: () => [] },
+  WebFetch: { icon: 'globe', category: 'look', main: ({ url }) => url },
+  WebSearch: { icon: 'globe', category: 'look', main: ({ query }) => query },
+  Task: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
+  Agent: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
+  TodoWrite: {
+    icon: 'list',
+    category: 'plan',
+    main: ({ todos }) => Array.isArray(todos) ? `${todos.filter(isDone).length} of ${todos.length} done` : '',
+    texts: ({ todos }) => Array.isArray(todos) ? [['tasks', todos.map(todoLine).join('\n')]] : []
+  }
 }
 
-const languages = {
-  bash: 'sh', cjs: 'js', htm: 'html', markdown: 'md', mjs: 'js', yml: 'yaml'
-}
-
-/** `{icon, main, sections: [label, text][]}` of a tool's input, which may hold anything. */
+/** `{icon, category, main, texts: [label, text][], changes: [before, after][]}`; an input may hold anything. */
 export function describeTool (name, input, workdir) {
   const fields = typeof input === 'object' && input !== null ? input : {}
-  const kind = kinds[name] ?? { icon: 'tool', main: firstText }
+  const kind = (Object.hasOwn(kinds, name) && kinds[name]) || { icon: 'tool', category: 'other', main: firstText }
   const main = text(kind.main(fields))
+  const changes = kind.changes?.(fields).map((pair) => pair.map(text)) ?? []
+  const texts = kind.texts?.(fields) ?? (kind.changes ? [] : [['json', JSON.stringify(input, null, 2)]])
   return {
     icon: kind.icon,
+    category: kind.category,
     main: kind.isPath && workdir && main.startsWith(`${workdir}/`) ? main.slice(workdir.length + 1) : main,
-    sections: kind.body
-      ? kind.body(fields).map(([label, value]) => [label, text(value)]).filter(([, value]) => value !== '')
-      : [['input', JSON.stringify(input, null, 2)]]
+    texts: texts.map(([label, value]) => [label, text(value)]).filter(([, value]) => value !== ''),
+    changes: changes.filter(([before, after]) => before !== after)
   }
+}
+
+function isDone (todo) {
+  return todo?.status === 'completed'
+}
+
+function todoLine (todo) {
+  return `${isDone(todo) ? '☑' : todo?.status === 'in_progress' ? '◐' : '☐'} ${text(todo?.content)}`
 }
 
 function text (value) {
@@ -52,9 +74,4 @@ function text (value) {
 
 function firstText (fields) {
   return Object.values(fields).find((value) => typeof value === 'string')
-}
-
-function languageOf (path) {
-  const [, extension] = /\.(\w{1,10})$/.exec(text(path)) ?? []
-  return languages[extension] ?? extension ?? 'text'
 }

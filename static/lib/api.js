@@ -22,6 +22,12 @@ export class ApiError extends Error {
   }
 }
 
+/** Whatever was thrown, as something to show. */
+export function asApiError (error) {
+  if (error instanceof ApiError) return error
+  return new ApiError({ message: error.message, hint: 'Reload the page, then try again.' })
+}
+
 export function offline () {
   return new ApiError({
     code: 'OFFLINE',
@@ -31,11 +37,11 @@ export function offline () {
 }
 
 /** Sends a request and gives the response, or throws an ApiError. The session cookie comes along by itself. */
-export async function send (method, path, { json, headers = {}, accept = 'application/json', signal } = {}) {
+export async function send (method, path, { json, body, headers = {}, accept = 'application/json', signal } = {}) {
   const response = await fetch(path, {
     method,
     headers: { accept, ...(json !== undefined && { 'content-type': 'application/json' }), ...headers },
-    body: json === undefined ? undefined : JSON.stringify(json),
+    body: json === undefined ? body : JSON.stringify(json),
     cache: 'no-store',
     signal
   }).catch((error) => {
@@ -63,12 +69,22 @@ async function readError (response) {
 }
 
 const sandboxes = '/api/modal/sandbox'
+const of = (id, ...parts) => [sandboxes, ...[id, ...parts].map(encodeURIComponent)].join('/')
+const query = (path, fields) => `${path}?${new URLSearchParams(fields)}`
+
 export const paths = {
   status: '/api/modal/status',
   session: '/api/session',
   sandboxes,
-  sandbox: (id) => `${sandboxes}/${encodeURIComponent(id)}`,
-  claude: (id) => `${sandboxes}/${encodeURIComponent(id)}/claude`,
-  events: (id, runId) => `${sandboxes}/${encodeURIComponent(id)}/claude/${encodeURIComponent(runId)}/events`,
-  cancel: (id, runId) => `${sandboxes}/${encodeURIComponent(id)}/claude/${encodeURIComponent(runId)}/cancel`
+  sandbox: (id) => of(id),
+  claude: (id) => of(id, 'claude'),
+  run: (id, runId) => of(id, 'claude', runId),
+  events: (id, runId) => of(id, 'claude', runId, 'events'),
+  cancel: (id, runId) => of(id, 'claude', runId, 'cancel'),
+  permission: (id, runId, permissionId) => of(id, 'claude', runId, 'permissions', permissionId),
+  sessions: (id) => of(id, 'sessions'),
+  messages: (id, sessionId, fields) => query(of(id, 'sessions', sessionId), fields),
+  files: (id, fields) => query(of(id, 'files'), fields),
+  content: (id, path) => query(`${of(id, 'files')}/content`, { path }),
+  sync: (id) => of(id, 'sync')
 }

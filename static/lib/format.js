@@ -32,6 +32,14 @@ export function count (number) {
   return number < 1e6 ? `${(number / 1000).toFixed(1)}k` : `${(number / 1e6).toFixed(1)}M`
 }
 
+/** `0 B`, `12 kB`, `3.4 MB`: steps of 1000, as file managers show them. */
+export function bytes (number) {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, number)) / 3))
+  const value = number / 1000 ** power
+  return `${power > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[power]}`
+}
+
 /** Enough of an id to tell two apart. */
 export function shortId (id) {
   return id.length > 14 ? `${id.slice(0, 6)}…${id.slice(-4)}` : id

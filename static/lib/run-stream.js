@@ -1,7 +1,9 @@
-import { ApiError, offline, paths } from './api.js'
+import { ApiError, getJson, offline, paths } from './api.js'
 import { openEvents } from './sse.js'
 
 const longestWait = 5000
+/** Runs that this page knows of: one more in the same conversation is the one whose start we did not hear of. */
+const known = new Set()
 
 /**
  * Follows one run to its end and gives its `run.completed`.
@@ -10,7 +12,7 @@ const longestWait = 5000
  *
  * @param {object} run
  * @param {string} run.sandboxId
- * @param {object} [run.request] body of a new run
+ * @param {object} [run.request] body of a new run, with its `sessionId`
  * @param {string} [run.runId] a run that exists already
  * @param {(event: string, data: any) => void} run.onEvent
  * @param {(state: 'connected' | 'reconnecting') => void} run.onConnection
@@ -19,8 +21,11 @@ const longestWait = 5000
 export async function followRun ({ sandboxId, request, runId, onEvent, onConnection, signal }) {
   let lastId
   let failures = 0
+  let asked = false
   while (!signal.aborted) {
     try {
+      if (runId === undefined && asked) runId = await findStarted(sandboxId, request.sessionId)
+      asked = true
       const onOpen = () => onConnection('connected')
       const events = runId === undefined
         ? openEvents('POST', paths.claude(sandboxId), { json: request, signal, onOpen })
@@ -30,17 +35,24 @@ export async function followRun ({ sandboxId, request, runId, onEvent, onConnect
       for await (const { event, id, data } of events) {
         failures = 0
         lastId = id ?? lastId
-        if (event === 'run.started') runId = data.runId
+        if (event === 'run.started') known.add(runId = data.runId)
         onEvent(event, data)
         if (event === 'run.completed') return data
       }
     } catch (error) {
-      if (!(error instanceof ApiError) || !error.passing || runId === undefined) throw error
+      if (!(error instanceof ApiError) || !error.passing || error.code === 'NOT_STARTED') throw error
     }
-    if (runId === undefined && !signal.aborted) throw offline()
     if (!signal.aborted) onConnection('reconnecting')
     await pause(Math.min(longestWait, 500 * 2 ** failures++), signal)
   }
+}
+
+/** The run that was started by a request whose answer got lost. */
+async function findStarted (sandboxId, sessionId) {
+  const { runs } = await getJson(paths.claude(sandboxId))
+  const started = runs.find((run) => run.sessionId === sessionId && !known.has(run.runId))
+  if (started === undefined) throw new ApiError({ ...offline().details, code: 'NOT_STARTED' })
+  return started.runId
 }
 
 /** Waits, but not longer than until the machine is online again or somebody looks at the page. */

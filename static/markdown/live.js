@@ -1,36 +1,39 @@
 import { h } from '../lib/dom.js'
-import { parseBlocks } from './blocks.js'
-import { extendCode } from './code.js'
-import { renderBlock } from './render.js'
+import { extendCode, highlight } from './code.js'
+import { blocksOf, languageOf, renderBlock } from './render.js'
 
 /** Often enough to look fluent, seldom enough to leave the browser time. */
-const interval = 50
+const interval = 60
 
-/** Markdown that grows. Only its last block is parsed and rendered again (7.5). */
+/** Markdown that grows. What is written for good is not touched again: only the last block is (7.5). */
 export class LiveMarkdown {
   element = h('div', { class: 'markdown' })
   #text = ''
   /** Everything before this offset is rendered for good. */
   #settled = 0
-  /** The elements after it, and what they were made of. */
+  /** The blocks after it: `{token, elements}`. */
   #tail = []
   #timer
 
   append (text) {
-    this.#text += text
-    this.#timer ??= setTimeout(() => this.#render(), interval)
+    this.#text += text.replaceAll('\r', '')
+    this.#timer ??= setTimeout(() => requestAnimationFrame(() => { if (this.#timer) this.#render() }), interval)
   }
 
   /** The whole text, when it is known. */
   finish (text = this.#text) {
     clearTimeout(this.#timer)
-    if (!text.startsWith(this.#text.slice(0, this.#settled))) this.#restart()
+    text = text.replaceAll('\r', '')
+    // A definition at the end gives links above it their meaning.
+    if (!text.startsWith(this.#text.slice(0, this.#settled)) || /^ {0,3}\[[^\]]+\]:/m.test(text)) this.#restart()
     this.#text = text
     this.#render()
+    for (const { elements } of this.#tail) for (const element of elements) highlight(element)
   }
 
   remove () {
     clearTimeout(this.#timer)
+    this.#timer = undefined
     this.element.remove()
   }
 
@@ -42,36 +45,36 @@ export class LiveMarkdown {
 
   #render () {
     this.#timer = undefined
-    const blocks = parseBlocks(this.#text.slice(this.#settled))
-    const reusable = this.#reusable(blocks)
-    if (reusable) {
-      extendCode(this.#tail[0].element, blocks[0].text)
-      this.#tail[0].block = blocks[0]
+    const tokens = blocksOf(this.#text.slice(this.#settled))
+    const same = tokens.findIndex((token, index) => token.raw !== this.#tail[index]?.token.raw)
+    const kept = same === -1 ? tokens.length : same
+    const extended = this.#extend(tokens[kept], this.#tail[kept])
+    for (const { elements } of this.#tail.splice(kept + extended)) for (const element of elements) element.remove()
+    for (const token of tokens.slice(kept + extended)) {
+      const elements = token.type === 'space' ? [] : renderBlock(token)
+      this.element.append(...elements)
+      this.#tail.push({ token, elements })
     }
-    const kept = reusable ? [this.#tail[0]] : []
-    for (const { element } of this.#tail.slice(kept.length)) element.remove()
-    this.#tail = [...kept, ...blocks.slice(kept.length).map((block) => ({ block, element: renderBlock(block) }))]
-    this.element.append(...this.#tail.slice(kept.length).map(({ element }) => element))
     this.#settle()
   }
 
-  /** Code that goes on is extended in place: it may be long, and somebody may be selecting in it. */
-  #reusable ([first]) {
-    const before = this.#tail[0]?.block
-    return first?.type === 'code' && before?.type === 'code' && before.open && before.language === first.language
+  /** Code that goes on is extended in place: it may be long, and somebody may be selecting in it. 1 when it was. */
+  #extend (token, before) {
+    if (token?.type !== 'code' || before?.token.type !== 'code' || token.lang !== before.token.lang) return 0
+    if (token.codeBlockStyle || before.token.codeBlockStyle || !token.text.startsWith(before.token.text)) return 0
+    extendCode(before.elements[0], token.text, languageOf(token.lang))
+    before.token = token
+    return 1
   }
 
+  /** The block before the last one may still go on: a list does after an empty line. */
   #settle () {
-    // One unfinished line may still turn out to belong to the block before it.
-    const unfinished = this.#tail.at(-1)?.block
-    const oneLine = unfinished && !this.#text.slice(this.#settled + unfinished.start).includes('\n')
-    const settled = this.#tail.splice(0, Math.max(0, this.#tail.length - (oneLine ? 2 : 1)))
-    if (settled.length === 0) return
-    const shift = settled.at(-1).block.end
-    this.#settled += shift
-    for (const { block } of this.#tail) {
-      block.start -= shift
-      block.end -= shift
+    const written = this.#tail.filter(({ token }) => token.type !== 'space')
+    if (written.length < 3) return
+    const settled = this.#tail.splice(0, this.#tail.indexOf(written.at(-2)))
+    for (const { token, elements } of settled) {
+      this.#settled += token.raw.length
+      for (const element of elements) highlight(element)
     }
   }
 }

@@ -2,6 +2,7 @@ import { h } from '../lib/dom.js'
 import { duration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { button } from './notice.js'
+import { sameWorkspace } from './specs.js'
 
 const examples = [
   'Write a small program that prints the first ten prime numbers, and run it.',
@@ -19,16 +20,18 @@ export function welcome (onPrompt) {
 }
 
 /** The end of a session: what was done, what is kept, and how to go on (7.8). */
-export function endedNotice ({ text, report, volume, newSandbox }) {
+export function endedNotice ({ text, report, sandbox, newSandbox }) {
   const steps = report?.steps ?? []
+  const { volume } = sandbox
   return h('div', { class: 'ended', role: 'status' },
     h('div', { class: 'ended-text' },
       h('h2', {}, text),
       steps.length > 0 && h('ul', { class: 'report' }, steps.map(reportLine)),
       h('p', { class: 'muted' }, volume
-        ? `Files on the volume “${volume}” are kept: a new sandbox finds them again.`
+        ? `Files and conversations on the volume “${volume.name}” are kept: a new sandbox finds them again.`
         : 'This sandbox had no volume; its files are gone.')),
-    button('New sandbox', newSandbox, { kind: 'primary', symbol: 'plus' }))
+    button(volume ? 'New sandbox with this workspace' : 'New sandbox',
+      () => newSandbox(sameWorkspace(sandbox)), { kind: 'primary', symbol: 'plus' }))
 }
 
 function reportLine ({ step, ok, durationMs, error }) {
@@ -48,6 +51,8 @@ const stepNames = {
   workdir: 'Prepare the workspace',
   runs: 'Stop Claude',
   stop: 'Stop other processes',
+  initialize: 'Fill the workspace from S3',
+  sync: 'Copy the workspace to S3',
   terminate: 'Remove the sandbox'
 }
 

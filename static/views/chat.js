@@ -1,41 +1,58 @@
 import { Activity } from '../chat/activity.js'
 import { Composer } from '../chat/composer.js'
-import { followingColumn } from '../chat/scroll.js'
+import { Conversation } from '../chat/conversation.js'
+import { Queue } from '../chat/queue.js'
+import { FollowedRun } from '../chat/run.js'
+import { RunOptions } from '../chat/run-options.js'
 import { SessionBar } from '../chat/session-bar.js'
-import { Turn } from '../chat/turn.js'
-import { ApiError, getJson, paths, send } from '../lib/api.js'
+import { SessionPicker } from '../chat/session-picker.js'
+import { asApiError, getJson, paths, send } from '../lib/api.js'
 import { announce, ask, h } from '../lib/dom.js'
-import { followRun } from '../lib/run-stream.js'
+import { shortcutOf } from '../lib/keys.js'
+import { copy } from '../markdown/copy.js'
+import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
-import { button, notice } from './notice.js'
+import { button } from './notice.js'
 
 /** How often a quiet sandbox is asked whether it is still there. */
 const checkEvery = 30_000
 
 /** The conversation with Claude in one sandbox. It is kept when the reader looks at something else (7.10). */
 export class ChatView {
-  #turns = h('div', { class: 'turns' })
-  #sessionId
-  /** The run being followed: `{runId, turn, following}`. */
   #run
   #ended = false
+  #options = new RunOptions()
 
   constructor (sandbox, { scripted, newSandbox }) {
     this.sandbox = sandbox
-    this.scripted = scripted
     this.newSandbox = newSandbox
-    this.bar = new SessionBar(sandbox, { onEnd: () => this.#endSession(), onExpired: () => this.#check() })
-    this.composer = new Composer({ onSend: (prompt) => this.#start(prompt), onStop: () => this.#stop() })
-    this.activity = new Activity({ onStop: () => this.#stop() })
-    this.welcome = welcome((prompt) => this.#start(prompt))
-    this.#turns.append(this.welcome)
-    this.column = followingColumn(this.#turns)
-    this.dock = h('div', { class: 'dock' }, this.activity.element, this.composer.element,
-      h('p', { class: 'hint' }, 'Enter sends, Shift+Enter starts a new line, Esc stops.'))
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element, this.column.element, this.dock)
+    this.conversation = new Conversation({
+      sandboxId: sandbox.id, scripted, welcome: welcome((prompt) => this.#submit(prompt))
+    })
+    this.panels = new Panels(sandbox, { since: () => this.#run?.startedAt ?? this.lastStart ?? sandbox.createdAt })
+    this.picker = new SessionPicker(sandbox.id, {
+      onNew: () => this.#switch(() => this.conversation.begin()),
+      onOpen: (session) => this.#switch(() => this.conversation.open({ session }))
+    })
+    this.bar = new SessionBar(sandbox, {
+      picker: this.picker.element,
+      tools: this.panels.buttons,
+      onEnd: () => this.#endSession(),
+      onExpired: () => this.#check()
+    })
+    this.composer = new Composer(sandbox.id, {
+      onSend: (prompt) => this.#submit(prompt), onStop: () => this.#run?.stop(), options: this.#options.element
+    })
+    this.activity = new Activity({ onStop: () => this.#run?.stop() })
+    this.queue = new Queue(sandbox.id, {
+      onSend: (prompt) => this.#submit(prompt), onEdit: (prompt) => this.composer.restore(prompt)
+    })
+    this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
+    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element,
+      h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock), this.panels.element)
     this.onKey = (event) => this.#key(event)
     this.onVisible = () => { if (document.visibilityState === 'visible') this.#check() }
-    if (sandbox.activeRun) this.#follow({ runId: sandbox.activeRun.runId })
+    this.#open()
   }
 
   /** The view is on the page. */
@@ -55,102 +72,95 @@ export class ChatView {
 
   /** For good. */
   close () {
-    this.#run?.following.abort()
-    this.activity.end()
+    this.#run?.leave()
     this.bar.close()
-    this.column.close()
+    this.conversation.close()
+    this.panels.close()
   }
 
-  #key (event) {
-    if (event.key !== 'Escape' || event.isComposing || document.querySelector('dialog[open]')) return
-    if (this.#run) this.#stop()
+  /** What the volume keeps, and the run that goes on in the sandbox. */
+  async #open () {
+    const { activeRun } = this.sandbox
+    this.composer.setBusy(Boolean(activeRun))
+    const run = await this.conversation.open({ activeRun })
+    this.picker.setTitle(this.conversation.title)
+    if (run && !this.#run) await this.#follow({ runId: run.runId, prompt: run.prompt })
   }
 
-  #start (prompt) {
-    if (this.#run || this.#ended) return
-    this.#follow({ prompt, request: { prompt, ...(this.#sessionId !== undefined && { sessionId: this.#sessionId }) } })
+  async #switch (change) {
+    if (this.#run) return announce('Claude is still working. Press Escape to stop it.')
+    await change()
+    this.picker.setTitle(this.conversation.title)
+    this.composer.focus()
   }
 
-  /** A new run, or one that is active already. */
+  #submit (prompt) {
+    if (this.#ended) return
+    if (this.#run) return this.queue.add(prompt)
+    const { sessionId } = this.conversation
+    this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
+  }
+
+  /** A new run, or one that is active already; then what waits for its end. */
   async #follow ({ prompt, request, runId }) {
-    const turn = new Turn({ prompt, scripted: this.scripted, onActivity: (activity) => this.#show(activity) })
-    const run = this.#run = { runId, turn, following: new AbortController() }
-    this.welcome.remove()
-    this.#turns.append(turn.element)
-    this.column.follow()
+    const { sandbox, activity, bar } = this
+    const turn = this.conversation.add(prompt)
+    const run = this.#run = new FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
+    this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
-    this.activity.start()
-    announce('Claude is working')
+    let completed
     try {
-      const completed = await followRun({
-        sandboxId: this.sandbox.id,
-        request,
-        runId,
-        signal: run.following.signal,
-        onEvent: (event, data) => this.#handle(run, event, data),
-        onConnection: (state) => this.activity.setConnection(state)
-      })
-      if (completed) announce(completed.isError ? 'The run failed' : 'Claude has finished')
+      completed = await run.follow()
+      if (completed?.sessionId) this.conversation.sessionId = completed.sessionId
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
-      this.#failed(error, turn, prompt)
-    } finally {
-      turn.end()
-      this.#run = undefined
-      this.activity.end()
-      this.composer.setBusy(false)
-      if (this.element.isConnected) this.composer.focus()
+      this.#failed(asApiError(error), turn, request && prompt)
     }
+    this.#run = undefined
+    this.lastStart = run.startedAt ?? this.lastStart
+    this.composer.setBusy(false)
+    this.panels.changed()
+    if (!completed || completed.isError) this.queue.hold()
+    const next = this.#ended ? undefined : this.queue.next()
+    if (next !== undefined) this.#submit(next)
+    else if (this.element.isConnected && !this.panels.hasFocus) this.composer.focus()
   }
 
-  #handle (run, event, data) {
-    if (event === 'run.started') {
-      run.runId = data.runId
-      this.#show('Thinking')
-      if (run.stopping) this.#cancel(run)
-    } else if (event === 'sandbox.expiring') this.bar.setExpiry(data.expiresAt)
-    if (data?.sessionId) this.#sessionId = data.sessionId
-    run.turn.handle(event, data)
-  }
-
-  #show (activity) {
-    if (!this.#run?.stopping) this.activity.show(activity)
-  }
-
-  #failed (cause, turn, prompt) {
-    const error = asApiError(cause)
+  #failed (error, turn, prompt) {
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
-    if (prompt !== undefined) this.composer.restore(prompt)
+    if (prompt) this.composer.restore(prompt)
     if (error.sandboxEnded) this.#showEnded('The sandbox has ended.')
   }
 
-  #stop () {
-    const run = this.#run
-    if (!run || run.stopping) return
-    run.stopping = true
-    this.activity.stopping()
-    announce('Stopping')
-    // Before it has an id there is nothing to name: then it is cancelled as soon as it has started.
-    if (run.runId !== undefined) this.#cancel(run)
+  #key (event) {
+    if (document.querySelector('dialog[open]')) return
+    const actions = {
+      Esc: () => { if (!this.panels.closeOnEscape()) this.#run?.stop() },
+      'Shift Esc': () => this.composer.focus(),
+      'Ctrl Shift O': () => this.#switch(() => this.conversation.begin()),
+      'Ctrl Shift F': () => this.panels.toggle('files'),
+      'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
+      'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
+    }
+    const action = actions[shortcutOf(event)]
+    if (!action) return
+    event.preventDefault()
+    action()
   }
 
-  async #cancel (run) {
-    try {
-      await send('POST', paths.cancel(this.sandbox.id, run.runId))
-    } catch (error) {
-      run.stopping = false
-      run.turn.fail(asApiError(error))
-      this.activity.start()
-    }
+  async #copyLast (selector) {
+    const text = [...this.conversation.last?.querySelectorAll(selector) ?? []].at(-1)?.innerText
+    if (text) announce(await copy(text) ? 'Copied' : 'Your browser does not let this page copy')
   }
 
   async #endSession () {
-    const volume = this.sandbox.volume?.name
+    const { volume, s3 } = this.sandbox
     const sure = await ask({
       title: 'End this session?',
       text: `${this.#run ? 'Claude stops, and the' : 'The'} sandbox with all its processes is removed. ` +
-        (volume ? `Files on the volume “${volume}” are kept.` : 'Files outside of a volume are lost.'),
+        (volume ? `Files on the volume “${volume.name}” are kept.` : 'Files outside of a volume are lost.') +
+        (s3?.syncOnTerminate ? ` They are copied to s3://${s3.bucket}/${s3.keyPrefix ?? ''} first.` : ''),
       action: 'End session'
     })
     if (!sure) return
@@ -162,8 +172,7 @@ export class ChatView {
     } catch (error) {
       if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
       this.bar.reset()
-      this.#turns.append(notice(asApiError(error)))
-      this.column.follow()
+      this.conversation.complain(asApiError(error))
     }
   }
 
@@ -179,15 +188,10 @@ export class ChatView {
   #showEnded (text, report) {
     if (this.#ended) return
     this.#ended = true
-    this.welcome.remove()
+    this.conversation.welcome.remove()
     this.bar.ended()
-    const volume = this.sandbox.volume?.name
-    this.dock.replaceChildren(endedNotice({ text, report, volume, newSandbox: this.newSandbox }))
+    this.panels.close()
+    this.dock.replaceChildren(endedNotice({ text, report, sandbox: this.sandbox, newSandbox: this.newSandbox }))
     announce(`${text} You can create a new sandbox.`)
   }
-}
-
-function asApiError (error) {
-  if (error instanceof ApiError) return error
-  return new ApiError({ message: error.message, hint: 'Reload the page, then try again.' })
 }

@@ -2,28 +2,33 @@ import { ApiError, offline, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { duration, plain } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { uuid } from '../lib/ids.js'
 import { openEvents } from '../lib/sse.js'
 import { stepName } from './chat-parts.js'
 import { button, notice } from './notice.js'
+import { rememberSandbox } from './specs.js'
 
-/** The volume every sandbox of this page works on. */
-const workspace = { name: 'workspace' }
+/** Refusals that another choice may help against. */
+const correctable = ['BAD_REQUEST', 'FORBIDDEN', 'INVALID_SANDBOX', 'SANDBOX_NAME_TAKEN', 'SECRET_NOT_FOUND',
+  'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED']
 
 /** Creates a sandbox and shows the service's own steps while it does (7.2). */
 export class ProgressView {
   /** The same for every attempt: a sandbox that an interrupted one made is adopted, not made twice. */
-  #key = crypto.randomUUID()
+  #key = uuid()
   #following = new AbortController()
   #steps = new Map()
   #title = h('h1', { tabindex: '-1' })
   #list = h('ol', { class: 'steps' })
-  #log = h('pre', { tabindex: '0' })
-  #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, 'Log'), this.#log)
+  #log = h('pre', { tabindex: '0', 'aria-label': 'Log of the build' })
+  #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, 'Build log'), this.#log)
   #elapsed = h('span', { class: 'muted' })
   #problem = h('div')
 
-  constructor ({ onCreated, onBack }) {
+  constructor ({ spec, onCreated, onCorrect, onBack }) {
+    this.spec = spec
     this.onCreated = onCreated
+    this.onCorrect = onCorrect
     this.onBack = onBack
     this.element = h('section', { class: 'card progress' },
       h('div', { class: 'progress-head' }, this.#title, this.#elapsed),
@@ -45,6 +50,7 @@ export class ProgressView {
     try {
       const sandbox = await this.#follow()
       if (this.#following.signal.aborted) return
+      rememberSandbox(sandbox.id, this.spec)
       announce('The sandbox is ready')
       this.onCreated(sandbox)
     } catch (error) {
@@ -69,7 +75,7 @@ export class ProgressView {
   /** The created sandbox; throws the ApiError of what failed. */
   async #follow () {
     const events = openEvents('POST', paths.sandboxes, {
-      json: { volume: workspace },
+      json: this.spec,
       headers: { 'idempotency-key': this.#key },
       signal: this.#following.signal
     })
@@ -97,7 +103,7 @@ export class ProgressView {
 
   #addLog (data) {
     this.#logBox.hidden = false
-    const text = plain(String(data.text ?? data.line ?? ''))
+    const text = plain(String(data.text ?? ''))
     const atEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 24
     this.#log.append(text.endsWith('\n') ? text : `${text}\n`)
     if (atEnd) this.#log.scrollTop = this.#log.scrollHeight
@@ -106,17 +112,19 @@ export class ProgressView {
   #fail (error) {
     this.element.removeAttribute('aria-busy')
     this.#title.textContent = 'No sandbox was created'
-    if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = crypto.randomUUID()
+    if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = uuid()
     for (const [step, line] of this.#steps) {
       if (line.dataset.state === 'started') this.#show({ step, status: 'failed' }, line.querySelector('.step-name').textContent)
     }
     if (this.#log.textContent !== '') this.#logBox.open = true
+    const change = button('Change it', () => this.onCorrect(error), { kind: 'primary' })
     this.#problem.replaceChildren(notice(error, {
       dismissible: false,
       actions: [
-        button('Try again', () => this.#create(), { kind: 'primary' }),
+        correctable.includes(error.code) && change,
+        button('Try again', () => this.#create(), { kind: correctable.includes(error.code) ? '' : 'primary' }),
         button('Back', () => this.onBack())
-      ]
+      ].filter(Boolean)
     }))
   }
 }

@@ -9,14 +9,16 @@ export class StartView {
   #list = h('div', { class: 'sandbox-list' })
   #problems = h('div')
 
-  constructor ({ newSandbox, openSandbox }) {
+  constructor ({ newSandbox, chooseSandbox, openSandbox }) {
     this.openSandbox = openSandbox
     this.element = h('div', { class: 'start' },
       h('section', { class: 'intro' },
         h('h1', { tabindex: '-1' }, 'Claude Code in a sandbox of its own'),
         h('p', { class: 'muted' }, 'Claude writes files and runs commands in an isolated machine. ' +
           'What it puts into the workspace is kept for the next one.'),
-        button('New sandbox', newSandbox, { kind: 'primary large', symbol: 'plus' })),
+        h('div', { class: 'actions' },
+          button('New sandbox', () => newSandbox(), { kind: 'primary large', symbol: 'plus' }),
+          button('Options', chooseSandbox, { kind: 'large', symbol: 'sliders' }))),
       this.#problems,
       this.#list)
     this.onVisible = () => { if (document.visibilityState === 'visible') this.#load() }
@@ -25,12 +27,14 @@ export class StartView {
   shown () {
     document.addEventListener('visibilitychange', this.onVisible)
     this.timer = setInterval(() => this.#load(), 30_000)
+    this.ticking = setInterval(() => this.#tick(), 1000)
     this.#load()
   }
 
   hidden () {
     document.removeEventListener('visibilitychange', this.onVisible)
     clearInterval(this.timer)
+    clearInterval(this.ticking)
   }
 
   async #load () {
@@ -44,27 +48,48 @@ export class StartView {
   }
 
   #show (sandboxes) {
-    if (sandboxes.length === 0) return this.#list.replaceChildren()
+    this.#list.setAttribute('aria-busy', 'false')
+    const focused = document.activeElement?.dataset?.key
     this.#list.replaceChildren(
-      h('h2', {}, 'Running sandboxes'),
-      h('ul', {}, sandboxes.map((sandbox) => this.#row(sandbox))))
+      h('h2', {}, 'Your sandboxes'),
+      sandboxes.length === 0
+        ? h('p', { class: 'empty' }, icon('box'), 'Nothing is running. A new sandbox takes a few seconds.')
+        : h('ul', {}, sandboxes.map((sandbox) => this.#row(sandbox))))
+    this.#tick()
+    if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()
   }
 
   #row (sandbox) {
-    const { id, name, createdAt, expiresAt, volume } = sandbox
+    const { id, name, createdAt, expiresAt, volume, tags } = sandbox
     const title = name || shortId(id)
-    const facts = [
-      `started ${roughly(Date.now() - Date.parse(createdAt))} ago`,
-      expiresAt && `ends in ${roughly(Date.parse(expiresAt) - Date.now())}`,
-      volume && `volume ${volume.name}`
-    ].filter(Boolean).join(' · ')
     return h('li', { class: 'sandbox' },
-      icon('box'),
-      h('div', { class: 'sandbox-text' }, h('span', { class: 'mono', title: id }, title), h('span', { class: 'muted small' }, facts)),
-      h('button', { type: 'button', class: 'button', 'aria-label': `End ${title}`, onclick: () => this.#end(sandbox) }, 'End'),
+      h('span', { class: 'state', title: 'Running' }, h('span', { class: 'visually-hidden' }, 'Running')),
+      h('div', { class: 'sandbox-text' },
+        h('span', { class: 'sandbox-name', title: id }, title),
+        h('span', { class: 'muted small' },
+          volume && h('span', {}, `Volume ${volume.name}`),
+          Object.entries(tags ?? {}).map(([key, value]) => h('span', { class: 'tag' }, `${key}: ${value}`)))),
+      h('div', { class: 'sandbox-times small' },
+        h('span', { class: 'muted', 'data-since': createdAt }),
+        h('span', { 'data-until': expiresAt })),
       h('button', {
-        type: 'button', class: 'button strong', 'aria-label': `Continue with ${title}`, onclick: () => this.openSandbox(id)
-      }, 'Continue'))
+        type: 'button', class: 'button strong', 'aria-label': `Continue with ${title}`, 'data-key': `open-${id}`, onclick: () => this.openSandbox(id)
+      }, 'Continue'),
+      h('button', {
+        type: 'button', class: 'quiet', 'aria-label': `End ${title}`, title: 'End', 'data-key': `end-${id}`, onclick: () => this.#end(sandbox)
+      }, icon('trash')))
+  }
+
+  /** Ages and countdowns go on between two looks at the service. */
+  #tick () {
+    for (const element of this.#list.querySelectorAll('[data-since]')) {
+      element.textContent = `${roughly(Date.now() - Date.parse(element.dataset.since))} old`
+    }
+    for (const element of this.#list.querySelectorAll('[data-until]')) {
+      const left = Date.parse(element.dataset.until) - Date.now()
+      element.textContent = left > 0 ? `ends in ${roughly(left)}` : 'time is over'
+      element.classList.toggle('soon', left < 5 * 60_000)
+    }
   }
 
   async #end ({ id, volume }) {

@@ -1,0 +1,96 @@
+import { followingColumn } from './scroll.js'
+import { listSessions, readMessages, showMessages, withoutRun } from './history.js'
+import { Turn } from './turn.js'
+import { getJson, paths } from '../lib/api.js'
+import { h } from '../lib/dom.js'
+import { uuid } from '../lib/ids.js'
+import { notice } from '../views/notice.js'
+
+/** The turns of one conversation: those that the volume keeps, and those of this page. */
+export class Conversation {
+  #turns = h('div', { class: 'turns' })
+  #options
+  #sandboxId
+  #loading
+  sessionId = uuid()
+  title
+
+  constructor ({ sandboxId, scripted, welcome }) {
+    this.#sandboxId = sandboxId
+    this.#options = { scripted, sandboxId }
+    this.welcome = welcome
+    this.column = followingColumn(this.#turns)
+  }
+
+  /** An empty one. */
+  begin () {
+    this.#show({ sessionId: uuid(), title: undefined })
+    this.#turns.append(this.welcome)
+  }
+
+  /**
+   * Shows what is kept: the given conversation, the one of the active run, or the latest of the volume.
+   * @returns the active run, when the conversation is its
+   */
+  async open ({ session, activeRun } = {}) {
+    const loading = this.#show(session ?? { sessionId: uuid() })
+    const note = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading the conversation…')
+    this.#turns.append(note)
+    try {
+      const run = activeRun && await getJson(paths.run(this.#sandboxId, activeRun.runId))
+      const sessions = session ? [session] : await listSessions(this.#sandboxId)
+      const kept = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
+      if (loading.signal.aborted) return
+      if (run?.sessionId) this.sessionId = run.sessionId
+      const messages = kept ? await readMessages(this.#sandboxId, kept.sessionId, loading.signal) : []
+      if (kept) Object.assign(this, { sessionId: kept.sessionId, title: kept.title })
+      note.remove()
+      await showMessages(withoutRun(messages, run), this.#options, (turn) => this.#append(turn))
+      if (messages.length === 0 && !run) this.#turns.append(this.welcome)
+      return run
+    } catch (error) {
+      if (loading.signal.aborted) return
+      note.remove()
+      this.#turns.append(notice(error))
+      return activeRun
+    } finally {
+      this.column.follow()
+    }
+  }
+
+  /** A turn for a run that starts, or that is shown from its beginning. */
+  add (prompt) {
+    const turn = new Turn({ ...this.#options, prompt })
+    this.welcome.remove()
+    this.title ??= prompt?.trim().split('\n')[0].slice(0, 80)
+    this.#append(turn)
+    this.column.follow()
+    return turn
+  }
+
+  complain (error) {
+    this.#turns.append(notice(error))
+    this.column.follow()
+  }
+
+  get last () {
+    return [...this.#turns.querySelectorAll('.turn')].at(-1)
+  }
+
+  close () {
+    this.#loading?.abort()
+    this.column.close()
+  }
+
+  #show ({ sessionId, title }) {
+    this.#loading?.abort()
+    this.#loading = new AbortController()
+    Object.assign(this, { sessionId, title })
+    this.#turns.replaceChildren()
+    return this.#loading
+  }
+
+  #append (turn) {
+    this.#turns.append(turn.element)
+  }
+}

@@ -1,0 +1,74 @@
+import { h } from '../lib/dom.js'
+
+/** More lines than this are compared as a block: the table of all pairs would hold up the page. */
+const longest = 600
+/** Unchanged lines shown around a change. */
+const context = 3
+
+/** What changed between two texts as `[sign, line][]`: `+`, `-`, a blank, or `…` for lines that are left out. */
+export function diffLines (before, after) {
+  const [old, now] = [before, after].map((text) => text === '' ? [] : text.replace(/\n$/, '').split('\n'))
+  let start = 0
+  while (start < old.length && start < now.length && old[start] === now[start]) start++
+  let end = 0
+  while (end < old.length - start && end < now.length - start && old.at(-1 - end) === now.at(-1 - end)) end++
+  const same = (lines) => lines.map((line) => [' ', line])
+  return shorten([
+    ...same(old.slice(0, start)),
+    ...changes(old.slice(start, old.length - end), now.slice(start, now.length - end)),
+    ...same(old.slice(old.length - end))
+  ])
+}
+
+function changes (old, now) {
+  if (old.length > longest || now.length > longest || old.length === 0 || now.length === 0) {
+    return [...old.map((line) => ['-', line]), ...now.map((line) => ['+', line])]
+  }
+  const common = commonLengths(old, now)
+  const lines = []
+  let [i, j] = [0, 0]
+  while (i < old.length || j < now.length) {
+    if (old[i] === now[j] && i < old.length) {
+      lines.push([' ', old[i++]])
+      j++
+    } else if (j >= now.length || (i < old.length && common[i + 1][j] >= common[i][j + 1])) lines.push(['-', old[i++]])
+    else lines.push(['+', now[j++]])
+  }
+  return lines
+}
+
+/** `[i][j]`: how many lines the rest of both from there have in common, in order. */
+function commonLengths (old, now) {
+  const lengths = Array.from({ length: old.length + 1 }, () => new Uint16Array(now.length + 1))
+  for (let i = old.length - 1; i >= 0; i--) {
+    for (let j = now.length - 1; j >= 0; j--) {
+      lengths[i][j] = old[i] === now[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1])
+    }
+  }
+  return lengths
+}
+
+function shorten (lines) {
+  const near = lines.map((_line, index) =>
+    lines.slice(Math.max(0, index - context), index + context + 1).some(([sign]) => sign !== ' '))
+  return lines.flatMap((line, index) => near[index] ? [line] : index === 0 || near[index - 1] ? [['…', '']] : [])
+}
+
+const names = { '+': 'added', '-': 'removed', ' ': 'same', '…': 'left-out' }
+const mostShown = 2000
+
+export function diffView (before, after) {
+  const lines = diffLines(before, after)
+  const rest = lines.length - mostShown
+  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes' },
+    lines.slice(0, mostShown).map(([sign, line]) =>
+      h('span', { class: names[sign] }, h('span', { class: 'sign' }, sign), `${line}\n`)),
+    rest > 0 && h('span', { class: 'left-out' }, `… ${rest} more lines`))
+}
+
+/** `+12 −3` */
+export function diffSize (before, after) {
+  const signs = diffLines(before, after).map(([sign]) => sign)
+  const count = (wanted) => signs.filter((sign) => sign === wanted).length
+  return [count('+') && `+${count('+')}`, count('-') && `−${count('-')}`].filter(Boolean).join(' ')
+}

@@ -1,0 +1,93 @@
+import { asApiError, paths, send } from '../lib/api.js'
+import { callAttention, setWorking } from '../lib/attention.js'
+import { announce } from '../lib/dom.js'
+import { followRun } from '../lib/run-stream.js'
+
+/** One run that is followed on the page: its events go to its turn, and what it is doing to the activity line. */
+export class FollowedRun {
+  startedAt
+  #stopping = false
+  #following = new AbortController()
+  #parts
+
+  /** @param {{sandbox, turn, activity, bar, prompt?, request?, runId?}} parts */
+  constructor (parts) {
+    this.#parts = parts
+    this.runId = parts.runId
+    this.prompt = parts.prompt
+    this.turn = parts.turn
+    this.turn.onActivity = this.turn.claude.onActivity = (text) => { if (!this.#stopping) parts.activity.show(text) }
+  }
+
+  /** How the run ended; undefined when following it was given up. Throws an ApiError. */
+  async follow () {
+    const { sandbox, request, activity, bar, turn } = this.#parts
+    activity.start()
+    setWorking(true)
+    announce('Claude is working')
+    try {
+      const completed = await followRun({
+        sandboxId: sandbox.id,
+        request,
+        runId: this.runId,
+        signal: this.#following.signal,
+        onEvent: (event, data) => this.#handle(event, data),
+        onConnection: (state) => {
+          activity.setConnected(state === 'connected')
+          bar.setConnection(state)
+        }
+      })
+      if (completed) tell(completed, this.prompt)
+      return completed
+    } finally {
+      turn.end()
+      activity.end()
+      bar.setConnection('connected')
+      setWorking(false)
+    }
+  }
+
+  async stop () {
+    if (this.#stopping) return
+    this.#stopping = true
+    this.#parts.activity.stopping()
+    announce('Stopping')
+    // Before it has an id there is nothing to name: then it is cancelled as soon as it has started.
+    if (this.runId !== undefined) await this.#cancel()
+  }
+
+  /** Stops following it; the run goes on. */
+  leave () {
+    this.#following.abort()
+  }
+
+  #handle (event, data) {
+    const { activity, bar, turn } = this.#parts
+    if (event === 'run.started') {
+      this.runId = data.runId
+      this.startedAt = data.startedAt
+      activity.show(this.#stopping ? 'Stopping' : 'Thinking')
+      if (this.#stopping) this.#cancel()
+    } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
+    else if (event === 'permission.requested') callAttention('Claude needs your permission', `It wants to use ${data.toolName}.`)
+    else if (event === 'gap') bar.setConnection('gap')
+    turn.handle(event, data)
+  }
+
+  async #cancel () {
+    const { sandbox, turn, activity } = this.#parts
+    try {
+      await send('POST', paths.cancel(sandbox.id, this.runId))
+    } catch (error) {
+      this.#stopping = false
+      turn.fail(asApiError(error))
+      activity.start()
+    }
+  }
+}
+
+function tell ({ isError, outcome }, prompt) {
+  const text = outcome === 'cancelled' ? 'The run was stopped' : isError ? 'The run failed' : 'Claude has finished'
+  announce(text)
+  if (outcome !== 'cancelled') callAttention(text, prompt)
+}

@@ -1,0 +1,22 @@
+import { h } from '../lib/dom.js'
+
+/** What Claude thinks before it speaks: folded away, and still being written without touching what is there. */
+export class Thinking {
+  #text = h('p')
+  #label = h('summary', {}, 'Thinking…')
+  element = h('details', { class: 'thinking' }, this.#label, this.#text)
+
+  append (text) {
+    this.#text.append(text)
+  }
+
+  finish (text = this.#text.textContent) {
+    this.#label.textContent = 'Thoughts'
+    this.#text.textContent = text
+    if (text.trim() === '') this.element.remove()
+  }
+
+  remove () {
+    this.element.remove()
+  }
+}

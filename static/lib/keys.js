@@ -1,0 +1,36 @@
+import { h } from './dom.js'
+
+const shortcuts = [
+  ['Enter', 'Send; while Claude works, send it afterwards'],
+  ['Shift Enter', 'New line'],
+  ['Esc', 'Stop Claude, or close a panel'],
+  ['Shift Esc', 'Go to the prompt'],
+  ['Ctrl Shift O', 'New conversation'],
+  ['Ctrl Shift F', 'Files'],
+  ['Ctrl Shift C', 'Copy the latest answer'],
+  ['Ctrl Shift ;', 'Copy the latest code'],
+  ['?', 'This list']
+]
+
+/** `Ctrl` is the command key on a Mac. @returns the name of the shortcut that was pressed, as in the list */
+export function shortcutOf (event) {
+  if (event.isComposing) return
+  const typing = event.target.closest?.('input, textarea, select')
+  if (event.key === 'Escape') return event.shiftKey ? 'Shift Esc' : 'Esc'
+  if (event.key === '?' && !typing) return '?'
+  if (!(event.ctrlKey || event.metaKey) || !event.shiftKey) return
+  const letter = event.code === 'Semicolon' ? ';' : event.key.toUpperCase()
+  return ['O', 'F', 'C', ';'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
+}
+
+export function showShortcuts () {
+  if (document.querySelector('dialog[open]')) return
+  const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': 'shortcuts-title' },
+    h('h2', { id: 'shortcuts-title' }, 'Keyboard'),
+    h('dl', { class: 'shortcuts' }, shortcuts.map(([keys, meaning]) => h('div', {},
+      h('dt', {}, keys.split(' ').map((key) => h('kbd', {}, key))), h('dd', {}, meaning)))),
+    h('form', { method: 'dialog', class: 'actions' }, h('button', { class: 'button' }, 'Close')))
+  dialog.addEventListener('close', () => dialog.remove())
+  document.body.append(dialog)
+  dialog.showModal()
+}

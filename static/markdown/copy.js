@@ -1,0 +1,36 @@
+import { h } from '../lib/dom.js'
+import { icon } from '../lib/icons.js'
+
+/** A button that copies what `text` gives when it is pressed. */
+export function copyButton (text) {
+  const label = h('span', {}, 'Copy')
+  const button = h('button', { type: 'button', class: 'copy' }, icon('copy'), label)
+  let timer
+  button.addEventListener('click', async () => {
+    label.textContent = await copy(text()) ? 'Copied' : 'Press Ctrl+C'
+    clearTimeout(timer)
+    timer = setTimeout(() => { label.textContent = 'Copy' }, 2000)
+  })
+  return button
+}
+
+export async function copy (text) {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    return copyBySelection(text)
+  }
+}
+
+/** The clipboard's own interface is missing on plain HTTP. */
+function copyBySelection (text) {
+  const before = document.activeElement
+  const area = h('textarea', { class: 'visually-hidden', 'aria-hidden': 'true', tabindex: '-1' }, text)
+  document.body.append(area)
+  area.select()
+  const copied = document.execCommand('copy')
+  area.remove()
+  before?.focus()
+  return copied
+}

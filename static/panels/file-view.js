@@ -1,0 +1,72 @@
+import { paths, send } from '../lib/api.js'
+import { h } from '../lib/dom.js'
+import { bytes } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
+import { codeBlock, highlight } from '../markdown/code.js'
+import { button, notice } from '../views/notice.js'
+
+/** More of a file is for a download. */
+const shownBytes = 256 * 1024
+
+const languages = { cjs: 'js', htm: 'html', md: 'markdown', mjs: 'js', py: 'python', rb: 'ruby', rs: 'rust', yml: 'yaml' }
+
+/** One file: its text with colours, and the way to have or remove it. */
+export class FileView {
+  #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading…'))
+
+  constructor (sandboxId, entry, { onBack, onRemove }) {
+    this.entry = entry
+    this.path = paths.content(sandboxId, entry.path)
+    this.element = h('div', { class: 'file-view' },
+      h('div', { class: 'file-head' },
+        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Back to the list', onclick: onBack }, icon('back')),
+        h('h3', { class: 'file-name', title: entry.path }, entry.name),
+        h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
+        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
+      h('p', { class: 'muted small' },
+        [bytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
+      this.#content)
+  }
+
+  async load () {
+    try {
+      this.#show(await this.#read())
+    } catch (error) {
+      this.#content.replaceChildren(notice(error, { dismissible: false, actions: [button('Try again', () => this.load())] }))
+    }
+  }
+
+  #show ({ data, size }) {
+    if (data.subarray(0, 8192).includes(0)) {
+      return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This is not text. Download it to see it.'))
+    }
+    if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This file is empty.'))
+    const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
+    const rest = size - data.length
+    this.#content.replaceChildren(figure, rest > 0 ? h('p', { class: 'muted small' }, `${bytes(rest)} more: download the file.`) : '')
+    highlight(figure)
+  }
+
+  /** The beginning of the file; the rest is not asked for. */
+  async #read () {
+    const response = await send('GET', this.path, { accept: '*/*' })
+    const size = Number(response.headers.get('content-length'))
+    const reader = response.body.getReader()
+    const data = new Uint8Array(Math.min(size, shownBytes))
+    let length = 0
+    while (length < data.length) {
+      const { done, value } = await reader.read()
+      if (done) break
+      const part = value.subarray(0, data.length - length)
+      data.set(part, length)
+      length += part.length
+    }
+    reader.cancel()
+    return { data: data.subarray(0, length), size }
+  }
+}
+
+function languageOf (name) {
+  const [, extension = ''] = /\.(\w{1,10})$/.exec(name) ?? []
+  return languages[extension] ?? extension
+}
