@@ -1,7 +1,7 @@
 import { followingColumn } from './scroll.js'
 import { listSessions, readMessages, showMessages, withoutRun } from './history.js'
 import { Turn } from './turn.js'
-import { getJson, paths } from '../lib/api.js'
+import { asApiError, getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
 import { notice } from '../views/notice.js'
@@ -37,7 +37,7 @@ export class Conversation {
     const note = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading the conversation…')
     this.#turns.append(note)
     try {
-      const run = activeRun && await getJson(paths.run(this.#sandboxId, activeRun.runId))
+      const run = activeRun ? await getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined
       const sessions = session ? [session] : await listSessions(this.#sandboxId)
       const kept = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
       if (loading.signal.aborted) return
@@ -51,7 +51,7 @@ export class Conversation {
     } catch (error) {
       if (loading.signal.aborted) return
       note.remove()
-      this.#turns.append(notice(error))
+      this.#turns.append(notice(asApiError(error)))
       return activeRun
     } finally {
       this.column.follow()

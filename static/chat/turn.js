@@ -18,6 +18,7 @@ const endings = {
 export class Turn {
   #body = h('div', { class: 'turn-body' })
   #permissions = new Map()
+  #failures = new Map()
   #output
   #run
 
@@ -51,8 +52,12 @@ export class Turn {
     else if (event === 'run.completed') this.#complete(data)
   }
 
+  /** Says it once: a stream that is taken up again may fail in the same way. */
   fail (error, actions) {
-    this.#body.append(notice(error, { actions }))
+    const element = notice(error, { actions })
+    this.#failures.get(error.message)?.remove()
+    this.#failures.set(error.message, element)
+    this.#body.append(element)
   }
 
   /** Following it ended, whatever the run does. */

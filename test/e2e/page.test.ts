@@ -15,6 +15,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
     const { page, problems } = await openPage(browser, service.url)
+    await withoutSessions(page)
 
     await t.test('The link signs in without leaving its code behind', async (t) => {
       await page.goto(`${service.url}/#code=${service.app.signInCode}`)
@@ -96,6 +97,23 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByText('What should Claude do?').waitFor()
     })
 
+    await t.test('What is written while Claude works waits for its end, and a draft survives a reload', async (t) => {
+      await send(page, scripted([[{ text: 'First answer. ' }, { tool: 'Bash', input: { command: 'sleep 1' } }], [{ text: 'End of the first.' }]]))
+      await page.locator('.turn').last().locator('.tool').waitFor()
+      await send(page, scripted([[{ text: 'Second answer.' }]]))
+      await send(page, 'never sent')
+      t.equal(await page.locator('.queue li').count(), 2)
+      await page.locator('.queue li').last().getByRole('button', { name: 'Remove' }).click()
+      await page.locator('.turn').nth(1).locator('.run-footer').waitFor()
+      t.match(await page.locator('.turn').nth(0).innerText(), /End of the first/)
+      t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/)
+      t.equal(await page.locator('.turn').count(), 2)
+      await page.getByLabel('Prompt', { exact: true }).fill('a draft')
+      await page.reload()
+      await page.getByText('What should Claude do?').waitFor()
+      t.equal(await page.getByLabel('Prompt', { exact: true }).inputValue(), 'a draft')
+    })
+
     await t.test('Shift+Enter and an input method do not send', async (t) => {
       const prompt = page.getByLabel('Prompt', { exact: true })
       await prompt.fill('one')
@@ -110,18 +128,18 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click()
       await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
       t.match(await page.locator('.report').innerText(), /Remove the sandbox/)
-      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox' }).count(), 1)
+      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox with this workspace' }).count(), 1)
       t.equal((await sandboxesOf(service, page)).length, 0)
     })
 
     await t.test('A sandbox that ended behind our back is noticed, not a dead end (7.8)', async (t) => {
-      await page.getByRole('button', { name: 'New sandbox' }).click()
-      await page.getByLabel('Prompt', { exact: true }).waitFor()
+      await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
+      await page.locator('.welcome').waitFor()
       const [id] = await sandboxesOf(service, page)
       t.equal(await page.evaluate(`fetch('/api/modal/sandbox/${id}', { method: 'DELETE' }).then(({ status }) => status)`), 200)
       await send(page, 'Anybody there?')
       await page.getByRole('heading', { name: 'The sandbox has ended.' }).waitFor()
-      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox' }).count(), 1)
+      t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox with this workspace' }).count(), 1)
       t.match(problems.splice(0).join(), /^error: Failed to load resource: [^,]*40[49][^,]*$/)
     })
 
@@ -182,10 +200,10 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       for (const size of [1, 2, 7]) t.equal(await render(text, size), whole, `in pieces of ${size}: ${text.slice(0, 20)}`)
     }
     const [prose = '', hostile = ''] = documents
-    t.match(await render(prose, 50), /<h3>Title<\/h3>.*<ol start="3"><li>three<ul><li>nested<\/li><\/ul><\/li>.*<table>/s)
+    t.match(await render(prose, 50), /<h3>Title<\/h3>.*<ol start="3">\s*<li>three<ul>\s*<li>nested<\/li>\s*<\/ul>\s*<\/li>.*<table>/s)
     t.match(await render(prose, 50), /<a href="https:\/\/example\.com\/a_\(b\)"[^>]*rel="noopener noreferrer"/)
     const html = await render(hostile, 50)
-    t.notMatch(html, /<(?!\/?(p|ul|li|code|pre|figure|figcaption|span|button|strong|em|svg|path|blockquote|div|table|thead|tbody|tr|th|td|h\d)\b)/)
+    t.notMatch(html, /<(?!\/?(br|p|ul|li|code|pre|figure|figcaption|span|button|strong|em|svg|path|blockquote|div|table|thead|tbody|tr|th|td|h\d)\b)/)
     t.notMatch(html, /<[^>]*\s(on\w+|href|src|style)=/i)
     const startedAt = Date.now()
     for (const repeated of ['`', '**a ', '[a](', '*a _b ', '> ', '- ', '| ', '<http://']) await render(repeated.repeat(9000), 72_000)
@@ -196,7 +214,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 
 const documents = [
   '# Title\n\nSome *em*, **strong**, ***both***, ~~gone~~, `code` and snake_case_name.\nSecond line.\n\n' +
-  '3. three\n  - nested\n4. four\n\n- a\n\n- b\n  more of b\n\n> quoted\n> - list in it\n\n' +
+  '3. three\n   - nested\n4. four\n\n- a\n\n- b\n  more of b\n\n> quoted\n> - list in it\n\n' +
   '| a | b |\n|---|:-:|\n| 1 | `x` |\n\n---\n\n[link](https://example.com/a_(b)) and https://example.com/end.\n\n' +
   '````md\n```js\nlet a = 1\n```\n````\n\nlast\n\n~~~\nopen fence\n``',
   '<img src=x onerror=alert(1)> **<svg onload=alert(1)>** [a](javascript:alert(1)) [b](JaVaScRiPt:alert(1))\n' +
@@ -204,6 +222,15 @@ const documents = [
   '- <iframe src=javascript:alert(1)>\n- `<b>`\n\n```"><img src=x onerror=alert(1)>\n</code></pre><script>alert(1)</script>\n```\n\n' +
   '| <a href=x> | "onclick=" |\n|---|---|\n| <style>*{} | &lt;b&gt; |\n\n# <script>alert(1)</script>\n\n> <b style=x>'
 ]
+
+/** A prompt that the scripted model answers as told. */
+function scripted (script: unknown) {
+  return `Play this.\n\`\`\`scripted\n${JSON.stringify(script)}\n\`\`\``
+}
+
+async function withoutSessions (page: Page) {
+  await page.route('**/sessions', async (route) => { await route.fulfill({ json: { sessions: [] } }) })
+}
 
 async function send (page: Page, text: string) {
   await page.getByLabel('Prompt', { exact: true }).fill(text)
