@@ -1,0 +1,84 @@
+import type { Page, Request } from 'playwright-core'
+
+export const sandbox = {
+  id: 'sb-fake',
+  status: 'running',
+  name: 'fake',
+  createdAt: new Date().toISOString(),
+  expiresAt: new Date(Date.now() + 3_000_000).toISOString(),
+  image: 'local',
+  volume: { name: 'workspace', mountPath: '/workspace' },
+  s3: { bucket: 'bucket', keyPrefix: 'one/' },
+  workdir: '/workspace',
+  tags: {},
+  exitCode: null,
+  activeRun: null
+}
+
+/** What the service would answer to a path below `/api`: JSON, or a status with an error body. */
+export type Answers = Record<string, unknown>
+
+/**
+ * A page whose service says what a test wants it to: for what only a hostile or very busy service would say. Streams
+ * are fed from the page with `emit(path, event, data)`, and broken off with `cut(path)`.
+ */
+export async function fakeService (page: Page, answers: Answers) {
+  const requests: { method: string, path: string, body: unknown }[] = []
+  await page.route('**/api/**', async (route) => {
+    const request = route.request()
+    const path = new URL(request.url()).pathname
+    requests.push({ method: request.method(), path, body: bodyOf(request) })
+    const answer = answers[`${request.method()} ${path}`]
+    if (answer === undefined) return await route.fulfill({ status: 404, json: { code: 'NOT_FOUND', message: path } })
+    if (typeof answer === 'string') return await route.fulfill({ body: answer, contentType: 'application/octet-stream' })
+    const { statusCode } = answer as { statusCode?: number }
+    await route.fulfill({ status: statusCode ?? 200, json: answer })
+  })
+  await page.addInitScript(`
+    const streams = new Map()
+    const real = window.fetch
+    window.fetch = async (path, init = {}) => {
+      if (!String(init.headers?.accept).includes('event-stream')) return await real(path, init)
+      const body = new ReadableStream({ start: (controller) => streams.set(path, controller) })
+      init.signal?.addEventListener('abort', () => { try { streams.get(path).error(new Error('aborted')) } catch {} })
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+    }
+    const encoder = new TextEncoder()
+    let id = 0
+    window.emit = (path, event, data) => streams.get(path).enqueue(
+      encoder.encode('event: ' + event + '\\nid: ' + ++id + '\\ndata: ' + JSON.stringify(data) + '\\n\\n'))
+    window.cut = (path) => streams.get(path).close()
+    window.opened = (path) => streams.has(path)
+    window.pwned = () => { window.wasPwned = true }
+  `)
+  const on = (path: string) => ({
+    opened: async () => {
+      while (!await page.evaluate(`opened(${JSON.stringify(path)})`)) await page.waitForTimeout(50)
+    },
+    emit: async (...events: [string, unknown][]) => {
+      await page.evaluate(`for (const [event, data] of ${JSON.stringify(events)}) emit(${JSON.stringify(path)}, event, data)`)
+    },
+    cut: async () => { await page.evaluate(`cut(${JSON.stringify(path)})`) }
+  })
+  return { requests, on }
+}
+
+/** The fewest answers that a signed-in page with one sandbox needs. */
+export function someAnswers (more: Answers = {}): Answers {
+  return {
+    'GET /api/modal/status': { configured: true, backend: 'modal', model: 'claude', account: 'acme' },
+    'GET /api/modal/sandbox': { sandboxes: [sandbox], nextCursor: null },
+    [`GET /api/modal/sandbox/${sandbox.id}`]: sandbox,
+    [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },
+    [`GET /api/modal/sandbox/${sandbox.id}/sync`]: { active: false, last: null },
+    ...more
+  }
+}
+
+function bodyOf (request: Request): unknown {
+  try {
+    return request.postDataJSON()
+  } catch {
+    return request.postData()
+  }
+}
