@@ -21,7 +21,7 @@ export class SessionBar {
   /** @param {Node[]} tools what else belongs into the bar */
   constructor (sandbox, { onEnd, onExpired, picker, tools }) {
     this.onExpired = onExpired
-    this.#end = h('button', { type: 'button', class: 'button small', onclick: onEnd }, 'End session')
+    this.#end = h('button', { type: 'button', class: 'button small', 'aria-label': 'End session', onclick: onEnd }, ...endLabel())
     this.element = h('div', { class: 'session-bar' },
       h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
       this.#dot,
@@ -54,7 +54,7 @@ export class SessionBar {
         clearInterval(this.#timer)
         this.onExpired()
       }
-      this.#left.textContent = left > 0 ? `Ends in ${roughly(left)}` : 'Time is over'
+      this.#left.replaceChildren(...left > 0 ? [h('span', { class: 'wide-only' }, 'Ends in '), roughly(left)] : ['Time is over'])
       this.#left.title = `Ends at ${new Date(end).toLocaleTimeString()}`
       this.#left.classList.toggle('soon', left < soon)
     }
@@ -70,7 +70,7 @@ export class SessionBar {
   /** The attempt failed: it can be tried again. */
   reset () {
     this.#end.disabled = false
-    this.#end.textContent = 'End session'
+    this.#end.replaceChildren(...endLabel())
   }
 
   ended () {
@@ -83,4 +83,9 @@ export class SessionBar {
   close () {
     clearInterval(this.#timer)
   }
+}
+
+/** On a phone there is room for one word. */
+function endLabel () {
+  return ['End', h('span', { class: 'wide-only' }, ' session')]
 }

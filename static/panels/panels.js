@@ -25,7 +25,7 @@ export class Panels {
       this.#body)
     for (const [name, { title, symbol }] of Object.entries(this.#kinds)) {
       this.#buttons.set(name, h('button', {
-        type: 'button', class: 'button small tool-button', 'aria-expanded': 'false', onclick: () => this.toggle(name)
+        type: 'button', class: 'button small tool-button', 'aria-label': title, 'aria-expanded': 'false', onclick: () => this.toggle(name)
       }, icon(symbol), h('span', {}, title)))
     }
   }

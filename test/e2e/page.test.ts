@@ -33,6 +33,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
         t.ok(steps.includes(`started: ${step}`), `"${step}" is shown while it happens`)
       }
       t.ok(steps.includes('done: Find your app'))
+      await page.locator('.welcome').waitFor()
       t.equal(await page.locator('.examples button').count(), 3)
       t.match(await page.locator('.time-left').innerText(), /Ends in \d+ min/)
       t.equal(await page.locator('#status').innerText(), 'The sandbox is ready')
