@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/**
+ * What to do about a failed request: `transient` is tried again, `slow` means fewer and later, `credentials` once more
+ * with fresh ones, `skew` with the server's clock, `fatal` never.
+ */
+export type FaultKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
+
+/** A request that S3 did not carry out. `message` has no secret: it is S3's code, or ours for a broken connection. */
+export class S3Fault extends Error {
+  readonly kind: FaultKind
+  readonly code: string
+  readonly status: number | undefined
+  /** The server's clock, when it told it. */
+  readonly serverTime: number | undefined
+
+  constructor (code: string, { status, date, cause }: { status?: number | undefined, date?: string | undefined, cause?: unknown } = {}) {
+    super(status === undefined ? code : `${code} (${status})`, { cause })
+    this.name = 'S3Fault'
+    this.code = code
+    this.status = status
+    this.kind = kindOf(code, status)
+    const time = Date.parse(date ?? '')
+    this.serverTime = Number.isNaN(time) ? undefined : time
+  }
+}
+
+const kinds: Record<string, FaultKind> = {
+  SlowDown: 'slow',
+  Throttling: 'slow',
+  ThrottlingException: 'slow',
+  TooManyRequests: 'slow',
+  RequestLimitExceeded: 'slow',
+  ExpiredToken: 'credentials',
+  ExpiredTokenException: 'credentials',
+  TokenRefreshRequired: 'credentials',
+  InvalidToken: 'credentials',
+  InvalidAccessKeyId: 'credentials',
+  RequestTimeTooSkewed: 'skew',
+  RequestTimeout: 'transient',
+  RequestTimeoutException: 'transient',
+  InternalError: 'transient',
+  OperationAborted: 'transient',
+  ServiceUnavailable: 'slow',
+  BadDigest: 'transient',
+  XAmzContentSHA256Mismatch: 'transient',
+  IncompleteBody: 'transient'
+}
+
+function kindOf (code: string, status: number | undefined): FaultKind {
+  if (Object.hasOwn(kinds, code)) return kinds[code]!
+  if (status === undefined) return 'transient'
+  if (status === 429 || status === 503) return 'slow'
+  return status >= 500 || status === 408 ? 'transient' : 'fatal'
+}
+
+export interface RetryOptions {
+  signal?: AbortSignal | undefined
+  /** Makes the next attempt use new credentials, or the server's clock. */
+  onFault (fault: S3Fault): void
+}
+
+const attempts = 9
+const baseMs: Partial<Record<FaultKind, number>> = { transient: 50, slow: 400 }
+const longestMs = 10_000
+
+/**
+ * Does `work` until it succeeds or trying again makes no sense: exponential backoff with full jitter, so that many
+ * requests that failed together don't come back together.
+ * @throws {S3Fault} the last one; whatever is not a fault at once.
+ */
+export async function retrying<T> (work: () => Promise<T>, { signal, onFault }: RetryOptions): Promise<T> {
+  const renewals = new Set<FaultKind>()
+  for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted()
+    try {
+      return await work()
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!(error instanceof S3Fault) || error.kind === 'fatal' || attempt >= attempts) throw error
+      const base = baseMs[error.kind]
+      // New credentials or a corrected clock help at once, or not at all; the second time is for requests under way.
+      if (base === undefined && renewals.has(error.kind) && attempt > 3) throw error
+      renewals.add(error.kind)
+      onFault(error)
+      await sleep(Math.random() * Math.min(longestMs, (base ?? 20) * 2 ** attempt), undefined, { signal: signal! })
+    }
+  }
+}

@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, type BigIntStats } from 'node:fs'
+import {
+  chmod, lstat, lutimes, mkdir, open, readdir, readFile, readlink, rm, rmdir, symlink, unlink
+} from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
+  type WriteEntry
+} from './workspace.js'
+
+const youngestMs = 20n
+const million = 1_000_000n
+
+/** A directory of this machine: the engine next to the data, and its tests without a sandbox. */
+export class LocalWorkspace implements Workspace {
+  readonly #root: string
+
+  constructor (root: string) {
+    this.#root = root
+  }
+
+  async list (): Promise<Listing> {
+    const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
+    const visit = async (path: string) => {
+      const names = await readdir(this.#at(path), { encoding: 'buffer' }).catch(() => {
+        if (path === '') listing.missing = true
+        else listing.problems.push({ path, code: 'UNREADABLE', message: 'The directory may not be read.' })
+        return []
+      })
+      for (const name of names) {
+        const text = name.toString()
+        const child = path === '' ? text : `${path}/${text}`
+        if (!Buffer.from(text).equals(name)) {
+          listing.problems.push({ path: child, code: 'NAME_NOT_UTF8', message: 'S3 can not carry a name that is not UTF-8.' })
+          continue
+        }
+        const stat = await this.#stat(child)
+        if (stat === undefined) continue
+        const entry = toEntry(child, stat)
+        if (entry === undefined) listing.special++
+        else listing.entries.set(child, entry)
+        if (entry?.type === 'directory') await visit(child)
+      }
+    }
+    await visit('')
+    return listing
+  }
+
+  async * readMany (entries: Entry[]): AsyncGenerator<ReadEntry | Problem> {
+    for (const { path } of entries) yield await this.#read(path)
+  }
+
+  async readLarge ({ path }: Entry): Promise<LargeRead> {
+    const before = await this.#stat(path)
+    const entry = before?.isFile() ? toEntry(path, before) : undefined
+    const size = entry?.size ?? 0
+    const stream = size === 0 ? undefined : createReadStream(this.#at(path), { end: size - 1, highWaterMark: 256 * 1024 })
+    return {
+      entry,
+      chunks: stream ?? (async function * () {})(),
+      confirm: async () => {
+        const after = await this.#stat(path)
+        return stable(before, after) ? toEntry(path, after!) : undefined
+      },
+      cancel: () => { stream?.destroy() }
+    }
+  }
+
+  async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
+    await mkdir(this.#root, { recursive: true })
+    const complaints: string[] = []
+    for await (const entry of entries) {
+      await this.#write(entry).catch((error: NodeJS.ErrnoException) => {
+        // A body that ended early is the sender's failure, not the file system's.
+        if (error.syscall === undefined) throw error
+        complaints.push(`${entry.path}: ${error.code}`)
+      })
+    }
+    return complaints.join('\n')
+  }
+
+  async remove (paths: string[]): Promise<void> {
+    for (const path of paths) {
+      const stat = await this.#stat(path)
+      if (stat !== undefined) await (stat.isDirectory() ? rmdir : unlink)(this.#at(path)).catch(() => {})
+    }
+  }
+
+  async hash (paths: string[]): Promise<Map<string, string>> {
+    const hashes = new Map<string, string>()
+    for (const path of paths) {
+      const hash = createHash('sha256')
+      try {
+        for await (const chunk of createReadStream(this.#at(path))) hash.update(chunk as Buffer)
+        hashes.set(path, hash.digest('hex'))
+      } catch {
+        // Missing in the answer.
+      }
+    }
+    return hashes
+  }
+
+  async #read (path: string): Promise<ReadEntry | Problem> {
+    for (const delay of [...rereadDelays, undefined]) {
+      const before = await this.#stat(path)
+      const entry = before && toEntry(path, before)
+      if (entry === undefined) return { path, code: 'GONE', message: 'The file was removed during the sync.' }
+      const body = await (entry.type === 'symlink' ? readlink(this.#at(path)).then(Buffer.from) : readFile(this.#at(path)))
+        .catch(() => undefined)
+      const after = await this.#stat(path)
+      if (body === undefined && after !== undefined) return { path, code: 'UNREADABLE', message: 'The file may not be read.' }
+      if (body !== undefined && stable(before, after)) return { entry, body }
+      if (delay !== undefined) await sleep(delay)
+    }
+    return { path, code: 'CHANGED', message: 'The file keeps changing while it is read.' }
+  }
+
+  async #write ({ path, type, mode, mtime, size, body, target }: WriteEntry) {
+    const place = this.#at(path)
+    const existing = await this.#stat(path)
+    if (type === 'directory') {
+      if (existing !== undefined && !existing.isDirectory()) await rm(place)
+      await mkdir(place, { recursive: true })
+    } else {
+      await mkdir(dirname(place), { recursive: true })
+      if (existing?.isDirectory()) await rmdir(place)
+      else if (existing !== undefined) await unlink(place)
+    }
+    if (type === 'symlink') await symlink(target!, place)
+    if (type === 'file') {
+      const file = await open(place, 'wx', 0o600)
+      try {
+        let written = 0
+        for await (const chunk of body instanceof Uint8Array ? [body] : body ?? []) written += (await file.write(chunk)).bytesWritten
+        if (written !== size) throw new Error('a body ended early')
+      } finally {
+        await file.close()
+      }
+    }
+    if (type !== 'symlink') await chmod(place, mode)
+    await lutimes(place, Number(mtime), Number(mtime))
+  }
+
+  #at (path: string): string {
+    return join(this.#root, path)
+  }
+
+  async #stat (path: string): Promise<BigIntStats | undefined> {
+    return await lstat(this.#at(path), { bigint: true }).catch(() => undefined)
+  }
+}
+
+function toEntry (path: string, stat: BigIntStats): Entry | undefined {
+  const type = stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? 'symlink' : undefined
+  if (type === undefined) return
+  return {
+    path,
+    type,
+    mode: Number(stat.mode) & 0o7777,
+    size: type === 'directory' ? 0 : Number(stat.size),
+    mtime: seconds(stat.mtimeNs),
+    ctime: seconds(stat.ctimeNs),
+    uid: Number(stat.uid),
+    gid: Number(stat.gid)
+  }
+}
+
+/** As GNU's stat writes it. */
+function seconds (nanoseconds: bigint): string {
+  return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
+}
+
+/** @see the same of a sandbox' workspace: what changed just now may change again unseen. */
+function stable (before: BigIntStats | undefined, after: BigIntStats | undefined): boolean {
+  if (before === undefined || after === undefined) return false
+  return before.size === after.size && before.mtimeNs === after.mtimeNs && before.ctimeNs === after.ctimeNs &&
+    before.mode === after.mode && BigInt(Date.now()) - before.ctimeNs / million >= youngestMs
+}

@@ -1,0 +1,119 @@
+import { createGunzip, gzip } from 'node:zlib'
+import { promisify } from 'node:util'
+import { Readable } from 'node:stream'
+import type { EntryType } from './workspace.js'
+
+const compress = promisify(gzip)
+
+/** What a sync knows about an entry that it has stored or restored. */
+export interface Saved {
+  type: EntryType
+  mode: number
+  size: number
+  /** Of the entry in the workspace, as its userland told it. */
+  mtime: string
+  /** Of its object; empty for a directory that needs none. */
+  etag: string
+  /** SHA-256 of the object's parts; one for a small file, none when unknown. */
+  hashes: string[]
+  /** Bytes of each part but the last; 0 when it has one. */
+  partSize: number
+  /** Whether this service put the object there. Only such ones may ever be deleted. */
+  own: boolean
+  /** Where the object is, when not at the entry's own path: in a save of a versioned workspace. */
+  key?: string
+}
+
+export interface Manifest {
+  savedAt: string
+  entries: Map<string, Saved>
+}
+
+const format = 1
+const letters: Record<EntryType, string> = { file: 'f', directory: 'd', symlink: 'l' }
+const typesByLetter = Object.fromEntries(Object.entries(letters).map(([type, letter]) => [letter, type as EntryType]))
+/** Whoever can write to the prefix can write a manifest: one that is larger than this is not believed. */
+const longest = 512 * 1024 * 1024
+
+export function emptyManifest (): Manifest {
+  return { savedAt: new Date(0).toISOString(), entries: new Map() }
+}
+
+/** One JSON array a line behind a line that says what it is, compressed. */
+export async function encodeManifest ({ savedAt, entries }: Manifest): Promise<Buffer> {
+  const lines = [JSON.stringify({ modalSandbox: format, savedAt, entries: entries.size })]
+  for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key }] of entries) {
+    lines.push(JSON.stringify([path, letters[type], mode, size, mtime, etag, hashes, partSize, own ? 1 : 0,
+      ...key === undefined ? [] : [key]]))
+  }
+  return await compress(lines.join('\n'), { level: 1 })
+}
+
+/**
+ * Reads a manifest. It is a help, never the truth: a line that makes no sense is left out, a manifest that makes none
+ * is an empty one, and what it says about an object counts only while the object is what it says.
+ */
+export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
+  const manifest = emptyManifest()
+  try {
+    let first = true
+    for await (const line of linesOf(bytes)) {
+      const value: unknown = JSON.parse(line)
+      if (first) {
+        const { modalSandbox, savedAt } = value as Record<string, unknown>
+        if (modalSandbox !== format || typeof savedAt !== 'string' || Number.isNaN(Date.parse(savedAt))) return manifest
+        manifest.savedAt = savedAt
+        first = false
+      } else if (isLine(value)) {
+        const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
+        manifest.entries.set(path, {
+          type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1, ...(key !== undefined && { key })
+        })
+      }
+    }
+    return manifest
+  } catch {
+    return emptyManifest()
+  }
+}
+
+async function * linesOf (bytes: Buffer): AsyncGenerator<string> {
+  let rest = ''
+  let length = 0
+  const text = Readable.from([bytes]).pipe(createGunzip()).setEncoding('utf8')
+  for await (const chunk of text as AsyncIterable<string>) {
+    length += chunk.length
+    if (length > longest) throw new Error('too long')
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    yield * lines
+  }
+  if (rest !== '') yield rest
+}
+
+type Line = [string, string, number, number, string, string, string[], number, number, string?]
+
+function isLine (value: unknown): value is Line {
+  if (!Array.isArray(value)) return false
+  const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
+  return typeof path === 'string' && typeof letter === 'string' && Object.hasOwn(typesByLetter, letter) &&
+    isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^\d+(\.\d+)?$/.test(mtime) &&
+    typeof etag === 'string' && Array.isArray(hashes) && hashes.every((hash) => /^[0-9a-f]{64}$/.test(hash)) &&
+    isCount(partSize) && isCount(own) && (key === undefined || typeof key === 'string')
+}
+
+function isCount (value: unknown): value is number {
+  return Number.isSafeInteger(value) && value as number >= 0
+}
+
+/**
+ * Whether two times are the same as far as both are told: busybox' userland knows whole seconds only, and Node sets
+ * them as floating point numbers, which are right to a microsecond.
+ */
+export function sameTime (one: string, other: string): boolean {
+  if (one === other) return true
+  const [[seconds, fraction = ''], [otherSeconds, otherFraction = '']] = [one.split('.'), other.split('.')]
+  if (seconds !== otherSeconds) return false
+  if (fraction === '' || otherFraction === '') return true
+  return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 1000
+}

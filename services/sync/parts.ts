@@ -1,0 +1,27 @@
+import { BufferPool } from './flow.js'
+
+const mebibyte = 1024 * 1024
+/** Files above it are sent and fetched in parts, in memory one at a time each. */
+export const partSize = 8 * mebibyte
+/** S3 takes 10,000; a file may grow a little while it is looked at. */
+const mostParts = 9000
+const partsAtOnce = 4
+
+/** Grows for files above 70 GiB: then fewer of them are in memory at once. */
+export function partSizeFor (size: number): number {
+  return Math.max(partSize, Math.ceil(size / mostParts / mebibyte) * mebibyte)
+}
+
+export function partCount (size: number): number {
+  return Math.ceil(size / partSizeFor(size))
+}
+
+/** Buffers for the parts of large files, made once for all files that have parts of the usual size. */
+export class PartBuffers {
+  readonly #usual = new BufferPool(partSize, partsAtOnce)
+
+  for (size: number): BufferPool {
+    const needed = partSizeFor(size)
+    return needed === partSize ? this.#usual : new BufferPool(needed, 2)
+  }
+}

@@ -1,0 +1,84 @@
+import { S3Fault } from './faults.js'
+import { keyProblem, manifestKey, reserved } from './keys.js'
+import { decodeManifest, emptyManifest, type Manifest, type Saved } from './manifest.js'
+import type { ObjectInfo, ObjectStore } from './object-store.js'
+import type { Problem } from './workspace.js'
+
+/** What is under a prefix: S3's own list, explained by a manifest where that is right about it. */
+export interface Remote {
+  /** Entries whose objects are there as the manifest says, and directories without one. */
+  known: Map<string, Saved>
+  /** Objects of others, or that others have changed, by path. */
+  foreign: Map<string, ObjectInfo>
+  /** What the manifest says of objects that are gone. */
+  missing: Map<string, Saved>
+  problems: Problem[]
+  /** Whether there is anything of a workspace. */
+  empty: boolean
+}
+
+/** @param version the manifest to go by; another than the current one restores an older save. @throws {S3Fault} */
+export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
+  const pages = store.list()
+  const first = pages.next()
+  const [manifest] = await Promise.all([readManifest(store, version), first])
+  const seen = new Set<string>()
+  const remote: Remote = { known: new Map(), foreign: new Map(), missing: new Map(), problems: [], empty: true }
+  const current = version === manifestKey
+  for (let page = await first; !page.done; page = await pages.next()) {
+    for (const object of page.value) {
+      const path = pathOf(object.key)
+      const saved = manifest.entries.get(path)
+      if (saved !== undefined && keyOf(path, saved) === object.key && saved.etag === object.etag && isWhole(saved, object)) {
+        seen.add(path)
+        remote.known.set(path, saved)
+      } else if (!object.key.startsWith(reserved) && object.key !== '' && current) addForeign(remote, path, object)
+    }
+  }
+  for (const [path, saved] of manifest.entries) {
+    if (seen.has(path)) continue
+    if (keyProblem(path) !== undefined || remote.foreign.has(path)) continue
+    if (saved.type === 'directory' && saved.etag === '') remote.known.set(path, saved)
+    else remote.missing.set(path, saved)
+  }
+  remote.empty = remote.known.size === 0 && remote.foreign.size === 0
+  return remote
+}
+
+/** An empty one when there is none. @throws {S3Fault} */
+export async function readManifest (store: ObjectStore, key: string): Promise<Manifest> {
+  try {
+    return await decodeManifest((await store.get(key)).body)
+  } catch (error) {
+    if (error instanceof S3Fault && error.status === 404) return emptyManifest()
+    throw error
+  }
+}
+
+/** The key of an entry's object, below the prefix. */
+export function keyOf (path: string, { type, key }: Pick<Saved, 'type' | 'key'>): string {
+  return key ?? (type === 'directory' ? `${path}/` : path)
+}
+
+/** Objects of saves are kept as `.modal-sandbox/saves/<save>/<path>`. */
+export function saveKey (save: string, path: string, type: Saved['type']): string {
+  return `${reserved}saves/${save}/${type === 'directory' ? `${path}/` : path}`
+}
+
+function pathOf (key: string): string {
+  const path = key.startsWith(`${reserved}saves/`) ? key.split('/').slice(3).join('/') : key
+  return path.replace(/\/$/, '')
+}
+
+/** A symlink's object is as long as its target, a directory's empty. */
+function isWhole (saved: Saved, object: ObjectInfo): boolean {
+  return object.size === (saved.type === 'directory' ? 0 : saved.size)
+}
+
+function addForeign (remote: Remote, path: string, object: ObjectInfo) {
+  const problem = keyProblem(object.key)
+  if (problem !== undefined) remote.problems.push({ path: object.key, ...problem })
+  else if (remote.foreign.get(path) !== undefined && object.key.endsWith('/')) {
+    remote.problems.push({ path: object.key, code: 'KEY_CONFLICT', message: 'Another object has the same path.' })
+  } else remote.foreign.set(path, object)
+}

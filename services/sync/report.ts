@@ -1,0 +1,103 @@
+import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
+import { S3Fault } from './faults.js'
+import type { Problem } from './workspace.js'
+
+export type OnProgress = (progress: SyncProgress) => void
+
+const everyMs = 250
+
+/** Counts what a sync does, tells who watches now and then, and sums it up. */
+export class Tally {
+  readonly #started = performance.now()
+  readonly #onProgress: OnProgress
+  readonly #failed = new Map<string, Problem>()
+  #told = 0
+  #phase: SyncProgress['phase'] = 'list'
+  files = 0
+  bytes = 0
+  totalFiles = 0
+  totalBytes = 0
+  skipped = 0
+  ignored = 0
+  deleted = 0
+  verified = 0
+  kept = 0
+
+  constructor (onProgress: OnProgress = () => {}) {
+    this.#onProgress = onProgress
+  }
+
+  get failures (): number {
+    return this.#failed.size
+  }
+
+  phase (phase: SyncProgress['phase']): void {
+    this.#phase = phase
+    this.#tell()
+  }
+
+  add (files: number, bytes: number): void {
+    this.files += files
+    this.bytes += bytes
+    if (performance.now() - this.#told >= everyMs) this.#tell()
+  }
+
+  fail (problem: Problem): void {
+    this.#failed.set(problem.path, problem)
+  }
+
+  hasFailed (path: string): boolean {
+    return this.#failed.has(path)
+  }
+
+  report (direction: Direction, more: { dryRun?: boolean, version?: string } = {}): SyncReport {
+    const { files, bytes, skipped, ignored, deleted, verified, kept } = this
+    return {
+      direction,
+      files,
+      bytes,
+      skipped,
+      ignored,
+      deleted,
+      kept,
+      durationMs: Math.round(performance.now() - this.#started),
+      failed: [...this.#failed.values()],
+      verified,
+      ...more
+    }
+  }
+
+  #tell () {
+    this.#told = performance.now()
+    const { files, bytes, totalFiles, totalBytes } = this
+    const seconds = (this.#told - this.#started) / 1000
+    const bytesPerSecond = Math.round(bytes / Math.max(seconds, 0.001))
+    this.#onProgress({ phase: this.#phase, files, totalFiles, bytes, totalBytes, bytesPerSecond })
+  }
+}
+
+/** What a failed request means for one file. */
+export function problemOf (path: string, error: unknown): Problem {
+  if (!(error instanceof S3Fault)) throw error
+  const message = error.kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, too often.'
+  return { path, code: error.code, message }
+}
+
+/** Ends a sync that only fails any more, instead of trying every file of it for minutes. */
+export class Breaker {
+  #inARow = 0
+  #open: unknown
+
+  succeeded (): void {
+    this.#inARow = 0
+  }
+
+  failed (error: unknown): void {
+    if (++this.#inARow >= 40) this.#open ??= error
+  }
+
+  /** @throws what failed, when so many in a row did. */
+  check (): void {
+    if (this.#open !== undefined) throw this.#open
+  }
+}

@@ -1,0 +1,42 @@
+import { sameTime, type Saved } from './manifest.js'
+import type { Entry, Workspace } from './workspace.js'
+
+/**
+ * Proves that entries are in the workspace as they were stored (3.5): there, with their type, size and mode, and with
+ * their content where one hash covers it. Of larger files every part was compared on its way.
+ * @returns what is wrong, by path, and how many files and symlinks are right.
+ */
+export async function verify (
+  workspace: Workspace, written: ReadonlyMap<string, Saved>, unchanged: ReadonlyMap<string, Saved>
+): Promise<{ wrong: Map<string, string>, count: number }> {
+  const wrong = new Map<string, string>()
+  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0 }
+  const hashed = [...written].filter(([, { type, hashes }]) => type === 'file' && hashes.length === 1).map(([path]) => path)
+  const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash(hashed)])
+  let count = 0
+  const check = (path: string, saved: Saved, isWritten: boolean) => {
+    const problem = difference(entries.get(path), saved) ?? (isWritten ? contentProblem(path, saved, hashes) : undefined)
+    if (problem !== undefined) wrong.set(path, problem)
+    else if (saved.type !== 'directory') count++
+  }
+  for (const [path, saved] of unchanged) check(path, saved, false)
+  for (const [path, saved] of written) check(path, saved, true)
+  return { wrong, count }
+}
+
+function difference (entry: Entry | undefined, saved: Saved): string | undefined {
+  if (entry === undefined) return 'It is not in the workspace.'
+  if (entry.type !== saved.type) return `There is a ${entry.type} instead of a ${saved.type}.`
+  if (entry.type === 'symlink') return entry.size === saved.size ? undefined : 'The symlink has another target.'
+  if (entry.mode !== saved.mode) return `Its mode is ${entry.mode.toString(8)}, not ${saved.mode.toString(8)}.`
+  if (entry.type === 'directory') return
+  if (entry.size !== saved.size) return `It has ${entry.size} bytes, not ${saved.size}.`
+  if (!sameTime(entry.mtime, saved.mtime)) return 'It was changed meanwhile.'
+}
+
+function contentProblem (path: string, { type, hashes }: Saved, found: ReadonlyMap<string, string>): string | undefined {
+  if (type !== 'file' || hashes.length !== 1) return
+  const hash = found.get(path)
+  if (hash === undefined) return 'It can not be read.'
+  if (hash !== hashes[0]) return 'Its content is not what S3 has.'
+}
