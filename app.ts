@@ -12,6 +12,7 @@ import openapi from './plugins/openapi.js'
 import reaper from './plugins/reaper.js'
 import security from './plugins/security.js'
 import services from './plugins/services.js'
+import storage from './plugins/storage.js'
 import streams from './plugins/streams.js'
 import validation from './plugins/validation.js'
 import web from './plugins/web.js'
@@ -22,6 +23,7 @@ import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
 import session from './routes/session.js'
 import status from './routes/status.js'
+import sync from './routes/sync.js'
 import { developmentAccount } from './services/accounts/development.js'
 import { AccountRegistry } from './services/accounts/registry.js'
 
@@ -62,6 +64,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
 
   // What the routes work with.
   await app.register(modal, { config })
+  await app.register(storage, { config })
   await app.register(services, { config })
   await app.register(reaper, { config })
 
@@ -81,6 +84,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(exec)
     await api.register(files)
     await api.register(runs)
+    await api.register(sync)
   }, { prefix: '/api/modal/sandbox' })
 
   return Object.assign(app, { signInCode: signIn?.code })

@@ -46,6 +46,11 @@ const Environment = Type.Object({
   SANDBOX_IDLE_TIMEOUT_MS: wholeSeconds(10 * 60 * second),
   DEPLOYMENT: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9.-]{0,39}$', default: 'modal-sandbox' }),
   REAPER_INTERVAL_MS: Type.Integer({ minimum: second, maximum: day, default: 60 * second }),
+  S3_ENDPOINT_URL: httpUrl,
+  S3_REGION: Type.String({ default: 'us-east-1' }),
+  S3_ACCESS_KEY_ID: text,
+  S3_SECRET_ACCESS_KEY: text,
+  S3_FORCE_PATH_STYLE: Type.Optional(Type.Boolean()),
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text
@@ -151,6 +156,14 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     deployment: env.DEPLOYMENT,
     reaper: { intervalMs: env.REAPER_INTERVAL_MS },
     sandbox: { timeoutMs: env.SANDBOX_TIMEOUT_MS, idleTimeoutMs: env.SANDBOX_IDLE_TIMEOUT_MS },
+    s3: {
+      endpointUrl: env.S3_ENDPOINT_URL,
+      region: env.S3_REGION,
+      forcePathStyle: env.S3_FORCE_PATH_STYLE,
+      credentials: env.S3_ACCESS_KEY_ID && env.S3_SECRET_ACCESS_KEY
+        ? { accessKeyId: env.S3_ACCESS_KEY_ID, secretAccessKey: env.S3_SECRET_ACCESS_KEY }
+        : undefined
+    },
     local: { dataDir: resolve(env.DATA_DIR), images: images ?? {}, secrets: secrets ?? {} }
   })
 }
@@ -188,6 +201,8 @@ function checkTogether (env: Environment, accounts: Account[] | undefined, probl
     problem('TRUST_PROXY', 'must be addresses or networks, such as loopback, 10.0.0.0/8')
   }
   if (env.JWT_SECRET && env.JWT_JWKS_URL) problem('JWT_JWKS_URL', 'is set together with JWT_SECRET: keep one of them')
+  if (env.S3_ACCESS_KEY_ID && !env.S3_SECRET_ACCESS_KEY) problem('S3_SECRET_ACCESS_KEY', 'is missing: S3_ACCESS_KEY_ID is set')
+  if (env.S3_SECRET_ACCESS_KEY && !env.S3_ACCESS_KEY_ID) problem('S3_ACCESS_KEY_ID', 'is missing: S3_SECRET_ACCESS_KEY is set')
   if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {
     problem('CLAUDE_SECRET_NAME', 'is set together with ANTHROPIC_API_KEY: keep one of them')
   }

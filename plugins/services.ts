@@ -19,18 +19,17 @@ export interface ServicesOptions { config: Config }
 /** Builds the services from the configuration and Modal; they know nothing of Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
   const { client, backend, modelEnv } = fastify.modal
+  const { log, storage } = fastify
+  const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
   const sandboxes = new SandboxService({
-    client,
-    log: fastify.log,
-    image: { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version },
-    timeouts: config.sandbox,
-    deployment: config.deployment
+    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage
   })
   const runs = new RunService({
     client,
     log: fastify.log,
     model: { env: modelEnv, secretName: config.claude.secretName },
-    timeouts: config.run
+    timeouts: config.run,
+    onCompleted: (owned) => { storage.afterRun(owned) }
   })
   fastify.decorate('sandboxes', sandboxes)
   fastify.decorate('runs', runs)
@@ -38,4 +37,4 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('files', new FileService(sandboxes))
   // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
-}, { name: 'services', fastify: '5.x', dependencies: ['modal'] })
+}, { name: 'services', fastify: '5.x', dependencies: ['modal', 'storage'] })

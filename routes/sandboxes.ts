@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
-  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, Termination
+  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, TerminateQuery, Termination
 } from '../schemas/sandbox.js'
 import type { SseStream } from '../lib/sse.js'
 import type { CreateOptions } from '../services/sandboxes/create.js'
@@ -45,11 +45,11 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.delete('/:id', {
-    schema: { params: SandboxParams, response: { 200: Termination, ...errors } }
+    schema: { params: SandboxParams, querystring: TerminateQuery, response: { 200: Termination, ...errors } }
   }, async (request) => {
     const { id } = request.params
     return await fastify.sandboxes.terminate(request.account, id, {
-      log: request.log, beforeStop: async () => { await fastify.runs.cancelAll(id) }
+      log: request.log, sync: request.query.sync, beforeStop: async () => { await fastify.runs.cancelAll(id) }
     })
   })
 }

@@ -11,6 +11,20 @@ export const AccountLimits = Type.Object({
 }, { ...strict, default: {} })
 export type AccountLimits = Static<typeof AccountLimits>
 
+/** A place in S3 that an account may use. `*` matches any characters, in all but the prefix. */
+export const AccountStorage = Type.Object({
+  bucket: Type.String({ minLength: 1 }),
+  keyPrefix: Type.Optional(Type.String({
+    description: 'All keys are below it; {account} stands for the account. The whole bucket otherwise.'
+  })),
+  secretName: Type.Optional(Type.String({
+    minLength: 1, description: 'Modal secret with AWS_ACCESS_KEY_ID and so on; the credentials of the service otherwise.'
+  })),
+  endpointUrl: Type.Optional(Type.String({ minLength: 1, description: 'Of an S3-compatible server, such as https://s3.example.com.' })),
+  region: Type.Optional(Type.String({ minLength: 1 }))
+}, strict)
+export type AccountStorage = Static<typeof AccountStorage>
+
 /** One tenant, as an operator writes it in `ACCOUNTS`. The id `*` stands for every token subject not listed. */
 export const Account = Type.Object({
   id: Type.String({ minLength: 1, maxLength: 200 }),
@@ -20,6 +34,7 @@ export const Account = Type.Object({
   secrets: Type.Array(Type.String({ minLength: 1 }), {
     default: [], description: 'Modal secrets the account may name; * matches any characters.'
   }),
+  s3: Type.Optional(Type.Array(AccountStorage, { description: 'Where its workspaces may be kept.' })),
   limits: AccountLimits
 }, strict)
 export type Account = Static<typeof Account>

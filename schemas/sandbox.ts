@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { EnvironmentVariables, strict, Timestamp, WholeSeconds } from './common.js'
+import { SyncReport } from './sync.js'
 
 /** Absolute, no control characters, and short enough for Modal's tags. */
 const SandboxPath = Type.String({ pattern: '^/[^\\u0000-\\u001f\\u007f]*$', maxLength: 255 })
@@ -38,10 +39,31 @@ export const Network = Type.Object({
   domainAllowlist: Type.Optional(Allowlist('^(\\*\\.)?[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*$'))
 }, strict)
 
+/** Where the workspace is kept in S3. Names only: what they may be is up to the account, and keys come from a secret. */
+export const Storage = Type.Object({
+  bucket: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$' }),
+  keyPrefix: Type.Optional(Type.String({
+    maxLength: 512, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description: 'Below what the account may use, which is the default.'
+  })),
+  mountPath: Type.Optional(Type.String({
+    pattern: '^/[^\\u0000-\\u001f\\u007f]*$', maxLength: 255, description: 'Also mount the bucket there; needs a secret.'
+  })),
+  secretName: Type.Optional(SecretName),
+  region: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,40}$' })),
+  endpointUrl: Type.Optional(Type.String({ pattern: '^https?://[^\\s/?#@]+/?$', maxLength: 255 })),
+  readOnly: Type.Boolean({ default: true, description: 'Of the mount.' }),
+  initialize: Type.Boolean({ default: true, description: 'Fill the workspace before the sandbox is answered.' }),
+  syncOnTerminate: Type.Boolean({ default: true, description: 'Store the workspace before the sandbox is ended, or expires.' }),
+  syncAfterRun: Type.Boolean({ default: false, description: 'Store the workspace after each run of Claude.' }),
+  versioned: Type.Boolean({ default: false, description: 'Keep each save as it was, beside those before it.' })
+}, strict)
+export type Storage = Static<typeof Storage>
+
 /** What a client may say about a new sandbox; everything has a default. */
 export const SandboxSpec = Type.Object({
   image: Type.Optional(Image),
   volume: Type.Optional(Volume),
+  s3: Type.Optional(Storage),
   env: Type.Optional(EnvironmentVariables),
   secrets: Type.Optional(SecretNames),
   workdir: Type.Optional(SandboxPath),
@@ -79,6 +101,17 @@ export const SandboxView = Type.Object({
   name: Nullable(Type.String()),
   image: Type.String(),
   volume: Nullable(Type.Object({ name: Type.String(), mountPath: Type.String() })),
+  s3: Nullable(Type.Object({
+    bucket: Type.String(),
+    keyPrefix: Type.String(),
+    secretName: Nullable(Type.String()),
+    mountPath: Nullable(Type.String()),
+    readOnly: Type.Boolean(),
+    initialize: Type.Boolean(),
+    syncOnTerminate: Type.Boolean(),
+    syncAfterRun: Type.Boolean(),
+    versioned: Type.Boolean()
+  })),
   workdir: Type.String(),
   tags: Type.Record(Type.String(), Type.String()),
   exitCode: Nullable(Type.Integer())
@@ -108,9 +141,14 @@ export const TerminateStep = Type.Object({
   step: Type.String(),
   ok: Type.Boolean(),
   durationMs: Type.Integer(),
-  error: Type.Optional(Type.String())
+  error: Type.Optional(Type.String()),
+  report: Type.Optional(SyncReport)
 })
 export type TerminateStep = Static<typeof TerminateStep>
+
+export const TerminateQuery = Type.Object({
+  sync: Type.Optional(Type.Boolean({ description: 'Store the workspace before; as the sandbox was made otherwise.' }))
+}, strict)
 
 export const Termination = Type.Object({
   id: Type.String(),

@@ -63,7 +63,7 @@ function refuseUnsupported (definition: SandboxDefinition): void {
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
     [resources?.memoryMbMax || resources?.milliCpuMax, 'CPU and memory limits are not enforced; leave them out'],
-    [definition.cloudBucketMounts.length || definition.s3Mounts.length, 'cloud bucket mounts'],
+    [definition.cloudBucketMounts.length || definition.s3Mounts.length, 'cloud bucket mounts: leave out the mount path'],
     [definition.nfsMounts.length, 'network file systems'],
     [definition.mountIds.length, 'mounts of local files'],
     [network?.networkAccessType === networkAccess.allowlist, 'outbound allowlists; only blockNetwork is enforced'],

@@ -18,6 +18,7 @@ export async function developmentAccount (dataDir: string): Promise<{ account: A
     id: 'development',
     apiKeys: [`sha256:${digest(apiKey)}`],
     secrets: ['*'],
+    s3: [{ bucket: '*' }, { bucket: '*', secretName: '*', endpointUrl: '*' }],
     limits: { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 }
   }
   return { account, apiKey }

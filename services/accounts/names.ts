@@ -6,7 +6,7 @@ import { digest } from '../../lib/ids.js'
  * can't continue into another account's. Capitals are not plain: whether Modal tells them from small letters is not
  * documented. JSON keeps apart what UTF-8 does not: half characters all become the same one.
  */
-function slug (accountId: string): string {
+export function slug (accountId: string): string {
   return /^[a-z0-9][a-z0-9_-]{0,30}$/.test(accountId) ? accountId : `sha256.${digest(JSON.stringify(accountId), 24)}`
 }
 

@@ -2,6 +2,7 @@ import { createRemoteJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } 
 import { AppError } from '../../errors.js'
 import { Value } from '@sinclair/typebox/value'
 import { digest } from '../../lib/ids.js'
+import { matches } from '../../lib/pattern.js'
 import { Account } from '../../schemas/account.js'
 import { appName } from './names.js'
 
@@ -84,8 +85,5 @@ export class AccountRegistry {
 
 /** Whether an account may name a Modal secret; `*` in its patterns matches any characters. */
 export function mayUseSecret (account: Account, secret: string): boolean {
-  return account.secrets.some((pattern) => {
-    const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
-    return new RegExp(`^${parts.join('.*')}$`, 's').test(secret)
-  })
+  return account.secrets.some((pattern) => matches(pattern, secret))
 }

@@ -15,6 +15,8 @@ export interface RunServiceOptions {
   log: Log
   model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
   timeouts: { disconnectGraceMs: number, timeoutMs: number }
+  /** Told of every run that is over. */
+  onCompleted?: (owned: OwnedSandbox) => void
 }
 
 const callMs = 30_000
@@ -60,6 +62,7 @@ export class RunService {
     try {
       const run = await this.#start(id, account, owned, spec, log)
       this.#keep(run)
+      run.finished.then(() => { this.#options.onCompleted?.(owned) })
       log.info({ runId: id, sandboxId: owned.id, accountId: account.id }, 'run started')
       return run
     } finally {

@@ -28,6 +28,8 @@ export interface CreatorOptions {
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
+  /** Fills the workspace of a new sandbox from S3. */
+  initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
 }
 
 /** A sandbox, and whether this request has made it: an earlier one may have ended since. */
@@ -64,7 +66,7 @@ export class Creator {
         plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
         app
       ])
-      const ready = earlier && await this.#goOn(earlier, steps, options.log)
+      const ready = earlier && await this.#goOn(earlier, plan, steps, options.log)
       if (ready !== undefined) return { owned: ready, isNew: false }
 
       const [image] = await Promise.all([
@@ -72,7 +74,7 @@ export class Creator {
         steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
       ])
       const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
-      const made = await this.#prepare(sandbox, steps, options.log)
+      const made = await this.#prepare(sandbox, plan, steps, options.log)
       options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
       return { owned: owned.keep(made), isNew: true }
     } finally {
@@ -108,20 +110,22 @@ export class Creator {
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
     // A mount point is sure to exist; any other directory is made right after.
-    const isReady = plan.record.workdir === plan.record.mountPath
+    const hasWorkdir = plan.record.workdir === plan.record.mountPath
+    const fills = plan.record.s3?.initialize === true
+    const readyMs = timeoutMs + prepareMs + (fills ? plan.params.timeoutMs : 0)
     const record: SandboxRecord = {
       ...plan.record,
       deployment: this.#options.deployment,
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
-      ...(!isReady && { preparing: new Date(now + timeoutMs + prepareMs).toISOString() })
+      ...((fills || !hasWorkdir) && { preparing: new Date(now + readyMs).toISOString() })
     }
     const params = {
       ...plan.params,
       ...lookups.params,
       name: modalName,
       tags: encodeTags(record),
-      ...(isReady && { workdir: record.workdir })
+      ...(hasWorkdir && { workdir: record.workdir })
     }
     try {
       const sandbox = await steps.run('create', () => this.#options.client.sandboxes.create(app, image, params), {
@@ -134,21 +138,27 @@ export class Creator {
   }
 
   /** Makes ready what an interrupted request has started; one that ended before it was ready has never been. */
-  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
+  async #goOn (earlier: OwnedSandbox, plan: Plan, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
     const exitCode = await call('poll', lookupMs, () => earlier.sandbox.poll())
-    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, steps, log))
+    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, plan, steps, log))
   }
 
-  /** Makes the working directory; a sandbox that can't have it is ended again. May be repeated. */
-  async #prepare (owned: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
+  /** Makes a sandbox what it was asked to be; one that can't become that is ended again. May be repeated. */
+  async #prepare (owned: OwnedSandbox, plan: Plan, steps: Steps, log: Log): Promise<OwnedSandbox> {
     const { preparing, ...ready } = owned
     if (preparing === undefined) return owned
     const { id, sandbox, workdir } = ready
     try {
-      await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
-        timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
-      })
+      if (workdir !== ready.mountPath) {
+        await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
+          timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
+        })
+      }
+      // Before anybody knows the sandbox, so that Claude never starts in half a workspace (3.1).
+      if (ready.s3?.initialize === true) {
+        await steps.run('initialize', () => this.#options.initialize(ready, log), { timeoutMs: plan.params.timeoutMs })
+      }
       await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
       return ready
     } catch (error) {

@@ -4,11 +4,12 @@ import { appName, volumeName } from '../accounts/names.js'
 import { lookupMs } from './owned.js'
 import type { Plan } from './plan.js'
 import type { Steps } from './steps.js'
+import type { StorageRecord } from './tags.js'
 
 /** What a create needs from Modal before it can start. */
 export interface Lookups {
   registrySecret?: Secret
-  params: Pick<SandboxCreateParams, 'secrets' | 'volumes'>
+  params: Pick<SandboxCreateParams, 'secrets' | 'volumes' | 'cloudBucketMounts'>
 }
 
 /** The account's app, made when missing (1.4). */
@@ -20,8 +21,8 @@ export async function lookUpApp (client: ModalClient, account: Account, steps: S
 
 /** Volume and secrets, side by side; the volume is made when missing and reused ever after (5.6). */
 export async function lookUp (client: ModalClient, account: Account, plan: Plan, steps: Steps): Promise<Lookups> {
-  const { volume: ownName, mountPath } = plan.record
-  const [volume, registrySecret, secrets] = await Promise.all([
+  const { volume: ownName, mountPath, s3 } = plan.record
+  const [volume, registrySecret, secrets, mounts] = await Promise.all([
     // No version is asked for: a new volume is of the one that Modal itself stands behind (v2 is a beta that "cannot
     // guarantee no data loss"), and asking would refuse an existing volume of the other version.
     ownName === undefined
@@ -32,12 +33,30 @@ export async function lookUp (client: ModalClient, account: Account, plan: Plan,
     plan.recipe.registrySecret === undefined
       ? undefined
       : lookUpSecrets(client, [plan.recipe.registrySecret], steps, 'registry secret').then(([secret]) => secret),
-    lookUpSecrets(client, plan.secrets, steps, 'secrets')
+    lookUpSecrets(client, plan.secrets, steps, 'secrets'),
+    s3?.mountPath === undefined ? undefined : lookUpMount(client, s3, steps)
   ])
   return {
     ...(registrySecret !== undefined && { registrySecret }),
-    params: { secrets, ...(volume !== undefined && { volumes: { [mountPath!]: volume } }) }
+    params: {
+      secrets,
+      ...(volume !== undefined && { volumes: { [mountPath!]: volume } }),
+      ...(mounts !== undefined && { cloudBucketMounts: mounts })
+    }
   }
+}
+
+/** Modal itself mounts the bucket, with the credentials of the secret: they are not in the sandbox (1.3, 1.5). */
+async function lookUpMount (client: ModalClient, s3: StorageRecord, steps: Steps) {
+  const { bucket, prefix, endpointUrl, readOnly } = s3
+  const [secret] = await lookUpSecrets(client, [s3.secretName!], steps, 's3 secret')
+  const mount = client.cloudBucketMounts.create(bucket, {
+    secret: secret!,
+    readOnly,
+    ...(prefix !== '' && { keyPrefix: prefix }),
+    ...(endpointUrl !== undefined && { bucketEndpointUrl: endpointUrl })
+  })
+  return { [s3.mountPath!]: mount }
 }
 
 async function lookUpSecrets (client: ModalClient, names: string[], steps: Steps, step: string): Promise<Secret[]> {

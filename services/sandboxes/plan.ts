@@ -7,7 +7,8 @@ import type { SandboxSpec } from '../../schemas/sandbox.js'
 import { appName } from '../accounts/names.js'
 import { mayUseSecret } from '../accounts/registry.js'
 import type { ImageRecipe } from './images.js'
-import type { SandboxRecord } from './tags.js'
+import { planStorage } from './storage.js'
+import type { SandboxRecord, StorageRecord } from './tags.js'
 
 export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
@@ -36,17 +37,21 @@ export function planSandbox (
   checkSecrets(account, recipe.registrySecret === undefined ? secrets : [...secrets, recipe.registrySecret])
   const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
   if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
+  const workdir = cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir)
+  const storage = spec.s3 && planStorage(account, spec.s3)
+  if (storage !== undefined) checkStoragePaths(storage, mountPath, workdir)
   const timeoutMs = spec.timeoutMs ?? defaults.timeoutMs
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
   const record: PlannedRecord = {
     owner: appName(account.id),
     image: recipe.registry,
-    workdir: cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir),
+    workdir,
     request: randomId('create').slice(-20),
     tags: spec.tags ?? {},
     ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath! }),
     ...(spec.name !== undefined && { name: spec.name }),
+    ...(storage !== undefined && { s3: storage }),
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {
@@ -78,8 +83,19 @@ export function checkSecrets (account: Account, names: string[]) {
   if (refused !== undefined) throw new AppError('FORBIDDEN', { message: `Your account may not use the secret ${refused}.` })
 }
 
+/** What is synced is a directory of the user's work, and the mount is not inside of it: it would be stored in itself. */
+function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | undefined, workdir: string) {
+  const root = volumePath ?? workdir
+  if (root === '/') throw new AppError('BAD_REQUEST', { message: 'body.s3 needs a volume, or a body.workdir below /' })
+  if (mountPath === undefined) return
+  const isWithin = (path: string, other: string) => `${path}/`.startsWith(`${other}/`)
+  if (mountPath === '/' || isWithin(mountPath, root) || isWithin(root, mountPath)) {
+    throw new AppError('BAD_REQUEST', { message: `body.s3.mountPath must be apart from the workspace ${root}` })
+  }
+}
+
 /** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
-function cleanPath (path: string): string {
+export function cleanPath (path: string): string {
   return posix.resolve('/', path)
 }
 

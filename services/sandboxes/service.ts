@@ -2,6 +2,7 @@ import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
+import type { SyncReport } from '../../schemas/sync.js'
 import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import { Creator, type CreateOptions } from './create.js'
 import { startExec, type Exec } from './exec.js'
@@ -10,6 +11,7 @@ import { listSandboxes } from './list.js'
 import { lookupMs, OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './plan.js'
 import { call, within, type Log } from './steps.js'
+import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
 
@@ -20,6 +22,22 @@ export interface SandboxServiceOptions {
   timeouts: Timeouts
   /** Kept with each sandbox: a deployment cleans up after itself only. */
   deployment: string
+  /** Keeps workspaces in S3; without it nothing is synced. */
+  storage?: WorkspaceStorage
+}
+
+/** What happens to the workspaces of sandboxes that have S3 storage, and when. */
+export interface WorkspaceStorage {
+  initialize (owned: OwnedSandbox, log: Log): Promise<SyncReport>
+  beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport>
+  watch (owned: OwnedSandbox): void
+  forget (id: string): void
+}
+
+export interface EndOptions extends Pick<TerminateOptions, 'beforeStop'> {
+  log?: Log
+  /** Whether to store the workspace before; as the sandbox was made otherwise. */
+  sync?: boolean | undefined
 }
 
 /** Less than the time that the process has to close in. */
@@ -31,18 +49,28 @@ export class SandboxService {
   readonly #log: Log
   readonly #owned: OwnedSandboxes
   readonly #creator: Creator
+  readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts, deployment }: SandboxServiceOptions) {
+  constructor ({ client, log, image, timeouts, deployment, storage }: SandboxServiceOptions) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
-    this.#creator = new Creator({ client, owned: this.#owned, image, timeouts, deployment })
+    this.#storage = storage
+    this.#creator = new Creator({
+      client,
+      owned: this.#owned,
+      image,
+      timeouts,
+      deployment,
+      initialize: async (owned, log) => { await storage?.initialize(owned, log) }
+    })
   }
 
   /** Makes a sandbox, or answers the one that the same Idempotency-Key has made. @throws {AppError} with its step. */
   async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<SandboxView> {
     const { owned, isNew } = await this.#creator.create(account, spec, { ...options, log: options.log ?? this.#log })
+    this.#storage?.watch(owned)
     return viewOf(owned, isNew ? null : await exitCodeOf(owned))
   }
 
@@ -61,6 +89,18 @@ export class SandboxService {
   async open (account: Account, id: string): Promise<OwnedSandbox> {
     const owned = await this.#owned.find(account, id)
     await requireRunning(owned)
+    this.#storage?.watch(owned)
+    return owned
+  }
+
+  /**
+   * A sandbox whose workspace is kept in S3, in a place that the account may still use.
+   * @throws {AppError} as {@link open}; NO_STORAGE, FORBIDDEN.
+   */
+  async openStored (account: Account, id: string): Promise<OwnedSandbox> {
+    const owned = await this.open(account, id)
+    if (owned.s3 === undefined) throw new AppError('NO_STORAGE')
+    checkStorage(account, owned.s3)
     return owned
   }
 
@@ -75,10 +115,19 @@ export class SandboxService {
   }
 
   /** Ends a sandbox and what runs in it; one that has ended before is no mistake. @throws {AppError} with its steps. */
-  async terminate (account: Account, id: string, options: Partial<TerminateOptions> = {}): Promise<Termination> {
+  async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
     const exitCode = await exitCodeOf(owned)
-    if (exitCode === null) return await terminateSandbox(owned, { ...options, log: options.log ?? this.#log })
+    const storage = this.#storage
+    storage?.forget(id)
+    if (exitCode === null) {
+      const { log = this.#log, beforeStop, sync = owned.s3?.syncOnTerminate ?? false } = options
+      return await terminateSandbox(owned, {
+        log,
+        ...(beforeStop !== undefined && { beforeStop }),
+        ...(sync && storage !== undefined && { store: () => storage.beforeTerminate(owned, log) })
+      })
+    }
     const released = { sandbox: false, keptVolume: owned.volume ?? null }
     return { id, status: statusOf(exitCode), exitCode, steps: [], released }
   }

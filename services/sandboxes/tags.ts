@@ -17,6 +17,7 @@ export interface SandboxRecord {
   volume?: string
   mountPath?: string
   name?: string
+  s3?: StorageRecord
   /** Unique per create request: tells a lost answer of our own create from somebody else's sandbox of that name. */
   request: string
   /** Until when it may not be ready yet; ISO 8601. Taken away when it is. */
@@ -25,6 +26,23 @@ export interface SandboxRecord {
   key?: string
   fingerprint?: string
   tags: Record<string, string>
+}
+
+/** Where a sandbox' workspace is kept. Names only; what the account may use was checked when it was made. */
+export interface StorageRecord {
+  bucket: string
+  /** Ends in `/`, or is empty for the whole bucket. */
+  prefix: string
+  /** The Modal secret with the credentials; the service's own are used without one. */
+  secretName?: string
+  region?: string
+  endpointUrl?: string
+  mountPath?: string
+  readOnly: boolean
+  initialize: boolean
+  syncOnTerminate: boolean
+  syncAfterRun: boolean
+  versioned: boolean
 }
 
 const own = 'ms-'
@@ -41,6 +59,7 @@ export function encodeTags (record: Partial<SandboxRecord>): Record<string, stri
   for (const field of fields) {
     if (record[field] !== undefined) put(tags, own + field, record[field])
   }
+  if (record.s3 !== undefined) put(tags, `${own}s3`, JSON.stringify(record.s3))
   for (const [key, value] of Object.entries(record.tags ?? {})) put(tags, users + key, value)
   return tags
 }
@@ -54,6 +73,8 @@ export function decodeTags (tags: Record<string, string>): SandboxRecord | undef
   }
   const required = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
   if (required.some((field) => record[field] === undefined)) return
+  const s3 = take(tags, `${own}s3`)
+  if (s3 !== undefined) record['s3'] = JSON.parse(s3)
   const keys = Object.keys(tags).filter((key) => key.startsWith(users) && !key.includes('.'))
   record.tags = Object.fromEntries(keys.map((key) => [key.slice(users.length), take(tags, key)]))
   return record as unknown as SandboxRecord

@@ -1,4 +1,5 @@
 import { AppError, chain, wrap } from '../../errors.js'
+import type { SyncReport } from '../../schemas/sync.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import { execMarker, killMarked } from './kill.js'
 import type { OwnedSandbox } from './owned.js'
@@ -9,17 +10,19 @@ export interface TerminateOptions {
   log: Log
   /** Ends what runs in the sandbox, before it is ended itself. */
   beforeStop?: () => Promise<void>
+  /** Stores the workspace, when nothing works in it any more. */
+  store?: () => Promise<SyncReport>
 }
 
 const terminateMs = 60_000
 const beforeStopMs = 30_000
 
 /**
- * Ends a running sandbox: asks its processes to stop, then ends it whatever came of that (5.2, 5.3, 5.5).
+ * Ends a running sandbox: asks its processes to stop, then ends it whatever came of that (5.2-5.5).
  * @throws {AppError} when it could not be ended; `details.steps` says how far it came.
  */
 export async function terminateSandbox (
-  owned: OwnedSandbox, { log, beforeStop }: TerminateOptions
+  owned: OwnedSandbox, { log, beforeStop, store }: TerminateOptions
 ): Promise<Termination> {
   const steps: TerminateStep[] = []
 
@@ -42,6 +45,11 @@ export async function terminateSandbox (
   if (beforeStop !== undefined) await run('runs', () => within(beforeStopMs, beforeStop))
   // Every process of an exec is marked; one that does not listen goes with the sandbox.
   await run('stop', () => killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }]))
+  if (store !== undefined) {
+    const { result, failure } = await run('sync', store)
+    const report = result ?? failure?.details['report']
+    if (report !== undefined) steps.at(-1)!.report = report as SyncReport
+  }
   const { result: exitCode = null, failure } = await run('terminate', () =>
     call('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
   if (failure !== undefined) {

@@ -1,5 +1,6 @@
 import type { SandboxView } from '../../schemas/sandbox.js'
 import type { OwnedSandbox } from './owned.js'
+import type { StorageRecord } from './tags.js'
 
 /** Exit codes of an expected end: done, lifetime over (124), told to (137, 143). */
 const expectedEnds = [0, 124, 137, 143]
@@ -12,7 +13,7 @@ export function statusOf (exitCode: number | null): SandboxView['status'] {
 
 /** What clients see of a sandbox. */
 export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxView {
-  const { id, createdAt, expiresAt, name, image, volume, mountPath, workdir, tags } = owned
+  const { id, createdAt, expiresAt, name, image, volume, mountPath, workdir, tags, s3 } = owned
   return {
     id,
     status: statusOf(exitCode),
@@ -21,8 +22,24 @@ export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxVi
     name: name ?? null,
     image,
     volume: volume === undefined ? null : { name: volume, mountPath: mountPath! },
+    s3: s3 === undefined ? null : storageView(s3),
     workdir,
     tags,
     exitCode
+  }
+}
+
+function storageView ({ bucket, prefix, secretName, mountPath, ...flags }: StorageRecord): NonNullable<SandboxView['s3']> {
+  const { readOnly, initialize, syncOnTerminate, syncAfterRun, versioned } = flags
+  return {
+    bucket,
+    keyPrefix: prefix,
+    secretName: secretName ?? null,
+    mountPath: mountPath ?? null,
+    readOnly,
+    initialize,
+    syncOnTerminate,
+    syncAfterRun,
+    versioned
   }
 }

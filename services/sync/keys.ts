@@ -1,16 +1,16 @@
 /** Objects of the sync's own, below the prefix: the manifest and what versions keep. Nothing of a workspace goes here. */
 export const reserved = '.modal-sandbox/'
 export const manifestKey = `${reserved}manifest.gz`
-const versions = `${reserved}versions/`
+export const versionsPrefix = `${reserved}versions/`
 
 /** The manifest of one save of a versioned workspace. */
 export function versionKey (version: string): string {
-  return `${versions}${version}.gz`
+  return `${versionsPrefix}${version}.gz`
 }
 
 /** The save whose manifest has that key. */
 export function versionOf (key: string): string | undefined {
-  return /^(\d{8}T\d{9}Z-[0-9a-f]{4})\.gz$/.exec(key.startsWith(versions) ? key.slice(versions.length) : '')?.[1]
+  return /^(\d{8}T\d{9}Z-[0-9a-f]{4})\.gz$/.exec(key.startsWith(versionsPrefix) ? key.slice(versionsPrefix.length) : '')?.[1]
 }
 
 /** A name for a save that sorts by time. */

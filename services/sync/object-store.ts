@@ -80,13 +80,13 @@ export class ObjectStore {
     })
   }
 
-  /** Everything under the prefix, page by page, in the order of the keys' bytes. @throws {S3Fault} */
-  async * list (): AsyncGenerator<ObjectInfo[]> {
+  /** Everything under the prefix and `start`, page by page, in the order of the keys' bytes. @throws {S3Fault} */
+  async * list (start = ''): AsyncGenerator<ObjectInfo[]> {
     let token: string | undefined
     do {
       const page = await this.#send(() => this.#client.send(new ListObjectsV2Command({
         Bucket: this.#bucket,
-        Prefix: this.#prefix,
+        Prefix: this.#prefix + start,
         // XML can't carry every character of a key.
         EncodingType: 'url',
         ...(token !== undefined && { ContinuationToken: token })
@@ -218,7 +218,7 @@ export class ObjectStore {
     try {
       const { ETag } = await this.#send(() => this.#client.send(command, { abortSignal: this.#signal! }))
       // Older Ceph does not tell.
-      return ETag === undefined ? (await this.get(key, { length: 1 })).etag : bare(ETag)
+      return bare(ETag) || (await this.get(key, { length: 1 })).etag
     } catch (error) {
       if (!(error instanceof S3Fault) || error.status !== 404) throw error
       return (await this.get(key, { etag: expected, length: 1 })).etag
@@ -248,7 +248,8 @@ export interface MultipartUpload {
 function toFault (error: unknown): unknown {
   if (error instanceof S3ServiceException || (error as S3ServiceException).$metadata?.httpStatusCode !== undefined) {
     const { name, $metadata, $response } = error as S3ServiceException
-    return new S3Fault(name, { status: $metadata.httpStatusCode, date: $response?.headers['date'], cause: error })
+    // Not kept as the cause: it may repeat an access key.
+    return new S3Fault(name, { status: $metadata.httpStatusCode, date: $response?.headers['date'] })
   }
   if (error instanceof S3Fault || !(error instanceof Error) || error.name === 'AbortError') return error
   const { code = error.name } = error as NodeJS.ErrnoException

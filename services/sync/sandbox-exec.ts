@@ -20,7 +20,6 @@ const startMs = 30_000
 const exitMs = 60_000
 /** So long a sync may be silent before its sandbox is asked whether it is still there. */
 const silenceMs = 60_000
-const execMs = 12 * 60 * 60 * 1000
 const keptStderr = 32 * 1024
 /** As large as one write to a process may sensibly be: each is a call of its own, and the next waits for it. */
 const writeSize = 1024 * 1024
@@ -39,8 +38,9 @@ export class SandboxExec {
   async start (command: string[], { stdin }: ExecInput = {}): Promise<Running> {
     this.#signal?.throwIfAborted()
     const id = randomId('sync')
+    // Without a timeout of Modal's: the SDK keeps a timer for each stream of such an exec until it is over.
     const process = await within(startMs, () => this.#sandbox.exec(command, {
-      mode: 'binary', workdir: '/', timeoutMs: execMs, env: { [execMarker]: id }
+      mode: 'binary', workdir: '/', env: { [execMarker]: id }
     })).catch((cause: unknown) => { throw new WorkspaceLost('the sandbox does not run commands', cause) }) as ContainerProcess<Uint8Array>
     const over = new AbortController()
     const kill = () => { killMarked(this.#sandbox, `${execMarker}=${id}`).catch(() => {}) }

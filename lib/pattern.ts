@@ -1,0 +1,5 @@
+/** Whether a pattern of an operator's fits a whole text; `*` in it stands for any characters. */
+export function matches (pattern: string, text: string): boolean {
+  const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`^${parts.join('.*')}$`, 's').test(text)
+}

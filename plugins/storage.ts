@@ -1,0 +1,28 @@
+import fp from 'fastify-plugin'
+import type { Config } from '../config.js'
+import { SecretReader } from '../services/sync/credentials.js'
+import { SyncMoments } from '../services/sync/moments.js'
+import { SyncService } from '../services/sync/service.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    sync: SyncService
+    storage: SyncMoments
+  }
+}
+
+export interface StorageOptions { config: Config }
+
+/** The door to S3: credentials, the syncs themselves, and when they happen unasked. */
+export default fp<StorageOptions>(async (fastify, { config }) => {
+  const { log, modal: { client, backend } } = fastify
+  const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
+  const sync = new SyncService({ s3: config.s3, secrets: new SecretReader({ client, image, log }), log })
+  const storage = new SyncMoments(sync, log)
+  fastify.decorate('sync', sync)
+  fastify.decorate('storage', storage)
+  fastify.addHook('onClose', async () => {
+    storage.close()
+    await sync.close()
+  })
+}, { name: 'storage', fastify: '5.x', dependencies: ['modal'] })

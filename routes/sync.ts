@@ -1,0 +1,33 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { ErrorAnswer } from '../schemas/common.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+import { SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
+
+const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
+/** The workspace of a sandbox and its place in S3: sync now, and how it stands. A sync goes on when its client leaves. */
+const sync: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.post('/:id/sync', {
+    schema: { params: SandboxParams, body: SyncSpec, response: { 200: SyncReport, ...errors } }
+  }, async (request, reply) => {
+    const { account, body, log, params: { id } } = request
+    const owned = await fastify.sandboxes.openStored(account, id)
+    if (!request.wantsSse(false)) return await fastify.sync.sync(owned, { ...body, log })
+
+    const stream = reply.sse()
+    try {
+      const report = await fastify.sync.sync(owned, {
+        ...body, log, onProgress: (progress) => { stream.send({ event: 'progress', data: progress }) }
+      })
+      await stream.end({ event: 'report', data: report })
+    } catch (error) {
+      await stream.end({ event: 'error', data: request.report(error) })
+    }
+  })
+
+  fastify.get('/:id/sync', {
+    schema: { params: SandboxParams, response: { 200: SyncState, ...errors } }
+  }, async ({ account, params: { id } }) => await fastify.sync.state(await fastify.sandboxes.openStored(account, id)))
+}
+
+export default sync

@@ -1,0 +1,73 @@
+import { posix } from 'node:path'
+import { AppError } from '../../errors.js'
+import { matches } from '../../lib/pattern.js'
+import type { Account, AccountStorage } from '../../schemas/account.js'
+import type { Storage } from '../../schemas/sandbox.js'
+import { slug } from '../accounts/names.js'
+import type { StorageRecord } from './tags.js'
+
+/**
+ * Where a sandbox' workspace will be kept, with what the request leaves open filled in from the account.
+ * @throws {AppError} BAD_REQUEST for a prefix that is no plain path, FORBIDDEN for a place the account may not use.
+ */
+export function planStorage (account: Account, spec: Storage): StorageRecord {
+  const { bucket, secretName, region, endpointUrl, mountPath, keyPrefix, ...flags } = spec
+  const wanted = keyPrefix === undefined ? undefined : cleanPrefix(keyPrefix)
+  const place = account.s3?.find((place) => allows(account, place, { bucket, prefix: wanted, secretName, endpointUrl }))
+  if (place === undefined) {
+    throw new AppError('FORBIDDEN', { message: 'Your account may not use this S3 bucket, prefix, secret or endpoint.' })
+  }
+  const record: StorageRecord = {
+    ...flags,
+    bucket,
+    prefix: wanted ?? prefixOf(account, place),
+    ...given('secretName', secretName ?? place.secretName),
+    ...given('region', region ?? place.region),
+    ...given('endpointUrl', endpointUrl?.replace(/\/$/, '') ?? place.endpointUrl),
+    ...given('mountPath', mountPath === undefined ? undefined : posix.resolve('/', mountPath))
+  }
+  if (record.mountPath !== undefined && record.secretName === undefined) {
+    throw new AppError('BAD_REQUEST', { message: 'body.s3.mountPath needs body.s3.secretName: Modal mounts with a secret' })
+  }
+  return record
+}
+
+/** @throws {AppError} FORBIDDEN: the account could use the place when the sandbox was made, and may not any more. */
+export function checkStorage (account: Account, record: StorageRecord): void {
+  if (account.s3?.some((place) => allows(account, place, record))) return
+  throw new AppError('FORBIDDEN', { message: 'Your account may not use the S3 bucket of this sandbox any more.' })
+}
+
+interface Wanted { bucket: string, prefix: string | undefined, secretName?: string | undefined, endpointUrl?: string | undefined }
+
+/** What is not asked for is taken from the place, so it has to be said there, not left to a pattern. */
+function allows (account: Account, place: AccountStorage, { bucket, prefix, secretName, endpointUrl }: Wanted): boolean {
+  return matches(place.bucket, bucket) && (prefix ?? prefixOf(account, place)).startsWith(prefixOf(account, place)) &&
+    fits(place.secretName, secretName) && fits(place.endpointUrl, endpointUrl?.replace(/\/$/, ''))
+}
+
+function fits (allowed: string | undefined, wanted: string | undefined): boolean {
+  if (wanted === undefined) return allowed?.includes('*') !== true
+  return allowed !== undefined && matches(allowed, wanted)
+}
+
+function prefixOf ({ id }: Account, { keyPrefix = '' }: AccountStorage): string {
+  const prefix = keyPrefix.replaceAll('{account}', slug(id))
+  return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
+}
+
+/** Ends in `/`. @throws {AppError} BAD_REQUEST for anything by which one prefix could be mistaken for another. */
+function cleanPrefix (prefix: string): string {
+  const names = prefix.replace(/\/$/, '').split('/')
+  if (prefix !== '' && names.some((name) => name === '' || name === '.' || name === '..')) {
+    throw new AppError('BAD_REQUEST', { message: 'body.s3.keyPrefix must be a path without empty, . and .. parts' })
+  }
+  if (names.includes('.modal-sandbox')) {
+    throw new AppError('BAD_REQUEST', { message: 'body.s3.keyPrefix has a part that is reserved' })
+  }
+  return prefix === '' ? '' : `${names.join('/')}/`
+}
+
+function given<K extends string> (name: K, value: string | undefined): { [key in K]?: string } {
+  return value === undefined ? {} : { [name]: value } as { [key in K]: string }
+}

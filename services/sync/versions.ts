@@ -1,0 +1,15 @@
+import type { SyncVersion } from '../../schemas/sync.js'
+import { savedAtOf, versionOf, versionsPrefix } from './keys.js'
+import type { ObjectStore } from './object-store.js'
+
+/** The saves that are kept, newest first. @throws {S3Fault} */
+export async function listVersions (store: ObjectStore): Promise<SyncVersion[]> {
+  const found: SyncVersion[] = []
+  for await (const page of store.list(versionsPrefix)) {
+    for (const { key } of page) {
+      const version = versionOf(key)
+      if (version !== undefined) found.push({ version, savedAt: savedAtOf(version) })
+    }
+  }
+  return found.toReversed()
+}

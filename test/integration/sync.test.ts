@@ -1,0 +1,158 @@
+import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
+import t from 'tap'
+import { digest } from '../../lib/ids.js'
+import { noS3, startS3 } from '../helpers/s3.js'
+import { accountIds, keys, readSse, skip, startService, type ReceivedEvent } from '../helpers/service.js'
+
+const path = '/api/modal/sandbox'
+
+t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
+  const s3 = await startS3()
+  await s3.createBucket('work')
+  const account = (name: 'alice' | 'bob', places: object[]) => ({
+    id: accountIds[name], apiKeys: [`sha256:${digest(keys[name])}`], secrets: ['test-*'], s3: places,
+    limits: { sandboxes: 20, runs: 5, requestsPerMinute: 100_000 }
+  })
+  const service = await startService({
+    ACCOUNTS: JSON.stringify([
+      account('alice', [
+        { bucket: 'work', keyPrefix: 'alice/' }, { bucket: 'work', keyPrefix: 'alice/', secretName: 'test-aws*' },
+        { bucket: 'none' }
+      ]),
+      account('bob', [{ bucket: 'work', keyPrefix: '{account}' }])
+    ]),
+    EMULATOR_SECRETS: JSON.stringify({
+      'test-aws': {
+        AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: s3.secretAccessKey, AWS_ENDPOINT_URL: s3.endpoint
+      },
+      'test-aws-wrong': { AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: 'wrong-secret-value' },
+      'test-aws-empty': { OTHER: '1' }
+    }),
+    S3_ENDPOINT_URL: s3.endpoint,
+    S3_REGION: s3.region,
+    S3_ACCESS_KEY_ID: s3.accessKeyId,
+    S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+  })
+  t.teardown(async () => {
+    await service.close()
+    await s3.close()
+  })
+
+  const request = async (url: string, options: Parameters<typeof service.request>[1] = {}) => {
+    const response = await service.request(url, options)
+    return { status: response.status, body: await response.json() as any }
+  }
+  const create = async (json: object, as: keyof typeof keys = 'alice') => await request(path, { method: 'POST', json, as })
+  const created = async (json: object) => {
+    const { status, body } = await create(json)
+    if (status !== 200) throw new Error(JSON.stringify(body))
+    return body.id as string
+  }
+  const sh = async (id: string, script: string) => {
+    const { body } = await request(`${path}/${id}/exec`, {
+      method: 'POST', json: { command: ['bash', '-c', script] }, headers: { accept: 'application/json' }
+    })
+    return `${body.stdout}${body.stderr}` as string
+  }
+  const sync = async (id: string, json: object) => await request(`${path}/${id}/sync`, { method: 'POST', json })
+  const end = async (id: string, query = '') => (await request(`${path}/${id}${query}`, { method: 'DELETE' })).body
+  const objects = async (prefix: string) => {
+    const { Contents = [] } = await s3.client.send(new ListObjectsV2Command({ Bucket: 'work', Prefix: prefix }))
+    return Contents.map(({ Key }) => Key!.slice(prefix.length)).filter((key) => !key.startsWith('.modal-sandbox/'))
+  }
+  const put = async (Key: string, Body: string) => { await s3.client.send(new PutObjectCommand({ Bucket: 'work', Key, Body })) }
+  const look = 'find . -mindepth 1 -printf "%P %y %m %s %TY%Tm%Td%TH%TM%TS %l\\n" | LC_ALL=C sort; ' +
+    'find . -type f -exec md5sum {} + | LC_ALL=C sort'
+
+  await t.test('What one session ends with, the next begins with (2.1-2.8, 3.1-3.6, 5.4, 8.5)', async (t) => {
+    const storage = { bucket: 'work', keyPrefix: 'alice/one' }
+    const first = await create({ s3: storage })
+    t.equal(first.status, 200, 'an empty prefix is no mistake (3.6)')
+    t.match(first.body.s3, { bucket: 'work', keyPrefix: 'alice/one/', initialize: true, syncOnTerminate: true })
+    const { id } = first.body
+    await sh(id, `mkdir -p src/deep empty 'sp ace' && cd src && echo one > deep/file && printf '#!/bin/sh\\n' > run && chmod 750 run &&
+      ln -s deep/file link && ln -s /nowhere/at/all broken && : > nothing && echo u > "../sp ace/ü+%#?&=\\"'\\\\.txt" &&
+      printf n > "$(printf '../line\\nbreak')" && head -c 20000000 /dev/urandom > large && chmod 500 ../empty &&
+      touch -d '2020-02-02 02:02:02.123456789' deep/file && mkfifo pipe`)
+    const before = await sh(id, look)
+    const ended = await end(id)
+    t.match(ended.steps.map(({ step, ok }: any) => [step, ok]), [['runs', true], ['stop', true], ['sync', true], ['terminate', true]])
+    const { report } = ended.steps.find(({ step }: any) => step === 'sync')
+    t.match(report, { direction: 'upload', files: 8, failed: [], verified: 8, ignored: 1, skipped: 0 })
+    t.ok(report.bytes > 20_000_000 && report.durationMs > 0, 'with its figures (2.6)')
+    t.ok((await objects('alice/one/')).includes('src/deep/file'), 'the structure is that of the directory (2.2, 2.3)')
+
+    const second = await service.request(path, { method: 'POST', json: { s3: storage }, headers: { accept: 'text/event-stream' } })
+    const events: ReceivedEvent[] = []
+    for await (const event of readSse(second)) events.push(event)
+    t.match(events.filter(({ data }) => data.step === 'initialize').map(({ data }) => data.status), ['started', 'done'])
+    const next = events.at(-1)!.data.id as string
+    service.remember(next)
+    const withoutPipe = before.replace(/^src\/pipe .*\n/m, '').replace(/^(src|.*empty) d (\d+) .*$/gm, '$1 d $2')
+    const after = await sh(next, look)
+    t.equal(after.replace(/^(src|.*empty) d (\d+) .*$/gm, '$1 d $2'), withoutPipe, 'bytes, modes, times and links (3.2)')
+    const again = await sync(next, { direction: 'upload' })
+    t.match(again, { status: 200, body: { files: 0, skipped: 8, verified: 8, bytes: 0 } }, 'nothing is sent twice')
+    t.match((await request(`${path}/${next}/sync`)).body, { active: false, last: { direction: 'upload', report: { skipped: 8 } } })
+    t.match(await end(next, '?sync=false'), { steps: [{ step: 'runs' }, { step: 'stop' }, { step: 'terminate' }] })
+  })
+
+  await t.test('A sync on demand tells how far it is, and ends with its report', async (t) => {
+    const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/progress' } })
+    await sh(id, 'for i in $(seq 300); do echo $i > $i; done; sleep 0.1')
+    const response = await service.request(`${path}/${id}/sync`, {
+      method: 'POST', json: { direction: 'upload' }, headers: { accept: 'text/event-stream' }
+    })
+    const events: ReceivedEvent[] = []
+    for await (const event of readSse(response)) events.push(event)
+    t.match(events[0], { event: 'progress', data: { phase: 'list', files: 0 } })
+    t.ok(events.some(({ event, data }) => event === 'progress' && data.phase === 'transfer' && data.totalFiles === 300))
+    t.match(events.at(-1), { event: 'report', data: { files: 300, verified: 300, failed: [] } })
+    t.match(await sync(id, { direction: 'download', dryRun: true }), { body: { dryRun: true, files: 0, skipped: 300 } })
+    await sh(id, 'rm 1; echo changed > 2')
+    t.match(await sync(id, { direction: 'upload', dryRun: true, delete: true }), { body: { files: 1, deleted: 1, dryRun: true } })
+    t.equal((await objects('alice/progress/')).length, 300, 'a dry run does nothing')
+    t.match(await sync(id, { direction: 'upload', delete: true }), { body: { files: 1, deleted: 1, skipped: 298 } })
+    t.equal((await objects('alice/progress/')).includes('1'), false)
+  })
+  await t.test('Errors: no storage, wrong bucket, wrong keys, and what an account may not use (1.5, 2.7, 3.4, 9.3)', async (t) => {
+    const forbidden = [
+      { bucket: 'other' }, { bucket: 'work', keyPrefix: '' }, { bucket: 'work', keyPrefix: 'alice-evil/' }, { bucket: 'work', keyPrefix: 'bob' },
+      { bucket: 'work', secretName: 'other' }, { bucket: 'work', endpointUrl: 'http://169.254.169.254' }
+    ]
+    for (const s3 of forbidden) t.match(await create({ s3 }), { status: 403, body: { code: 'FORBIDDEN', step: 'policy' } }, JSON.stringify(s3))
+    for (const keyPrefix of ['../alice', 'alice/../bob', '/alice', 'alice//x', 'alice/./x', 'a\u0000', 'alice/.modal-sandbox/x']) {
+      t.match(await create({ s3: { bucket: 'work', keyPrefix } }), { status: 400, body: { code: 'BAD_REQUEST', message: /keyPrefix/ } }, keyPrefix)
+    }
+    t.match(await create({ s3: { bucket: 'work' }, workdir: '/' }), { status: 400, body: { message: /body\.s3/ } })
+    t.match(await create({ s3: { bucket: 'work', secretName: 'test-aws', mountPath: '/workspace/x' } }), { status: 400, body: { message: /mountPath/ } })
+    t.match(await create({ s3: { bucket: 'work', secretName: 'test-aws', mountPath: '/bucket' } }), {
+      status: 422, body: { code: 'NOT_SUPPORTED', message: /bucket mounts/, step: 'create' }
+    }, 'local mode has no mounts, and says so')
+    t.match(await create({ s3: { bucket: 'none' } }), { status: 502, body: { code: 'S3_REFUSED', step: 'initialize', message: /does not exist/ } })
+    t.match(await create({ s3: { bucket: 'work', secretName: 'test-aws-wrong' } }), {
+      status: 502, body: { code: 'S3_REFUSED', step: 'initialize', message: /secret access key/ }
+    })
+    t.match(await create({ s3: { bucket: 'work', secretName: 'test-aws-empty' } }), { status: 502, body: { code: 'S3_REFUSED', message: /AWS_ACCESS_KEY_ID/ } })
+    t.match(await create({ s3: { bucket: 'work', secretName: 'test-aws-none' } }), { status: 404, body: { code: 'SECRET_NOT_FOUND' } })
+    t.strictSame((await request(path)).body.sandboxes.filter(({ s3 }: any) => s3?.bucket === 'none'), [], 'what could not be initialized is gone')
+    const plain = await created({})
+    t.match(await sync(plain, { direction: 'upload' }), { status: 409, body: { code: 'NO_STORAGE' } })
+    t.match(await sync(plain, { direction: 'sideways' }), { status: 400 })
+  })
+
+  await t.test('Credentials come from a Modal secret and never reach the sandbox (2.7, 9.3)', async (t) => {
+    await put('alice/secret/a', 'by secret')
+    const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/secret', secretName: 'test-aws' } })
+    t.equal(await sh(id, 'cat a; env | grep -c AWS; grep -l AWS_ /proc/*/environ'), 'by secret0\n')
+    t.match((await request(`${path}/${id}`)).body.s3, { secretName: 'test-aws', keyPrefix: 'alice/secret/' })
+  })
+
+  await t.test('Keys that are no paths are refused by name, and the rest is restored', async (t) => {
+    for (const key of ['ok', 'a//b', '../x', './y', 'x', 'x/y', '/abs']) await put(`alice/odd/${key}`, key)
+    const result = await create({ s3: { bucket: 'work', keyPrefix: 'alice/odd' } })
+    t.match(result, { status: 502, body: { code: 'SYNC_INCOMPLETE', step: 'initialize', report: { direction: 'download' } } })
+    const codes = Object.fromEntries(result.body.report.failed.map(({ path, code }: any) => [path, code]))
+    t.strictSame(codes, { 'a//b': 'KEY_UNSAFE', '../x': 'KEY_UNSAFE', './y': 'KEY_UNSAFE', '/abs': 'KEY_UNSAFE', x: 'KEY_CONFLICT' })
+  })
+})
