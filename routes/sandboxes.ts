@@ -1,7 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
-  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, TerminateQuery, Termination
+  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, TerminateQuery,
+  Termination
 } from '../schemas/sandbox.js'
 import type { SseStream } from '../lib/sse.js'
 import type { CreateOptions } from '../services/sandboxes/create.js'

@@ -5,7 +5,7 @@ import { SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
-/** The workspace of a sandbox and its place in S3: sync now, and how it stands. A sync goes on when its client leaves. */
+/** A workspace and its place in S3: sync now, and how it stands. A sync goes on when its client leaves. */
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/sync', {
     schema: { params: SandboxParams, body: SyncSpec, response: { 200: SyncReport, ...errors } }

@@ -39,7 +39,7 @@ export const Network = Type.Object({
   domainAllowlist: Type.Optional(Allowlist('^(\\*\\.)?[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*$'))
 }, strict)
 
-/** Where the workspace is kept in S3. Names only: what they may be is up to the account, and keys come from a secret. */
+/** Where the workspace is kept in S3. Names only: the account says what they may be, and keys come from a secret. */
 export const Storage = Type.Object({
   bucket: Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$' }),
   keyPrefix: Type.Optional(Type.String({

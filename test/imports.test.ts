@@ -71,6 +71,11 @@ t.test('The Modal SDK has one door, and services only use what comes through it'
   t.strictSame(users.map(({ path }) => path), [])
 })
 
+t.test('S3 has one door', async (t) => {
+  const users = sources.filter(({ imports }) => imports.some(({ target }) => /^@(aws-sdk|smithy)\//.test(target)))
+  t.strictSame(users.map(({ path }) => path).sort(), ['services/sync/object-store.ts', 'services/sync/s3-http.ts'])
+})
+
 t.test('The emulator is imported in one place, dynamically, and never imports the service', async (t) => {
   const users = sources.filter(({ path, imports }) => !path.startsWith('emulator/') &&
     imports.some(({ target }) => target.startsWith('emulator/')))

@@ -83,7 +83,7 @@ export function checkSecrets (account: Account, names: string[]) {
   if (refused !== undefined) throw new AppError('FORBIDDEN', { message: `Your account may not use the secret ${refused}.` })
 }
 
-/** What is synced is a directory of the user's work, and the mount is not inside of it: it would be stored in itself. */
+/** What is synced is a directory of the user's, and the mount is not inside of it: it would be stored in itself. */
 function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | undefined, workdir: string) {
   const root = volumePath ?? workdir
   if (root === '/') throw new AppError('BAD_REQUEST', { message: 'body.s3 needs a volume, or a body.workdir below /' })

@@ -38,10 +38,16 @@ export function checkStorage (account: Account, record: StorageRecord): void {
   throw new AppError('FORBIDDEN', { message: 'Your account may not use the S3 bucket of this sandbox any more.' })
 }
 
-interface Wanted { bucket: string, prefix: string | undefined, secretName?: string | undefined, endpointUrl?: string | undefined }
+interface Wanted {
+  bucket: string
+  prefix: string | undefined
+  secretName?: string | undefined
+  endpointUrl?: string | undefined
+}
 
 /** What is not asked for is taken from the place, so it has to be said there, not left to a pattern. */
-function allows (account: Account, place: AccountStorage, { bucket, prefix, secretName, endpointUrl }: Wanted): boolean {
+function allows (account: Account, place: AccountStorage, wanted: Wanted): boolean {
+  const { bucket, prefix, secretName, endpointUrl } = wanted
   return matches(place.bucket, bucket) && (prefix ?? prefixOf(account, place)).startsWith(prefixOf(account, place)) &&
     fits(place.secretName, secretName) && fits(place.endpointUrl, endpointUrl?.replace(/\/$/, ''))
 }

@@ -49,7 +49,8 @@ export class SecretReader {
     this.#kept.set(secretName, entry)
     try {
       const { expiresAt } = await values
-      if (expiresAt !== undefined) entry.until = Math.max(Date.now() + freshMs, Math.min(entry.until, expiresAt - beforeExpiryMs))
+      const last = Math.min(entry.until, (expiresAt ?? Infinity) - beforeExpiryMs)
+      entry.until = Math.max(Date.now() + freshMs, last)
     } catch (error) {
       this.#kept.delete(secretName)
       throw error

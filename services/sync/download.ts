@@ -108,13 +108,22 @@ function describe (target: Target, { body, metadata, size }: StoredObject, hashe
     path, type, mode, mtime, size, ...(type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
   }
   const next: Saved = {
-    type, mode, size, mtime, etag, hashes, partSize: ofParts, own: saved?.own ?? false, ...(saved?.key !== undefined && { key: saved.key })
+    type,
+    mode,
+    size,
+    mtime,
+    etag,
+    hashes,
+    partSize: ofParts,
+    own: saved?.own ?? false,
+    ...(saved?.key !== undefined && { key: saved.key })
   }
   return { entry, saved: next }
 }
 
 /** Fetches parts side by side and writes them in order; another version of the object in the meantime is a fault. */
-async function writeLarge (target: Target, { workspace, store, tally }: Downloading, buffers: PartBuffers): Promise<Saved> {
+async function writeLarge (target: Target, options: Downloading, buffers: PartBuffers): Promise<Saved> {
+  const { workspace, store, tally } = options
   const { key, etag, size, saved } = target
   const ofParts = partSizeFor(size)
   const pool = buffers.for(size)

@@ -1,6 +1,7 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { downloadEntries } from './download.js'
+import { S3Fault } from './faults.js'
 import { withoutIgnored } from './ignore.js'
 import { manifestKey, newVersion, versionKey } from './keys.js'
 import { encodeManifest, type Saved } from './manifest.js'
@@ -33,8 +34,6 @@ export interface DownloadOptions extends SyncOptions {
   version?: string | undefined
   /** Leave alone what is younger in the workspace. */
   keepNewer?: boolean
-  /** The prefix must not be written to. */
-  readOnly?: boolean
 }
 
 const day = 24 * 60 * 60 * 1000
@@ -87,11 +86,11 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
 }
 
 /**
- * Restores a workspace from a prefix and proves that everything is there (3.2, 3.5); an empty prefix is a success (3.6).
+ * Restores a workspace from a prefix and proves that all is there (3.2, 3.5); an empty prefix is a success (3.6).
  * @throws {S3Fault | WorkspaceLost | AppError} VERSION_NOT_FOUND; single files that failed are in the report.
  */
 export async function download (options: DownloadOptions): Promise<SyncReport> {
-  const { workspace, store, version, dryRun = false, keepNewer = false, readOnly = false, onProgress } = options
+  const { workspace, store, version, dryRun = false, keepNewer = false, onProgress } = options
   const tally = new Tally(onProgress)
   tally.phase('list')
   const [listing, remote] = await Promise.all([
@@ -117,7 +116,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     tally.deleted = stale.length
   }
   const learned = [...written.values()].some(({ own }) => !own)
-  if (learned && version === undefined && !readOnly) await saveManifest(store, new Map([...remote.known, ...written]), undefined)
+  if (learned && version === undefined) await remember(store, new Map([...remote.known, ...written]))
   return tally.report('download', version === undefined ? {} : { version })
 }
 
@@ -128,13 +127,15 @@ async function restore (plan: DownloadPlan, { workspace, store }: SyncOptions, t
   for (const last of [false, true]) {
     if (directories.length + downloads.length > 0) {
       tally.phase('transfer')
-      for (const [path, saved] of await downloadEntries(directories, downloads, { workspace, store, tally })) written.set(path, saved)
+      const done = await downloadEntries(directories, downloads, { workspace, store, tally })
+      for (const [path, saved] of done) written.set(path, saved)
     }
     tally.phase('verify')
     const { wrong, count } = await verify(workspace, written, plan.unchanged)
     tally.verified = count
     if (wrong.size === 0) break
     if (last) for (const [path, message] of wrong) tally.fail({ path, code: 'NOT_VERIFIED', message })
+    tally.files -= downloads.filter(({ path }) => wrong.has(path)).length
     directories = directories.filter(({ path }) => wrong.has(path))
     downloads = downloads.filter(({ path }) => wrong.has(path))
     for (const path of wrong.keys()) written.delete(path)
@@ -182,6 +183,13 @@ async function saveManifest (store: ObjectStore, entries: Map<string, Saved>, ve
   const bytes = await encodeManifest({ savedAt: new Date().toISOString(), entries })
   if (version !== undefined) await store.put(versionKey(version), bytes)
   await store.put(manifestKey, bytes)
+}
+
+/** The next sync needs not ask these objects again what they are. Who may only read the prefix has to. */
+async function remember (store: ObjectStore, entries: Map<string, Saved>) {
+  await saveManifest(store, entries, undefined).catch((error: unknown) => {
+    if (!(error instanceof S3Fault) || error.kind !== 'fatal') throw error
+  })
 }
 
 function failMissing ({ missing }: Remote, tally: Tally) {

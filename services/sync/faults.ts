@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
  */
 export type FaultKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
 
+interface FaultDetails { status?: number | undefined, date?: string | undefined, cause?: unknown }
+
 /** A request that S3 did not carry out. `message` has no secret: it is S3's code, or ours for a broken connection. */
 export class S3Fault extends Error {
   readonly kind: FaultKind
@@ -14,7 +16,7 @@ export class S3Fault extends Error {
   /** The server's clock, when it told it. */
   readonly serverTime: number | undefined
 
-  constructor (code: string, { status, date, cause }: { status?: number | undefined, date?: string | undefined, cause?: unknown } = {}) {
+  constructor (code: string, { status, date, cause }: FaultDetails = {}) {
     super(status === undefined ? code : `${code} (${status})`, { cause })
     this.name = 'S3Fault'
     this.code = code

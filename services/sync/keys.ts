@@ -1,4 +1,4 @@
-/** Objects of the sync's own, below the prefix: the manifest and what versions keep. Nothing of a workspace goes here. */
+/** Objects of the sync's own, below the prefix: manifests, and what versions keep. */
 export const reserved = '.modal-sandbox/'
 export const manifestKey = `${reserved}manifest.gz`
 export const versionsPrefix = `${reserved}versions/`
@@ -33,6 +33,7 @@ export function pathProblem (path: string, prefix: string): { code: string, mess
     return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${longestKey} bytes.` }
   }
   // XML has no form for them, so no server can list such a key; tab and line breaks it has.
+  // eslint-disable-next-line no-control-regex
   if (/[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]/.test(path)) {
     return { code: 'NAME_NOT_CARRIED', message: 'S3 can not carry a name with control characters.' }
   }

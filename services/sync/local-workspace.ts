@@ -56,7 +56,8 @@ export class LocalWorkspace implements Workspace {
     const before = await this.#stat(path)
     const entry = before?.isFile() ? toEntry(path, before) : undefined
     const size = entry?.size ?? 0
-    const stream = size === 0 ? undefined : createReadStream(this.#at(path), { end: size - 1, highWaterMark: 256 * 1024 })
+    const range = { end: size - 1, highWaterMark: 256 * 1024 }
+    const stream = size === 0 ? undefined : createReadStream(this.#at(path), range)
     return {
       entry,
       chunks: stream ?? (async function * () {})(),
@@ -133,7 +134,9 @@ export class LocalWorkspace implements Workspace {
       const file = await open(place, 'wx', 0o600)
       try {
         let written = 0
-        for await (const chunk of body instanceof Uint8Array ? [body] : body ?? []) written += (await file.write(chunk)).bytesWritten
+        for await (const chunk of body instanceof Uint8Array ? [body] : body ?? []) {
+          written += (await file.write(chunk)).bytesWritten
+        }
         if (written !== size) throw new Error('a body ended early')
       } finally {
         await file.close()

@@ -73,8 +73,8 @@ export async function readState (exec: SandboxExec): Promise<{ active: boolean, 
 function parse (text: string): LastSync | null {
   try {
     const { direction, finishedAt, report } = JSON.parse(text)
-    const isTrue = Value.Check(SyncReport, report) && direction === report.direction && !Number.isNaN(Date.parse(finishedAt))
-    return isTrue ? { direction, finishedAt: new Date(finishedAt).toISOString(), report } : null
+    if (!Value.Check(SyncReport, report) || direction !== report.direction) return null
+    return { direction, finishedAt: new Date(finishedAt).toISOString(), report }
   } catch {
     return null
   }

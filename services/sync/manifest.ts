@@ -66,9 +66,8 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
         first = false
       } else if (isLine(value)) {
         const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
-        manifest.entries.set(path, {
-          type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1, ...(key !== undefined && { key })
-        })
+        const saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
+        manifest.entries.set(path, key === undefined ? saved : { ...saved, key })
       }
     }
     return manifest
@@ -108,12 +107,12 @@ function isCount (value: unknown): value is number {
 
 /**
  * Whether two times are the same as far as both are told: busybox' userland knows whole seconds only, and Node sets
- * them as floating point numbers, which are right to a microsecond.
+ * them as floating point numbers, which are right to about a microsecond.
  */
 export function sameTime (one: string, other: string): boolean {
   if (one === other) return true
   const [[seconds, fraction = ''], [otherSeconds, otherFraction = '']] = [one.split('.'), other.split('.')]
   if (seconds !== otherSeconds) return false
   if (fraction === '' || otherFraction === '') return true
-  return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 1000
+  return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 2000
 }

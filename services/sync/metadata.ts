@@ -31,11 +31,10 @@ export function toMetadata ({ type, mode, mtime, uid, gid }: Attributes): Record
 
 /** What an object of anybody's says about itself; undefined where it says nothing that makes sense. */
 export function fromMetadata (key: string, metadata: Record<string, string>): Partial<Attributes> {
-  const mode = parseMode(metadata['mode'] ?? metadata['file-permissions'])
-  const kind = mode === undefined ? 0 : mode & typeMask
-  const type = key.endsWith('/')
-    ? 'directory'
-    : kind === typeBits.symlink ? 'symlink' : 'file'
+  const isDirectory = key.endsWith('/')
+  const mode = parseMode(metadata['mode'] ?? metadata['file-permissions'], isDirectory)
+  const isLink = mode !== undefined && (mode & typeMask) === typeBits.symlink
+  const type = isDirectory ? 'directory' : isLink ? 'symlink' : 'file'
   const mtime = parseTime(metadata['mtime'] ?? metadata['file-mtime'])
   return {
     type,
@@ -44,26 +43,31 @@ export function fromMetadata (key: string, metadata: Record<string, string>): Pa
   }
 }
 
-/** rclone writes `100644` and `0644` (octal), s3fs `33188` (decimal), DataSync `0644` (octal). */
-function parseMode (text: string | undefined): number | undefined {
+/**
+ * rclone writes `100644` (octal), s3fs `33188` (decimal), DataSync `0644` (octal). What is a mode in both readings is
+ * told apart by the key: a symlink's 41471 would be a directory in octal.
+ */
+function parseMode (text: string | undefined, isDirectory: boolean): number | undefined {
   if (text === undefined || !/^[0-9]{1,8}$/.test(text)) return
   const octal = /^[0-7]+$/.test(text) ? parseInt(text, 8) : undefined
-  if (octal !== undefined && (octal <= permissionMask || isMode(octal))) return octal
+  if (octal !== undefined && (octal <= permissionMask || isMode(octal, isDirectory))) return octal
   const decimal = Number(text)
-  return isMode(decimal) ? decimal : undefined
+  return isMode(decimal, isDirectory) ? decimal : undefined
 }
 
-function isMode (mode: number): boolean {
-  return Object.values(typeBits).includes(mode & typeMask) && mode <= 0o177777
+function isMode (mode: number, isDirectory: boolean): boolean {
+  const type = mode & typeMask
+  const isKnown = isDirectory ? type === typeBits.directory : type === typeBits.file || type === typeBits.symlink
+  return isKnown && mode <= 0o177777
 }
 
-/** Seconds, with or without a fraction, or RFC 3339; DataSync's own is in nanoseconds or milliseconds, with `ns` or without. */
+/** Seconds, with or without a fraction, or RFC 3339; DataSync's own is in nanoseconds, File Gateway's in either. */
 function parseTime (text: string | undefined): string | undefined {
   if (text === undefined) return
   if (/^\d{1,11}(\.\d{1,9})?$/.test(text)) return text
-  const nanoseconds = /^(\d{1,10})(\d{9})(ns)?$/.exec(text)
+  const nanoseconds = /^(\d{8,10})(\d{9})(ns)?$/.exec(text)
   if (nanoseconds) return `${nanoseconds[1]}.${nanoseconds[2]}`
-  const milliseconds = /^(\d{1,10})(\d{3})$/.exec(text)
+  const milliseconds = /^(\d{9,10})(\d{3})$/.exec(text)
   if (milliseconds) return `${milliseconds[1]}.${milliseconds[2]}`
   const time = Date.parse(text)
   return Number.isNaN(time) || time < 0 ? undefined : String(time / 1000)

@@ -22,7 +22,7 @@ export class SyncMoments {
     this.#log = log
   }
 
-  /** Fills the workspace of a new sandbox (3.1); work on a volume that S3 does not have yet stays. @throws {AppError} */
+  /** Fills a new sandbox' workspace (3.1); work on a volume that S3 does not have yet stays. @throws {AppError} */
   async initialize (owned: OwnedSandbox, log: Log): Promise<SyncReport> {
     return await this.#sync.sync(owned, { direction: 'download', keepNewer: true, log })
   }
@@ -38,7 +38,7 @@ export class SyncMoments {
     await this.#store(owned, 'after a run')
   }
 
-  /** Stores the workspace shortly before the sandbox' lifetime is over. Every replica that knows it does; one is first. */
+  /** Stores the workspace shortly before the sandbox' lifetime ends. Every replica that knows it does; one is first. */
   watch (owned: OwnedSandbox): void {
     if (owned.s3?.syncOnTerminate !== true || this.#timers.has(owned.id)) return
     const lifetime = Date.parse(owned.expiresAt) - Date.parse(owned.createdAt)

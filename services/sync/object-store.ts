@@ -39,6 +39,15 @@ export interface StoredObject {
   metadata: Record<string, string>
 }
 
+export interface GetOptions {
+  /** The version it has to be; another one is a fault `PreconditionFailed`. */
+  etag?: string
+  start?: number
+  length?: number
+  /** Takes the bytes; it must be as long as what comes. */
+  into?: Buffer
+}
+
 export interface Pending { key: string, uploadId: string, initiated: Date }
 
 /** More at once does not make S3 faster, and costs memory. */
@@ -92,14 +101,19 @@ export class ObjectStore {
         ...(token !== undefined && { ContinuationToken: token })
       }), { abortSignal: this.#signal! }))
       yield (page.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
-        key: decodeKey(Key!).slice(this.#prefix.length), size: Size ?? 0, etag: bare(ETag), storedAt: LastModified?.getTime() ?? 0
+        key: decodeKey(Key!).slice(this.#prefix.length),
+        size: Size ?? 0,
+        etag: bare(ETag),
+        storedAt: LastModified?.getTime() ?? 0
       }))
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined
     } while (token !== undefined)
   }
 
   /** @returns the ETag and the SHA-256 that S3 has checked. @throws {S3Fault} */
-  async put (key: string, body: Buffer, metadata: Record<string, string> = {}): Promise<{ etag: string, sha256: string }> {
+  async put (
+    key: string, body: Buffer, metadata: Record<string, string> = {}
+  ): Promise<{ etag: string, sha256: string }> {
     const sha256 = hashOf(body)
     const headers = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [metadataPrefix + name, value]))
     const etag = await this.#send(() => this.#put(key, body, sha256, headers, {}))
@@ -108,11 +122,9 @@ export class ObjectStore {
 
   /**
    * A whole object, or `length` bytes from `start`.
-   * @param options.etag the version it has to be; another one is a fault `PreconditionFailed`.
-   * @param options.into takes the bytes; it must be as long as what comes.
    * @throws {S3Fault}
    */
-  async get (key: string, options: { etag?: string, start?: number, length?: number, into?: Buffer } = {}): Promise<StoredObject> {
+  async get (key: string, options: GetOptions = {}): Promise<StoredObject> {
     const { etag, start = 0, length, into } = options
     const headers = {
       ...(etag !== undefined && { 'if-match': `"${etag}"` }),
@@ -154,7 +166,8 @@ export class ObjectStore {
 
   /** A cancelled sync has to clean up, too: this is not stopped by its signal. @throws {S3Fault} */
   async abort ({ key, uploadId }: Pick<Pending, 'key' | 'uploadId'>): Promise<void> {
-    const command = new AbortMultipartUploadCommand({ Bucket: this.#bucket, Key: this.#prefix + key, UploadId: uploadId })
+    const target = { Bucket: this.#bucket, Key: this.#prefix + key }
+    const command = new AbortMultipartUploadCommand({ ...target, UploadId: uploadId })
     await this.#send(() => this.#client.send(command), false).catch((error: unknown) => {
       if (!(error instanceof S3Fault) || error.status !== 404) throw error
     })
@@ -187,8 +200,8 @@ export class ObjectStore {
     const failed: { key: string, code: string }[] = []
     for (let from = 0; from < keys.length; from += deletesAtOnce) {
       const Objects = keys.slice(from, from + deletesAtOnce).map((key) => ({ Key: this.#prefix + key }))
-      const { Errors } = await this.#send(() => this.#client.send(
-        new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } }), { abortSignal: this.#signal! }))
+      const command = new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } })
+      const { Errors } = await this.#send(() => this.#client.send(command, { abortSignal: this.#signal! }))
       for (const { Key, Code } of Errors ?? []) {
         failed.push({ key: Key!.slice(this.#prefix.length), code: Code ?? 'Unknown' })
       }
@@ -201,7 +214,7 @@ export class ObjectStore {
     this.#client.destroy()
   }
 
-  async #put (key: string, body: Buffer, bodyHash: string, headers: Record<string, string>, query: Record<string, string>) {
+  async #put (key: string, body: Buffer, bodyHash: string, headers: Texts, query: Texts) {
     const response = await this.#http.send({
       method: 'PUT', key: this.#prefix + key, body, bodyHash, headers, query, signal: this.#signal
     })
@@ -236,6 +249,8 @@ export class ObjectStore {
     })
   }
 }
+
+type Texts = Record<string, string>
 
 export interface MultipartUpload {
   /** @param number from 1. @returns the SHA-256 that S3 has checked. */

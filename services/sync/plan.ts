@@ -20,7 +20,9 @@ const plainDirectoryMode = 0o755
  * @param wanted what of the workspace is to be stored.
  * @param all everything in it: what is merely ignored is not gone.
  */
-export function planUpload (wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string): UploadPlan {
+export function planUpload (
+  wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
+): UploadPlan {
   const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), problems: [] }
   const parents = parentsOf(wanted.keys())
   for (const [path, entry] of wanted) {
@@ -67,7 +69,13 @@ export interface DownloadPlan {
  */
 export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote, keepNewer: boolean): DownloadPlan {
   const plan: DownloadPlan = {
-    directories: [], downloads: [], unchanged: new Map(), kept: [], inTheWay: [], stale: [], problems: [...remote.problems]
+    directories: [],
+    downloads: [],
+    unchanged: new Map(),
+    kept: [],
+    inTheWay: [],
+    stale: [],
+    problems: [...remote.problems]
   }
   const targets = new Map<string, Target>()
   for (const [path, saved] of remote.known) {
@@ -88,7 +96,9 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
   return plan
 }
 
-function place (target: Target, plan: DownloadPlan, parents: Set<string>, local: ReadonlyMap<string, Entry>, keepNewer: boolean) {
+function place (
+  target: Target, plan: DownloadPlan, parents: Set<string>, local: ReadonlyMap<string, Entry>, keepNewer: boolean
+) {
   const { path, key, saved } = target
   const isDirectory = saved?.type === 'directory' || key.endsWith('/')
   if (!isDirectory && parents.has(path)) {

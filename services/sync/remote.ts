@@ -29,7 +29,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     for (const object of page.value) {
       const path = pathOf(object.key)
       const saved = manifest.entries.get(path)
-      if (saved !== undefined && keyOf(path, saved) === object.key && saved.etag === object.etag && isWhole(saved, object)) {
+      if (saved !== undefined && isObjectOf(path, saved, object)) {
         seen.add(path)
         remote.known.set(path, saved)
       } else if (!object.key.startsWith(reserved) && object.key !== '' && current) addForeign(remote, path, object)
@@ -71,8 +71,8 @@ function pathOf (key: string): string {
 }
 
 /** A symlink's object is as long as its target, a directory's empty. */
-function isWhole (saved: Saved, object: ObjectInfo): boolean {
-  return object.size === (saved.type === 'directory' ? 0 : saved.size)
+function isObjectOf (path: string, saved: Saved, { key, etag, size }: ObjectInfo): boolean {
+  return keyOf(path, saved) === key && saved.etag === etag && size === (saved.type === 'directory' ? 0 : saved.size)
 }
 
 function addForeign (remote: Remote, path: string, object: ObjectInfo) {

@@ -28,6 +28,8 @@ export interface S3Request {
   signal?: AbortSignal | undefined
 }
 
+interface Signed { method: string, path: string, query: Record<string, string>, headers: Record<string, string> }
+
 const emptyHash = createHash('sha256').digest('hex')
 const errorTextLimit = 64 * 1024
 
@@ -82,8 +84,7 @@ export class S3Http {
   }
 
   #exchange (
-    { method, path, query, headers }: { method: string, path: string, query: Record<string, string>, headers: Record<string, string> },
-    body: Buffer | undefined, signal: AbortSignal | undefined
+    { method, path, query, headers }: Signed, body: Buffer | undefined, signal: AbortSignal | undefined
   ): Promise<IncomingMessage> {
     const search = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&')
     const request = this.#url.protocol === 'https:' ? httpsRequest : httpRequest

@@ -9,6 +9,8 @@ export interface ExecInput { stdin?: AsyncIterable<Uint8Array> | string }
 
 export interface Running {
   stdout: AsyncIterable<Uint8Array>
+  /** Settles when all input is written, or the command takes no more. @throws what the input throws. */
+  fed: Promise<void>
   /** Waits for the end. @throws {WorkspaceLost} */
   finish (): Promise<{ exitCode: number, stderr: string }>
   /** Ends it, whatever it does. */
@@ -39,20 +41,22 @@ export class SandboxExec {
     this.#signal?.throwIfAborted()
     const id = randomId('sync')
     // Without a timeout of Modal's: the SDK keeps a timer for each stream of such an exec until it is over.
-    const process = await within(startMs, () => this.#sandbox.exec(command, {
-      mode: 'binary', workdir: '/', env: { [execMarker]: id }
-    })).catch((cause: unknown) => { throw new WorkspaceLost('the sandbox does not run commands', cause) }) as ContainerProcess<Uint8Array>
+    const process = await this.#start(command, id)
     const over = new AbortController()
     const kill = () => { killMarked(this.#sandbox, `${execMarker}=${id}`).catch(() => {}) }
     const cancel = () => {
       if (over.signal.aborted) return
       over.abort()
+      this.#signal?.removeEventListener('abort', cancel)
       kill()
     }
     this.#signal?.addEventListener('abort', cancel, { once: true })
     const stderr = collect(process.stderr)
-    feed(process, stdin).catch(() => {})
+    stderr.catch(() => {})
+    const fed = feed(process, stdin)
+    fed.catch(cancel)
     return {
+      fed,
       stdout: this.#watched(process.stdout, over.signal),
       finish: async () => {
         try {
@@ -68,6 +72,16 @@ export class SandboxExec {
         }
       },
       cancel
+    }
+  }
+
+  async #start (command: string[], id: string): Promise<ContainerProcess<Uint8Array>> {
+    try {
+      return await within(startMs, () => this.#sandbox.exec(command, {
+        mode: 'binary', workdir: '/', env: { [execMarker]: id }
+      })) as ContainerProcess<Uint8Array>
+    } catch (cause) {
+      throw new WorkspaceLost('the sandbox does not run commands', cause)
     }
   }
 
@@ -114,9 +128,14 @@ export class SandboxExec {
 
 async function feed (process: ContainerProcess<Uint8Array>, stdin: ExecInput['stdin']) {
   const writer = process.stdin.getWriter()
-  const chunks = typeof stdin === 'string' ? slices(Buffer.from(stdin)) : stdin ?? []
-  for await (const chunk of chunks) await writer.write(chunk as Uint8Array<ArrayBuffer>)
-  await writer.close()
+  // Whoever ends before it has read all says why by its exit code.
+  let open = true
+  const closed = () => { open = false }
+  for await (const chunk of typeof stdin === 'string' ? slices(Buffer.from(stdin)) : stdin ?? []) {
+    await writer.write(chunk as Uint8Array<ArrayBuffer>).catch(closed)
+    if (!open) return
+  }
+  await writer.close().catch(closed)
 }
 
 function * slices (bytes: Buffer) {

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from './byte-reader.js'
 import type { Running, SandboxExec } from './sandbox-exec.js'
 import {
-  calls, hashScript, listScript, lookScript, quote, readLargeScript, readLooks, readScript, removeScript, scriptExit, writeScript, type Look
+  calls, hashScript, listScript, lookScript, quote, readLargeScript, readLooks, readScript, removeScript, scriptExit,
+  writeScript, type Look
 } from './scripts.js'
 import { encodeHeader, readMember, tarEnd, tarPadding } from './tar.js'
 import {
@@ -66,7 +67,7 @@ export class SandboxWorkspace implements Workspace {
   async readLarge (entry: Entry): Promise<LargeRead> {
     const running = await this.#exec.start(['sh', '-c', readLargeScript, 'sync', this.#root, `./${entry.path}`])
     const reader = new ByteReader(running.stdout)
-    const before = await look(reader).catch(async (error: unknown) => { throw await this.#lost(running, error) })
+    const before = await this.#look(running, reader)
     const first = before.look?.type === 'file' ? toEntry(before.look) : undefined
     return {
       entry: first,
@@ -75,7 +76,7 @@ export class SandboxWorkspace implements Workspace {
         if (await reader.some(1) === undefined) await running.finish()
         else running.cancel()
         const again = await this.#exec.start(['sh', '-c', lookScript, 'sync', this.#root, `./${entry.path}`])
-        const after = await look(new ByteReader(again.stdout)).catch(async (error: unknown) => { throw await this.#lost(again, error) })
+        const after = await this.#look(again)
         await again.finish()
         return stable(before.look, after.look, before.now) ? toEntry(after.look!) : undefined
       },
@@ -84,19 +85,10 @@ export class SandboxWorkspace implements Workspace {
   }
 
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
-    let failure: unknown
-    const stdin = async function * () {
-      try {
-        yield * gather(archive(entries), writeSize)
-      } catch (error) {
-        failure = error
-        throw error
-      }
-    }
-    const running = await this.#exec.start(['sh', '-c', writeScript, 'sync', this.#root], { stdin: stdin() })
-    for await (const _ of running.stdout);
+    const stdin = gather(archive(entries), writeSize)
+    const running = await this.#exec.start(['sh', '-c', writeScript, 'sync', this.#root], { stdin })
+    await running.fed
     const { exitCode, stderr } = await running.finish()
-    if (failure !== undefined) throw failure
     return exitCode === 0 ? '' : stderr
   }
 
@@ -122,17 +114,20 @@ export class SandboxWorkspace implements Workspace {
       const running = await this.#exec.start(['sh', '-s', '--', this.#root], { stdin: scriptFor(queue) })
       const reader = new ByteReader(running.stdout)
       let done = 0
+      let over = false
       try {
         for (const batch of queue) {
           yield * await readBatch(reader, batch)
           done++
         }
+        over = true
         await running.finish()
         return
       } catch (error) {
         if (!(error instanceof EndOfStream)) throw error
+        over = true
       } finally {
-        if (done < queue.length) running.cancel()
+        if (!over) running.cancel()
       }
       const { exitCode } = await running.finish().catch(() => ({ exitCode: -1 }))
       queue = queue.slice(done)
@@ -142,6 +137,15 @@ export class SandboxWorkspace implements Workspace {
         if (cut!.length === 1) yield changed(cut![0]!.path)
       } else if (done > 0) stuck = 0
       else if (++stuck === 3) throw reason(exitCode, '')
+    }
+  }
+
+  async #look (running: Running, reader = new ByteReader(running.stdout)) {
+    try {
+      const { now, looks } = await looksOf(reader)
+      return { now, look: looks.values().next().value }
+    } catch (error) {
+      throw await this.#lost(running, error)
     }
   }
 
@@ -185,17 +189,13 @@ async function looksOf (reader: ByteReader, timed = true) {
   return { now: Number(now ?? 0), looks }
 }
 
-async function look (reader: ByteReader) {
-  const { now, looks } = await looksOf(reader)
-  return { now, look: looks.values().next().value }
-}
-
 /**
  * Whether nothing changed a file between two looks. A change that is younger than what the clock of the file system can
  * tell apart may have company that leaves no trace: it has to be looked at again later.
  */
 function stable (before: Look | undefined, after: Look | undefined, now: number): boolean {
-  if (before === undefined || after === undefined || before.type !== after.type || before.size !== after.size) return false
+  if (before === undefined || after === undefined) return false
+  if (before.type !== after.type || before.size !== after.size) return false
   const youngest = before.ctime.includes('.') ? 0.02 : 2
   return before.mtime === after.mtime && before.ctime === after.ctime && now - Number(before.ctime) >= youngest
 }

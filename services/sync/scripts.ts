@@ -68,7 +68,7 @@ drop () {
 } < /dev/null
 `
 
-/** Reads a script whose lines are `hash 'name'...` or, for a name that sha256sum would print otherwise, `odd 'name'`. */
+/** Reads a script whose lines are `hash 'name'...` or, for a name that sha256sum prints otherwise, `odd 'name' n`. */
 export const hashScript = `${prologue}
 hash () { sha256sum "$@" 2>/dev/null; } < /dev/null
 odd () { sum=$(sha256sum < "$1" 2>/dev/null) && printf '%s  %s\\n' "\${sum%% *}" "$2"; }

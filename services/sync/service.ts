@@ -117,7 +117,12 @@ export class SyncService {
     let last: LastSync | undefined
     try {
       const common = {
-        workspace, store, prefix: storage.prefix, onProgress, dryRun: options.dryRun ?? false, delete: options.delete ?? false
+        workspace,
+        store,
+        prefix: storage.prefix,
+        onProgress,
+        dryRun: options.dryRun ?? false,
+        delete: options.delete ?? false
       }
       const report = direction === 'upload'
         ? await upload({ ...common, versioned: storage.versioned })

@@ -72,7 +72,9 @@ function paxRecord (key: string, value: string): Buffer {
   return Buffer.from(`${length}${rest}`)
 }
 
-function header (flag: string, name: Buffer, size: number, mode: number, mtime: number, link = Buffer.alloc(0)): Buffer {
+function header (
+  flag: string, name: Buffer, size: number, mode: number, mtime: number, link = Buffer.alloc(0)
+): Buffer {
   const bytes = Buffer.alloc(block)
   name.copy(bytes, 0, 0, longestName)
   octal(bytes, 100, 8, mode)

@@ -21,7 +21,7 @@ export interface Uploading {
   onStored: (path: string, saved: Saved) => void
 }
 
-/** Stores entries; each that could not be is in the tally with its reason. @throws {S3Fault} when nothing works any more. */
+/** Stores entries; those that could not be are in the tally. @throws {S3Fault} when nothing works any more. */
 export async function uploadEntries (entries: Entry[], options: Uploading): Promise<void> {
   const { workspace, store, tally, keyFor, onStored } = options
   const gate = new Gate(requestsAtOnce, bytesInFlight)
@@ -33,7 +33,8 @@ export async function uploadEntries (entries: Entry[], options: Uploading): Prom
     const { path, type, mode, size, mtime } = entry
     const key = keyFor(entry)
     const ofParts = hashes.length > 1 ? partSizeFor(size) : 0
-    onStored(path, { type, mode, size, mtime, etag, hashes, partSize: ofParts, own: true, ...(key !== undefined && { key }) })
+    const saved = { type, mode, size, mtime, etag, hashes, partSize: ofParts, own: true }
+    onStored(path, key === undefined ? saved : { ...saved, key })
     breaker.succeeded()
     if (type === 'directory') return
     tally.verified++

@@ -15,7 +15,8 @@ export async function verify (
   const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash(hashed)])
   let count = 0
   const check = (path: string, saved: Saved, isWritten: boolean) => {
-    const problem = difference(entries.get(path), saved) ?? (isWritten ? contentProblem(path, saved, hashes) : undefined)
+    const problem = difference(entries.get(path), saved) ??
+      (isWritten ? contentProblem(saved, hashes.get(path)) : undefined)
     if (problem !== undefined) wrong.set(path, problem)
     else if (saved.type !== 'directory') count++
   }
@@ -34,9 +35,8 @@ function difference (entry: Entry | undefined, saved: Saved): string | undefined
   if (!sameTime(entry.mtime, saved.mtime)) return 'It was changed meanwhile.'
 }
 
-function contentProblem (path: string, { type, hashes }: Saved, found: ReadonlyMap<string, string>): string | undefined {
+function contentProblem ({ type, hashes }: Saved, hash: string | undefined): string | undefined {
   if (type !== 'file' || hashes.length !== 1) return
-  const hash = found.get(path)
   if (hash === undefined) return 'It can not be read.'
   if (hash !== hashes[0]) return 'Its content is not what S3 has.'
 }

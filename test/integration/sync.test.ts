@@ -10,7 +10,10 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   const s3 = await startS3()
   await s3.createBucket('work')
   const account = (name: 'alice' | 'bob', places: object[]) => ({
-    id: accountIds[name], apiKeys: [`sha256:${digest(keys[name])}`], secrets: ['test-*'], s3: places,
+    id: accountIds[name],
+    apiKeys: [`sha256:${digest(keys[name])}`],
+    secrets: ['test-*'],
+    s3: places,
     limits: { sandboxes: 20, runs: 5, requestsPerMinute: 100_000 }
   })
   const service = await startService({

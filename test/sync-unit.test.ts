@@ -1,0 +1,407 @@
+import { execFileSync } from 'node:child_process'
+import { chmod, lstat, mkdir, mkdtemp, readFile, readlink, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import type { Account } from '../schemas/account.js'
+import { checkStorage, planStorage } from '../services/sandboxes/storage.js'
+import { ByteReader, EndOfStream } from '../services/sync/byte-reader.js'
+import { upload, download } from '../services/sync/engine.js'
+import { retrying, S3Fault } from '../services/sync/faults.js'
+import { Gate, ordered } from '../services/sync/flow.js'
+import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
+import { LocalWorkspace } from '../services/sync/local-workspace.js'
+import { decodeManifest, encodeManifest, sameTime, type Saved } from '../services/sync/manifest.js'
+import { fromMetadata, toMetadata } from '../services/sync/metadata.js'
+import { ObjectStore } from '../services/sync/object-store.js'
+import { partCount, partSizeFor } from '../services/sync/parts.js'
+import { planDownload, planUpload } from '../services/sync/plan.js'
+import type { Remote } from '../services/sync/remote.js'
+import { escapeKey } from '../services/sync/s3-http.js'
+import { encodeHeader, readMember, tarEnd, tarPadding } from '../services/sync/tar.js'
+import type { Entry } from '../services/sync/workspace.js'
+import { noS3, startS3 } from './helpers/s3.js'
+
+const saved = (more: Partial<Saved> = {}): Saved => ({
+  type: 'file', mode: 0o644, size: 3, mtime: '1000.5', etag: 'e', hashes: [], partSize: 0, own: true, ...more
+})
+const entry = (path: string, more: Partial<Entry> = {}): Entry => ({
+  path, type: 'file', mode: 0o644, size: 3, mtime: '1000.500000000', ctime: '1000.5', uid: 0, gid: 0, ...more
+})
+const entries = (...list: Entry[]) => new Map(list.map((one) => [one.path, one]))
+const remoteOf = (more: Partial<Remote> = {}): Remote => ({
+  known: new Map(), foreign: new Map(), missing: new Map(), problems: [], empty: false, ...more
+})
+const foreign = (key: string) => ({ key, size: 3, etag: 'f', storedAt: 2_000_000 })
+
+t.test('An account uses its own buckets, prefixes and secrets, and nothing that looks like them (2.3, 9.3)', async (t) => {
+  const account = {
+    id: 'acme',
+    s3: [{ bucket: 'work', keyPrefix: 'acme' }, { bucket: 'team-*', secretName: 'acme-*', keyPrefix: 'x/{account}', region: 'eu-1' },
+      { bucket: 'ext', endpointUrl: 'https://s3.acme.io' }]
+  } as Account
+  const flags = { readOnly: true, initialize: true, syncOnTerminate: true, syncAfterRun: false, versioned: false }
+  const plan = (spec: object) => planStorage(account, { ...flags, ...spec } as never)
+  t.match(plan({ bucket: 'work' }), { bucket: 'work', prefix: 'acme/' })
+  t.match(plan({ bucket: 'work', keyPrefix: 'acme/a/b' }), { prefix: 'acme/a/b/' })
+  t.match(plan({ bucket: 'team-1', secretName: 'acme-aws', mountPath: '/m//x/' }), {
+    prefix: 'x/acme/', secretName: 'acme-aws', region: 'eu-1', mountPath: '/m/x'
+  })
+  t.match(plan({ bucket: 'ext' }), { prefix: '', endpointUrl: 'https://s3.acme.io' })
+  t.match(plan({ bucket: 'ext', endpointUrl: 'https://s3.acme.io/' }), { endpointUrl: 'https://s3.acme.io' })
+  const forbidden = [
+    { bucket: 'works' }, { bucket: 'work', keyPrefix: 'acme-evil' }, { bucket: 'work', keyPrefix: '' }, { bucket: 'team-1' },
+    { bucket: 'work', keyPrefix: 'ACME/' }, { bucket: 'work', secretName: 'acme-aws' }, { bucket: 'ext', endpointUrl: 'http://127.0.0.1' }
+  ]
+  for (const spec of forbidden) t.throws(() => plan(spec), { code: 'FORBIDDEN' }, JSON.stringify(spec))
+  for (const keyPrefix of ['acme/../x', '/acme', 'acme//', 'acme/.', '..', 'acme/.modal-sandbox']) {
+    t.throws(() => plan({ bucket: 'work', keyPrefix }), { code: 'BAD_REQUEST' }, keyPrefix)
+  }
+  t.throws(() => plan({ bucket: 'work', mountPath: '/m' }), { code: 'BAD_REQUEST', message: /secretName/ })
+  checkStorage(account, plan({ bucket: 'ext' }))
+  t.throws(() => checkStorage({ ...account, s3: [] }, plan({ bucket: 'ext' })), { code: 'FORBIDDEN' })
+})
+
+t.test('Keys that are no paths are known, and so are paths that are no keys', async (t) => {
+  for (const key of ['a', 'a/b', 'a/', '...', 'a b', 'a\\..\\b', '..a', 'ü/👩', 'new\nline']) t.equal(keyProblem(key), undefined, key)
+  for (const key of ['', '/', '/a', 'a//b', '..', '../a', 'a/../b', './a', 'a/.', 'a\0b', 'a//']) {
+    t.match(keyProblem(key), { code: 'KEY_UNSAFE' }, JSON.stringify(key))
+  }
+  t.match(keyProblem('x'.repeat(256)), { code: 'NAME_TOO_LONG' })
+  t.equal(pathProblem('a\tb\nc', 'p/'), undefined)
+  t.match(pathProblem('.modal-sandbox', ''), { code: 'NAME_RESERVED' })
+  t.match(pathProblem('a\u0001', ''), { code: 'NAME_NOT_CARRIED' })
+  t.match(pathProblem(`${'x'.repeat(250)}/`.repeat(5), ''), { code: 'NAME_TOO_LONG' })
+  t.equal(escapeKey('a b/ü+%#?&=\'()*!~'), 'a%20b/%C3%BC%2B%25%23%3F%26%3D%27%28%29%2A%21~')
+  const version = newVersion(new Date('2026-01-02T03:04:05.678Z'))
+  t.equal(versionOf(versionKey(version)), version)
+  t.equal(savedAtOf(version), '2026-01-02T03:04:05.678Z')
+  t.equal(versionOf('.modal-sandbox/versions/x.gz'), undefined)
+})
+
+t.test('A manifest survives its way, and what makes no sense in one is left out', async (t) => {
+  const all = new Map([['a', saved({ hashes: ['0'.repeat(64)] })], ['d', saved({ type: 'directory', etag: '' })],
+    ['l\n"', saved({ type: 'symlink', own: false, key: '.modal-sandbox/saves/v/l' })]])
+  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all }
+  t.strictSame(await decodeManifest(await encodeManifest(manifest)), manifest)
+  const head = JSON.stringify({ modalSandbox: 1, savedAt: manifest.savedAt })
+  const lines = (...texts: string[]) => decodeManifest(gzipSync([head, ...texts].join('\n')))
+  const good = '["ok","f",420,3,"1","e",[],0,1]'
+  t.strictSame([...(await lines('["a","x",1,1,"1","e",[],0,1]', '["a","f",-1,1,"1","e",[],0,1]', '{}', '["a","f",9999,1,"1","e",[],0,1]',
+    '["a","f",1,1,"now","e",[],0,1]', '["a","f",1,1,"1","e",["zz"],0,1]', '5', good)).entries.keys()], ['ok'])
+  for (const bad of [Buffer.from('no gzip'), gzipSync('no json'), gzipSync(`{"modalSandbox":2}\n${good}`), gzipSync(`${head}\n[`), Buffer.alloc(0)]) {
+    t.equal((await decodeManifest(bad)).entries.size, 0)
+  }
+})
+
+t.test('Times are the same as far as both are told', async (t) => {
+  for (const [one, other] of [['1', '1'], ['1.5', '1'], ['1.500000000', '1.5'], ['1.123456789', '1.123456000']]) {
+    t.ok(sameTime(one!, other!), `${one} ${other}`)
+  }
+  for (const [one, other] of [['1', '2'], ['1.5', '1.6'], ['1.9', '2']]) t.notOk(sameTime(one!, other!), `${one} ${other}`)
+})
+
+t.test('Metadata is written once and read from every tool that is known to write it', async (t) => {
+  t.strictSame(toMetadata(entry('a', { uid: 5, gid: 6 })), { mode: '0100644', mtime: '1000.500000000', uid: '5', gid: '6' })
+  const cases: [string, Record<string, string>, object][] = [
+    ['a', { mode: '0100644', mtime: '1.5' }, { type: 'file', mode: 0o644, mtime: '1.5' }],
+    ['a', { mode: '100755' }, { type: 'file', mode: 0o755 }],
+    ['a', { mode: '33188', mtime: '1700000000' }, { type: 'file', mode: 0o644, mtime: '1700000000' }],
+    ['a', { mode: '41471' }, { type: 'symlink', mode: 0o777 }],
+    ['a', { mode: '0120777' }, { type: 'symlink', mode: 0o777 }],
+    ['d/', { mode: '16877' }, { type: 'directory', mode: 0o755 }],
+    ['a', { 'file-permissions': '0640', 'file-mtime': '1700000000123456789ns' }, { type: 'file', mode: 0o640, mtime: '1700000000.123456789' }],
+    ['a', { 'file-mtime': '1700000000123' }, { type: 'file', mtime: '1700000000.123' }],
+    ['a', { mtime: '2020-01-01T00:00:00.5Z' }, { type: 'file', mtime: '1577836800.5' }],
+    ['a', { mode: 'rwx', mtime: 'yesterday' }, { type: 'file' }],
+    ['a', { mode: '99999999' }, { type: 'file' }],
+    ['a', {}, { type: 'file' }]
+  ]
+  for (const [key, metadata, expected] of cases) {
+    t.strictSame(fromMetadata(key, metadata), expected, JSON.stringify(metadata))
+  }
+})
+
+t.test('An upload stores what is new or changed, and nothing else', async (t) => {
+  const local = entries(entry('same'), entry('changed', { size: 4 }), entry('newer', { mtime: '2000' }), entry('mode', { mode: 0o755 }),
+    entry('new'), entry('plain', { type: 'directory', mode: 0o755 }), entry('plain/x'), entry('empty', { type: 'directory', mode: 0o755 }),
+    entry('odd', { type: 'directory', mode: 0o700 }), entry('odd/x'), entry('link', { type: 'symlink', mode: 0o777 }), entry('bad\u0001'))
+  const known = new Map(['same', 'changed', 'newer', 'mode', 'gone', 'odd/x', 'plain/x', 'ignored'].map((path) => [path, saved()]))
+  known.set('link', saved({ type: 'symlink', mode: 0o755 }))
+  const plan = planUpload(local, new Map([...local, ['ignored', entry('ignored')]]), remoteOf({ known }), '')
+  t.strictSame(plan.uploads.map(({ path }) => path), ['changed', 'newer', 'mode', 'new', 'empty', 'odd'])
+  t.strictSame([...plan.unchanged.keys()], ['same', 'plain', 'plain/x', 'odd/x', 'link'])
+  t.strictSame([...plan.stale.keys()], ['gone'], 'what is merely ignored is not gone')
+  t.match(plan.problems, [{ path: 'bad\u0001', code: 'NAME_NOT_CARRIED' }])
+})
+
+t.test('A download restores what differs, never through a symlink, and leaves newer work alone when asked', async (t) => {
+  const known = new Map([['same', saved()], ['old', saved()], ['dir/x', saved()], ['edited', saved()], ['d', saved({ type: 'directory', mode: 0o700 })]])
+  const remote = remoteOf({
+    known,
+    foreign: new Map([['theirs', foreign('theirs')], ['x', foreign('x')], ['x/y', foreign('x/y')], ['touched', foreign('touched')]]),
+    missing: new Map([['deleted', saved()], ['deleted-but-edited', saved()]])
+  })
+  const local = entries(entry('same'), entry('old', { mtime: '900' }), entry('dir', { type: 'symlink' }), entry('edited', { mtime: '2000' }),
+    entry('deleted'), entry('deleted-but-edited', { size: 9 }), entry('touched', { mtime: '2001' }), entry('d', { type: 'symlink' }))
+  const plan = planDownload(local, remote, true)
+  t.strictSame(plan.downloads.map(({ path }) => path), ['old', 'dir/x', 'theirs', 'x/y'])
+  t.strictSame(plan.directories.map(({ path }) => path), ['d'])
+  t.strictSame(plan.kept, ['edited', 'touched'])
+  t.strictSame(plan.inTheWay.toSorted(), ['d', 'dir'])
+  t.strictSame([...plan.unchanged.keys()], ['same'])
+  t.strictSame(plan.stale, ['deleted'], 'only what is as it was stored')
+  t.match(plan.problems, [{ path: 'x', code: 'KEY_CONFLICT' }])
+  t.ok(planDownload(local, remote, false).downloads.some(({ path }) => path === 'edited'))
+})
+
+t.test('Parts grow with the file: 50 GB and far more fit', async (t) => {
+  const gigabyte = 1e9
+  for (const size of [1, 8 * 1024 * 1024 + 1, 50 * gigabyte, 5000 * gigabyte]) {
+    t.ok(partCount(size) <= 10_000 && partCount(size) * partSizeFor(size) >= size, `${size}`)
+  }
+  t.equal(partSizeFor(50 * gigabyte), 8 * 1024 * 1024)
+})
+
+t.test('A stream is read by exact numbers of bytes, however it is cut', async (t) => {
+  const source = async function * (...chunks: string[]) { for (const chunk of chunks) yield Buffer.from(chunk) }
+  const reader = new ByteReader(source('ab', '', 'c/', '/d\0\0', '\0e', 'f'))
+  t.equal((await reader.until('//'))?.toString(), 'abc')
+  t.equal((await reader.take(1)).toString(), 'd')
+  await reader.skipZeros()
+  t.equal((await reader.some(9))?.toString(), 'e')
+  await reader.skip(1)
+  t.equal(await reader.until('x'), undefined)
+  await t.rejects(reader.take(1), EndOfStream)
+  await t.rejects(new ByteReader(source('abc')).until('x'), EndOfStream)
+  await t.rejects(new ByteReader(source('abc')).skip(4), EndOfStream)
+})
+
+t.test('Archives of ours are read by tar, and tar\'s by us', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'tar-'))
+  t.teardown(() => rm(dir, { recursive: true }))
+  const long = `${'n'.repeat(150)}/${'m'.repeat(150)}`
+  const file = (path: string, body: string) => Buffer.concat([
+    encodeHeader({ path, type: 'file', mode: 0o640, mtime: '1600000000.123456789', size: body.length }), Buffer.from(body), tarPadding(body.length)
+  ])
+  const archive = Buffer.concat([
+    encodeHeader({ path: 'd', type: 'directory', mode: 0o750, mtime: '1600000000', size: 0 }),
+    file('a', 'hello'), file(long, 'deep'), file('empty', ''),
+    encodeHeader({ path: 'l', type: 'symlink', mode: 0o777, mtime: '1', size: 0, target: long }), tarEnd
+  ])
+  execFileSync('tar', ['-xpof', '-', '-C', dir], { input: archive })
+  t.equal(await readFile(join(dir, long), 'utf8'), 'deep')
+  t.equal(await readlink(join(dir, 'l')), long)
+  const { mtimeNs, mode } = await lstat(join(dir, 'a'), { bigint: true })
+  t.equal(mtimeNs, 1_600_000_000_123_456_789n)
+  t.equal(mode & 0o7777n, 0o640n)
+  const back = execFileSync('tar', ['--format=gnu', '--no-recursion', '-cf', '-', './a', `./${long}`, './l'], { cwd: dir })
+  const pieces = async function * () {
+    for (let at = 0; at < back.length; at += 700) yield back.subarray(at, at + 700)
+  }
+  const reader = new ByteReader(pieces())
+  const members = []
+  for (let member; (member = await readMember(reader)) !== undefined;) members.push(member)
+  t.match(members.map(({ name, body }) => [name, body.toString()]), [['./a', 'hello'], [`./${long}`, 'deep'], ['./l', long]])
+  const huge = encodeHeader({ path: 'h', type: 'file', mode: 0o644, mtime: '0', size: 50e9 })
+  t.equal(Number(huge.readBigUInt64BE(128)), 50e9)
+})
+
+t.test('Faults are tried again as they deserve', async (t) => {
+  const kinds = (...codes: [string, number?][]) => codes.map(([code, status]) => new S3Fault(code, { status }).kind)
+  t.strictSame(kinds(['SlowDown', 503], ['Http503', 503], ['ECONNRESET'], ['InternalError', 500], ['ExpiredToken', 400],
+    ['RequestTimeTooSkewed', 403], ['AccessDenied', 403], ['NoSuchBucket', 404], ['RequestTimeout', 400], ['Http429', 429]),
+  ['slow', 'slow', 'transient', 'transient', 'credentials', 'skew', 'fatal', 'fatal', 'transient', 'slow'])
+  let calls = 0
+  const seen: string[] = []
+  const onFault = ({ kind }: S3Fault) => { seen.push(kind) }
+  const failing = (times: number, fault: unknown) => async () => {
+    if (calls++ < times) throw fault
+    return 'done'
+  }
+  t.equal(await retrying(failing(3, new S3Fault('ECONNRESET')), { onFault }), 'done')
+  t.strictSame(seen, ['transient', 'transient', 'transient'])
+  calls = 0
+  await t.rejects(retrying(failing(1, new S3Fault('AccessDenied', { status: 403 })), { onFault }), { code: 'AccessDenied' })
+  t.equal(calls, 1)
+  calls = 0
+  await t.rejects(retrying(failing(99, new S3Fault('ExpiredToken', { status: 400 })), { onFault }), { code: 'ExpiredToken' })
+  t.ok(calls <= 5, 'new credentials that are no better are no reason to go on')
+  calls = 0
+  await t.rejects(retrying(failing(1, new TypeError('a mistake of ours')), { onFault }), TypeError)
+  const stopped = AbortSignal.abort(new Error('stopped'))
+  await t.rejects(retrying(failing(0, undefined), { onFault, signal: stopped }), { message: 'stopped' })
+})
+
+t.test('Work at once is bounded in number and bytes, and comes out in order', async (t) => {
+  let running = 0
+  let most = 0
+  const work = async () => {
+    most = Math.max(most, ++running)
+    await new Promise((resolve) => { setTimeout(resolve, 2) })
+    running--
+  }
+  const gate = new Gate(3, 10)
+  for (let i = 0; i < 20; i++) await gate.enter(i % 2 === 0 ? 9 : 1, work)
+  await gate.idle()
+  t.equal(running, 0)
+  t.ok(most <= 3)
+  await gate.enter(100, work)
+  await gate.idle()
+  const results = []
+  const slowFirst = async (n: number) => { await new Promise((resolve) => { setTimeout(resolve, 10 - n) }); return n }
+  for await (const n of ordered([1, 2, 3, 4, 5], () => 1, slowFirst, 3, 2)) results.push(n)
+  t.strictSame(results, [1, 2, 3, 4, 5])
+})
+
+t.test('A connection that ends early, stalls or talks nonsense is a fault, never a short file', async (t) => {
+  let answer = ''
+  let hang = false
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', () => { if (!hang) socket.end(answer) })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const credentials = { get: async () => ({ accessKeyId: 'a', secretAccessKey: 'b' }), renew () {} }
+  const stop = new AbortController()
+  const store = new ObjectStore({
+    bucket: 'bucket', prefix: '', region: 'r', endpoint, forcePathStyle: true, idleMs: 100, credentials, signal: stop.signal
+  })
+  t.teardown(() => store.close())
+  const short = AbortSignal.timeout(30_000)
+  short.addEventListener('abort', () => stop.abort())
+  answer = 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort'
+  await t.rejects(store.get('x'), { name: 'S3Fault', kind: 'transient' })
+  answer = 'HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n'
+  await t.rejects(store.get('x'), { code: 'Http404', kind: 'fatal' })
+  hang = true
+  setTimeout(() => stop.abort(new Error('stopped')), 400)
+  await t.rejects(store.get('x'), { message: 'stopped' })
+})
+
+t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  await s3.createBucket('bucket')
+  const root = await mkdtemp(join(tmpdir(), 'sync-'))
+  const stores: ObjectStore[] = []
+  t.teardown(async () => {
+    for (const store of stores) store.close()
+    await s3.close()
+    await rm(root, { recursive: true })
+  })
+  const credentials = { get: async () => s3, renew () {} }
+  const at = (name: string, prefix = `${name}/`) => {
+    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint: s3.endpoint, forcePathStyle: true, credentials })
+    stores.push(store)
+    return { workspace: new LocalWorkspace(join(root, name)), store, prefix }
+  }
+  const write = async (name: string, path: string, text: string | Buffer) => {
+    await mkdir(join(root, name, path, '..'), { recursive: true })
+    await writeFile(join(root, name, path), text)
+    // Past the time in which a change might leave no trace.
+    await new Promise((resolve) => { setTimeout(resolve, 30) })
+  }
+
+  await t.test('Saves share what did not change, and any of them can be restored', async (t) => {
+    await write('v', 'a', 'one')
+    await write('v', 'big', Buffer.alloc(9_000_000, 'x'))
+    const first = await upload({ ...at('v'), versioned: true })
+    await write('v', 'a', 'two!')
+    await write('v', 'b', 'new')
+    const second = await upload({ ...at('v'), versioned: true })
+    t.match(second, { files: 2, skipped: 1, version: String })
+    t.match(await download({ ...at('w', 'v/'), version: first.version }), { files: 2, verified: 2 })
+    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'one')
+    t.match(await download({ ...at('w', 'v/') }), { files: 2, skipped: 1 }, 'the latest without a version')
+    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'two!')
+    await rm(join(root, 'v', 'b'))
+    t.match(await upload({ ...at('v'), versioned: true, delete: true }), { deleted: 1, files: 0 })
+    t.match(await download({ ...at('x', 'v/'), version: second.version }), { files: 3 }, 'older saves keep what newer ones do not have')
+    await t.rejects(download({ ...at('w', 'v/'), version: '20200101T000000000Z-0000' }), { code: 'VERSION_NOT_FOUND' })
+  })
+
+  await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {
+    await write('m', 'a', 'aaa')
+    await write('m', 'b', 'bbb')
+    await upload(at('m'))
+    const { store } = at('m')
+    await store.put('a', Buffer.from('changed by others'))
+    t.match(await upload(at('m')), { files: 1, skipped: 1 }, 'what others changed is noticed')
+    await store.put('.modal-sandbox/manifest.gz', Buffer.from('nonsense'))
+    t.match(await upload(at('m')), { files: 2, skipped: 0, failed: [] })
+    await store.delete(['.modal-sandbox/manifest.gz'])
+    t.match(await download({ ...at('n', 'm/') }), { files: 2, verified: 2, failed: [] })
+    t.match(await download({ ...at('n', 'm/') }), { files: 0, skipped: 2 }, 'and what was learned is kept')
+  })
+
+  await t.test('Deletes only its own, and only when asked; never everything', async (t) => {
+    await write('d', 'mine', '1')
+    await write('d', 'sub/other', '2')
+    await upload(at('d'))
+    const { store } = at('d')
+    await store.put('theirs', Buffer.from('x'))
+    await rm(join(root, 'd', 'mine'))
+    t.match(await upload(at('d')), { deleted: 0 })
+    t.match(await upload({ ...at('d'), delete: true }), { deleted: 1 })
+    const keys = []
+    for await (const page of store.list()) keys.push(...page.map(({ key }) => key))
+    t.strictSame(keys.filter((key) => !key.startsWith('.')), ['sub/other', 'theirs'])
+    await rm(join(root, 'd', 'sub'), { recursive: true })
+    await t.rejects(upload({ ...at('d'), delete: true }), { code: 'SYNC_REFUSED', message: /empty/ })
+    await rm(join(root, 'd'), { recursive: true })
+    await t.rejects(upload(at('d')), { code: 'SYNC_REFUSED', message: /missing/ })
+  })
+
+  await t.test('Deleting on download takes only files that are as they were stored', async (t) => {
+    await write('e', 'a', 'a')
+    await write('e', 'b', 'b')
+    await write('e', 'c', 'c')
+    await upload(at('e'))
+    await at('e').store.delete(['a', 'b'])
+    await write('e', 'b', 'edited')
+    t.match(await download({ ...at('e'), delete: true }), { deleted: 1, skipped: 1 })
+    await t.rejects(lstat(join(root, 'e', 'a')))
+    t.equal(await readFile(join(root, 'e', 'b'), 'utf8'), 'edited')
+  })
+
+  await t.test('A file that keeps changing is reported, never stored torn; uploads of it leave nothing behind', async (t) => {
+    await write('g', 'still', 'x')
+    await write('g', 'large', Buffer.alloc(9_000_000))
+    const timer = setInterval(() => { truncate(join(root, 'g', 'large'), 9_000_000 + Math.floor(Math.random() * 1000)) }, 5)
+    const report = await upload(at('g'))
+    clearInterval(timer)
+    t.match(report, { files: 1, failed: [{ path: 'large', code: 'CHANGED' }] })
+    t.strictSame(await at('g').store.pendingUploads(), [])
+    t.match(await upload(at('g')), { files: 1, skipped: 1, failed: [] }, 'the next sync takes it')
+  })
+
+  await t.test('Uploads that nobody completed are cleaned up', async (t) => {
+    await write('u', 'large', Buffer.alloc(9_000_000))
+    const { store } = at('u')
+    const dead = await store.startUpload('large', {})
+    await dead.part(1, Buffer.alloc(5 * 1024 * 1024))
+    await (await store.startUpload('of-others', {})).part(1, Buffer.alloc(5 * 1024 * 1024))
+    await upload(at('u'))
+    t.match(await store.pendingUploads(), [{ key: 'of-others' }])
+  })
+
+  await t.test('Rules of .syncignore and ours leave files out, and say so', async (t) => {
+    await write('i', '.syncignore', 'node_modules/\n*.log\n!keep.log\n')
+    for (const path of ['node_modules/x', 'a.log', 'keep.log', 'src/b.log', 'src/c', '.claude-sandbox/.credentials.json']) await write('i', path, path)
+    await utimes(join(root, 'i', 'src/c'), 1, 1)
+    await chmod(join(root, 'i', 'src'), 0o700)
+    await symlink('nowhere', join(root, 'i', 'link'))
+    const report = await upload(at('i'))
+    t.match(report, { files: 4, failed: [] })
+    t.equal(report.ignored, 5)
+    t.match(await download({ ...at('j', 'i/') }), { files: 4, verified: 4 })
+    t.equal(await readFile(join(root, 'j', 'src/c'), 'utf8'), 'src/c')
+    await t.rejects(lstat(join(root, 'j', 'a.log')))
+  })
+})
