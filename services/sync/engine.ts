@@ -75,6 +75,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
     })
   }
   const changed = plan.uploads.length > 0 || entries.size !== remote.known.size
+  if (!versioned) await deleteReplaced(store, plan.replaced, entries, tally)
   if (options.delete && plan.stale.size > 0) {
     tally.phase('delete')
     await deleteStale(store, plan.stale, entries, tally, versioned)
@@ -165,6 +166,19 @@ async function deleteStale (
     if (tally.hasFailed(path)) continue
     entries.delete(path)
     if (saved.type !== 'directory') tally.deleted++
+  }
+}
+
+/** What could not be deleted stays known, so that the next upload sees it again. */
+async function deleteReplaced (
+  store: ObjectStore, replaced: Map<string, Saved>, entries: Map<string, Saved>, tally: Tally
+) {
+  const due = [...replaced].filter(([path]) => !tally.hasFailed(path))
+  const keys = new Map(due.map(([path, saved]) => [keyOf(path, saved), path]))
+  for (const { key, code } of await store.delete([...keys.keys()])) {
+    const path = keys.get(key)!
+    tally.fail({ path, code, message: 'S3 refused to delete what it replaces.' })
+    entries.set(path, replaced.get(path)!)
   }
 }
 

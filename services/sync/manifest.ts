@@ -107,7 +107,7 @@ function isCount (value: unknown): value is number {
 
 /**
  * Whether two times are the same as far as both are told: busybox' userland knows whole seconds only, and Node sets
- * them as floating point numbers, which are right to about a microsecond.
+ * them as floating point numbers and cuts those to microseconds.
  */
 export function sameTime (one: string, other: string): boolean {
   if (one === other) return true

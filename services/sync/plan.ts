@@ -10,6 +10,8 @@ export interface UploadPlan {
   unchanged: Map<string, Saved>
   /** Stored by us once, and not in the workspace any more. */
   stale: Map<string, Saved>
+  /** Stored by us where something of another kind has to be now: it has to go, or nobody could restore both. */
+  replaced: Map<string, Saved>
   problems: Problem[]
 }
 
@@ -23,19 +25,41 @@ const plainDirectoryMode = 0o755
 export function planUpload (
   wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
 ): UploadPlan {
-  const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), problems: [] }
+  const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
   const parents = parentsOf(wanted.keys())
   for (const [path, entry] of wanted) {
     const problem = pathProblem(path, prefix)
     const saved = remote.known.get(path)
     if (problem !== undefined) plan.problems.push({ path, ...problem })
     else if (saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
-    else if (entry.type === 'directory' && parents.has(path) && entry.mode === plainDirectoryMode) {
-      plan.unchanged.set(path, { type: 'directory', mode: entry.mode, size: 0, mtime: entry.mtime, etag: '', hashes: [], partSize: 0, own: true })
-    } else plan.uploads.push(entry)
+    else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
+    else plan.uploads.push(entry)
   }
-  for (const [path, saved] of remote.known) if (!all.has(path)) plan.stale.set(path, saved)
+  for (const [path, saved] of remote.known) {
+    if (saved.own && saved.key === undefined && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
+    else if (!all.has(path)) plan.stale.set(path, saved)
+  }
   return plan
+}
+
+/** The keys of what is in it say that it is there, and its mode goes without saying. */
+function isPlain ({ type, path, mode }: Entry, parents: Set<string>): boolean {
+  return type === 'directory' && parents.has(path) && mode === plainDirectoryMode
+}
+
+function plainDirectory ({ mode, mtime }: Entry): Saved {
+  return { type: 'directory', mode, size: 0, mtime, etag: '', hashes: [], partSize: 0, own: true }
+}
+
+/** A directory that was stored with its mode has to be stored again when it is an ordinary one now. */
+function hasOwnObject (saved: Saved | undefined): boolean {
+  return saved?.type === 'directory' && saved.etag !== ''
+}
+
+function isReplaced (path: string, saved: Saved, wanted: ReadonlyMap<string, Entry>): boolean {
+  const entry = wanted.get(path)
+  if (entry !== undefined) return saved.etag !== '' && (entry.type === 'directory') !== (saved.type === 'directory')
+  return [...parentsOf([path])].some((parent) => (wanted.get(parent)?.type ?? 'directory') !== 'directory')
 }
 
 export interface Target {
