@@ -85,7 +85,8 @@ export async function retrying<T> (work: () => Promise<T>, { signal, onFault }: 
       if (base === undefined && renewals.has(error.kind) && attempt > 3) throw error
       renewals.add(error.kind)
       onFault(error)
-      await sleep(Math.random() * Math.min(longestMs, (base ?? 20) * 2 ** attempt), undefined, { signal: signal! })
+      const delay = Math.random() * Math.min(longestMs, (base ?? 20) * 2 ** attempt)
+      await sleep(delay, undefined, { signal: signal! }).catch(() => { signal?.throwIfAborted() })
     }
   }
 }
