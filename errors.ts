@@ -18,6 +18,7 @@ const table = {
   SANDBOX_NAME_TAKEN: [409, 'A running sandbox has this name already.', 'Use it, end it, or choose another name.'],
   IDEMPOTENCY_KEY_REUSED: [409, 'This Idempotency-Key was used with another request.', 'Use a new key.'],
   SANDBOX_ENDED: [409, 'The sandbox has ended.', 'Create a new one; files on a volume are still there.'],
+  SANDBOX_EXPIRING: [409, 'The sandbox is about to end.', 'Create a new one on the same volume and go on there.'],
   RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it, or cancel it.'],
   NO_STORAGE: [409, 'The sandbox has no S3 storage.', 'Name a bucket when you create it.'],
   SYNC_ACTIVE: [409, 'A sync of this workspace is running.', 'Wait for it.'],

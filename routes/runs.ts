@@ -20,14 +20,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
     if (!live) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
-    await stream(run, 0, reply)
+    await stream(run, 0, request, reply)
   })
 
   fastify.get('/:id/claude', {
     schema: { params: SandboxParams, response: { 200: RunList, ...errors } }
-  }, async (request) => {
-    const { id } = await sandboxes.get(request.account, request.params.id)
-    return { runs: runs.list(id).map((run) => run.view()) }
+  }, async ({ account, params: { id } }) => {
+    const found = await runs.list(await sandboxes.find(account, id))
+    return { runs: found.map((run) => run.view()) }
   })
 
   fastify.get('/:id/claude/:runId', {
@@ -39,12 +39,13 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const run = await find(request)
     const after = request.query.after ?? lastEventId(request)
-    if (request.wantsSse(true)) return await stream(run, after, reply)
-    // Who asks for pages again and again reads, too: the grace time starts anew.
-    run.attach()()
-    const events = run.log.take(after).map(({ id, event, json }) => ({ id, event, data: JSON.parse(json) }))
-    const next = events.at(-1)?.id ?? after
-    return { events, next, done: run.log.ended && run.log.take(next).length === 0 }
+    if (request.wantsSse(true)) return await stream(run, after, request, reply)
+    const { events, done } = await run.page(after)
+    return {
+      events: events.map(({ id, event, json }) => ({ id, event, data: JSON.parse(json) })),
+      next: events.at(-1)?.id ?? after,
+      done
+    }
   })
 
   fastify.post('/:id/claude/:runId/cancel', {
@@ -57,18 +58,28 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   /** The account's sandbox is proven first: a guessed run id leads nowhere. */
   async function find ({ account, params }: { account: Account, params: RunParams }): Promise<Run> {
-    const { id } = await sandboxes.get(account, params.id)
-    return runs.get(id, params.runId)
+    return await runs.get(await sandboxes.find(account, params.id), params.runId)
   }
 }
 
-async function stream (run: Run, after: number, reply: FastifyReply) {
+async function stream (run: Run, after: number, request: FastifyRequest, reply: FastifyReply) {
   const leave = run.attach()
+  let warning: NodeJS.Timeout | undefined
   try {
     const sse = reply.sse()
-    for await (const batch of run.log.read(after, sse.signal)) await sse.send(...batch)
-    await sse.end()
+    const { expiresAt, warnAt } = run.expiry
+    if (run.completion === undefined) {
+      warning = setTimeout(() => { sse.send({ event: 'sandbox.expiring', data: { expiresAt } }) }, Math.max(0, warnAt - Date.now())).unref()
+    }
+    try {
+      for await (const batch of run.read(after, sse.signal)) await sse.send(...batch)
+      await sse.end()
+    } catch (error) {
+      // The stream is open: what went wrong can only be an event, and the client can come back.
+      await sse.end({ event: 'error', data: request.report(error) })
+    }
   } finally {
+    clearTimeout(warning)
     leave()
   }
 }

@@ -42,15 +42,18 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     schema: { params: SandboxParams, response: { 200: SandboxDetails, ...errors } }
   }, async ({ account, params: { id } }) => {
     const sandbox = await fastify.sandboxes.get(account, id)
-    return { ...sandbox, activeRun: fastify.runs.active(id) ?? null }
+    const activeRun = sandbox.status === 'running' ? await fastify.runs.active(await fastify.sandboxes.find(account, id)) : null
+    return { ...sandbox, activeRun: activeRun ?? null }
   })
 
   fastify.delete('/:id', {
     schema: { params: SandboxParams, querystring: TerminateQuery, response: { 200: Termination, ...errors } }
   }, async (request) => {
-    const { id } = request.params
-    return await fastify.sandboxes.terminate(request.account, id, {
-      log: request.log, sync: request.query.sync, beforeStop: async () => { await fastify.runs.cancelAll(id) }
+    const { account, log, query, params: { id } } = request
+    return await fastify.sandboxes.terminate(account, id, {
+      log,
+      sync: query.sync,
+      beforeStop: async () => { await fastify.runs.cancelAll(await fastify.sandboxes.find(account, id)) }
     })
   })
 }

@@ -34,7 +34,7 @@ export const Completion = Type.Object({
   outcome: Outcome,
   exitCode: Type.Union([Type.Integer(), Type.Null()]),
   isError: Type.Boolean(),
-  durationMs: Type.Integer(),
+  durationMs: Type.Union([Type.Integer(), Type.Null()], { description: 'Null when nobody could measure it.' }),
   costUsd: Type.Union([Type.Number(), Type.Null()], { description: 'Of this run alone.' }),
   usage: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
   sessionId: Type.Union([Type.String(), Type.Null()])
@@ -47,6 +47,8 @@ export const RunView = Type.Object({
   sessionId: Type.Union([Type.String(), Type.Null()]),
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
+  prompt: Type.String({ description: 'Its first 200 characters.' }),
+  pendingPermissions: Type.Array(Type.Unknown()),
   completion: Type.Optional(Completion)
 })
 export type RunView = Static<typeof RunView>

@@ -1,23 +1,15 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path/posix'
-import type { RunSpec } from '../../schemas/run.js'
 import { execMarker } from '../sandboxes/kill.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
+import type { RunSpec } from '../../schemas/run.js'
+import { directoryOf, homeOf, lock, stateOf } from './directory.js'
+import { script } from './shell.js'
 
-const script = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
-const runner = script('runner.sh')
-const prepare = script('prepare.sh')
+const follow = script('follow.sh')
 
-/** Private to the sandbox: never on a volume that other sandboxes see. */
-const stateDirectory = '/tmp/.modal-sandbox'
-
-/** argv that takes the sandbox's place for a run; the prompt goes to its standard input. */
-export function prepareCommand (runId: string, workdir: string): string[] {
-  return ['sh', '-c', prepare, 'prepare', stateDirectory, runId, runner, workdir, execMarker]
-}
-
-/** argv that gives the place back when the runner could not be started. */
-export function leaveCommand (runId: string): string[] {
-  return ['sh', '-c', 'rm -f "$1/prompt"; echo 255 > "$1/exit"', 'leave', join(stateDirectory, runId)]
+export interface Limits {
+  timeoutMs: number
+  /** How long a run goes on without readers that must have some. */
+  graceMs: number
 }
 
 /** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
@@ -26,9 +18,17 @@ export function promptText (prompt: string): string {
 }
 
 /** argv of the runner and Claude under it. Nothing secret and nothing long is in it; values can't become options. */
-export function runCommand (runId: string, spec: RunSpec, sessionId: string | null): string[] {
-  return ['sh', join(stateDirectory, runId, 'runner.sh'), join(stateDirectory, runId), join(stateDirectory, 'active'),
-    sessionId ?? '-', 'claude', ...claudeOptions(spec)]
+export function runCommand (
+  owned: OwnedSandbox, runId: string, spec: RunSpec, sessionId: string | null, { timeoutMs, graceMs }: Limits
+): string[] {
+  const grace = spec.onDisconnect === 'continue' ? '-' : String(graceMs)
+  return ['sh', `${stateOf(runId)}/runner.sh`, stateOf(runId), directoryOf(owned, runId), lock, execMarker, runId,
+    sessionId ?? '-', String(timeoutMs), grace, ['claude', ...claudeOptions(spec)].map(quote).join(' ')]
+}
+
+/** argv that follows the run's log from a position on, as long as it is kept alive on its standard input. */
+export function followCommand (owned: OwnedSandbox, runId: string, position: number): string[] {
+  return ['sh', '-c', follow, 'follow', stateOf(runId), `${directoryOf(owned, runId)}/log`, String(position)]
 }
 
 function claudeOptions (spec: RunSpec): string[] {
@@ -54,15 +54,16 @@ function option (name: string, value: string | number | undefined): string[] {
   return value === undefined ? [] : [`${name}=${value}`]
 }
 
-/**
- * Environment of the run. The CLI's own directory lies on the volume, so that conversations outlive the sandbox.
- * @param home where the volume is mounted, or the workdir without one.
- */
-export function runEnvironment (runId: string, home: string): Record<string, string> {
+/** One word of a shell's command line. */
+function quote (word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`
+}
+
+/** Environment of the run. The CLI's own directory lies on the volume, so that conversations outlive the sandbox. */
+export function runEnvironment (owned: OwnedSandbox): Record<string, string> {
   return {
-    [execMarker]: runId,
     IS_SANDBOX: '1',
-    CLAUDE_CONFIG_DIR: join(home, '.claude-sandbox'),
+    CLAUDE_CONFIG_DIR: homeOf(owned),
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS: '1',
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
     CLAUDE_CODE_MAX_RETRIES: '4',

@@ -1,9 +1,16 @@
-/** What a piece of Claude's output is: one object of its stream, or anything else as text. */
-export type Piece = { json: string, object: Record<string, unknown> } | { text: string }
+import { readRecord, separator, type RunRecord } from './records.js'
+
+/**
+ * What a piece of the log is: one object of the CLI's stream, a record of the runner's, or anything else as text.
+ * `size` is how many bytes of the line it takes.
+ */
+export type Piece = { size: number } &
+  ({ json: string, object: Record<string, unknown> } | { record: RunRecord } | { text: string })
 
 const newline = 0x0a
+const openingBrace = 0x7b
 /** Nothing the CLI says is near this; without a limit, output that has no line ends would fill the memory. */
-const maxLineBytes = 16 * 1024 * 1024
+export const maxLineBytes = 16 * 1024 * 1024
 /** CSI, OSC and two-character escapes, and control characters but tab and line feed. */
 // eslint-disable-next-line no-control-regex
 const terminalCodes = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]/g
@@ -15,67 +22,66 @@ const unfinishedCode = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*|[ -/]*)$/
 export class LineSplitter {
   #pieces: Buffer[] = []
   #pending = 0
-  #offset = 0
+  #offset: number
   readonly #limit: number
 
-  /** @param limit bytes after which a line is cut. */
-  constructor (limit = maxLineBytes) {
+  /** @param limit bytes after which a line is cut, always in the same place. */
+  constructor (offset = 0, limit = maxLineBytes) {
+    this.#offset = offset
     this.#limit = limit
   }
 
-  /** Bytes seen so far. */
-  get offset (): number {
-    return this.#offset
-  }
-
   * push (chunk: Buffer): Generator<{ line: Buffer, end: number }> {
-    let start = 0
-    for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, start)) {
-      this.#pieces.push(chunk.subarray(start, at))
-      start = at + 1
-      yield { line: this.#take(), end: this.#offset + start }
+    for (let start = 0; start < chunk.length;) {
+      const at = chunk.indexOf(newline, start)
+      const end = Math.min(at === -1 ? chunk.length : at, start + this.#limit - this.#pending)
+      const whole = end === at || this.#pending + end - start === this.#limit
+      // A copy: the rest must not keep a large chunk alive.
+      this.#pieces.push(whole ? chunk.subarray(start, end) : Buffer.from(chunk.subarray(start, end)))
+      this.#pending += end - start
+      this.#offset += end - start + (end === at ? 1 : 0)
+      start = end === at ? end + 1 : end
+      if (whole) yield this.#take()
     }
-    // A copy: the rest must not keep a large chunk alive.
-    if (start < chunk.length) this.#pieces.push(Buffer.from(chunk.subarray(start)))
-    this.#pending += chunk.length - start
-    this.#offset += chunk.length
-    if (this.#pending >= this.#limit) yield { line: this.#take(), end: this.#offset }
   }
 
   /** The last line when nothing ended it. */
   * finish (): Generator<{ line: Buffer, end: number }> {
-    if (this.#pieces.length > 0) yield { line: this.#take(), end: this.#offset }
+    if (this.#pending > 0) yield this.#take()
   }
 
-  #take (): Buffer {
+  #take (): { line: Buffer, end: number } {
     const line = this.#pieces.length === 1 ? this.#pieces[0]! : Buffer.concat(this.#pieces)
     this.#pieces = []
     this.#pending = 0
-    return line
+    return { line, end: this.#offset }
   }
 }
 
 /** A terminal's codes may be glued in front of an object; everything else in front of it is output of its own. */
-export function readLine (line: string): Piece[] {
-  const text = line.endsWith('\r') ? line.slice(0, -1) : line
-  const brace = text.indexOf('{')
+export function readLine (line: Buffer): Piece[] {
+  const mark = line.indexOf(separator)
+  const record = mark === -1 ? undefined : readRecord(line.toString('utf8', mark + 1))
+  if (record !== undefined) {
+    return [...mark === 0 ? [] : readLine(line.subarray(0, mark)), { record, size: line.length - mark }]
+  }
+  const brace = line.indexOf(openingBrace)
   if (brace !== -1) {
-    const json = text.slice(brace).trimEnd()
+    const json = line.toString('utf8', brace).trimEnd()
     const object = parseObject(json)
     // In valid JSON a bare CR only parts tokens; in an event it would end the line.
-    if (object !== undefined) return [...readGlue(text.slice(0, brace)), { json: json.replaceAll('\r', ' '), object }]
+    if (object !== undefined) {
+      const glue = readText(line.toString('utf8', 0, brace).replaceAll('^C', ''), brace, '')
+      return [...glue, { json: json.replaceAll('\r', ' '), object, size: line.length - brace }]
+    }
   }
-  return readText(text, '\n')
+  const text = line.toString('utf8')
+  return readText(text.endsWith('\r') ? text.slice(0, -1) : text, line.length, '\n')
 }
 
-/** A terminal that echoes puts a typed interrupt in front of the line, as `^C`. */
-function readGlue (text: string): Piece[] {
-  return readText(text.replaceAll('^C', ''), '')
-}
-
-function readText (text: string, end: string): Piece[] {
+function readText (text: string, size: number, end: string): Piece[] {
   const clean = stripCodes(text)
-  return clean === '' ? [] : [{ text: clean + end }]
+  return clean === '' ? [] : [{ text: clean + end, size }]
 }
 
 export function stripCodes (text: string): string {

@@ -12,36 +12,39 @@ export interface ResultEvent {
 }
 
 export interface Ending {
-  /** Why we ended it, when we did. */
-  stoppedFor?: 'cancelled' | 'timeout' | undefined
-  lost?: 'sandbox_lost' | 'stream_lost' | undefined
+  /** Why it was stopped, when it was. */
+  stop: 'cancelled' | 'timeout' | ''
+  /** What was gone before an end could be recorded. */
+  lost?: 'runner' | 'sandbox' | 'stream' | undefined
   exitCode: number | null
-  result?: ResultEvent | undefined
-  /** Text output has no result event: exit code 0 is the only sign of success. */
-  text: boolean
+  durationMs?: number | undefined
 }
 
 /**
- * The one true outcome. Modal's exit codes are ambiguous (137 is a kill, a timeout or the sandbox's end), so what we
- * did and what Claude said come first.
+ * The one true outcome. Modal's exit codes are ambiguous (137 is a kill, a timeout or the sandbox's end), so what the
+ * runner recorded and what Claude said come first. Text output has no result: exit code 0 is its only sign of success.
  */
-export function outcomeOf ({ stoppedFor, lost, exitCode, result, text }: Ending): OutcomeName {
-  if (stoppedFor !== undefined) return stoppedFor
+export function outcomeOf ({ stop, lost, exitCode }: Ending, result: ResultEvent | undefined, text: boolean): OutcomeName {
+  if (stop !== '') return stop
   if (result !== undefined) return result.is_error ? 'agent_error' : 'result'
-  if (lost !== undefined) return lost
+  if (lost === 'sandbox') return 'sandbox_lost'
+  if (lost === 'stream') return 'stream_lost'
+  if (lost === 'runner') return 'signal'
   if (text && exitCode === 0) return 'result'
   return exitCode !== null && exitCode > 128 ? 'signal' : 'exit'
 }
 
-export function completion (ending: Ending, sessionId: string | null, durationMs: number): Completion {
-  const outcome = outcomeOf(ending)
+export function completion (
+  ending: Ending, { result, text, sessionId }: { result: ResultEvent | undefined, text: boolean, sessionId: string | null }
+): Completion {
+  const outcome = outcomeOf(ending, result, text)
   return {
     outcome,
     exitCode: ending.exitCode,
     isError: outcome !== 'result',
-    durationMs,
-    costUsd: costOf(ending.result),
-    usage: record(ending.result?.usage) ?? null,
+    durationMs: ending.durationMs ?? null,
+    costUsd: costOf(result),
+    usage: record(result?.usage) ?? null,
     sessionId
   }
 }

@@ -1,206 +1,286 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ContainerProcess } from 'modal'
-import { chain, wrap } from '../../errors.js'
-import type { Completion, RunSpec, RunView } from '../../schemas/run.js'
-import { execMarker, killMarked, type KillStage } from '../sandboxes/kill.js'
+import { AppError, chain, wrap } from '../../errors.js'
+import type { Completion, RunView } from '../../schemas/run.js'
+import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { Log } from '../sandboxes/steps.js'
-import { follow } from './follow.js'
-import { RunLog } from './log.js'
-import { completion, type ResultEvent } from './outcome.js'
-import { takeOutput } from './output.js'
+import { scanRuns } from './directory.js'
+import { Follower, type FollowerEnd } from './follower.js'
+import type { Ending } from './outcome.js'
+import type { ParsedEvent } from './output.js'
+import { readPage, readTail, type Page } from './page.js'
+import type { StartedRecord } from './records.js'
+import { RunState } from './state.js'
+import type { Survey } from './survey.js'
+import { EventWindow, type RunEvent } from './window.js'
 
-/** Claude first gets the chance to end its tools and save the conversation. */
-const cancelStages: readonly KillStage[] = [
-  { signal: 'INT', waitMs: 1500 }, { signal: 'TERM', waitMs: 700 }, { signal: 'KILL', waitMs: 3000 }
-]
-/** Claude sometimes does not exit after its result. */
-const resultPatienceMs = 10_000
+/** After the last reader of a run that another replica has started, until this one stops following it. */
+const lingerMs = 5000
 
 export interface RunParts {
-  id: string
-  accountId: string
   owned: OwnedSandbox
-  spec: RunSpec
-  sessionId: string | null
-  process: ContainerProcess<Uint8Array>
-  timeoutMs: number
-  graceMs: number
+  accountId: string
+  started: StartedRecord
   /** Values that must not be in any event. */
   secrets: readonly string[]
   log: Log
 }
 
-/** One run of Claude, from its first byte to `run.completed`, watched by any number of readers. */
+/** One run of Claude as this replica sees it, watched by any number of readers. The truth is its log in the sandbox. */
 export class Run {
   readonly id: string
   readonly accountId: string
-  readonly sandboxId: string
-  readonly startedAt = new Date()
-  readonly log: RunLog
-  /** Settles after `run.completed`. Never rejects. */
-  readonly finished: Promise<Completion>
+  readonly owned: OwnedSandbox
   readonly #parts: RunParts
-  #sessionId: string | null
-  #result: ResultEvent | undefined
-  #stoppedFor: 'cancelled' | 'timeout' | undefined
-  #stopping: Promise<boolean> | undefined
+  #state = new RunState()
+  #window = new EventWindow(0)
+  #follower: Follower | undefined
+  /** Followed to its end, as this replica has started it; readers or not. */
+  #own = false
   #completion: Completion | undefined
+  /** Bytes that the log had at least. */
+  #size = 0
+  /** The last event of the log, whose data is not known before all is read. */
+  #last: ParsedEvent | undefined
   #readers = 0
-  #grace: NodeJS.Timeout | undefined
-  readonly #timers = new Set<NodeJS.Timeout>()
+  #lingering: NodeJS.Timeout | undefined
 
   constructor (parts: RunParts) {
     this.#parts = parts
-    this.id = parts.id
+    this.id = parts.started.run
+    this.owned = parts.owned
     this.accountId = parts.accountId
-    this.sandboxId = parts.owned.id
-    this.log = new RunLog()
-    this.#sessionId = parts.sessionId
-    this.#emit('run.started', {
-      runId: this.id, sandboxId: this.sandboxId, sessionId: this.#sessionId, startedAt: this.startedAt.toISOString()
-    })
-    this.#after(parts.timeoutMs, () => this.stop('timeout'))
-    this.#watchReaders()
-    this.finished = this.#follow()
+    this.#state.started = parts.started
   }
 
-  get #ids () {
-    return { runId: this.id, sandboxId: this.sandboxId, accountId: this.accountId }
+  get completion (): Completion | undefined {
+    return this.#completion
+  }
+
+  /** Whether what is known here is the latest. */
+  get isCurrent (): boolean {
+    return this.#follower !== undefined || this.#completion !== undefined
+  }
+
+  /** Whether this replica has started it and sees to its limits. */
+  get isOwn (): boolean {
+    return this.#own
   }
 
   /** Whether it goes on without readers. */
   get continues (): boolean {
-    return this.#parts.spec.onDisconnect === 'continue'
+    return this.#parts.started.onDisconnect === 'continue'
+  }
+
+  /** When the sandbox ends, and from when on that is told. */
+  get expiry (): { expiresAt: string, warnAt: number } {
+    return { expiresAt: this.owned.expiresAt, warnAt: expiryOf(this.owned).warnAt }
+  }
+
+  /** Memory that it takes, about. */
+  get bytes (): number {
+    return this.#window.bytes
   }
 
   view (): RunView {
+    const { startedAt, prompt, sandboxId } = this.#parts.started
     return {
       runId: this.id,
-      sandboxId: this.sandboxId,
-      sessionId: this.#sessionId,
+      sandboxId,
+      sessionId: this.#state.sessionId,
       status: this.#completion === undefined ? 'running' : 'completed',
-      startedAt: this.startedAt.toISOString(),
+      startedAt,
+      prompt,
+      pendingPermissions: [],
       ...(this.#completion !== undefined && { completion: this.#completion })
     }
+  }
+
+  /** This replica's own run: the output of its runner is the log from the first byte on. */
+  followRunner (runner: ContainerProcess<Uint8Array>): void {
+    this.#own = true
+    this.#follow(0, runner)
+  }
+
+  /** What the sandbox says, when nothing newer is known here. */
+  learn ({ state, size, ending }: Survey): void {
+    if (this.isCurrent) return
+    this.#state = state
+    this.#size = size
+    if (ending === undefined) return
+    if ('record' in ending) this.#close(size, ending)
+    else this.lose('stream')
+  }
+
+  /** Its log can not be read to an end any more, and nobody follows it. */
+  lose (lost: 'sandbox' | 'stream'): void {
+    if (this.isCurrent) return
+    this.#close(this.#size, { stop: '', exitCode: null, lost })
+    this.#window.append([{ id: this.#size + 1, event: 'run.completed', json: JSON.stringify(this.#completion) }])
+  }
+
+  /** Nobody here wants to know of it any more; the run itself goes on. */
+  leave (): void {
+    clearTimeout(this.#lingering)
+    this.#follower?.leave()
   }
 
   /** Counts a reader in; call the answer when it leaves. Without any the run ends after a grace time (4.6). */
   attach (): () => void {
     this.#readers++
-    this.#forget(this.#grace)
+    clearTimeout(this.#lingering)
+    this.#follower?.beat()
     return () => {
+      // Tells that somebody was there until now.
+      this.#follower?.beat()
       this.#readers--
-      this.#watchReaders()
+      if (this.#readers > 0 || this.#own) return
+      this.#lingering = setTimeout(() => { this.leave() }, lingerMs).unref()
     }
   }
 
-  /** Ends everything the run has started. @returns whether nothing of it is left. @throws {AppError} not reachable. */
-  async stop (reason: 'cancelled' | 'timeout'): Promise<boolean> {
-    if (this.#completion !== undefined) return true
-    // With its result there Claude had done its work: only what hangs around is stopped.
-    if (this.#result === undefined) this.#stoppedFor ??= reason
-    return await this.#kill()
-  }
-
-  /** One at a time; one that did not succeed can be tried again. */
-  async #kill (): Promise<boolean> {
-    const killing = this.#stopping ??= killMarked(this.#parts.owned.sandbox, `${execMarker}=${this.id}`, cancelStages)
-    let clean = false
+  /** Everything after a position, in batches, then what comes, until the run or the reader ends. */
+  async * read (after: number, signal: AbortSignal): AsyncGenerator<RunEvent[]> {
+    const wake = () => { this.#window.wake() }
+    signal.addEventListener('abort', wake, { once: true })
     try {
-      clean = await killing
+      for (let position = after; !signal.aborted;) {
+        if (!this.isCurrent) this.#follow(position <= this.#size ? position : 0)
+        const window = this.#window
+        const batch = position < window.start ? await this.#readBehind(position, window.start) : window.take(position)
+        if (batch.length > 0) {
+          position = batch.at(-1)!.id
+          yield batch
+          if (batch.at(-1)!.event === 'run.completed') return
+        } else if (window.ended) {
+          return
+        } else {
+          await window.change
+        }
+      }
     } finally {
-      if (!clean && this.#stopping === killing) this.#stopping = undefined
+      signal.removeEventListener('abort', wake)
     }
-    return clean
   }
 
-  async #follow (): Promise<Completion> {
-    const { process, owned, spec, secrets, log } = this.#parts
-    const ending = { exitCode: null as number | null, lost: undefined as 'sandbox_lost' | 'stream_lost' | undefined }
-    try {
-      const taker = takeOutput({
-        log: this.log, format: spec.outputFormat ?? 'stream-json', secrets, onObject: (object) => { this.#onObject(object) }
-      })
-      ending.exitCode = await follow(process, owned.sandbox, taker)
-      const killed = ending.exitCode > 128 || ending.exitCode < 0
-      const byOthers = killed && this.#result === undefined && this.#stoppedFor === undefined
-      if (byOthers && await this.#endsWithSandbox()) ending.lost = 'sandbox_lost'
-    } catch (error) {
-      ending.lost = await this.#sandboxEnded() ? 'sandbox_lost' : 'stream_lost'
-      this.#fail(error)
-      if (ending.lost === 'stream_lost') await this.#kill().catch((error) => { this.#fail(error) })
+  /** The next events after a position, without waiting for any; asking for them counts as reading. */
+  async page (after: number): Promise<{ events: RunEvent[], done: boolean }> {
+    const window = this.#window
+    if (this.isCurrent && after >= window.start) {
+      this.attach()()
+      const events = window.take(after)
+      return { events, done: window.ended && window.take(events.at(-1)?.id ?? after).length === 0 }
     }
-    await this.#stopping?.catch(() => {})
-    for (const timer of this.#timers) clearTimeout(timer)
-    const durationMs = Date.now() - this.startedAt.getTime()
-    this.#completion = completion({
-      ...ending, stoppedFor: this.#stoppedFor, result: this.#result, text: spec.outputFormat === 'text'
-    }, this.#sessionId, durationMs)
-    this.#emit('run.completed', this.#completion)
-    this.log.end()
-    const { outcome, exitCode } = this.#completion
-    log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
-    return this.#completion
+    const { events, ended } = await this.#readPage(after)
+    return { events, done: ended }
   }
 
-  #onObject (object: Record<string, unknown>) {
-    if (typeof object['session_id'] === 'string') this.#sessionId = object['session_id']
-    if (object['type'] !== 'result') return
-    this.#result = object
-    this.#after(resultPatienceMs, () => this.#kill())
-  }
-
-  #fail (error: unknown) {
-    const failure = wrap(error, 'run', 'CLAUDE_FAILED')
-    const { code, message, hint, statusCode } = failure
-    this.#parts.log.error({ ...this.#ids, chain: chain(failure), err: failure }, 'run failed')
-    if (this.#completion === undefined) this.#emit('error', { statusCode, code, message, hint })
-  }
-
-  #emit (event: string, data: object) {
-    this.log.append(event, JSON.stringify(data))
-  }
-
-  #watchReaders () {
-    if (this.#readers > 0 || this.#completion !== undefined || this.continues) return
-    this.#forget(this.#grace)
-    this.#grace = this.#after(this.#parts.graceMs, async () => {
-      if (this.#readers > 0) return
-      this.#parts.log.info(this.#ids, 'nobody reads the run: it is cancelled')
-      await this.stop('cancelled')
+  #follow (position: number, runner?: ContainerProcess<Uint8Array>) {
+    const { owned, started, secrets, log } = this.#parts
+    this.#window = new EventWindow(position)
+    this.#follower = new Follower({
+      owned,
+      runId: this.id,
+      format: started.format,
+      secrets,
+      position,
+      runner,
+      log,
+      hasReaders: () => this.#readers > 0,
+      onEvents: (events) => { this.#take(events) }
+    })
+    this.#follower.finished.then(async (end) => { await this.#end(end) }).catch((error: unknown) => {
+      log.error({ ...this.#ids, chain: chain(error) }, 'run could not be completed')
     })
   }
 
-  #after (ms: number, work: () => unknown): NodeJS.Timeout {
-    const timer = setTimeout(async () => {
-      this.#timers.delete(timer)
-      try {
-        await work()
-      } catch (error) {
-        this.#fail(error)
-      }
-    }, ms).unref()
-    this.#timers.add(timer)
-    return timer
+  #take (events: ParsedEvent[]) {
+    for (const event of events) this.#state.see(event)
+    if (events.at(-1)?.event === 'run.completed') this.#last = events.pop()
+    this.#window.append(events)
   }
 
-  #forget (timer: NodeJS.Timeout | undefined) {
-    if (timer === undefined) return
-    clearTimeout(timer)
-    this.#timers.delete(timer)
-  }
-
-  /** The processes of a sandbox that ends go first, so its own end may be known a little later. */
-  async #endsWithSandbox (): Promise<boolean> {
-    for (let tries = 0; tries < 5; tries++) {
-      if (await this.#sandboxEnded()) return true
-      await sleep(400, undefined, { ref: false })
+  async #end (end: FollowerEnd) {
+    if (end.how === 'left') {
+      this.#size = Math.max(this.#size, this.#window.lastId)
+      this.#follower = undefined
+      this.#window.wake()
+      return
     }
-    return false
+    if (end.how === 'ended') {
+      await this.#learnResult()
+      const completed = this.#complete(this.#state.ended!)
+      this.#window.append([{ id: this.#last!.id, event: 'run.completed', json: JSON.stringify(completed) }])
+    } else {
+      const failure = wrap(end.cause ?? new Error('its log ends too early'), 'run', 'CLAUDE_FAILED')
+      const { code, message, hint, statusCode } = failure
+      this.#parts.log.error({ ...this.#ids, chain: chain(failure), err: failure }, 'run lost')
+      const completed = this.#complete({ stop: '', exitCode: null, lost: end.how })
+      // No log has these two: they come after its last byte.
+      const last = this.#window.lastId
+      this.#window.append([
+        { id: last + 1, event: 'error', json: JSON.stringify({ statusCode, code, message, hint }) },
+        { id: last + 2, event: 'run.completed', json: JSON.stringify(completed) }
+      ])
+    }
+    this.#window.end()
+    this.#follower = undefined
   }
 
-  async #sandboxEnded (): Promise<boolean> {
-    return await this.#parts.owned.sandbox.poll().then((exitCode) => exitCode !== null, () => false)
+  /** Who began to read in the middle may have missed the result. */
+  async #learnResult () {
+    if (this.#state.hasResult || this.#window.complete) return
+    const [found] = await scanRuns(this.owned, { only: this.id })
+    if (found === undefined) return
+    const { started } = this.#parts
+    const tail = await readTail(this.owned, { run: this.id, format: started.format, secrets: [] }, found.size, found.tail)
+    const { ended, sessionId } = this.#state
+    this.#state = Object.assign(tail, { started, ended, fallbackSession: sessionId })
+  }
+
+  #close (size: number, ending: Ending) {
+    this.#window = new EventWindow(size)
+    this.#complete(ending)
+    this.#window.end()
+  }
+
+  #complete (ending: Ending): Completion {
+    if (this.#completion !== undefined) return this.#completion
+    this.#completion = this.#state.completion(ending)
+    const { outcome, exitCode, durationMs } = this.#completion
+    if (this.#own) this.#parts.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
+    return this.#completion
+  }
+
+  async #readBehind (position: number, until: number): Promise<RunEvent[]> {
+    const gap = [{ id: until, event: 'gap', json: JSON.stringify({ from: position, to: until }) }]
+    try {
+      const { events } = await this.#readPage(position)
+      const missed = events.filter(({ id }) => id <= until)
+      return missed.length > 0 ? missed : gap
+    } catch (error) {
+      if (error instanceof AppError && ['RUN_NOT_FOUND', 'SANDBOX_ENDED'].includes(error.code)) return gap
+      throw error
+    }
+  }
+
+  async #readPage (position: number): Promise<Page> {
+    const { started, secrets } = this.#parts
+    const options = { run: this.id, format: started.format, secrets, offset: position }
+    const page = await readPage(this.owned, options, this.#completion === undefined)
+    const last = page.events.at(-1)
+    if (last?.event === 'run.completed') {
+      if (this.#completion === undefined) {
+        this.#state.see(last)
+        await this.#learnResult()
+        this.#close(last.id, this.#state.ended!)
+      }
+      last.json = JSON.stringify(this.#completion)
+    }
+    return page
+  }
+
+  get #ids () {
+    return { runId: this.id, sandboxId: this.owned.id, accountId: this.accountId }
   }
 }

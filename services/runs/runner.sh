@@ -1,5 +1,7 @@
-# Runs Claude on this terminal and records how it ended.
-# usage: runner.sh <run directory> <lock> <session id, or - for none> <claude and its arguments...>
+# Runs Claude on a terminal of its own, keeps all it says in the run's log, and sees to its end: timeout, nobody there,
+# a hang after the result. No service is needed for any of it.
+# usage: runner.sh <state of the run> <directory of the run> <lock> <variable that marks Claude's processes> <run id>
+#   <session id, or - for none> <timeout in ms> <grace without readers in ms, or - for any> <command line of Claude>
 # The key moves from the environment to a descriptor that only Claude reads, and this shell starts over without it:
 # neither Claude's tools nor /proc/<this shell>/environ have it then.
 if [ -n "${ANTHROPIC_API_KEY:-}" ]; then
@@ -9,23 +11,80 @@ KEY
   exec env -u ANTHROPIC_API_KEY CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR=3 sh "$0" "$@"
 fi
 
-directory=$1 lock=$2 session=$3
-shift 3
+state=$1 directory=$2 lock=$3 marker=$4 run=$5 session=$6 timeout=$7 grace=$8 claude=$9
+log=$directory/log
+umask 077
 # A signal to the whole run must not end this shell before it has recorded the end of Claude.
 trap : INT TERM HUP
-# Bytes pass as Claude writes them: no echo, no CRLF.
-stty raw -echo 2>/dev/null
-echo $$ > "$directory/pid"
+echo $$ > "$state/pid"
+
+# Centiseconds since the sandbox's start: no clock that somebody may set, and no process for each look.
+look_at_clock () { read -r up _ < /proc/uptime; centis=${up#*.}; now=$((${up%.*} * 100 + 1$centis - 100)); }
+latest () { latest=; read -r latest 2>/dev/null < "$state/$1"; }
+stop () { sh "$state/stop.sh" "$1" "$state" "$directory" "$marker=$run"; }
+
+# Every second. A reader's replica changes `lease`, the service that reads this exec `link`, each every two seconds.
+watch () {
+  readers= read_at=$started service= served_at=$started copied=yes quiet_at=$started judged=no
+  while sleep 1; do
+    look_at_clock
+    latest lease; [ "$latest" = "$readers" ] || { readers=$latest read_at=$now; }
+    latest link; [ "$latest" = "$service" ] || { service=$latest served_at=$now; }
+    if [ "$log" -nt "$state/quiet" ]; then : > "$state/quiet"; quiet_at=$now judged=no; fi
+
+    [ $((now - started)) -ge $((timeout / 10)) ] && stop timeout
+    [ "$grace" != - ] && [ $((now - read_at)) -ge $((grace / 10 + 300)) ] && stop cancelled
+    # Whoever read the copy has gone or stalls: from now on there is only the log, so that Claude is not held up.
+    if [ $copied = yes ] && [ $((now - served_at)) -ge 600 ]; then
+      copied=no
+      : > "$state/cut"
+      kill "$(cat "$state/copier")"
+    fi
+    # Claude sometimes does not exit after its result.
+    if [ $judged = no ] && [ $((now - quiet_at)) -ge 1000 ]; then
+      judged=yes
+      sh "$state/judge.sh" "$log" && stop hung
+    fi
+  done
+}
 
 if [ "$session" != - ]; then
   known=no
   for file in "$CLAUDE_CONFIG_DIR"/projects/*/"$session".jsonl; do [ -e "$file" ] && known=yes; done
-  if [ $known = yes ]; then set -- "$@" --resume "$session"; else set -- "$@" --session-id "$session"; fi
+  if [ $known = yes ]; then claude="$claude --resume $session"; else claude="$claude --session-id $session"; fi
 fi
 
-"$@" < "$directory/prompt"
-code=$?
+look_at_clock
+started=$now
+exec 5<&0
+while read -r beat; do
+  echo "$beat" > "$state/link"
+  case $beat in r*) echo "$beat" > "$state/lease";; esac
+done <&5 > /dev/null 2>&1 3<&- &
+listener=$!
+watch < /dev/null > /dev/null 2>&1 3<&- 5<&- &
+watcher=$!
+
+# What goes out comes from the log's first byte on, so a position in this exec's output is one in the log. Bytes pass
+# as Claude writes them (no echo, no CRLF), into the log first. Only `cat` can be held up, and it can be done without.
+cat "$log"
+{
+  script -qefc "stty raw -echo 2>/dev/null; exec env $marker=$run $claude < '$state/prompt'" /dev/null < /dev/null 2>&1 5<&-
+  echo $? > "$state/code"
+} | tee -a /dev/fd/4 4>&1 >> "$log" 3<&- 5<&- | {
+  sh -c 'echo $$ > "$1"; exec cat' copier "$state/copier"
+  cat > /dev/null
+} 3<&- 5<&-
+
+kill $watcher $listener 2>/dev/null
+look_at_clock
+latest code; code=$latest
+latest stop; reason=$latest
+end="{\"record\":\"ended\",\"run\":\"$run\",\"exitCode\":${code:-null},\"stop\":\"$reason\",\"durationMs\":$(((now - started) * 10))}"
+# Whoever makes this directory, and nobody else, may write the end.
+mkdir "$directory/ended" 2>/dev/null && printf '\036%s\n' "$end" >> "$log"
 # In this order: while no end is recorded nobody else takes the place, so the lock is still this run's.
-rm -f "$directory/prompt" "$lock"
-echo "$code" > "$directory/exit"
-exit "$code"
+rm -f "$state/prompt" "$lock"
+echo "${code:-255}" > "$state/exit"
+[ -e "$state/cut" ] || printf '\036%s\n' "$end"
+exit "${code:-255}"

@@ -18,7 +18,7 @@ export const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs:
  * with dash, bash and busybox: one grep reads the NUL-separated entries (GNU's and busybox' both do), all else is the
  * shell's own. KILL is repeated, as a process may fork between being found and being killed.
  */
-const script = `
+export const killScript = `
 markers=$1; shift
 family=' '
 alive () {
@@ -69,7 +69,7 @@ export async function killMarked (
   const argv = stages.flatMap(({ signal, waitMs }) => [signal, String(Math.ceil(waitMs / 100))])
   const patience = 15_000 + stages.reduce((sum, { waitMs }) => sum + 2 * waitMs, 0)
   return await call('kill', patience, async () => {
-    const killer = await sandbox.exec(['sh', '-c', script, 'kill-marked', marker, ...argv], {
+    const killer = await sandbox.exec(['sh', '-c', killScript, 'kill-marked', marker, ...argv], {
       workdir: '/', stdout: 'ignore', stderr: 'ignore', timeoutMs: 1000 * Math.ceil(patience / 1000)
     })
     return await killer.wait() === 0

@@ -85,6 +85,11 @@ export class SandboxService {
     return viewOf(owned, await exitCodeOf(owned))
   }
 
+  /** The account's sandbox, running or not. @throws {AppError} SANDBOX_NOT_FOUND. */
+  async find (account: Account, id: string): Promise<OwnedSandbox> {
+    return await this.#owned.find(account, id)
+  }
+
   /** A sandbox to work in. @throws {AppError} SANDBOX_NOT_FOUND, SANDBOX_ENDED. */
   async open (account: Account, id: string): Promise<OwnedSandbox> {
     const owned = await this.#owned.find(account, id)
