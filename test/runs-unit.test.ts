@@ -2,21 +2,27 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { promptText, runCommand, runEnvironment } from '../services/runs/command.js'
 import { LineSplitter, readLine } from '../services/runs/lines.js'
-import { RunLog, type RunEvent } from '../services/runs/log.js'
 import { completion, outcomeOf } from '../services/runs/outcome.js'
-import { takeOutput } from '../services/runs/output.js'
+import { OutputParser, type ParsedEvent } from '../services/runs/output.js'
+import { writeRecord, type EndedRecord, type StartedRecord } from '../services/runs/records.js'
+import { RunState } from '../services/runs/state.js'
+import { EventWindow } from '../services/runs/window.js'
+import type { OwnedSandbox } from '../services/sandboxes/owned.js'
 
+const run = `run_${'1'.repeat(20)}`
+const started: StartedRecord = {
+  record: 'started', run, sandboxId: 'sb-1', sessionId: null, startedAt: '2026-01-01T00:00:00.000Z', prompt: 'x', format: 'stream-json', onDisconnect: 'terminate', timeoutMs: 1000
+}
+const ended: EndedRecord = { record: 'ended', run, exitCode: 0, stop: '', durationMs: 5 }
+const owned = { id: 'sb-1', owner: 'acct-a', workdir: '/workspace' } as OwnedSandbox
 const fixture = (name: string) => readFileSync(new URL(`fixtures/claude-events/${name}`, import.meta.url))
 
 /** The events that some output becomes, arriving in chunks of a size. */
-function eventsOf (output: Buffer, size = output.length, format: 'stream-json' | 'text' = 'stream-json', secrets: string[] = []) {
-  const log = new RunLog(100_000_000)
-  const take = takeOutput({ log, format, secrets, onObject () {} })
-  for (let at = 0; at < output.length; at += size) take(output.subarray(at, at + size))
-  take(undefined)
-  log.end()
-  const events: RunEvent[] = []
-  for (let batch = log.take(0); batch.length > 0; batch = log.take(events.at(-1)!.id)) events.push(...batch)
+function eventsOf (output: Buffer, size = output.length, format: 'stream-json' | 'text' = 'stream-json', secrets: string[] = [], offset = 0) {
+  const parser = new OutputParser({ run, format, secrets, offset })
+  const events: ParsedEvent[] = []
+  for (let at = 0; at < output.length; at += size) events.push(...parser.push(output.subarray(at, at + size)))
+  events.push(...parser.finish())
   return events
 }
 
@@ -43,16 +49,16 @@ t.test('A recorded terminal stream gives exactly its objects', async (t) => {
 t.test('What is glued in front of an object is taken off, and told when it is more than terminal codes', async (t) => {
   const json = '{"type":"x"}'
   for (const glue of ['^C', '\x1b[?25h', '\x1b[?1006l\x1b(B\x0f\x1b[>4m\x1b[<u\x1b7\x1b[r\x1b8\x1b]0;\x07', '\r']) {
-    t.match(readLine(glue + json), [{ json }], JSON.stringify(glue))
+    t.match(readLine(Buffer.from(glue + json)), [{ json }], JSON.stringify(glue))
   }
-  t.match(readLine(`warning: ${json}  `), [{ text: 'warning: ' }, { json }])
+  t.match(readLine(Buffer.from(`warning: ${json}  `)), [{ text: 'warning: ' }, { json }])
   const glued = eventsOf(Buffer.from(`warning: ${json}\n`))
   t.ok(glued[0]!.id < glued[1]!.id, 'each has a position of its own')
 })
 
 t.test('What is not an object of the stream is output, and nothing of it is dropped', async (t) => {
-  for (const line of ['{"type":', '{"no":"type"}', '[1]', '{"type":1}', 'text', '{']) t.match(readLine(line), [{ text: `${line}\n` }], line)
-  t.strictSame(readLine('\x1b[?25h'), [], 'a bare code says nothing')
+  for (const line of ['{"type":', '{"no":"type"}', '[1]', '{"type":1}', 'text', '{']) t.match(readLine(Buffer.from(line)), [{ text: `${line}\n` }], line)
+  t.strictSame(readLine(Buffer.from('\x1b[?25h')), [], 'a bare code says nothing')
 })
 
 t.test('Lines of many megabytes pass without copying them again and again', async (t) => {
@@ -64,18 +70,57 @@ t.test('Lines of many megabytes pass without copying them again and again', asyn
   t.equal([...splitter.push(Buffer.alloc(70_000, 'y')), ...splitter.finish()][0]!.line.length, 70_000)
   const spaces = `{"type":"x"${' '.repeat(2_000_000)},"b":1`
   const again = performance.now()
-  t.match(readLine(spaces), [{ text: `${spaces}\n` }])
+  t.match(readLine(Buffer.from(spaces)), [{ text: `${spaces}\n` }])
   t.ok(performance.now() - again < 3000, 'whatever is in the line')
 })
 
-t.test('A line without an end does not fill the memory', async (t) => {
-  const splitter = new LineSplitter(1000)
-  const lines = [...splitter.push(Buffer.alloc(600, 'a')), ...splitter.push(Buffer.alloc(600, 'b')), ...splitter.push(Buffer.from('c\nd\n'))]
-  t.strictSame(lines.map(({ line, end }) => [line.length, end]), [[1200, 1200], [1, 1202], [1, 1204]])
+t.test('A line without an end does not fill the memory, and is cut in the same places for everyone', async (t) => {
+  const output = Buffer.from(`${'a'.repeat(2500)}\n${'b'.repeat(1000)}\nc`)
+  const cut = (size: number) => {
+    const splitter = new LineSplitter(0, 1000)
+    const lines: { line: Buffer, end: number }[] = []
+    for (let at = 0; at < output.length; at += size) lines.push(...splitter.push(output.subarray(at, at + size)))
+    return [...lines, ...splitter.finish()].map(({ line, end }) => [line.length, end])
+  }
+  const lines = cut(output.length)
+  t.strictSame(lines, [[1000, 1000], [1000, 2000], [500, 2501], [1000, 3501], [0, 3502], [1, 3503]])
+  for (const size of [1, 7, 999, 1000, 1001]) t.strictSame(cut(size), lines, `chunks of ${size}`)
+})
+
+t.test('Reading on from any event gives the events that come next, and the same ids (peers 8)', async (t) => {
+  const mixed = Buffer.concat([
+    Buffer.from(`${writeRecord(started)}\nwarning: {"type":"a","t":"ü🦄"}\n\x1b[?25h^C{"type":"b"}\r\n{"type":\n\nplain \xff`), Buffer.from([0xff, 0xc3, 0x0a]),
+    Buffer.from(`last words${writeRecord(ended)}\n`)
+  ])
+  for (const format of ['stream-json', 'text'] as const) {
+    const all = eventsOf(mixed, 5, format)
+    t.equal(all[0]!.event, 'run.started')
+    t.equal(all.at(-1)!.event, 'run.completed')
+    t.equal(all.at(-1)!.id, mixed.length)
+    for (const [index, { id }] of all.entries()) {
+      t.strictSame(eventsOf(mixed.subarray(id), 5, format, [], id).map(({ event }) => event === 'output').at(-1), index === all.length - 1 ? undefined : false)
+      const rest = eventsOf(mixed.subarray(id), mixed.length, format, [], id)
+      if (format === 'stream-json') t.strictSame(rest, all.slice(index + 1), `after ${id}`)
+      else t.equal(textOf(rest), textOf(all.slice(index + 1)), `after ${id}`)
+    }
+  }
+})
+
+t.test('What Claude says is never taken for a record, and a record only for its own run', async (t) => {
+  const [said] = eventsOf(Buffer.from(`${JSON.stringify({ type: 'x', text: `${writeRecord(ended)}\n` })}\n`))
+  t.equal(said!.event, 'claude')
+  const other = { ...ended, run: `run_${'2'.repeat(20)}` }
+  for (const odd of [other, { ...ended, exitCode: 'x' }, { ...ended, lost: 'x' }, { record: 'ended' }, { ...started, prompt: 'x'.repeat(20_000) }]) {
+    for (const format of ['stream-json', 'text'] as const) {
+      const events = eventsOf(Buffer.from(`\x1e${JSON.stringify(odd)}\nnext\n`), 9, format)
+      t.notOk(events.some(({ event }) => event.startsWith('run.')), JSON.stringify(odd).slice(0, 60))
+      t.match(textOf(events), /next\n$/)
+    }
+  }
 })
 
 t.test('An object is one line of an event, whatever parts its tokens', async (t) => {
-  const [piece] = readLine('{"type":"x",\r\r"event":"run.completed"}')
+  const [piece] = readLine(Buffer.from('{"type":"x",\r\r"event":"run.completed"}'))
   t.match(piece, { json: '{"type":"x",  "event":"run.completed"}', object: { event: 'run.completed' } })
 })
 
@@ -99,89 +144,85 @@ t.test('A known secret is in no event', async (t) => {
   }
 })
 
-t.test('A reader gets every event once, in order, live and again from any position', async (t) => {
-  const log = new RunLog()
-  const { signal } = new AbortController()
-  const read = async (after: number) => {
-    const ids: number[] = []
-    for await (const batch of log.read(after, signal)) ids.push(...batch.map(({ id }) => id))
-    return ids
-  }
-  const live = read(0)
-  for (let number = 0; number < 2500; number++) {
-    log.append('claude', `{"n":${number}}`, 10)
-    if (number % 100 === 0) await new Promise((resolve) => setImmediate(resolve))
-  }
-  log.append('run.completed', '{}')
-  log.end()
-  const all = await live
-  t.equal(all.length, 2501)
-  t.strictSame(all, all.toSorted((one, other) => one - other))
-  t.strictSame(await read(12_340), all.filter((id) => id > 12_340))
-  t.strictSame(await read(all.at(-1)!), [])
-})
-
-t.test('A reader that is too slow is told the gap and holds up nobody', async (t) => {
-  const log = new RunLog(2200)
-  for (let number = 0; number < 100; number++) log.append('claude', 'x'.repeat(100), 100)
-  const events = log.take(150)
-  t.match(events[0], { event: 'gap', json: '{"from":150,"to":9000}', id: 9000 })
-  t.equal(events.length, 11)
-  log.append('claude', 'y'.repeat(5000), 5000)
-  t.equal(log.take(0).at(-1)!.json.length, 5000, 'one that is larger than the limit is kept')
-  const leaving = new AbortController()
-  const waiting = (async () => { for await (const batch of log.read(99_999, leaving.signal)) t.fail(String(batch)) })()
-  leaving.abort()
-  await waiting
+t.test('The window keeps the latest events, and says where they begin', async (t) => {
+  const window = new EventWindow(0, 2200)
+  for (let number = 1; number <= 100; number++) window.append([{ id: number * 100, event: 'claude', json: 'x'.repeat(100) }])
+  t.equal(window.start, 9000)
+  t.strictSame(window.take(9000).map(({ id }) => id), [9100, 9200, 9300, 9400, 9500, 9600, 9700, 9800, 9900, 10000])
+  t.strictSame(window.take(9950).map(({ id }) => id), [10000], 'from any position')
+  t.ok(window.bytes <= 2200)
+  window.append([{ id: 20_000, event: 'claude', json: 'y'.repeat(5000) }])
+  t.equal(window.take(window.start)[0]!.json.length, 5000, 'one that is larger than the limit is kept')
+  for (let number = 1; number <= 3000; number++) window.append([{ id: 20_000 + number, event: 'claude', json: '{}' }])
+  t.equal(window.take(window.lastId - 1).length, 1)
 })
 
 t.test('The outcome is what happened, whatever the exit code says', async (t) => {
   const ok = { is_error: false }
+  const failed = { is_error: true }
   const cases = [
-    [{ exitCode: 0, result: ok }, 'result'], [{ exitCode: 1, result: { is_error: true } }, 'agent_error'], [{ exitCode: 0 }, 'exit'],
-    [{ exitCode: 1 }, 'exit'], [{ exitCode: 137 }, 'signal'], [{ exitCode: 137, stoppedFor: 'timeout' }, 'timeout'],
-    [{ exitCode: 0, result: ok, stoppedFor: 'cancelled' }, 'cancelled'], [{ exitCode: 137, lost: 'sandbox_lost' }, 'sandbox_lost'],
-    [{ exitCode: null, lost: 'stream_lost' }, 'stream_lost'], [{ exitCode: null, result: ok, lost: 'stream_lost' }, 'result'],
-    [{ exitCode: 143, result: ok }, 'result'], [{ exitCode: 0, text: true }, 'result'], [{ exitCode: 1, text: true }, 'exit']
+    [{ exitCode: 0 }, ok, 'result'], [{ exitCode: 1 }, failed, 'agent_error'], [{ exitCode: 0 }, undefined, 'exit'],
+    [{ exitCode: 1 }, undefined, 'exit'], [{ exitCode: 137 }, undefined, 'signal'], [{ exitCode: 137, stop: 'timeout' }, undefined, 'timeout'],
+    [{ exitCode: 0, stop: 'cancelled' }, failed, 'cancelled'], [{ exitCode: null, lost: 'sandbox' }, undefined, 'sandbox_lost'],
+    [{ exitCode: null, lost: 'stream' }, undefined, 'stream_lost'], [{ exitCode: null, lost: 'stream' }, ok, 'result'],
+    [{ exitCode: null, lost: 'runner' }, undefined, 'signal'], [{ exitCode: 143 }, ok, 'result']
   ] as const
-  for (const [ending, outcome] of cases) t.equal(outcomeOf({ text: false, ...ending }), outcome, JSON.stringify(ending))
+  for (const [ending, result, outcome] of cases) t.equal(outcomeOf({ stop: '', ...ending }, result, false), outcome, JSON.stringify(ending))
+  t.equal(outcomeOf({ stop: '', exitCode: 0 }, undefined, true), 'result', 'text has no result')
+  t.equal(outcomeOf({ stop: '', exitCode: 1 }, undefined, true), 'exit')
 })
 
 t.test('The cost of a run is its own, not its conversation\'s', async (t) => {
+  const done = { stop: '', exitCode: 0, durationMs: 5 } as const
   const models = { a: { costUSD: 1 }, b: { costUSD: 2 }, c: {} }
-  const usage = { output_tokens: 1 }
-  const result = { is_error: false, total_cost_usd: 9, usage, model_usage_since_last_result: models }
-  t.match(completion({ exitCode: 0, result, text: false }, 's', 5), { costUsd: 3, usage: { output_tokens: 1 }, sessionId: 's', isError: false })
+  const result = { is_error: false, total_cost_usd: 9, usage: { output_tokens: 1 }, model_usage_since_last_result: models }
+  t.match(completion(done, { result, text: false, sessionId: 's' }), { costUsd: 3, usage: { output_tokens: 1 }, sessionId: 's', isError: false })
   const old = { is_error: false, total_cost_usd: 4 }
-  t.match(completion({ exitCode: 0, result: old, text: false }, null, 5), { costUsd: 4, usage: null })
-  t.match(completion({ exitCode: 1, text: false }, null, 5), { costUsd: null, isError: true })
+  t.match(completion(done, { result: old, text: false, sessionId: null }), { costUsd: 4, usage: null, durationMs: 5 })
+  t.match(completion({ stop: '', exitCode: 1 }, { result: undefined, text: false, sessionId: null }), { costUsd: null, isError: true, durationMs: null })
+})
+
+t.test('A run is told from its log alone', async (t) => {
+  const state = new RunState()
+  const log = `${writeRecord(started)}\n{"type":"system","session_id":"s-1"}\n{"type":"result","is_error":false,"session_id":"s-2"}\n${writeRecord(ended)}\n`
+  for (const event of eventsOf(Buffer.from(log))) state.see(event)
+  t.equal(state.sessionId, 's-2')
+  t.match(state.completion(state.ended!), { outcome: 'result', exitCode: 0, durationMs: 5, sessionId: 's-2' })
 })
 
 t.test('A result that something else in the sandbox has written can not do harm', async (t) => {
   for (const odd of [null, [null], 'x', 7, { a: null }, { a: { costUSD: 'x' } }, { a: { costUSD: Infinity } }]) {
     const result = { is_error: odd, usage: odd, total_cost_usd: odd, model_usage_since_last_result: odd }
-    const { costUsd, usage } = completion({ exitCode: 0, result, text: false }, null, 5)
+    const { costUsd, usage } = completion({ stop: '', exitCode: 0 }, { result, text: false, sessionId: null })
     t.ok(costUsd === null || Number.isFinite(costUsd), JSON.stringify(odd))
     t.ok(usage === null || (typeof usage === 'object' && !Array.isArray(usage)))
   }
 })
 
 t.test('No value of a request can become an option, and no prompt a command of the CLI', async (t) => {
-  const argv = runCommand('run_1', {
+  const argv = runCommand(owned, run, {
     prompt: 'secret prompt',
     model: 'opus',
     allowedTools: ['Bash(git *)', 'Read'],
     disallowedTools: ['Write'],
-    appendSystemPrompt: '--help',
+    appendSystemPrompt: "--help isn't",
     maxTurns: 3,
     maxBudgetUsd: 1.5,
     continue: true,
     permissionMode: 'plan'
-  }, null)
-  for (const word of ['--model=opus', '--allowed-tools=Bash(git *),Read', '--append-system-prompt=--help', '--max-turns=3', '--continue', '-',
-    '--disallowed-tools=Write', '--max-budget-usd=1.5', '--permission-mode=plan', '--verbose']) t.ok(argv.includes(word), word)
+  }, null, { timeoutMs: 5000, graceMs: 1000 })
+  const claude = argv.at(-1)!
+  for (const word of ['--model=opus', '--allowed-tools=Bash(git *),Read', "--append-system-prompt=--help isn'\\''t", '--max-turns=3', '--continue',
+    '--disallowed-tools=Write', '--max-budget-usd=1.5', '--permission-mode=plan', '--verbose']) t.ok(claude.split(/(?<=') (?=')/).includes(`'${word}'`), word)
+  t.strictSame(argv.slice(-4, -1), ['-', '5000', '1000'])
   t.notMatch(argv.join(' '), /secret prompt/)
-  t.notOk(runCommand('run_1', { prompt: 'x', outputFormat: 'text' }, 's').includes('--verbose'))
+  const text = runCommand(owned, run, { prompt: 'x', outputFormat: 'text', onDisconnect: 'continue' }, 's', { timeoutMs: 5000, graceMs: 1000 })
+  t.notMatch(text.at(-1), /--verbose/)
+  t.equal(text.at(-2), '-', 'no grace time counts')
   t.equal(promptText('/clear'), '\n/clear')
-  t.match(runEnvironment('run_1', '/workspace'), { CLAUDE_CONFIG_DIR: '/workspace/.claude-sandbox', IS_SANDBOX: '1' })
+  t.match(runEnvironment({ ...owned, mountPath: '/data' }), { CLAUDE_CONFIG_DIR: '/data/.claude-sandbox', IS_SANDBOX: '1' })
 })
+
+function textOf (events: ParsedEvent[]): string {
+  return events.map(({ event, json }) => event === 'output' ? JSON.parse(json).text : '').join('')
+}

@@ -35,13 +35,14 @@ export class LineSplitter {
     for (let start = 0; start < chunk.length;) {
       const at = chunk.indexOf(newline, start)
       const end = Math.min(at === -1 ? chunk.length : at, start + this.#limit - this.#pending)
-      const whole = end === at || this.#pending + end - start === this.#limit
+      const full = this.#pending + end - start === this.#limit
+      const terminated = end === at && !full
       // A copy: the rest must not keep a large chunk alive.
-      this.#pieces.push(whole ? chunk.subarray(start, end) : Buffer.from(chunk.subarray(start, end)))
+      this.#pieces.push(full || terminated ? chunk.subarray(start, end) : Buffer.from(chunk.subarray(start, end)))
       this.#pending += end - start
-      this.#offset += end - start + (end === at ? 1 : 0)
-      start = end === at ? end + 1 : end
-      if (whole) yield this.#take()
+      this.#offset += end - start + (terminated ? 1 : 0)
+      start = terminated ? end + 1 : end
+      if (full || terminated) yield this.#take()
     }
   }
 
@@ -58,24 +59,27 @@ export class LineSplitter {
   }
 }
 
-/** A terminal's codes may be glued in front of an object; everything else in front of it is output of its own. */
-export function readLine (line: Buffer): Piece[] {
+/**
+ * A terminal's codes may be glued in front of an object; everything else in front of it is output of its own.
+ * @param redact takes out what nobody may see.
+ */
+export function readLine (line: Buffer, redact = (text: string) => text): Piece[] {
   const mark = line.indexOf(separator)
   const record = mark === -1 ? undefined : readRecord(line.toString('utf8', mark + 1))
   if (record !== undefined) {
-    return [...mark === 0 ? [] : readLine(line.subarray(0, mark)), { record, size: line.length - mark }]
+    return [...mark === 0 ? [] : readLine(line.subarray(0, mark), redact), { record, size: line.length - mark }]
   }
   const brace = line.indexOf(openingBrace)
   if (brace !== -1) {
-    const json = line.toString('utf8', brace).trimEnd()
+    const json = redact(line.toString('utf8', brace)).trimEnd()
     const object = parseObject(json)
     // In valid JSON a bare CR only parts tokens; in an event it would end the line.
     if (object !== undefined) {
-      const glue = readText(line.toString('utf8', 0, brace).replaceAll('^C', ''), brace, '')
+      const glue = readText(redact(line.toString('utf8', 0, brace)).replaceAll('^C', ''), brace, '')
       return [...glue, { json: json.replaceAll('\r', ' '), object, size: line.length - brace }]
     }
   }
-  const text = line.toString('utf8')
+  const text = redact(line.toString('utf8'))
   return readText(text.endsWith('\r') ? text.slice(0, -1) : text, line.length, '\n')
 }
 

@@ -56,12 +56,12 @@ export class OutputParser {
   #readLines (lines: Iterable<{ line: Buffer, end: number }>): ParsedEvent[] {
     const events: ParsedEvent[] = []
     for (const { line, end } of lines) {
-      const pieces = readLine(line)
+      const pieces = readLine(line, (text) => this.#redact(text))
       for (const [index, piece] of pieces.entries()) {
         this.#position = index === pieces.length - 1 ? end : this.#position + piece.size
         if ('text' in piece) events.push(this.#output(piece.text))
         else if ('record' in piece) events.push(this.#record(piece.record))
-        else events.push({ id: this.#position, event: 'claude', json: this.#redact(piece.json), object: piece.object })
+        else events.push({ id: this.#position, event: 'claude', json: piece.json, object: piece.object })
       }
       this.#position = end
     }

@@ -4,7 +4,7 @@ import type { Completion, RunView } from '../../schemas/run.js'
 import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { Log } from '../sandboxes/steps.js'
-import { scanRuns } from './directory.js'
+import { scanRuns, stopRun } from './directory.js'
 import { Follower, type FollowerEnd } from './follower.js'
 import type { Ending } from './outcome.js'
 import type { ParsedEvent } from './output.js'
@@ -215,6 +215,10 @@ export class Run {
       const failure = wrap(end.cause ?? new Error('its log ends too early'), 'run', 'CLAUDE_FAILED')
       const { code, message, hint, statusCode } = failure
       this.#parts.log.error({ ...this.#ids, chain: chain(failure), err: failure }, 'run lost')
+      // Nobody could see it any more, or what it does.
+      if (end.how === 'stream') await stopRun(this.owned, this.id, 'cancelled').catch((error: unknown) => {
+        this.#parts.log.error({ ...this.#ids, chain: chain(error) }, 'lost run could not be stopped')
+      })
       const completed = this.#complete({ stop: '', exitCode: null, lost: end.how })
       // No log has these two: they come after its last byte.
       const last = this.#window.lastId

@@ -17,6 +17,8 @@ umask 077
 # A signal to the whole run must not end this shell before it has recorded the end of Claude.
 trap : INT TERM HUP
 echo $$ > "$state/pid"
+# Opened once: whatever somebody puts in its place later can not hold up this shell.
+exec 6>> "$log"
 
 # Centiseconds since the sandbox's start: no clock that somebody may set, and no process for each look.
 look_at_clock () { read -r up _ < /proc/uptime; centis=${up#*.}; now=$((${up%.*} * 100 + 1$centis - 100)); }
@@ -69,20 +71,23 @@ watcher=$!
 # as Claude writes them (no echo, no CRLF), into the log first. Only `cat` can be held up, and it can be done without.
 cat "$log"
 {
-  script -qefc "stty raw -echo 2>/dev/null; exec env $marker=$run $claude < '$state/prompt'" /dev/null < /dev/null 2>&1 5<&-
+  script -qefc "stty raw -echo 2>/dev/null; exec env $marker=$run $claude < '$state/prompt'" /dev/null < /dev/null 2>&1 5<&- 6>&-
   echo $? > "$state/code"
-} | tee -a /dev/fd/4 4>&1 >> "$log" 3<&- 5<&- | {
+} | tee -a /dev/fd/4 4>&1 >&6 3<&- 5<&- | {
   sh -c 'echo $$ > "$1"; exec cat' copier "$state/copier"
   cat > /dev/null
-} 3<&- 5<&-
+} 3<&- 5<&- 6>&-
 
+# Who stops the run knows best what belongs to it.
+waited=0
+while [ -d "$state/stopping" ] && [ $waited -lt 80 ]; do sleep 0.1 2>/dev/null || sleep 1; waited=$((waited + 1)); done
 kill $watcher $listener 2>/dev/null
 look_at_clock
 latest code; code=$latest
 latest stop; reason=$latest
 end="{\"record\":\"ended\",\"run\":\"$run\",\"exitCode\":${code:-null},\"stop\":\"$reason\",\"durationMs\":$(((now - started) * 10))}"
 # Whoever makes this directory, and nobody else, may write the end.
-mkdir "$directory/ended" 2>/dev/null && printf '\036%s\n' "$end" >> "$log"
+mkdir "$directory/ended" 2>/dev/null && printf '\036%s\n' "$end" >&6
 # In this order: while no end is recorded nobody else takes the place, so the lock is still this run's.
 rm -f "$state/prompt" "$lock"
 echo "${code:-255}" > "$state/exit"

@@ -30,14 +30,22 @@ export async function shell (
       if (bytes > limit + complaintBytes) throw new AppError('MODAL_ERROR', { message: 'A file in the sandbox is not what it should be.' })
       kept[stream].push(Buffer.from(chunk))
     })
-    const writer = process.stdin.getWriter()
-    if (stdin !== '') await writer.write(Buffer.from(stdin))
-    writer.close().catch(() => {})
+    const fed = feed(process.stdin, stdin)
     try {
       const [exitCode] = await Promise.all([process.wait(), output.drained])
+      // A script that has refused its work need not have read what it was for.
+      if (exitCode === 0) await fed
       return { exitCode, stdout: Buffer.concat(kept.stdout), stderr: Buffer.concat(kept.stderr).toString('utf8', 0, complaintBytes) }
     } finally {
       output.cancel()
     }
   }, sandboxGone)
+}
+
+function feed (stream: WritableStream<Uint8Array>, text: string): Promise<void> {
+  const writer = stream.getWriter()
+  const written = text === '' ? Promise.resolve() : writer.write(Buffer.from(text))
+  const fed = written.then(() => { writer.close().catch(() => {}) })
+  fed.catch(() => {})
+  return fed
 }

@@ -26,7 +26,7 @@ export class RunState {
 
   get sessionId (): string | null {
     const last = this.#result?.session_id
-    return typeof last === 'string' ? last.slice(0, 100) : this.started?.sessionId ?? this.fallbackSession ?? this.#session ?? null
+    return typeof last === 'string' ? last.slice(0, 100) : this.fallbackSession ?? this.#session ?? this.started?.sessionId ?? null
   }
 
   /** How the run ended; by the log's end record, or by what is known when there is none. */

@@ -16,7 +16,8 @@ export const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs:
  * Signals, stage after stage, every process whose environment has one of the texts, their descendants, and whoever is
  * in a session that one of them led: a tool may clear the environment of what it starts, or leave its parent. Works
  * with dash, bash and busybox: one grep reads the NUL-separated entries (GNU's and busybox' both do), all else is the
- * shell's own. KILL is repeated, as a process may fork between being found and being killed.
+ * shell's own. KILL is repeated, as a process may fork between being found and being killed. A file that the variable
+ * `ended` names says that who was asked with INT has gone: the rest need not be waited for.
  */
 export const killScript = `
 markers=$1; shift
@@ -50,6 +51,7 @@ while [ $# -gt 0 ]; do
     sleep 0.1 2>/dev/null || sleep 1
     alive || exit 0
     [ "$1" = KILL ] && signal KILL
+    [ "$1" = INT ] && [ -e "\${ended:-/nowhere}" ] && break
     tries=$((tries - 1))
   done
   shift 2
