@@ -22,6 +22,7 @@ import health from './routes/health.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
 import session from './routes/session.js'
+import sessions from './routes/sessions.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
 import { developmentAccount } from './services/accounts/development.js'
@@ -85,6 +86,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(files)
     await api.register(runs)
     await api.register(sync)
+    await api.register(sessions)
   }, { prefix: '/api/modal/sandbox' })
 
   return Object.assign(app, { signInCode: signIn?.code })

@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
 import { FileService } from '../services/files/service.js'
+import { redactor } from '../services/runs/redact.js'
 import { RunService } from '../services/runs/service.js'
+import { SessionService } from '../services/runs/sessions.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
 
@@ -11,6 +13,7 @@ declare module 'fastify' {
     runs: RunService
     readiness: Readiness
     files: FileService
+    sessions: SessionService
   }
 }
 
@@ -35,6 +38,9 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('runs', runs)
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
+  fastify.decorate('sessions', new SessionService({
+    redact: redactor(modelEnv), version: (owned) => runs.settled(owned)
+  }))
   // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal', 'storage'] })

@@ -175,7 +175,8 @@ t.test('The outcome is what happened, whatever the exit code says', async (t) =>
 t.test('The cost of a run is its own, not its conversation\'s', async (t) => {
   const done = { stop: '', exitCode: 0, durationMs: 5 } as const
   const models = { a: { costUSD: 1 }, b: { costUSD: 2 }, c: {} }
-  const result = { is_error: false, total_cost_usd: 9, usage: { output_tokens: 1 }, model_usage_since_last_result: models }
+  const usage = { output_tokens: 1 }
+  const result = { is_error: false, total_cost_usd: 9, usage, model_usage_since_last_result: models }
   t.match(completion(done, { result, text: false, sessionId: 's' }), { costUsd: 3, usage: { output_tokens: 1 }, sessionId: 's', isError: false })
   const old = { is_error: false, total_cost_usd: 4 }
   t.match(completion(done, { result: old, text: false, sessionId: null }), { costUsd: 4, usage: null, durationMs: 5 })

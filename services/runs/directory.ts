@@ -48,7 +48,8 @@ export interface ScannedRun { id: string, alive: boolean, size: number, head: Bu
 export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
   const files = Object.entries(inSandbox).flat()
   const argv = [stateDirectory, runsOf(owned), started.run, owned.workdir, writeRecord(started), ...files]
-  const { exitCode, stdout, stderr } = await shell(owned, 'prepare', ['sh', '-c', prepare, 'prepare', ...argv], { stdin: prompt })
+  const command = ['sh', '-c', prepare, 'prepare', ...argv]
+  const { exitCode, stdout, stderr } = await shell(owned, 'prepare', command, { stdin: prompt })
   const said = stdout.toString('utf8', 0, 200)
   if (exitCode === taken) throw new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(said) ? said : null } })
   if (exitCode === lacksProgram) {
@@ -78,7 +79,8 @@ function parseScan (output: Buffer): ScannedRun[] {
   const runs: ScannedRun[] = []
   for (let at = 0; at < output.length;) {
     const end = output.indexOf('\n', at)
-    const [, id, alive, ...sizes] = /^(run_[a-z0-9]{20}) (yes|no) (\d{1,15}) (\d{1,6}) (\d{1,6})$/.exec(output.toString('latin1', at, end)) ?? []
+    const line = output.toString('latin1', at, end)
+    const [, id, alive, ...sizes] = /^(run_[a-z0-9]{20}) (yes|no) (\d{1,15}) (\d{1,6}) (\d{1,6})$/.exec(line) ?? []
     if (id === undefined) break
     const [size, head, tail] = sizes.map(Number) as [number, number, number]
     const start = end + 1

@@ -24,7 +24,9 @@ export interface Ending {
  * The one true outcome. Modal's exit codes are ambiguous (137 is a kill, a timeout or the sandbox's end), so what the
  * runner recorded and what Claude said come first. Text output has no result: exit code 0 is its only sign of success.
  */
-export function outcomeOf ({ stop, lost, exitCode }: Ending, result: ResultEvent | undefined, text: boolean): OutcomeName {
+export function outcomeOf (
+  { stop, lost, exitCode }: Ending, result: ResultEvent | undefined, text: boolean
+): OutcomeName {
   if (stop !== '') return stop
   if (result !== undefined) return result.is_error ? 'agent_error' : 'result'
   if (lost === 'sandbox') return 'sandbox_lost'
@@ -35,7 +37,8 @@ export function outcomeOf ({ stop, lost, exitCode }: Ending, result: ResultEvent
 }
 
 export function completion (
-  ending: Ending, { result, text, sessionId }: { result: ResultEvent | undefined, text: boolean, sessionId: string | null }
+  ending: Ending,
+  { result, text, sessionId }: { result: ResultEvent | undefined, text: boolean, sessionId: string | null }
 ): Completion {
   const outcome = outcomeOf(ending, result, text)
   return {

@@ -1,5 +1,6 @@
 import { LineSplitter, readLine, stripCodes, unfinishedLength } from './lines.js'
 import { readRecord, separator, type RunRecord } from './records.js'
+import { redact } from './redact.js'
 import type { RunEvent } from './window.js'
 
 /** An event, and what it was read from. */
@@ -110,7 +111,7 @@ export class OutputParser {
   }
 
   #redact (text: string): string {
-    return this.#options.secrets.reduce((clean, secret) => clean.replaceAll(secret, '[redacted]'), text)
+    return redact(text, this.#options.secrets)
   }
 }
 

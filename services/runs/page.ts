@@ -4,7 +4,8 @@ import { maxLineBytes } from './lines.js'
 import { OutputParser, type OutputOptions, type ParsedEvent } from './output.js'
 import { RunState } from './state.js'
 
-const pageBytes = 1024 * 1024
+const pageBytes = 4 * 1024 * 1024
+const tailBytes = 1024 * 1024
 /** One line and the end of the one before. */
 const mostBytes = maxLineBytes + pageBytes
 /** The result is among the last objects that the CLI says. */
@@ -29,9 +30,11 @@ export async function readPage (owned: OwnedSandbox, options: OutputOptions, bea
 }
 
 /** What the end of a log says: its end record and, where there is one, the result before it. */
-export async function readTail (owned: OwnedSandbox, options: OutputOptions, size: number, tail: Buffer): Promise<RunState> {
+export async function readTail (
+  owned: OwnedSandbox, options: OutputOptions, size: number, tail: Buffer
+): Promise<RunState> {
   let bytes = tail
-  for (const more of [pageBytes, mostBytes, 0]) {
+  for (const more of [tailBytes, mostBytes, 0]) {
     // The first line may be cut; the whole log's is the start record.
     const from = bytes.length < size ? bytes.indexOf('\n') + 1 : 0
     const state = new RunState()

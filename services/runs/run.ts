@@ -16,6 +16,7 @@ import { EventWindow, type RunEvent } from './window.js'
 
 /** After the last reader of a run that another replica has started, until this one stops following it. */
 const lingerMs = 5000
+const partBytes = 256 * 1024
 
 export interface RunParts {
   owned: OwnedSandbox
@@ -150,7 +151,7 @@ export class Run {
         const batch = position < window.start ? await this.#readBehind(position, window.start) : window.take(position)
         if (batch.length > 0) {
           position = batch.at(-1)!.id
-          yield batch
+          yield * inParts(batch)
           if (batch.at(-1)!.event === 'run.completed') return
         } else if (window.ended) {
           return
@@ -216,9 +217,11 @@ export class Run {
       const { code, message, hint, statusCode } = failure
       this.#parts.log.error({ ...this.#ids, chain: chain(failure), err: failure }, 'run lost')
       // Nobody could see it any more, or what it does.
-      if (end.how === 'stream') await stopRun(this.owned, this.id, 'cancelled').catch((error: unknown) => {
-        this.#parts.log.error({ ...this.#ids, chain: chain(error) }, 'lost run could not be stopped')
-      })
+      if (end.how === 'stream') {
+        await stopRun(this.owned, this.id, 'cancelled').catch((error: unknown) => {
+          this.#parts.log.error({ ...this.#ids, chain: chain(error) }, 'lost run could not be stopped')
+        })
+      }
       const completed = this.#complete({ stop: '', exitCode: null, lost: end.how })
       // No log has these two: they come after its last byte.
       const last = this.#window.lastId
@@ -286,5 +289,15 @@ export class Run {
 
   get #ids () {
     return { runId: this.id, sandboxId: this.owned.id, accountId: this.accountId }
+  }
+}
+
+/** A reader that stalls must not hold much in its stream's buffer. */
+function * inParts (batch: RunEvent[]): Generator<RunEvent[]> {
+  for (let start = 0; start < batch.length;) {
+    let end = start
+    for (let bytes = 0; end < batch.length && bytes < partBytes; end++) bytes += batch[end]!.json.length
+    yield batch.slice(start, end)
+    start = end
   }
 }

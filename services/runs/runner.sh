@@ -25,6 +25,16 @@ look_at_clock () { read -r up _ < /proc/uptime; centis=${up#*.}; now=$((${up%.*}
 latest () { latest=; read -r latest 2>/dev/null < "$state/$1"; }
 stop () { sh "$state/stop.sh" "$1" "$state" "$directory" "$marker=$run"; }
 
+# Whoever reads the copy has gone or stalls: from now on there is only the log, so that Claude is not held up. While the
+# terminal stands still, `tee` has written all it had to the log, or is held up in the copy of what is in the log.
+cut_copy () {
+  : > "$state/cut"
+  kill -STOP "$(cat "$state/terminal")"
+  sleep 0.2 2>/dev/null || sleep 1
+  kill -KILL "$(cat "$state/copier")"
+  kill -CONT "$(cat "$state/terminal")"
+}
+
 # Every second. A reader's replica changes `lease`, the service that reads this exec `link`, each every two seconds.
 watch () {
   readers= read_at=$started service= served_at=$started copied=yes quiet_at=$started judged=no
@@ -36,12 +46,7 @@ watch () {
 
     [ $((now - started)) -ge $((timeout / 10)) ] && stop timeout
     [ "$grace" != - ] && [ $((now - read_at)) -ge $((grace / 10 + 300)) ] && stop cancelled
-    # Whoever read the copy has gone or stalls: from now on there is only the log, so that Claude is not held up.
-    if [ $copied = yes ] && [ $((now - served_at)) -ge 600 ]; then
-      copied=no
-      : > "$state/cut"
-      kill "$(cat "$state/copier")"
-    fi
+    [ $copied = yes ] && [ $((now - served_at)) -ge 600 ] && copied=no && cut_copy
     # Claude sometimes does not exit after its result.
     if [ $judged = no ] && [ $((now - quiet_at)) -ge 1000 ]; then
       judged=yes
@@ -68,15 +73,16 @@ watch < /dev/null > /dev/null 2>&1 3<&- 5<&- &
 watcher=$!
 
 # What goes out comes from the log's first byte on, so a position in this exec's output is one in the log. Bytes pass
-# as Claude writes them (no echo, no CRLF), into the log first. Only `cat` can be held up, and it can be done without.
+# as Claude writes them (no echo, no CRLF), into the log first.
 cat "$log"
+terminal="stty raw -echo 2>/dev/null; exec env $marker=$run $claude < '$state/prompt'"
 {
-  script -qefc "stty raw -echo 2>/dev/null; exec env $marker=$run $claude < '$state/prompt'" /dev/null < /dev/null 2>&1 5<&- 6>&-
+  sh -c 'echo $$ > "$1/terminal"; exec script -qefc "$2" /dev/null' terminal "$state" "$terminal" < /dev/null 2>&1 5<&- 6>&-
   echo $? > "$state/code"
-} | tee -a /dev/fd/4 4>&1 >&6 3<&- 5<&- | {
-  sh -c 'echo $$ > "$1"; exec cat' copier "$state/copier"
-  cat > /dev/null
-} 3<&- 5<&- 6>&-
+} | {
+  sh -c 'echo $$ > "$1/copier"; exec tee -a /dev/fd/4 4>&1 >&6' copier "$state"
+  cat >&6
+} 3<&- 5<&-
 
 # Who stops the run knows best what belongs to it.
 waited=0

@@ -11,6 +11,7 @@ import { promptText, runCommand, runEnvironment } from './command.js'
 import { buryRun, prepareRun, stopRun } from './directory.js'
 import { KnownRuns } from './known.js'
 import type { StartedRecord } from './records.js'
+import { secretsOf } from './redact.js'
 import { Run } from './run.js'
 import { callMs, sandboxGone } from './shell.js'
 import { checkArguments, checkSpec } from './spec.js'
@@ -32,7 +33,7 @@ const endMs = 5000
 /** On top of the runner's own timer: Modal's, in case somebody has ended the runner. */
 const backstopMs = 60_000
 
-/** Starts, finds and ends runs of Claude. What is true of them is in their sandbox; this keeps what it has seen of it. */
+/** Starts, finds and ends runs of Claude. What is true of them is in their sandbox; this keeps what it has seen. */
 export class RunService {
   readonly #options: RunServiceOptions
   readonly #secrets: readonly string[]
@@ -42,15 +43,14 @@ export class RunService {
 
   constructor (options: RunServiceOptions) {
     this.#options = options
-    const { env } = options.model
-    this.#secrets = [env['ANTHROPIC_API_KEY'], env['AWS_BEARER_TOKEN_BEDROCK']].filter((value) => value !== undefined)
+    this.#secrets = secretsOf(options.model.env)
     this.#known = new KnownRuns(options.client, (owned, started) => this.#make(owned, started, options.log))
   }
 
   /**
    * Starts Claude in a sandbox.
-   * @throws {AppError} BAD_REQUEST, RUN_ACTIVE with the active run's id, LIMIT_REACHED, SANDBOX_EXPIRING, SANDBOX_ENDED,
-   * CLAUDE_FAILED.
+   * @throws {AppError} BAD_REQUEST, RUN_ACTIVE with the active run's id, LIMIT_REACHED, SANDBOX_EXPIRING,
+   * SANDBOX_ENDED, CLAUDE_FAILED.
    */
   async start (account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log = this.#options.log): Promise<Run> {
     checkSpec(spec)
@@ -70,7 +70,7 @@ export class RunService {
     }
   }
 
-  /** @throws {AppError} RUN_NOT_FOUND for another sandbox's run, too; SANDBOX_ENDED when it can not be read any more. */
+  /** @throws {AppError} RUN_NOT_FOUND for another sandbox's run, too; SANDBOX_ENDED when it can't be read any more. */
   async get (owned: OwnedSandbox, runId: string): Promise<Run> {
     return await this.#known.get(owned, runId)
   }
@@ -83,6 +83,12 @@ export class RunService {
   async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
     const [run] = await this.#activeIn(owned)
     return run && { runId: run.id, startedAt: run.view().startedAt }
+  }
+
+  /** Changes with every run; undefined while one is active in the sandbox, or on its volume. */
+  async settled (owned: OwnedSandbox): Promise<string | undefined> {
+    const runs = await this.list(owned)
+    return runs.every(({ completion }) => completion !== undefined) ? runs[0]?.id ?? 'none' : undefined
   }
 
   /** Ends a run and waits until it is over. @throws {AppError} CLAUDE_FAILED when something of it is still alive. */

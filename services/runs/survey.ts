@@ -60,7 +60,7 @@ function merge (head: RunState, tail: RunState): RunState {
   return tail
 }
 
-/** Whether another sandbox on this volume, of the same account, has the run. The id comes from the volume: not to be trusted. */
+/** Whether another sandbox on this volume has the run. The id comes from the volume: it may be anybody's. */
 async function stillRuns (client: ModalClient, { owner }: OwnedSandbox, sandboxId: string): Promise<boolean> {
   if (!/^sb-[A-Za-z0-9-]{1,100}$/.test(sandboxId)) return false
   return await call('poll', lookupMs, async () => {

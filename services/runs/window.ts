@@ -7,7 +7,7 @@ export interface RunEvent {
 }
 
 const keptBytes = 2 * 1024 * 1024
-const batchBytes = 256 * 1024
+const batchBytes = 1024 * 1024
 /** What an event costs on top of its JSON. */
 const overheadBytes = 120
 

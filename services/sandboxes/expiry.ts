@@ -9,5 +9,9 @@ const minute = 60_000
 export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'createdAt' | 'expiresAt'>) {
   const endsAt = Date.parse(expiresAt)
   const lifetime = endsAt - Date.parse(createdAt)
-  return { warnAt: endsAt - Math.min(5 * minute, lifetime / 10), closedAt: endsAt - Math.min(minute, lifetime / 50), endsAt }
+  return {
+    warnAt: endsAt - Math.min(5 * minute, lifetime / 10),
+    closedAt: endsAt - Math.min(minute, lifetime / 50),
+    endsAt
+  }
 }

@@ -23,7 +23,8 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
   const id = await create(service)
   const owned = await sandboxes.open(account, id)
   const replica = (more: object = {}) => {
-    const runs = new RunService({ client: modal.client, log, model: { env: modal.modelEnv }, timeouts: { ...timeouts, ...more } })
+    const limits = { ...timeouts, ...more }
+    const runs = new RunService({ client: modal.client, log, model: { env: modal.modelEnv }, timeouts: limits })
     t.teardown(async () => { await runs.close() })
     return runs
   }
@@ -324,7 +325,9 @@ async function late (t: Test, service: Service, id: string): Promise<unknown> {
 async function read (run: Run, after = 0, signal = new AbortController().signal): Promise<RunEvent[]> {
   const leave = run.attach()
   const events: RunEvent[] = []
-  for await (const batch of run.read(after, signal)) events.push(...batch.map(({ id, event, json }) => ({ id, event, json })))
+  for await (const batch of run.read(after, signal)) {
+    events.push(...batch.map(({ id, event, json }) => ({ id, event, json })))
+  }
   leave()
   return events
 }

@@ -99,7 +99,9 @@ async function install (replica: Replica, id: string, program: string) {
 }
 
 /** Events but heartbeats; what came before a break is in `received`. */
-async function collect (response: Response, received: ReceivedEvent[] = [], onEvent: () => unknown = () => {}): Promise<ReceivedEvent[]> {
+async function collect (
+  response: Response, received: ReceivedEvent[] = [], onEvent: () => unknown = () => {}
+): Promise<ReceivedEvent[]> {
   if (!response.ok) throw new Error(await response.text())
   for await (const event of readSse(response)) {
     if (event.event === 'heartbeat') continue

@@ -59,6 +59,29 @@ t.test('Runs of the real CLI', { skip }, async (t) => {
     const received = await collect(await service.request(`/api/modal/sandbox/${next}/claude`, { method: 'POST', json: { prompt: 'Still there?', continue: true } }))
     t.match(JSON.stringify(received), /turn 3 of our conversation/)
     t.equal(received.at(-1)!.data.sessionId, conversation)
+    const path = `/api/modal/sandbox/${next}/sessions`
+    const { sessions } = await (await service.request(path)).json() as any
+    t.match(sessions, [{ sessionId: conversation, title: 'Hello there' }])
+    t.ok(Date.parse(sessions[0].startedAt) < Date.parse(sessions[0].updatedAt))
+    const messages: any[] = []
+    for (let after = '0', pages = 1; after !== null; pages++) {
+      const page = await (await service.request(`${path}/${conversation}?after=${after}&limit=7`)).json() as any
+      messages.push(...page.messages)
+      after = page.next
+      t.ok(pages < 20)
+    }
+    t.equal(messages.length, sessions[0].messages)
+    const prompts = messages.filter(({ type, message }) => type === 'user' && typeof message.content === 'string')
+    t.strictSame(prompts.map(({ message }) => message.content), ['Hello there', 'And again', 'Still there?'])
+    t.match(messages.filter(({ type }) => type === 'assistant')[0].message, { role: 'assistant', content: [{ type: 'text' }] })
+    const runs = await (await service.request(`/api/modal/sandbox/${next}/claude`)).json() as any
+    t.match(runs.runs.map(({ prompt }: any) => prompt), ['Still there?', 'And again', 'Hello there'], 'and its runs, of both sandboxes')
+    const costs = runs.runs.map(({ completion }: any) => completion.costUsd)
+    t.ok(costs.every((cost: number) => cost > 0.1 && cost < 0.2), `each run has its own cost, not the conversation's: ${costs}`)
+    for (const [unknown, code] of [['x', 'SESSION_NOT_FOUND'], ['00000000-0000-4000-8000-000000000000', 'SESSION_NOT_FOUND'], [`${conversation}?after=x`, 'BAD_REQUEST']]) {
+      t.match(await (await service.request(`${path}/${unknown}`)).json(), { code })
+    }
+    t.match(await (await service.request(path, { as: 'bob' })).json(), { code: 'SANDBOX_NOT_FOUND' })
     await service.request(`/api/modal/sandbox/${next}`, { method: 'DELETE' })
   })
 

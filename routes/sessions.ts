@@ -1,0 +1,24 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { ErrorAnswer } from '../schemas/common.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+import { SessionList, SessionPage, SessionParams, SessionQuery } from '../schemas/session.js'
+
+const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
+/** Conversations with Claude, as they are kept on the sandbox' volume. */
+const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.get('/:id/sessions', {
+    schema: { params: SandboxParams, response: { 200: SessionList, ...errors } }
+  }, async ({ account, params: { id } }) => {
+    return { sessions: await fastify.sessions.list(await fastify.sandboxes.find(account, id)) }
+  })
+
+  fastify.get('/:id/sessions/:sessionId', {
+    schema: { params: SessionParams, querystring: SessionQuery, response: { 200: SessionPage, ...errors } }
+  }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
+    const owned = await fastify.sandboxes.find(account, id)
+    return await fastify.sessions.messages(owned, sessionId, Number(after ?? 0), limit)
+  })
+}
+
+export default sessions

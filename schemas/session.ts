@@ -1,0 +1,36 @@
+import { Type, type Static } from '@sinclair/typebox'
+import { strict, Timestamp } from './common.js'
+
+export const SessionSummary = Type.Object({
+  sessionId: Type.String(),
+  title: Type.String({ description: 'The first words of the first prompt.' }),
+  startedAt: Timestamp,
+  updatedAt: Timestamp,
+  messages: Type.Integer()
+})
+export type SessionSummary = Static<typeof SessionSummary>
+
+export const SessionList = Type.Object({ sessions: Type.Array(SessionSummary) })
+
+export const SessionParams = Type.Object({ id: Type.String(), sessionId: Type.String() })
+
+export const SessionQuery = Type.Object({
+  after: Type.Optional(Type.String({ pattern: '^\\d{1,15}$', description: 'The `next` of the page before.' })),
+  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 200 })
+}, strict)
+
+export const SessionMessage = Type.Object({
+  id: Type.String(),
+  type: Type.Union([Type.Literal('user'), Type.Literal('assistant'), Type.Literal('system')]),
+  time: Type.String(),
+  message: Type.Record(Type.String(), Type.Unknown(), { description: 'The message as the model API has it.' }),
+  parentToolUseId: Type.Union([Type.String(), Type.Null()])
+})
+export type SessionMessage = Static<typeof SessionMessage>
+
+export const SessionPage = Type.Object({
+  sessionId: Type.String(),
+  messages: Type.Array(SessionMessage),
+  next: Type.Union([Type.String(), Type.Null()], { description: 'Ask again with after=next; null at the end.' })
+})
+export type SessionPage = Static<typeof SessionPage>

@@ -1,0 +1,127 @@
+import { AppError } from '../../errors.js'
+import type { SessionMessage, SessionPage, SessionSummary } from '../../schemas/session.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
+import { homeOf } from './directory.js'
+import { LineSplitter } from './lines.js'
+import { script, shell } from './shell.js'
+
+const listScript = script('sessions.sh')
+const findScript = 'cd "$1/projects" 2>/dev/null && for f in */"$2".jsonl; do [ -f "$f" ] && [ ! -L "$f" ] && ' +
+  'tail -c "+$(($3 + 1))" -- "$f" | head -c "$4" && exit 0; done; exit 66'
+const sessionIdPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const noSession = 66
+const listed = 100
+const chunkBytes = 1024 * 1024
+/** One answer has no more than this, and does not look at more than that for it. */
+const answerBytes = 8 * 1024 * 1024
+const lookedAtBytes = 64 * 1024 * 1024
+
+export interface SessionServiceOptions {
+  /** Values that nobody may see. */
+  redact: (text: string) => string
+  /** Changes when a run may have changed a sandbox' conversations; undefined while one is active. */
+  version: (owned: OwnedSandbox) => Promise<string | undefined>
+}
+
+/** Conversations, from the transcripts that the CLI keeps next to the runs: on the volume, where there is one. */
+export class SessionService {
+  readonly #options: SessionServiceOptions
+  /** Looking must not keep a sandbox awake, and nothing but a run changes them. */
+  readonly #lists = new Map<string, { version: string, sessions: SessionSummary[] }>()
+
+  constructor (options: SessionServiceOptions) {
+    this.#options = options
+  }
+
+  /** Newest first. @throws {AppError} SANDBOX_ENDED. */
+  async list (owned: OwnedSandbox): Promise<SessionSummary[]> {
+    const version = await this.#options.version(owned)
+    const known = this.#lists.get(owned.id)
+    if (known !== undefined && known.version === version) return known.sessions
+    const argv = ['sh', '-c', listScript, 'sessions', homeOf(owned), String(listed)]
+    const { stdout } = await shell(owned, 'list sessions', argv, { limit: listed * 10_000 })
+    const lines = stdout.toString('utf8').split('\n')
+    const sessions: SessionSummary[] = []
+    for (let at = 0; at + 2 < lines.length; at += 3) {
+      const session = this.#summary(lines[at]!, lines[at + 1]!, lines[at + 2]!)
+      if (session !== undefined) sessions.push(session)
+    }
+    sessions.sort((one, other) => one.updatedAt < other.updatedAt ? 1 : -1)
+    if (version !== undefined) this.#keep(owned.id, version, sessions)
+    return sessions
+  }
+
+  /**
+   * Messages after a cursor, oldest first.
+   * @throws {AppError} SESSION_NOT_FOUND, SANDBOX_ENDED.
+   */
+  async messages (owned: OwnedSandbox, sessionId: string, after: number, limit: number): Promise<SessionPage> {
+    if (!sessionIdPattern.test(sessionId)) throw new AppError('SESSION_NOT_FOUND')
+    const splitter = new LineSplitter(after)
+    const messages: SessionMessage[] = []
+    let bytes = 0
+    let last = after
+    for (let position = after; position - after < lookedAtBytes;) {
+      const argv = ['sh', '-c', findScript, 'read', homeOf(owned), sessionId, String(position), String(chunkBytes)]
+      const { exitCode, stdout } = await shell(owned, 'read session', argv, { limit: chunkBytes })
+      if (exitCode === noSession) throw new AppError('SESSION_NOT_FOUND')
+      for (const { line, end } of splitter.push(stdout)) {
+        last = end
+        const message = readMessage(this.#options.redact(line.toString('utf8')))
+        if (message === undefined) continue
+        messages.push(message)
+        bytes += line.length
+        if (messages.length === limit || bytes > answerBytes) return { sessionId, messages, next: String(end) }
+      }
+      position += stdout.length
+      if (stdout.length < chunkBytes) return { sessionId, messages, next: null }
+    }
+    return { sessionId, messages, next: String(last) }
+  }
+
+  #summary (head: string, first: string, time: string): SessionSummary | undefined {
+    const [, sessionId, updated, messages] = /^(\S+) (\d{1,12}) (\d{1,9})$/.exec(head) ?? []
+    if (sessionId === undefined || !sessionIdPattern.test(sessionId)) return
+    const updatedAt = new Date(Number(updated) * 1000).toISOString()
+    const startedAt = /^"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z)"$/.exec(time)?.[1] ?? updatedAt
+    return { sessionId, title: this.#options.redact(titleOf(first)), startedAt, updatedAt, messages: Number(messages) }
+  }
+
+  #keep (id: string, version: string, sessions: SessionSummary[]) {
+    this.#lists.delete(id)
+    this.#lists.set(id, { version, sessions })
+    if (this.#lists.size > 500) this.#lists.delete(this.#lists.keys().next().value!)
+  }
+}
+
+/** The first words of the first prompt; its line may be cut. */
+function titleOf (line: string): string {
+  const text = /"(?:content|text)":"((?:[^"\\]|\\.){0,400})/.exec(line)?.[1] ?? ''
+  try {
+    const words = (JSON.parse(`"${text}"`) as string).replace(/\s+/g, ' ').trim()
+    return [...words].slice(0, 100).join('')
+  } catch {
+    return ''
+  }
+}
+
+/** A line of a transcript that is part of the conversation. Whatever is in the sandbox can write one. */
+function readMessage (line: string): SessionMessage | undefined {
+  let entry: any
+  try {
+    entry = JSON.parse(line)
+  } catch {
+    return
+  }
+  if (typeof entry?.uuid !== 'string' || typeof entry.timestamp !== 'string' || entry.isMeta === true) return
+  const { uuid: id, timestamp: time, type } = entry
+  const parentToolUseId = typeof entry.parentToolUseID === 'string' ? entry.parentToolUseID : null
+  if (type === 'system' && typeof entry.content === 'string') {
+    return { id, type, time, message: { role: 'system', content: entry.content }, parentToolUseId }
+  }
+  if (!['user', 'assistant'].includes(type) || typeof entry.message !== 'object' || entry.message === null) return
+  const { message } = entry
+  // The line break that our prompts begin with is not the user's.
+  if (type === 'user' && typeof message.content === 'string') message.content = message.content.replace(/^\n/, '')
+  return { id, type, time, message, parentToolUseId }
+}
