@@ -15,7 +15,7 @@ async function install (stage: Stage, id: string, program: string) {
   }, { headers: { accept: 'application/json' } })
 }
 
-/** (f) The way of a line from Claude to the client: log file, terminal, runner, service; against a bare exec's output. */
+/** (f) The way of a line from Claude to the client, through terminal, log and service; against a bare exec's output. */
 export async function runLatency (stage: Stage, bare: Sandbox, id: string) {
   await install(stage, id, clock)
   const rounds = { bare: [] as number[][], run: [] as number[][], replica: [] as number[][] }

@@ -17,6 +17,15 @@ export function encodeEvent (message: SseEvent): string {
   return `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${json}\n\n`
 }
 
+/** Many readers get the same batch: it is encoded once, and its bytes are shared by their sockets. */
+const encoded = new WeakMap<readonly SseEvent[], Buffer>()
+
+function encodeBatch (batch: readonly SseEvent[]): Buffer {
+  let bytes = encoded.get(batch)
+  if (bytes === undefined) encoded.set(batch, bytes = Buffer.from(batch.map(encodeEvent).join('')))
+  return bytes
+}
+
 /**
  * A Server-Sent Events answer over a hijacked reply; the only code that touches `reply.raw`.
  * Do everything that can fail before you construct it: afterwards an error can only be an event.
@@ -58,8 +67,17 @@ export class SseStream {
 
   /** Sends events in one write; resolves when there is room for more, or at once when the client has left. */
   async send (...events: SseEvent[]): Promise<void> {
+    await this.#write(events.map(encodeEvent).join(''))
+  }
+
+  /** The same, for events that others get, too. */
+  async sendBatch (batch: readonly SseEvent[]): Promise<void> {
+    await this.#write(encodeBatch(batch))
+  }
+
+  async #write (chunk: string | Buffer): Promise<void> {
     if (this.signal.aborted || this.#response.writableEnded) return
-    if (this.#response.write(events.map(encodeEvent).join(''))) return
+    if (this.#response.write(chunk)) return
     await once(this.#response, 'drain', { signal: this.signal }).catch(() => {})
   }
 

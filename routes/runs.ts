@@ -72,7 +72,7 @@ async function stream (run: Run, after: number, request: FastifyRequest, reply: 
       warning = setTimeout(() => { sse.send({ event: 'sandbox.expiring', data: { expiresAt } }) }, Math.max(0, warnAt - Date.now())).unref()
     }
     try {
-      for await (const batch of run.read(after, sse.signal)) await sse.send(...batch)
+      for await (const batch of run.read(after, sse.signal)) await sse.sendBatch(batch)
       await sse.end()
     } catch (error) {
       // The stream is open: what went wrong can only be an event, and the client can come back.

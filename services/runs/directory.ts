@@ -26,6 +26,7 @@ const markerOf = (runId: string) => `${execMarker}=${runId}`
 
 /** Ids as this service makes them; whatever else is in a sandbox is none of them. */
 export const runIdPattern = /^run_[a-z0-9]{20}$/
+const scanLine = /^(run_[a-z0-9]{20}) (yes|no) (\d{1,15}) (\d{1,6}) (\d{1,6})$/
 const taken = 75
 const lacksProgram = 76
 const noLog = 66
@@ -66,7 +67,9 @@ export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, p
  * Looks for runs: the newest ones but those that are known, or just the named one.
  * @throws {AppError} SANDBOX_ENDED, or another when the sandbox can not be asked.
  */
-export async function scanRuns (owned: OwnedSandbox, which: { known: string[] } | { only: string }): Promise<ScannedRun[]> {
+export async function scanRuns (
+  owned: OwnedSandbox, which: { known: string[] } | { only: string }
+): Promise<ScannedRun[]> {
   const [most, ids] = 'only' in which ? [0, [which.only]] : [listed, which.known]
   const sizes = [headBytes, tailBytes, most].map(String)
   const limit = ('only' in which ? 1 : listed) * (headBytes + tailBytes + 200)
@@ -80,7 +83,7 @@ function parseScan (output: Buffer): ScannedRun[] {
   for (let at = 0; at < output.length;) {
     const end = output.indexOf('\n', at)
     const line = output.toString('latin1', at, end)
-    const [, id, alive, ...sizes] = /^(run_[a-z0-9]{20}) (yes|no) (\d{1,15}) (\d{1,6}) (\d{1,6})$/.exec(line) ?? []
+    const [, id, alive, ...sizes] = scanLine.exec(line) ?? []
     if (id === undefined) break
     const [size, head, tail] = sizes.map(Number) as [number, number, number]
     const start = end + 1
@@ -98,14 +101,16 @@ function parseScan (output: Buffer): ScannedRun[] {
  * @param beat counts as a reader's, and keeps the run going.
  * @throws {AppError} RUN_NOT_FOUND when there is no log.
  */
-export async function readLog (owned: OwnedSandbox, runId: string, position: number, bytes: number, beat = ''): Promise<Buffer> {
+export async function readLog (
+  owned: OwnedSandbox, runId: string, position: number, bytes: number, beat = ''
+): Promise<Buffer> {
   const argv = ['sh', '-c', read, 'read', stateOf(runId), logOf(owned, runId), String(position), String(bytes), beat]
   const { exitCode, stdout } = await shell(owned, 'read run', argv, { limit: bytes })
   if (exitCode === noLog) throw new AppError('RUN_NOT_FOUND')
   return stdout
 }
 
-/** Ends Claude and everything it has started. @returns whether nothing of it is left. @throws {AppError} not reachable. */
+/** Ends Claude and all it has started. @returns whether nothing of it is left. @throws {AppError} not reachable. */
 export async function stopRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<boolean> {
   const argv = ['sh', join(stateOf(runId), 'stop.sh'), reason, stateOf(runId), directoryOf(owned, runId), markerOf(runId)]
   const { exitCode } = await shell(owned, 'stop run', argv)

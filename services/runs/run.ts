@@ -240,7 +240,8 @@ export class Run {
     const [found] = await scanRuns(this.owned, { only: this.id })
     if (found === undefined) return
     const { started } = this.#parts
-    const tail = await readTail(this.owned, { run: this.id, format: started.format, secrets: [] }, found.size, found.tail)
+    const options = { run: this.id, format: started.format }
+    const tail = await readTail(this.owned, { ...options, secrets: [] }, found.size, found.tail)
     const { ended, sessionId } = this.#state
     this.#state = Object.assign(tail, { started, ended, fallbackSession: sessionId })
   }
@@ -297,7 +298,7 @@ function * inParts (batch: RunEvent[]): Generator<RunEvent[]> {
   for (let start = 0; start < batch.length;) {
     let end = start
     for (let bytes = 0; end < batch.length && bytes < partBytes; end++) bytes += batch[end]!.json.length
-    yield batch.slice(start, end)
+    yield start === 0 && end === batch.length ? batch : batch.slice(start, end)
     start = end
   }
 }

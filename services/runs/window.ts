@@ -24,6 +24,7 @@ export class EventWindow {
   #ended = false
   /** Whether it began with the log: what is not in it any more has been in it. */
   readonly complete: boolean
+  #latest: { after: number, batch: RunEvent[] } | undefined
   #wake: () => void = () => {}
   #change!: Promise<void>
   readonly #limit: number
@@ -62,6 +63,7 @@ export class EventWindow {
   }
 
   append (events: RunEvent[]): void {
+    this.#latest = undefined
     for (const { id, event, json } of events) {
       this.#events.push({ id, event, json })
       this.#bytes += sizeOf(json)
@@ -77,8 +79,16 @@ export class EventWindow {
     this.wake()
   }
 
-  /** The next events after a position that is not before {@link start}. */
+  /**
+   * The next events after a position that is not before {@link start}. Readers that are equally far get the same array,
+   * which has to be encoded only once for all of them.
+   */
   take (after: number): RunEvent[] {
+    if (this.#latest?.after !== after) this.#latest = { after, batch: this.#take(after) }
+    return this.#latest.batch
+  }
+
+  #take (after: number): RunEvent[] {
     let low = this.#first
     let high = this.#events.length
     while (low < high) {

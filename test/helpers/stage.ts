@@ -13,6 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** One process of the service, a client of the emulator as it would be of Modal. */
 export interface Replica {
   url: string
+  apiKey: string
   process: ChildProcess
   request (path: string, init?: RequestInit & { json?: unknown }): Promise<Response>
   /** Ends it at once, as a crash would. */
@@ -62,6 +63,7 @@ export async function openStage (env: Record<string, string> = {}) {
     })
     return {
       url,
+      apiKey,
       process: child,
       async request (path, { json, ...init } = {}) {
         return await fetch(url + path, {
