@@ -35,7 +35,7 @@ const tailBytes = 64 * 1024
 const listed = 100
 /** The same that stop.sh does. */
 const stages: readonly KillStage[] = [
-  { signal: 'INT', waitMs: 1500 }, { signal: 'TERM', waitMs: 700 }, { signal: 'KILL', waitMs: 3000 }
+  { signal: 'INT', waitMs: 1500 }, { signal: 'TERM', waitMs: 300 }, { signal: 'KILL', waitMs: 3000 }
 ]
 
 /** What a scan says of one run. Head and tail of its log may overlap. */

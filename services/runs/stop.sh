@@ -4,7 +4,7 @@
 if [ ! -s "$2/stop" ] && ! sh "$2/judge.sh" "$3/log"; then echo "$1" > "$2/stop"; fi
 mkdir -p "$2/stopping"
 # Claude first gets the chance to end its tools and save the conversation; what it leaves behind gets less.
-ended=$2/code sh "$2/kill.sh" "$4" INT 15 TERM 5 KILL 30
+ended=$2/code sh "$2/kill.sh" "$4" INT 15 TERM 3 KILL 30
 left=$?
 rmdir "$2/stopping"
 exit $left

@@ -43,16 +43,18 @@ relatives () {
   done
 }
 signal () { for pid in $found; do kill -"$1" "$pid" 2>/dev/null; done; }
+# In centiseconds, and without a process for each look.
+clock () { read -r up _ < /proc/uptime; centis=\${up#*.}; now=$((\${up%.*} * 100 + 1$centis - 100)); }
 while [ $# -gt 0 ]; do
   alive || exit 0
   signal "$1"
-  tries=$2
-  while [ "$tries" -gt 0 ]; do
+  clock
+  deadline=$((now + 10 * $2))
+  while clock; [ $now -lt $deadline ]; do
     sleep 0.1 2>/dev/null || sleep 1
     alive || exit 0
     [ "$1" = KILL ] && signal KILL
     [ "$1" = INT ] && [ -e "\${ended:-/nowhere}" ] && break
-    tries=$((tries - 1))
   done
   shift 2
 done
