@@ -48,7 +48,6 @@ export const RunView = Type.Object({
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
   prompt: Type.String({ description: 'Its first 200 characters.' }),
-  pendingPermissions: Type.Array(Type.Unknown()),
   completion: Type.Optional(Completion)
 })
 export type RunView = Static<typeof RunView>

@@ -92,7 +92,6 @@ export class Run {
       status: this.#completion === undefined ? 'running' : 'completed',
       startedAt,
       prompt,
-      pendingPermissions: [],
       ...(this.#completion !== undefined && { completion: this.#completion })
     }
   }

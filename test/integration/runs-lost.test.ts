@@ -283,7 +283,7 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     t.match(later.view(), { sandboxId: id, completion: { outcome: 'sandbox_lost' } })
     t.match((await read(later)).map(({ event }) => event), ['run.started', 'output', 'run.completed'])
     const runs = await replica().list(next)
-    t.ok(runs.length > 5)
+    t.ok(runs.length >= 4)
     t.match(runs.find((old) => old.view().prompt === 'new')?.completion, { outcome: 'result' })
   })
 })
