@@ -20,17 +20,17 @@ const partBytes = 256 * 1024
 
 export interface RunParts {
   owned: OwnedSandbox
-  accountId: string
   started: StartedRecord
   /** Values that must not be in any event. */
   secrets: readonly string[]
   log: Log
+  /** Called once, when a run that this replica has started is over. */
+  onCompleted: () => void
 }
 
 /** One run of Claude as this replica sees it, watched by any number of readers. The truth is its log in the sandbox. */
 export class Run {
   readonly id: string
-  readonly accountId: string
   readonly owned: OwnedSandbox
   readonly #parts: RunParts
   #state = new RunState()
@@ -50,7 +50,6 @@ export class Run {
     this.#parts = parts
     this.id = parts.started.run
     this.owned = parts.owned
-    this.accountId = parts.accountId
     this.#state.started = parts.started
   }
 
@@ -255,7 +254,10 @@ export class Run {
     if (this.#completion !== undefined) return this.#completion
     this.#completion = this.#state.completion(ending)
     const { outcome, exitCode, durationMs } = this.#completion
-    if (this.#own) this.#parts.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
+    if (this.#own) {
+      this.#parts.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
+      this.#parts.onCompleted()
+    }
     return this.#completion
   }
 
@@ -288,7 +290,7 @@ export class Run {
   }
 
   get #ids () {
-    return { runId: this.id, sandboxId: this.owned.id, accountId: this.accountId }
+    return { runId: this.id, sandboxId: this.owned.id, owner: this.owned.owner }
   }
 }
 

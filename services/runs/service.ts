@@ -4,6 +4,7 @@ import { AppError, chain } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Account } from '../../schemas/account.js'
 import type { RunSpec } from '../../schemas/run.js'
+import { appName } from '../accounts/names.js'
 import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { call, within, type Log } from '../sandboxes/steps.js'
@@ -22,8 +23,8 @@ export interface RunServiceOptions {
   log: Log
   model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
   timeouts: { disconnectGraceMs: number, timeoutMs: number }
-  /** Called when a sandbox with a run of this replica's is about to end. */
-  beforeExpiry?: (owned: OwnedSandbox) => Promise<unknown>
+  /** Told of every run of this replica's that is over. */
+  onCompleted?: (owned: OwnedSandbox) => void
 }
 
 /** The service's own end waits no longer for the ends of runs. */
@@ -141,7 +142,8 @@ export class RunService {
   }
 
   #checkLimit ({ id, limits }: Account) {
-    const running = this.#known.own().filter((run) => run.accountId === id && run.completion === undefined).length
+    const owner = appName(id)
+    const running = this.#known.own().filter((run) => run.owned.owner === owner && run.completion === undefined).length
     const starting = [...this.#starting.values()].filter(({ accountId }) => accountId === id).length
     if (running + starting < limits.runs) return
     const message = `Your account may have ${limits.runs} runs at a time.`
@@ -184,23 +186,18 @@ export class RunService {
     const run = this.#make(owned, started, log)
     run.followRunner(runner as ContainerProcess<Uint8Array>)
     this.#known.keep(run)
-    this.#watchExpiry(run)
     return run
   }
 
-  #watchExpiry (run: Run) {
-    const { beforeExpiry, log } = this.#options
-    if (beforeExpiry === undefined) return
-    setTimeout(async () => {
-      if (run.completion !== undefined) return
-      await beforeExpiry(run.owned).catch((error: unknown) => {
-        log.error({ runId: run.id, sandboxId: run.owned.id, chain: chain(error) }, 'nothing could be saved before the sandbox ends')
-      })
-    }, Math.max(0, expiryOf(run.owned).warnAt - Date.now())).unref()
-  }
-
   #make (owned: OwnedSandbox, started: StartedRecord, log: Log): Run {
-    return new Run({ owned, accountId: owned.owner, started, secrets: this.#secrets, log })
+    const { onCompleted } = this.#options
+    return new Run({
+      owned,
+      started,
+      secrets: this.#secrets,
+      log,
+      onCompleted: () => { onCompleted?.(owned) }
+    })
   }
 
   /** The Modal secret with the model key, when the operator named one. A wrong name is not the client's mistake. */
