@@ -122,6 +122,11 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     await t.rejects(unnamed.start(account, owned, { prompt: 'x' }), { code: 'CLAUDE_FAILED', step: 'model secret' })
     const poor: Account = { ...account, limits: { ...account.limits, runs: 0 } }
     await t.rejects(one.start(poor, owned, { prompt: 'x' }), { code: 'LIMIT_REACHED', details: { limit: 0 } })
+    const running = await one.start(account, owned, { prompt: 'x' })
+    const single: Account = { ...account, limits: { ...account.limits, runs: 1 } }
+    const another = { ...owned, id: 'sb-another' }
+    await t.rejects(one.start(single, another, { prompt: 'x' }), { code: 'LIMIT_REACHED', details: { limit: 1 } })
+    await read(running)
     const old = { ...owned, createdAt: '2026-01-01T00:00:00.000Z', expiresAt: new Date(Date.now() + 30_000).toISOString() }
     await t.rejects(one.start(account, old, { prompt: 'x' }), { code: 'SANDBOX_EXPIRING', details: { expiresAt: old.expiresAt } })
     const words = { prompt: 'x', appendSystemPrompt: "'".repeat(20_000) }
