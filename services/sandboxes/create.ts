@@ -41,6 +41,8 @@ const buildMs = 30 * minute
 const createMs = { cpu: 2 * minute, gpu: 22 * minute }
 /** From its start to where it is ready; the reaper ends what has not come that far by then. */
 const prepareMs = 5 * minute
+/** Of the former: what filling its workspace from S3 may take. */
+const initializeMs = 60 * minute
 
 /** Makes sandboxes in named steps. Owner, name and all that finds them again are set at their creation. */
 export class Creator {
@@ -66,7 +68,7 @@ export class Creator {
         plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
         app
       ])
-      const ready = earlier && await this.#goOn(earlier, plan, steps, options.log)
+      const ready = earlier && await this.#goOn(earlier, steps, options.log)
       if (ready !== undefined) return { owned: ready, isNew: false }
 
       const [image] = await Promise.all([
@@ -74,7 +76,7 @@ export class Creator {
         steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
       ])
       const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
-      const made = await this.#prepare(sandbox, plan, steps, options.log)
+      const made = await this.#prepare(sandbox, steps, options.log)
       options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
       return { owned: owned.keep(made), isNew: true }
     } finally {
@@ -112,13 +114,13 @@ export class Creator {
     // A mount point is sure to exist; any other directory is made right after.
     const hasWorkdir = plan.record.workdir === plan.record.mountPath
     const fills = plan.record.s3?.initialize === true
-    const readyMs = timeoutMs + prepareMs + (fills ? plan.params.timeoutMs : 0)
+    const preparingMs = timeoutMs + prepareMs + (fills ? initializeMs : 0)
     const record: SandboxRecord = {
       ...plan.record,
       deployment: this.#options.deployment,
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
-      ...((fills || !hasWorkdir) && { preparing: new Date(now + readyMs).toISOString() })
+      ...((!hasWorkdir || fills) && { preparing: new Date(now + preparingMs).toISOString() })
     }
     const params = {
       ...plan.params,
@@ -138,26 +140,28 @@ export class Creator {
   }
 
   /** Makes ready what an interrupted request has started; one that ended before it was ready has never been. */
-  async #goOn (earlier: OwnedSandbox, plan: Plan, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
+  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
     const exitCode = await call('poll', lookupMs, () => earlier.sandbox.poll())
-    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, plan, steps, log))
+    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, steps, log))
   }
 
-  /** Makes a sandbox what it was asked to be; one that can't become that is ended again. May be repeated. */
-  async #prepare (owned: OwnedSandbox, plan: Plan, steps: Steps, log: Log): Promise<OwnedSandbox> {
+  /**
+   * Makes the working directory and fills it, before anybody may use it (3.1); a sandbox that can't have that is ended
+   * again. May be repeated.
+   */
+  async #prepare (owned: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
     const { preparing, ...ready } = owned
     if (preparing === undefined) return owned
-    const { id, sandbox, workdir } = ready
+    const { id, sandbox, workdir, mountPath, s3 } = ready
     try {
-      if (workdir !== ready.mountPath) {
+      if (workdir !== mountPath) {
         await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
           timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
         })
       }
-      // Before anybody knows the sandbox, so that Claude never starts in half a workspace (3.1).
-      if (ready.s3?.initialize === true) {
-        await steps.run('initialize', () => this.#options.initialize(ready, log), { timeoutMs: plan.params.timeoutMs })
+      if (s3?.initialize === true) {
+        await steps.run('initialize', () => this.#options.initialize(ready, log), { timeoutMs: initializeMs })
       }
       await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
       return ready

@@ -7,6 +7,8 @@ import type { SyncService } from './service.js'
 const minute = 60_000
 /** Another sync may be at it: the last one must not be given up for that. */
 const patienceMs = 2 * minute
+/** A repeated request for a sandbox joins the one that is still filling it. */
+const joinMs = 60 * minute
 /** Before its lifetime ends a sandbox has its work stored: a tenth of it before, but no more than this. */
 const mostLeadMs = 10 * minute
 const retryMs = 30_000
@@ -24,7 +26,7 @@ export class SyncMoments {
 
   /** Fills a new sandbox' workspace (3.1); work on a volume that S3 does not have yet stays. @throws {AppError} */
   async initialize (owned: OwnedSandbox, log: Log): Promise<SyncReport> {
-    return await this.#sync.sync(owned, { direction: 'download', keepNewer: true, log })
+    return await this.#sync.sync(owned, { direction: 'download', keepNewer: true, patienceMs: joinMs, log })
   }
 
   /** Stores the workspace of a sandbox that is about to end (2.8, 5.4). @throws {AppError} */
