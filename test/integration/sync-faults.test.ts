@@ -1,0 +1,163 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { digest } from '../../lib/ids.js'
+import { testEmulator } from '../helpers/emulator.js'
+import { randomFaults, randomNumbers, startFaultProxy } from '../helpers/fault-proxy.js'
+import { noS3, startS3 } from '../helpers/s3.js'
+import { kill, spawnService } from '../helpers/service-process.js'
+import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from '../helpers/trees.js'
+
+const run = promisify(execFile)
+const noRclone = await run('rclone', ['version']).then(() => false, () => 'rclone is not installed (Debian: rclone)')
+const rounds = Number(process.env.SYNC_ROUNDS ?? 1)
+const fill = 'cd /workspace && head -c 20000000 /dev/urandom > large && for n in $(seq 20); do echo $n > $n; done'
+const api = '/api/modal/sandbox'
+const key = 'sync-faults-key'
+
+t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  await s3.createBucket('work')
+  const proxy = await startFaultProxy(s3.endpoint)
+  const emulator = await testEmulator()
+  const env = {
+    MODAL_SERVER_URL: emulator.url,
+    MODAL_TOKEN_ID: emulator.tokenId,
+    MODAL_TOKEN_SECRET: emulator.tokenSecret,
+    CLAUDE_IMAGE: 'local',
+    ACCOUNTS: JSON.stringify([{ id: 'faults', apiKeys: [`sha256:${digest(key)}`], s3: [{ bucket: 'work' }] }]),
+    S3_ENDPOINT_URL: proxy.endpoint,
+    S3_REGION: s3.region,
+    S3_ACCESS_KEY_ID: s3.accessKeyId,
+    S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+  }
+  let service = await spawnService(env)
+  const program = await readFile(treeProgram, 'utf8')
+  t.teardown(async () => {
+    await kill(service.child, 'SIGTERM')
+    await emulator.stop()
+    await proxy.close()
+    await s3.close()
+  })
+
+  async function request (path: string, json?: object, method = json === undefined ? 'GET' : 'POST') {
+    const headers = { 'x-api-key': key, accept: 'application/json', ...json && { 'content-type': 'application/json' } }
+    const response = await fetch(service.url + path, { method, headers, ...json && { body: JSON.stringify(json) } })
+    return { status: response.status, body: await response.json() as any }
+  }
+  async function sandbox (volume: string, keyPrefix: string, initialize = false): Promise<string> {
+    const s3 = { bucket: 'work', keyPrefix, initialize, syncOnTerminate: false }
+    const { status, body } = await request(api, { volume: { name: volume }, s3 })
+    if (status !== 200) throw new Error(JSON.stringify(body))
+    return body.id
+  }
+  async function exec (id: string, ...command: string[]): Promise<string> {
+    const { body } = await request(`${api}/${id}/exec`, { command })
+    if (body.exitCode !== 0) throw new Error(JSON.stringify(body))
+    return body.stdout
+  }
+  const tree = async (id: string, task: string, seed = 0, argument = ''): Promise<Tree> =>
+    parseTree(await exec(id, 'node', '--input-type=module', '-e', program, task, '/workspace', String(seed), argument))
+  const sync = async (id: string, direction: string) => await request(`${api}/${id}/sync`, { direction, delete: true })
+  const end = async (id: string) => await request(`${api}/${id}`, undefined, 'DELETE')
+  const failedPaths = ({ body }: { body: any }): string[] | undefined =>
+    (body.failed ?? body.report?.failed)?.map(({ path }: { path: string }) => path)
+
+  await t.test('What is said to be synced is, and the next sync completes', async (t) => {
+    const [from, to] = [await sandbox('from', 'rounds'), await sandbox('to', 'rounds')]
+    for (let seed = 1; seed <= rounds; seed++) {
+      const random = randomNumbers(seed)
+      const before = await tree(from, 'change', seed, '25')
+      proxy.use(randomFaults(random, 0.1))
+      const except = failedPaths(await sync(from, 'upload'))
+      const stored = await readBucket(s3.client, 'work', 'rounds/')
+      if (except !== undefined) t.strictSame(differences(before, stored, { except, plain: true }), [], 'stored')
+      proxy.use()
+      t.match(await sync(from, 'upload'), { status: 200, body: { failed: [] } }, 'the next upload completes')
+      const whole = await readBucket(s3.client, 'work', 'rounds/')
+      t.strictSame([differences(before, whole, { plain: true }), differences(whole, before)], [[], []], 'all of it, only it')
+      t.strictSame(await incompleteUploads(s3.client, 'work'), [], 'no upload is left open')
+
+      await tree(to, 'clear')
+      proxy.use(randomFaults(random, 0.1))
+      const missing = failedPaths(await sync(to, 'download'))
+      if (missing !== undefined) {
+        t.strictSame(differences(before, await tree(to, 'describe'), { except: missing, times: true }), [], 'restored')
+      }
+      proxy.use()
+      t.match(await sync(to, 'download'), { status: 200, body: { failed: [] } }, 'the next download completes')
+      t.strictSame(differences(before, await tree(to, 'describe'), { times: true }), [], 'with everything')
+    }
+    t.comment(`faults: ${JSON.stringify(Object.fromEntries(proxy.counts))}`)
+    await end(to)
+    await end(from)
+  })
+
+  await t.test('rclone reads what was stored, modes and times included', { skip: noRclone }, async (t) => {
+    const id = await sandbox('for-rclone', 'rclone')
+    // rclone knows no symlinks and no empty directories in S3.
+    await exec(id, 'sh', '-c', 'mkdir -p "a b/ü" && echo one > "a b/ü/+%#?&.txt" && chmod 640 "a b/ü/+%#?&.txt" && ' +
+      'printf run > run && chmod 755 run && touch -d 2020-02-02T02:02:02.5Z run')
+    const expected = await tree(id, 'describe')
+    t.equal((await sync(id, 'upload')).status, 200)
+    const folder = await mkdtemp(join(tmpdir(), 'sync-rclone-'))
+    const { AWS_CA_BUNDLE: _, ...rest } = process.env
+    await run('rclone', ['copy', '--metadata', '--exclude', '/.modal-sandbox/**', 's3:work/rclone', folder], {
+      env: {
+        ...rest,
+        RCLONE_CONFIG: '/dev/null',
+        RCLONE_CONFIG_S3_TYPE: 's3',
+        RCLONE_CONFIG_S3_PROVIDER: 'Ceph',
+        RCLONE_CONFIG_S3_ENDPOINT: s3.endpoint,
+        RCLONE_CONFIG_S3_ACCESS_KEY_ID: s3.accessKeyId,
+        RCLONE_CONFIG_S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+      }
+    })
+    const { stdout } = await run('node', [treeProgram, 'describe', folder, '0', ''])
+    t.strictSame(differences(expected, parseTree(stdout), { times: true }), [])
+    await rm(folder, { recursive: true })
+    await end(id)
+  })
+
+  await t.test('A service that is killed in the middle leaves nothing that the next sync does not settle', async (t) => {
+    const id = await sandbox('killed', 'killed')
+    await exec(id, 'sh', '-c', fill)
+    const before = await tree(id, 'describe')
+    proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
+    const cut = sync(id, 'upload').catch(() => 'cut')
+    while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
+    await kill(service.child)
+    t.equal(await cut, 'cut')
+    proxy.use()
+    service = await spawnService(env)
+    const refused = await sync(id, 'upload')
+    t.match(refused, { status: 409, body: { code: 'SYNC_ACTIVE' } }, 'its place is kept for a while')
+    await exec(id, 'sh', '-c', 'touch -d "3 minutes ago" /tmp/.modal-sandbox/sync_*')
+    t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
+    t.strictSame(differences(before, await readBucket(s3.client, 'work', 'killed/'), { plain: true }), [])
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    await end(id)
+  })
+
+  await t.test('A sandbox that ends in the middle is told, and its volume is stored from the next one', async (t) => {
+    const id = await sandbox('ended', 'ended')
+    await exec(id, 'sh', '-c', fill)
+    const before = await tree(id, 'describe')
+    proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
+    const syncing = sync(id, 'upload')
+    while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
+    await end(id)
+    const lost = await syncing
+    t.ok(lost.status >= 400, `no success: ${lost.status} ${lost.body.code}`)
+    proxy.use()
+    const next = await sandbox('ended', 'ended')
+    t.match(await sync(next, 'upload'), { status: 200, body: { failed: [] } })
+    t.strictSame(differences(before, await readBucket(s3.client, 'work', 'ended/'), { plain: true }), [])
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    await end(next)
+  })
+})
