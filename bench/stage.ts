@@ -14,8 +14,10 @@ const silent = { debug () {}, info () {}, warn () {}, error () {} }
 /**
  * What is measured, each in a process of its own as in production: the emulator in Modal's place, the service as a
  * client of it, and this process, which asks once through the service and once with the bare SDK.
+ *
+ * @param options.env more settings of the service; `account` what its account may use besides.
  */
-export async function openStage () {
+export async function openStage ({ env = {}, account = {} }: { env?: Record<string, string>, account?: object } = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), 'modal-sandbox-bench-'))
   const emulator = spawn(process.execPath, ['dist/emulator/main.js'], {
     env: { ...process.env, DATA_DIR: dataDir, EMULATOR_PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
@@ -25,12 +27,16 @@ export async function openStage () {
     env: {
       ...process.env,
       ...modal,
+      ...env,
       PORT: '0',
       CLAUDE_IMAGE: 'local',
       LOG_LEVEL: 'info',
       DATA_DIR: dataDir,
       ACCOUNTS: JSON.stringify([{
-        id: 'bench', apiKeys: [`sha256:${digest(apiKey)}`], limits: { sandboxes: 100, runs: 100, requestsPerMinute: 1e6 }
+        id: 'bench',
+        apiKeys: [`sha256:${digest(apiKey)}`],
+        limits: { sandboxes: 100, runs: 100, requestsPerMinute: 1e6 },
+        ...account
       }])
     },
     stdio: ['ignore', 'pipe', 'inherit']

@@ -1,0 +1,95 @@
+// npm run build && npx tsx bench/sync.ts: a workspace to S3 and back through the whole service, as ratios to the peers
+// that run on the directory itself.
+// BENCH_WORKLOADS=small,large,mixed,huge  BENCH_SCALE=1  BENCH_ROUNDS=3  BENCH_S3=ceph|fast
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { s3Client, startS3 } from '../test/helpers/s3.js'
+import { median, openStage } from './stage.js'
+import { startFastS3 } from './sync/fast-s3.js'
+import { emptyBucket } from './sync/bucket.js'
+import { engine, openOurs } from './sync/ours.js'
+import { findPeers, type Peer } from './sync/peers.js'
+
+const scale = Number(process.env.BENCH_SCALE ?? 1)
+const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
+const [kibi, mebi] = [1024, 1024 ** 2]
+const many = (count: number) => Math.max(1, Math.round(count * scale))
+/** Groups of files: how many, the smallest, the largest. */
+const workloads: Record<string, number[]> = {
+  small: [many(10_000), kibi, 8 * kibi],
+  large: [1, many(2048 * mebi), many(2048 * mebi)],
+  mixed: [many(2000), kibi, mebi, 2, many(256 * mebi), many(256 * mebi)],
+  huge: [many(100_000), kibi, 2 * kibi]
+}
+const chosen = (process.env.BENCH_WORKLOADS ?? 'small,large,mixed').split(',')
+const bucket = 'bench'
+const kinds = ['upload', 'nothing changed', 'download'] as const
+
+const server = process.env.BENCH_S3 === 'fast' ? await startFastS3() : await startS3({ memoryMiB: 14_000 })
+const client = s3Client(server)
+const folder = await mkdtemp(join(tmpdir(), 'sync-bench-'))
+const stage = await openStage({
+  env: {
+    S3_ENDPOINT_URL: server.endpoint,
+    S3_REGION: server.region,
+    S3_ACCESS_KEY_ID: server.accessKeyId,
+    S3_SECRET_ACCESS_KEY: server.secretAccessKey,
+    S3_FORCE_PATH_STYLE: 'true'
+  },
+  account: { s3: [{ bucket }] }
+})
+try {
+  await server.createBucket(bucket)
+  const peers = await findPeers(server, bucket)
+  for (const name of chosen) await measure(name, workloads[name]!, peers)
+} finally {
+  await stage.close()
+  client.destroy()
+  await server.close()
+  await rm(folder, { recursive: true, force: true })
+}
+
+async function measure (workload: string, tree: number[], peers: Peer[]) {
+  const groups = tree.map(String)
+  const [directory, back] = [join(folder, workload), join(folder, 'back')]
+  const maker = fileURLToPath(new URL('sync/make-tree.js', import.meta.url))
+  execFileSync(process.execPath, [maker, 'in', directory, ...groups])
+  const ours = await openOurs(stage, bucket, groups)
+  const all = [...peers, engine(server, bucket), ours]
+  const times = new Map(all.map(({ name }) => [name, { upload: [], 'nothing changed': [], download: [] } as Times]))
+  await ours.resetPeak()
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, peer] of all.entries()) {
+      const prefix = `${workload}/${round}/${index}/`
+      const mine = times.get(peer.name)!
+      mine.upload.push(await peer.upload(directory, prefix))
+      mine['nothing changed'].push(await peer.upload(directory, prefix))
+      mine.download.push(await peer.download(prefix, back))
+      await rm(back, { recursive: true, force: true })
+      await emptyBucket(client, bucket)
+    }
+  }
+  const peak = await ours.peak()
+  await ours.close()
+  await rm(directory, { recursive: true, force: true })
+  report(workload, times, peers, peak)
+}
+
+type Times = Record<typeof kinds[number], number[]>
+
+function report (workload: string, times: Map<string, Times>, peers: Peer[], peak: number) {
+  console.log(`\n${workload} (medians of ${rounds}; seconds, and the ratio to the faster of rclone and aws-cli)`)
+  const best = Object.fromEntries(kinds.map((kind) =>
+    [kind, Math.min(...peers.map(({ name }) => median(times.get(name)![kind])))]))
+  for (const [name, mine] of times) {
+    const cells = kinds.map((kind) => {
+      const seconds = median(mine[kind])
+      return `${kind} ${seconds.toFixed(2)} (${(seconds / best[kind]!).toFixed(2)}x)`
+    })
+    console.log(`  ${name.padEnd(34)} ${cells.join('  ')}`)
+  }
+  console.log(`  peak memory of the service: ${peak.toFixed(0)} MiB`)
+}
