@@ -17,6 +17,7 @@ const silent = { debug () {}, info () {}, warn () {}, error () {} }
 interface Foreign {
   /** What the request carries besides ids that are not one's own. */
   json?: unknown
+  file?: string
   query?: string
   /** The status of the same request by the owner, to see that only the account makes the difference. */
   owner?: number
@@ -33,12 +34,21 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /metrics': 'open',
   'GET /openapi.json': 'open',
   'GET /api/modal/status': 'open',
+  'GET /vendor/highlight.js': 'open',
+  'GET /vendor/marked.js': 'open',
+  'GET /vendor/purify.js': 'open',
   'POST /api/session': 'open',
   'DELETE /api/session': 'open',
   'GET /api/modal/sandbox': 'collection',
   'POST /api/modal/sandbox': 'collection',
   'GET /api/modal/sandbox/:id': {},
   'POST /api/modal/sandbox/:id/exec': { json: { command: ['cat', 'secret.txt'] } },
+  'GET /api/modal/sandbox/:id/files': {},
+  'GET /api/modal/sandbox/:id/files/content': { query: '?path=secret.txt' },
+  'PUT /api/modal/sandbox/:id/files/content': { query: '?path=other.txt', file: 'x' },
+  'DELETE /api/modal/sandbox/:id/files/content': { query: '?path=other.txt' },
+  'GET /api/modal/sandbox/:id/sync': { owner: 409 },
+  'POST /api/modal/sandbox/:id/sync': { json: { direction: 'upload' }, owner: 409 },
   'GET /api/modal/sandbox/:id/claude': {},
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},
@@ -100,10 +110,12 @@ t.test('tenants', { skip }, async (t) => {
     for (const [route, kind] of Object.entries(routes)) {
       const [method, pattern] = route.split(' ') as [string, string]
       if (kind === 'open') continue
-      const { json, query, owner = 200 } = kind === 'collection' ? {} as Foreign : kind
+      const { json, file, query, owner = 200 } = kind === 'collection' ? {} as Foreign : kind
       const send = async (params: Record<string, string>, as: 'alice' | 'bob' | null) => {
         const url = pattern.replace(/:(\w+)/g, (_match, name: string) => params[name] ?? 'none') + (query ?? '')
-        const response = await service.request(url, { method, as, ...(json !== undefined && { json }) })
+        const upload = { body: file!, headers: { 'content-type': 'application/octet-stream' } }
+        const body = file === undefined ? json !== undefined && { json } : upload
+        const response = await service.request(url, { method, as, ...body })
         const text = await response.text()
         return { status: response.status, text, same: text.replace(/req_\w+/g, '') }
       }
