@@ -49,6 +49,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'DELETE /api/modal/sandbox/:id/files/content': { query: '?path=other.txt' },
   'GET /api/modal/sandbox/:id/sync': { owner: 409 },
   'POST /api/modal/sandbox/:id/sync': { json: { direction: 'upload' }, owner: 409 },
+  'GET /api/modal/sandbox/:id/sessions': {},
+  'GET /api/modal/sandbox/:id/sessions/:sessionId': {},
   'GET /api/modal/sandbox/:id/claude': {},
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},
@@ -100,7 +102,7 @@ t.test('tenants', { skip }, async (t) => {
     const spec = { name: marker.slice(0, 20), volume: { name: marker.slice(0, 20) }, tags: { marker } }
     const { id } = await create(spec)
     await exec(service, id, `echo ${marker} > secret.txt`)
-    const ids = { id, ...await runOf(service, id) }
+    const ids = { id, ...await run(service, id, 'cat secret.txt') }
     const own = await create(spec, 'bob')
     t.match(own, { id: /^sb-/ }, 'the same names are free to another account')
     t.notMatch(await exec(service, own.id, 'ls -A; cat *', 'bob'), marker, 'and lead to other files')
@@ -140,18 +142,24 @@ t.test('tenants', { skip }, async (t) => {
 
   await t.test('Lists, looks and status are no activity: nothing is executed in the sandbox', async (t) => {
     const { id } = await create()
-    const { exec } = Sandbox.prototype
+    const used = (await create()).id
+    await run(service, used, 'true')
+    // Its replica has seen the run's end.
+    t.match(await (await service.request(`${path}/${used}`)).json(), { activeRun: null })
+    const { exec: real } = Sandbox.prototype
     let execs = 0
     Sandbox.prototype.exec = async () => {
       execs++
       throw new Error('activity')
     }
-    t.teardown(() => { Sandbox.prototype.exec = exec })
-    for (const url of [path, `${path}/${id}`, '/api/modal/status']) t.equal((await service.request(url)).status, 200)
+    t.teardown(() => { Sandbox.prototype.exec = real })
+    for (const url of [path, `${path}/${id}`, `${path}/${used}`, `${path}/${used}/claude`, '/api/modal/status']) {
+      t.equal((await service.request(url)).status, 200, url)
+    }
     await reaper().sweep()
     t.equal(execs, 0)
-    Sandbox.prototype.exec = exec
-    await service.request(`${path}/${id}`, { method: 'DELETE' })
+    Sandbox.prototype.exec = real
+    for (const made of [id, used]) await service.request(`${path}/${made}`, { method: 'DELETE' })
   })
 
   await t.test('Limits are told with what they are', async (t) => {
@@ -181,8 +189,13 @@ t.test('tenants', { skip }, async (t) => {
       statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 2 streams open at a time.', limit: 2
     })
     const counting = JSON.stringify({ command: ['sh', '-c', "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 414[1]' | wc -l"] })
-    const count = await asCarol(`${path}/${id}/exec`, { body: counting, headers: { accept: 'application/json' } })
-    t.match(await count.json(), { stdout: /^2\n/ }, 'what was refused was not begun; an answer in JSON takes no place')
+    const count = async () => {
+      const counted = await asCarol(`${path}/${id}/exec`, { body: counting, headers: { accept: 'application/json' } })
+      return (await counted.json() as { stdout: string }).stdout
+    }
+    // An exec is answered before its program has the process.
+    for (let tries = 0; tries < 50 && await count() !== '2\n'; tries++) await sleep(100)
+    t.equal(await count(), '2\n', 'what was refused was not begun; an answer in JSON takes no place')
     left.abort()
     let status = 429
     for (let tries = 0; tries < 100 && status === 429; tries++) {
@@ -316,9 +329,9 @@ async function exec (service: Service, id: string, script: string, as: 'alice' |
   return (await response.json() as { stdout: string }).stdout
 }
 
-/** One whole run, with the marker in its prompt and its output. */
-async function runOf (service: Service, id: string) {
-  const prompt = `${marker}\n\`\`\`scripted\n${JSON.stringify([[{ tool: 'Bash', input: { command: 'cat secret.txt' } }]])}\n\`\`\``
+/** One whole run of a command, with the marker in its prompt. */
+async function run (service: Service, id: string, command: string) {
+  const prompt = `${marker}\n\`\`\`scripted\n${JSON.stringify([[{ tool: 'Bash', input: { command } }]])}\n\`\`\``
   const response = await service.request(`${path}/${id}/claude`, { method: 'POST', json: { prompt } })
   let ids
   for await (const { event, data } of readSse(response)) if (event === 'run.started') ids = data

@@ -60,9 +60,14 @@ export class KnownRuns {
     return this.#learn(owned, survey)
   }
 
+  /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
+  async any (owned: OwnedSandbox): Promise<boolean> {
+    return this.ownActive(owned.id) !== undefined || await latestOf(owned) !== null
+  }
+
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    const latest = (await call('tags', lookupMs, () => owned.sandbox.getTags()))[tag] ?? null
+    const latest = await latestOf(owned)
     if (this.#latest.get(owned.id) !== latest || this.#of(owned).some((run) => !run.isCurrent)) {
       const known = this.#of(owned).filter((run) => run.isCurrent).map(({ id }) => id)
       const surveys = await surveyRuns(this.#client, owned, known).catch((error: AppError) => sandboxEnded(error))
@@ -100,6 +105,10 @@ export class KnownRuns {
       bytes -= run.bytes
     }
   }
+}
+
+async function latestOf ({ sandbox }: OwnedSandbox): Promise<string | null> {
+  return (await call('tags', lookupMs, () => sandbox.getTags()))[tag] ?? null
 }
 
 function sandboxEnded (error: AppError): 'sandbox ended' {

@@ -82,6 +82,7 @@ export class RunService {
   }
 
   async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
+    if (!await this.#known.any(owned)) return
     const [run] = await this.#activeIn(owned)
     return run && { runId: run.id, startedAt: run.view().startedAt }
   }

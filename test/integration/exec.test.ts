@@ -200,6 +200,8 @@ t.test('exec', { skip }, async (t) => {
     })
     const command = await replica.exec(alice, id, { command: ['sleep', '8484'], encoding: 'utf8' })
     const result = command.collect(new AbortController().signal)
+    // An exec is answered before its program has the process.
+    for (let tries = 0; tries < 50 && await countOf('sleep 8484') !== 1; tries++) await sleep(100)
     t.equal(await countOf('sleep 8484'), 1)
     await replica.close()
     t.equal(await countOf('sleep 8484'), 0)
