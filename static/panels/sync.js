@@ -1,60 +1,84 @@
 import { ApiError, getJson, offline, paths } from '../lib/api.js'
-import { announce, h } from '../lib/dom.js'
-import { bytes, duration, roughly } from '../lib/format.js'
-import { icon } from '../lib/icons.js'
+import { announce, ask, h } from '../lib/dom.js'
+import { bytes, roughly } from '../lib/format.js'
 import { openEvents } from '../lib/sse.js'
 import { button, notice } from '../views/notice.js'
-
-const names = { upload: 'Workspace to S3', download: 'S3 to workspace' }
+import { directions, syncReport } from './sync-report.js'
 
 /** How the workspace and its place in S3 stand to each other, and the way to make them the same. */
 export class SyncPanel {
   #sandbox
   #last = h('div')
+  #versions = h('div')
   #progress = h('div', { class: 'sync-progress', hidden: true })
   #bar = h('progress', { max: '1', 'aria-label': 'Progress of the sync' })
   #figures = h('p', { class: 'muted small' })
   #dryRun = h('input', { type: 'checkbox', id: 'sync-dry-run' })
-  #buttons
+  #delete = h('input', { type: 'checkbox', id: 'sync-delete' })
 
   constructor (sandbox) {
     this.#sandbox = sandbox
     const { bucket, keyPrefix, readOnly } = sandbox.s3
     const start = (direction, symbol) =>
-      button(names[direction], () => this.#sync(direction), { kind: direction === 'upload' ? 'primary' : '', symbol })
-    this.#buttons = [...readOnly ? [] : [start('upload', 'upload')], start('download', 'download')]
+      button(directions[direction], () => this.#sync({ direction }), { kind: direction === 'upload' ? 'primary' : '', symbol })
+    const check = (input, label) => h('div', { class: 'check' }, input, h('label', { for: input.id }, label))
     this.#progress.append(this.#bar, this.#figures)
     this.element = h('div', { class: 'sync' },
-      h('p', {}, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`)),
-      h('div', { class: 'actions' }, this.#buttons),
-      h('div', { class: 'check' }, this.#dryRun, h('label', { for: 'sync-dry-run' }, 'Only show what would be done')),
+      h('p', { class: 'place' }, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`), readOnly && ' is never written to.'),
+      h('div', { class: 'actions' }, !readOnly && start('upload', 'upload'), start('download', 'download')),
+      h('div', {},
+        check(this.#dryRun, 'Only show what would be done'),
+        check(this.#delete, 'Also remove what is gone on the other side')),
       this.#progress,
-      this.#last)
+      this.#last,
+      this.#versions)
   }
 
   async shown () {
     if (!this.#progress.hidden) return
     try {
-      const { last, active } = await getJson(paths.sync(this.#sandbox.id))
+      const { last, active, versions = [] } = await getJson(paths.sync(this.#sandbox.id))
       this.#last.replaceChildren(last
-        ? report(last.report, `Last sync, ${roughly(Date.now() - Date.parse(last.finishedAt))} ago`)
+        ? syncReport(last.report, `Last sync, ${roughly(Date.now() - Date.parse(last.finishedAt))} ago`)
         : h('p', { class: 'empty' }, active ? 'A sync is going on.' : 'Not synced yet.'))
+      this.#showVersions(versions)
     } catch (error) {
       this.#last.replaceChildren(notice(error, { dismissible: false }))
     }
   }
 
-  async #sync (direction) {
+  #showVersions (versions) {
+    this.#versions.replaceChildren(...versions.length === 0
+      ? []
+      : [h('h3', {}, 'Saves'), h('ul', { class: 'versions' }, versions.map(({ version, savedAt }) => h('li', {},
+          h('span', {}, new Date(savedAt).toLocaleString()),
+          button('Restore', () => this.#restore(version, savedAt), { kind: 'small' }))))])
+  }
+
+  async #restore (version, savedAt) {
+    const sure = this.#dryRun.checked || await ask({
+      title: 'Restore this save?',
+      text: `Files in the workspace become what they were at ${new Date(savedAt).toLocaleString()}.`,
+      action: 'Restore'
+    })
+    if (sure) await this.#sync({ direction: 'download', version })
+  }
+
+  async #sync (request) {
     const dryRun = this.#dryRun.checked
     this.#busy(true)
     this.#figures.textContent = 'Starting…'
     this.#bar.removeAttribute('value')
     try {
-      const done = await this.#follow({ direction, ...(dryRun && { dryRun }) })
-      announce(dryRun ? 'This is what would be done' : 'The workspace is synced')
-      this.#last.replaceChildren(report(done, dryRun ? `What “${names[direction]}” would do` : 'Synced just now'))
+      const done = await this.#follow({
+        ...request, ...(dryRun && { dryRun }), ...(this.#delete.checked && { delete: true })
+      })
+      announce(dryRun ? 'This is what would be done' : 'The sync is done')
+      const title = dryRun ? `What “${directions[request.direction]}” would do` : 'Synced just now'
+      this.#last.replaceChildren(syncReport(done, title))
     } catch (error) {
-      this.#last.replaceChildren(notice(error), error.details?.report ? report(error.details.report, 'What was done') : '')
+      const { report } = error.details ?? {}
+      this.#last.replaceChildren(notice(error), report ? syncReport(report, 'What was done') : '')
     } finally {
       this.#busy(false)
     }
@@ -81,23 +105,6 @@ export class SyncPanel {
 
   #busy (busy) {
     this.#progress.hidden = !busy
-    for (const one of this.#buttons) one.disabled = busy
+    for (const one of this.element.querySelectorAll('button')) one.disabled = busy
   }
-}
-
-/** @param {{direction, files, bytes, skipped, deleted, durationMs, failed, verified}} done */
-function report (done, title) {
-  const { direction, files, bytes: size, skipped, deleted, durationMs, failed = [], verified } = done
-  return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
-    h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
-    h('p', { class: 'muted small' }, names[direction]),
-    h('dl', { class: 'facts' }, Object.entries({
-      Transferred: `${files} files, ${bytes(size)}`,
-      Unchanged: skipped,
-      Deleted: deleted,
-      Verified: verified ? 'yes' : 'no',
-      Took: duration(durationMs)
-    }).filter(([, value]) => value !== undefined).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, String(value))))),
-    failed.length > 0 && h('ul', { class: 'failures' }, failed.map(({ path, code, message }) =>
-      h('li', {}, h('code', {}, path), h('span', { class: 'small' }, message || code)))))
 }

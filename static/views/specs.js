@@ -29,7 +29,7 @@ export function sameWorkspace ({ id, volume, workdir, name, s3 }) {
     ...(volume ? { volume: { name: volume.name, mountPath: volume.mountPath } } : {}),
     ...(workdir && volume && workdir !== volume.mountPath && { workdir }),
     ...(name && { name }),
-    ...(s3 && { s3: { bucket: s3.bucket, ...(s3.keyPrefix && { keyPrefix: s3.keyPrefix }) } })
+    ...(s3 && { s3: Object.fromEntries(Object.entries(s3).filter(([, value]) => value !== null && value !== '')) })
   }
 }
 

@@ -40,7 +40,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       skipped: 0,
       deleted: 0,
       durationMs: 1,
-      verified: false,
+      verified: 0,
       failed: payloads.map((path) => ({ path, code: path, message: path }))
     }
     const says = (role: 'user' | 'assistant', content: unknown) =>
@@ -204,21 +204,31 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   })
 
   t.test('Sync: the last one, a new one with its progress, and what failed', async (t) => {
-    const report = { direction: 'upload', files: 3, bytes: 3_400_000, skipped: 7, deleted: 0, durationMs: 1200, failed: [], verified: true }
+    const report = { direction: 'upload', files: 3, bytes: 3_400_000, skipped: 7, deleted: 0, durationMs: 1200, failed: [], ignored: 2, kept: 0, verified: 3 }
     const { page, problems, on } = await open(someAnswers({
-      [`GET ${base}/sync`]: { active: false, last: { direction: 'upload', finishedAt: sandbox.createdAt, report } }
+      [`GET ${base}/sync`]: {
+        active: false,
+        last: { direction: 'upload', finishedAt: sandbox.createdAt, report },
+        versions: [{ version: '20260101T000000000Z-abcd', savedAt: sandbox.createdAt }]
+      }
     }), chat)
     await page.getByRole('button', { name: 'Sync' }).click()
-    t.match(await page.locator('.sync').innerText(), /s3:\/\/bucket\/one\/[^]*Last sync[^]*3 files, 3\.4 MB[^]*Verified\s+yes/)
+    t.match(await page.locator('.sync').innerText(), /s3:\/\/bucket\/one\/[^]*Last sync[^]*3 files, 3\.4 MB[^]*Verified\s+3 files[^]*Ignored\s+2 files/)
     await page.getByRole('button', { name: 'Workspace to S3' }).click()
     const sync = on(`${base}/sync`)
     await sync.opened()
     await sync.emit(['progress', { phase: 'transfer', files: 1, totalFiles: 4, bytes: 50, totalBytes: 100, bytesPerSecond: 10 }])
     t.match(await page.locator('.sync-progress').innerText(), /transfer · 1 of 4 files · 50 B of 100 B · 10 B\/s/)
     const failed = [{ path: 'big.bin', code: 'DENIED', message: 'Access denied' }]
-    await sync.emit(['error', { statusCode: 502, code: 'SYNC_INCOMPLETE', message: 'Not everything was copied.', hint: 'Try again.', report: { ...report, failed, verified: false } }])
+    await sync.emit(['error', { statusCode: 502, code: 'SYNC_INCOMPLETE', message: 'Not everything was copied.', hint: 'Try again.', report: { ...report, failed, verified: 2 } }])
     await page.locator('.sync-report[data-failed]').waitFor()
     t.match(await page.locator('.sync').innerText(), /Not everything was copied[^]*big\.bin[^]*Access denied/)
+    await page.getByRole('button', { name: 'Restore' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Restore' }).click()
+    await sync.opened()
+    await page.locator('.sync-progress').waitFor()
+    await sync.emit(['report', { ...report, direction: 'download' }])
+    await page.getByText('Synced just now').waitFor()
     t.strictSame(problems, [])
   })
 }

@@ -22,6 +22,9 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('button', { name: 'New sandbox' }).waitFor()
       t.equal(page.url(), `${service.url}/`)
       t.match(await page.locator('#badges').innerText(), /Local mode[^]*Scripted demo model, not Claude/)
+      const [painted] = await page.evaluate('performance.getEntriesByName("first-contentful-paint").map((entry) => entry.startTime)') as number[]
+      t.comment(`first paint of a cold load after ${Math.round(painted!)} ms`)
+      t.ok(painted! < 3000, 'loosely, as other tests run beside this one')
       t.equal(await page.evaluate('document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })'), '{}')
     })
 
