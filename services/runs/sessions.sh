@@ -7,5 +7,5 @@ ls -t -- */*.jsonl 2>/dev/null | head -n "$2" | while read -r file; do
   session=${file##*/}
   echo "${session%.jsonl} $(stat -c %Y -- "$file") $(grep -acE '"type":"(user|assistant)",' -- "$file")"
   grep -am1 '"type":"user"' -- "$file" | head -c 8192 | tr -d '\n'; echo
-  grep -aom1 '"timestamp":"[^"]*"' -- "$file" | head -n 1 | head -c 100; echo
+  grep -aom1 '"timestamp":"[^"]*"' -- "$file" | head -n 1 | head -c 100 | tr -d '\n'; echo
 done

@@ -15,7 +15,6 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
     const { page, problems } = await openPage(browser, service.url)
-    await withoutSessions(page)
 
     await t.test('The link signs in without leaving its code behind', async (t) => {
       await page.goto(`${service.url}/#code=${service.app.signInCode}`)
@@ -97,7 +96,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('link', { name: 'All sandboxes' }).click()
       await page.getByRole('button', { name: /^Continue with/ }).click()
       t.equal(await page.locator('.turn').count(), 3)
+      const shown = await page.locator('.turn .prompt').allInnerTexts()
       await page.reload()
+      await page.locator('.turn').nth(2).locator('.markdown').first().waitFor()
+      t.strictSame(await page.locator('.turn .prompt').allInnerTexts(), shown, 'after a reload')
+      t.equal(await page.locator('.turn').nth(1).locator('.tool[data-state=done]').count(), 2)
+      await page.keyboard.press('Control+Shift+O')
       await page.getByText('What should Claude do?').waitFor()
     })
 
@@ -114,7 +118,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('.turn').count(), 2)
       await page.getByLabel('Prompt', { exact: true }).fill('a draft')
       await page.reload()
-      await page.getByText('What should Claude do?').waitFor()
+      await page.locator('.turn').nth(1).waitFor()
       t.equal(await page.getByLabel('Prompt', { exact: true }).inputValue(), 'a draft')
     })
 
@@ -124,7 +128,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await prompt.press('Shift+Enter')
       await prompt.dispatchEvent('keydown', { key: 'Enter', isComposing: true })
       t.equal(await prompt.inputValue(), 'one\n')
-      t.equal(await page.locator('.turn').count(), 0)
+      t.equal(await page.locator('.turn').count(), 2)
     })
 
     await t.test('The end of the session says what was done and offers a new sandbox (7.8)', async (t) => {
@@ -138,7 +142,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 
     await t.test('A sandbox that ended behind our back is noticed, not a dead end (7.8)', async (t) => {
       await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
-      await page.locator('.welcome').waitFor()
+      await page.locator('.turn').nth(1).waitFor()
+      t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox goes on where the last one ended')
+      await page.locator('.sessions summary').click()
+      await page.locator('.session-row', { hasText: 'And a run' }).or(page.locator('.session-row').nth(2)).first().click()
+      await page.locator('.turn').nth(2).waitFor()
+      t.match(await page.locator('.turn').first().innerText(), /<img src=x onerror/, 'an earlier conversation, too')
       const [id] = await sandboxesOf(service, page)
       t.equal(await page.evaluate(`fetch('/api/modal/sandbox/${id}', { method: 'DELETE' }).then(({ status }) => status)`), 200)
       await send(page, 'Anybody there?')
@@ -230,10 +239,6 @@ const documents = [
 /** A prompt that the scripted model answers as told. */
 function scripted (script: unknown) {
   return `Play this.\n\`\`\`scripted\n${JSON.stringify(script)}\n\`\`\``
-}
-
-async function withoutSessions (page: Page) {
-  await page.route('**/sessions', async (route) => { await route.fulfill({ json: { sessions: [] } }) })
 }
 
 async function send (page: Page, text: string) {
