@@ -151,6 +151,24 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     t.match((await request(`${path}/${id}`)).body.s3, { secretName: 'test-aws', keyPrefix: 'alice/secret/' })
   })
 
+  await t.test('One sync at a time, on any replica; a versioned workspace keeps and lists its saves', async (t) => {
+    const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/saves', versioned: true } })
+    await sh(id, 'mkdir -p /tmp/.modal-sandbox && : > /tmp/.modal-sandbox/sync_other && ln -sn sync_other /tmp/.modal-sandbox/sync')
+    t.match(await sync(id, { direction: 'upload' }), { status: 409, body: { code: 'SYNC_ACTIVE' } })
+    t.match((await request(`${path}/${id}/sync`)).body, { active: true, last: { direction: 'download' }, versions: [] })
+    await sh(id, 'touch -d "5 minutes ago" /tmp/.modal-sandbox/sync_other; echo one > a; sleep 0.1')
+    const first = await sync(id, { direction: 'upload' })
+    t.match(first, { status: 200, body: { files: 1 } }, 'the place of a dead one is taken over')
+    await sh(id, 'echo two > a; sleep 0.1')
+    const second = await sync(id, { direction: 'upload' })
+    const { body } = await request(`${path}/${id}/sync`)
+    t.match(body, { active: false, versions: [{ version: second.body.version }, { version: first.body.version }] })
+    t.match(await sync(id, { direction: 'download', version: first.body.version }), { status: 200, body: { files: 1 } })
+    t.equal(await sh(id, 'cat a'), 'one\n')
+    t.match(await sync(id, { direction: 'download', version: '20200101T000000000Z-0000' }), { status: 404 })
+    await end(id, '?sync=false')
+  })
+
   await t.test('Keys that are no paths are refused by name, and the rest is restored', async (t) => {
     for (const key of ['ok', 'a//b', '../x', './y', 'x', 'x/y', '/abs']) await put(`alice/odd/${key}`, key)
     const result = await create({ s3: { bucket: 'work', keyPrefix: 'alice/odd' } })
