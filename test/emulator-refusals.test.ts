@@ -143,7 +143,8 @@ t.test('V1 output: characters are whole while it grows, and a poll that times ou
   const app = await modal.apps.fromName('logs', { createIfMissing: true })
   const create = creator(modal, app, await modal.images.fromRegistry('local').build(app))
   const script = 'printf "a\\303"; read go; printf "\\251\\360\\237"; read go; printf "\\230\\200\\377"'
-  const { sandboxId } = await create({ command: ['sh', '-c', script] })
+  const sandbox = await create({ command: ['sh', '-c', script] })
+  const { sandboxId } = sandbox
   let lastEntryId = '0-0'
   const texts: string[] = []
   const follow = async (timeout: number) => {
@@ -166,6 +167,8 @@ t.test('V1 output: characters are whole while it grows, and a poll that times ou
   t.same([texts.join(''), lastEntryId], ['a\u00e9\u{1f600}\ufffd', '8-0'])
   const unknown = drain(bare.stream('SandboxGetLogs', { sandboxId, fileDescriptor: 3 }))
   await t.rejects(unknown, { code: status.INVALID_ARGUMENT })
+  // Its output ends a moment before it does.
+  await sandbox.wait()
   const late = bare.control('SandboxStdinWrite', { sandboxId, input: Buffer.from('x'), index: 3 })
   await t.rejects(late, { code: status.FAILED_PRECONDITION })
 })
