@@ -20,10 +20,8 @@ export class ClaudeView {
   model
   result
 
-  /** @param {(activity: string) => void} onActivity what Claude is doing now, in a word or two */
-  constructor (onActivity) {
-    this.onActivity = onActivity
-  }
+  /** Told what Claude is doing now, in a word or two. @type {(activity: string) => void} */
+  onActivity = () => {}
 
   handle (event) {
     const speaker = event.parent_tool_use_id ?? null
@@ -41,15 +39,6 @@ export class ClaudeView {
     for (const tool of this.#tools.values()) tool.stop()
     this.#live.clear()
     this.#endRetry()
-  }
-
-  /** The latest thing that Claude said. */
-  get lastText () {
-    return [...this.element.children].findLast((child) => child.classList.contains('markdown'))
-  }
-
-  get workdir () {
-    return this.#workdir
   }
 
   /** Whether what went wrong is on the page already. */

@@ -16,7 +16,7 @@ export class FollowedRun {
     this.runId = parts.runId
     this.prompt = parts.prompt
     this.turn = parts.turn
-    this.turn.onActivity = this.turn.claude.onActivity = (text) => { if (!this.#stopping) parts.activity.show(text) }
+    this.turn.claude.onActivity = (text) => { if (!this.#stopping) parts.activity.show(text) }
   }
 
   /** How the run ended; undefined when following it was given up. Throws an ApiError. */
@@ -69,7 +69,6 @@ export class FollowedRun {
       activity.show(this.#stopping ? 'Stopping' : 'Thinking')
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
-    else if (event === 'permission.requested') callAttention('Claude needs your permission', `It wants to use ${data.toolName}.`)
     else if (event === 'gap') bar.setConnection('gap')
     turn.handle(event, data)
   }

@@ -2,7 +2,6 @@ import { h } from '../lib/dom.js'
 import { cost, count, duration, plain } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
-import { PermissionCard } from './permission.js'
 
 /** What to say when a run ended without a result of Claude's own. */
 const endings = {
@@ -17,25 +16,17 @@ const endings = {
 /** One prompt and everything that came of it. */
 export class Turn {
   #body = h('div', { class: 'turn-body' })
-  #permissions = new Map()
   #failures = new Map()
   #output
-  #run
 
-  /** @param {{prompt?: string, scripted: boolean, sandboxId: string, onActivity?: (text: string) => void}} options */
-  constructor ({ prompt, scripted, sandboxId, onActivity = () => {} }) {
+  /** @param {{prompt?: string, scripted: boolean}} options */
+  constructor ({ prompt, scripted }) {
     this.scripted = scripted
-    this.sandboxId = sandboxId
-    this.onActivity = onActivity
-    this.claude = new ClaudeView(onActivity)
+    this.claude = new ClaudeView()
     this.#body.append(this.claude.element)
-    this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' }, this.#body)
-    if (prompt !== undefined) this.setPrompt(prompt)
-  }
-
-  setPrompt (prompt) {
-    this.element.querySelector('.prompt')?.remove()
-    this.element.prepend(h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt))
+    this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
+      prompt !== undefined && h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),
+      this.#body)
   }
 
   /** Events it doesn't know are left out, as the contract asks of clients. */
@@ -43,10 +34,7 @@ export class Turn {
     if (event === 'claude') {
       this.#output = undefined
       this.claude.handle(data)
-    } else if (event === 'run.started') this.#run = data
-    else if (event === 'output') this.#showOutput(data.text)
-    else if (event === 'permission.requested') this.#ask(data)
-    else if (event === 'permission.resolved') this.#permissions.get(data.id)?.resolve(data)
+    } else if (event === 'output') this.#showOutput(data.text)
     else if (event === 'gap') this.#warn('Some of the output is no longer available and is missing here.')
     else if (event === 'error') this.fail(data)
     else if (event === 'run.completed') this.#complete(data)
@@ -63,17 +51,6 @@ export class Turn {
   /** Following it ended, whatever the run does. */
   end () {
     this.claude.end()
-    for (const card of this.#permissions.values()) card.close()
-  }
-
-  #ask (request) {
-    if (this.#permissions.has(request.id)) return
-    const card = new PermissionCard(request, {
-      sandboxId: this.sandboxId, runId: this.#run?.runId, workdir: this.claude.workdir
-    })
-    this.#permissions.set(request.id, card)
-    this.claude.element.append(card.element)
-    this.onActivity('Waiting for your permission')
   }
 
   /** What is not JSON: it belongs between the events around it. */

@@ -163,31 +163,15 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     t.strictSame(problems, [])
   })
 
-  t.test('Permissions are asked for and given; limits and gaps are told; a dead stream is taken up again', async (t) => {
-    const { page, problems, on, requests } = await open(someAnswers({
-      [`POST ${base}/claude/run_1/permissions/perm_1`]: { runId: 'run_1' },
-      [`POST ${base}/claude/run_1/permissions/perm_2`]: { runId: 'run_1' }
-    }), chat)
-    await page.getByLabel('What Claude may do').selectOption('Ask me first')
+  t.test('Limits and gaps are told, and a dead stream is taken up again', async (t) => {
+    const { page, problems, on } = await open(someAnswers(), chat)
+    await page.getByLabel('What Claude may do').selectOption('Plan only')
     await page.getByLabel('Prompt', { exact: true }).fill('Do it')
     await page.keyboard.press('Enter')
     const run = on(`${base}/claude`)
     await run.opened()
-    const ask = (id: string, command: string) => ['permission.requested', {
-      id, toolName: 'Bash', input: { command }, requestedAt: sandbox.createdAt, expiresAt: new Date(Date.now() + 60_000).toISOString()
-    }] as [string, unknown]
-    await run.emit(['run.started', { runId: 'run_1', sessionId: 's', startedAt: sandbox.createdAt }], ask('perm_1', 'rm -rf build'), ask('perm_2', 'reboot'), ask('perm_3', 'late'))
-    const card = page.locator('.permission', { hasText: 'rm -rf build' })
-    t.match(await card.innerText(), /Claude wants to use Bash[^]*left/)
-    await card.getByRole('button', { name: 'Allow' }).click()
-    await card.getByText('Allowed').waitFor()
-    await page.locator('.permission', { hasText: 'reboot' }).getByRole('button', { name: 'Deny' }).click()
-    await page.locator('.permission', { hasText: 'reboot' }).getByText('Denied').waitFor()
-    t.strictSame(requests.filter(({ path }) => path.includes('permissions')).map(({ path, body }) => [path.slice(-6), body]),
-      [['perm_1', { decision: 'allow' }], ['perm_2', { decision: 'deny' }]])
-    await run.emit(['permission.resolved', { id: 'perm_3', decision: 'deny', by: 'deadline' }])
-    await page.getByText('Denied, because nobody answered in time').waitFor()
-
+    t.match(await page.evaluate('sent'), [{ prompt: 'Do it', permissionMode: 'plan', onDisconnect: 'continue', sessionId: /^[0-9a-f-]{36}$/ }])
+    await run.emit(['run.started', { runId: 'run_1', sessionId: 's', startedAt: sandbox.createdAt }])
     await run.emit(['claude', { type: 'rate_limit_event', rate_limit_info: { status: 'allowed_warning', utilization: 0.91, resetsAt: 1_900_000_000 } }])
     await page.getByText(/The limit of your plan is close \(91 % used\)/).waitFor()
     await run.cut()
@@ -270,8 +254,6 @@ function conversation (): [string, unknown][] {
     ...inputs.flatMap(([name, input], index) => tool(`t${index}`, name, input, all)),
     ['claude', { type: 'assistant', parent_tool_use_id: 't5', message: { content: [{ type: 'text', text: all }] } }],
     ['claude', { type: 'user', message: { content: [{ type: 'text', text: all }] } }],
-    ['permission.requested', { id: all, toolName: all, input: { command: all }, expiresAt: sandbox.expiresAt }],
-    ['permission.requested', { id: 'p2', toolName: 'Write', input: { file_path: all, content: all }, expiresAt: sandbox.expiresAt }],
     ['error', { message: all, hint: all, step: all, requestId: all }],
     ['claude', { type: 'result', is_error: true, errors: [`${all}!`] }],
     ['run.completed', { outcome: all, isError: true, durationMs: 1, costUsd: 1, usage: { input_tokens: all, output_tokens: all }, exitCode: all }]

@@ -1,4 +1,4 @@
-import type { Page, Request } from 'playwright-core'
+import type { Page } from 'playwright-core'
 
 export const sandbox = {
   id: 'sb-fake',
@@ -20,14 +20,12 @@ export type Answers = Record<string, unknown>
 
 /**
  * A page whose service says what a test wants it to: for what only a hostile or very busy service would say. Streams
- * are fed from the page with `emit(path, event, data)`, and broken off with `cut(path)`.
+ * are fed from the page with `emit(path, event, data)` and broken off with `cut(path)`; what asked for them is `sent`.
  */
 export async function fakeService (page: Page, answers: Answers) {
-  const requests: { method: string, path: string, body: unknown }[] = []
   await page.route('**/api/**', async (route) => {
     const request = route.request()
     const path = new URL(request.url()).pathname
-    requests.push({ method: request.method(), path, body: bodyOf(request) })
     const answer = answers[`${request.method()} ${path}`]
     if (answer === undefined) return await route.fulfill({ status: 404, json: { code: 'NOT_FOUND', message: path } })
     if (typeof answer === 'string') return await route.fulfill({ body: answer, contentType: 'application/octet-stream' })
@@ -36,9 +34,11 @@ export async function fakeService (page: Page, answers: Answers) {
   })
   await page.addInitScript(`
     const streams = new Map()
+    window.sent = []
     const real = window.fetch
     window.fetch = async (path, init = {}) => {
       if (!String(init.headers?.accept).includes('event-stream')) return await real(path, init)
+      sent.push(init.body && JSON.parse(init.body))
       const body = new ReadableStream({ start: (controller) => streams.set(path, controller) })
       init.signal?.addEventListener('abort', () => { try { streams.get(path).error(new Error('aborted')) } catch {} })
       return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
@@ -60,7 +60,7 @@ export async function fakeService (page: Page, answers: Answers) {
     },
     cut: async () => { await page.evaluate(`cut(${JSON.stringify(path)})`) }
   })
-  return { requests, on }
+  return { on }
 }
 
 /** The fewest answers that a signed-in page with one sandbox needs. */
@@ -72,13 +72,5 @@ export function someAnswers (more: Answers = {}): Answers {
     [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sync`]: { active: false, last: null },
     ...more
-  }
-}
-
-function bodyOf (request: Request): unknown {
-  try {
-    return request.postDataJSON()
-  } catch {
-    return request.postData()
   }
 }
