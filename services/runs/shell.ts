@@ -31,12 +31,17 @@ export async function shell (
       kept[stream].push(Buffer.from(chunk))
     })
     const fed = feed(process.stdin, stdin)
+    const over = new AbortController()
+    // `wait()` retries for ever when the sandbox has gone; its inner form can be told to stop (modal 0.11.1).
+    const late = setTimeout(() => { over.abort() }, callMs)
     try {
-      const [exitCode] = await Promise.all([process.wait(), output.drained])
+      const [exitCode] = await Promise.all([process._wait(over.signal), output.drained])
       // A script that has refused its work need not have read what it was for.
       if (exitCode === 0) await fed
       return { exitCode, stdout: Buffer.concat(kept.stdout), stderr: Buffer.concat(kept.stderr).toString('utf8', 0, complaintBytes) }
     } finally {
+      clearTimeout(late)
+      over.abort()
       output.cancel()
     }
   }, sandboxGone)

@@ -76,6 +76,7 @@ export async function killMarked (
     const killer = await sandbox.exec(['sh', '-c', killScript, 'kill-marked', marker, ...argv], {
       workdir: '/', stdout: 'ignore', stderr: 'ignore', timeoutMs: 1000 * Math.ceil(patience / 1000)
     })
-    return await killer.wait() === 0
+    // `wait()` would retry for ever when the sandbox goes meanwhile (modal 0.11.1).
+    return await killer._wait(AbortSignal.timeout(patience)) === 0
   }, { conflict: 'SANDBOX_ENDED', notFound: 'SANDBOX_ENDED' })
 }

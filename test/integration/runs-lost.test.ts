@@ -386,10 +386,16 @@ function breakAfterFirst (stream: ReadableStream<unknown>, ms = 0): ReadableStre
     async pull (controller) {
       if (!first) {
         await sleep(ms)
+        // Else the SDK would hold its call open.
+        drain(reader).catch(() => {})
         return controller.error(new Error('connection reset'))
       }
       first = false
       controller.enqueue((await reader.read()).value)
     }
   }, { highWaterMark: 0 })
+}
+
+async function drain (reader: ReadableStreamDefaultReader<unknown>) {
+  while (!(await reader.read()).done);
 }
