@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ContainerProcess, Sandbox } from 'modal'
 import { randomId } from '../../lib/ids.js'
 import { execMarker, killMarked } from '../sandboxes/kill.js'
@@ -96,12 +95,14 @@ export class SandboxExec {
   /** The SDK waits for ever for a sandbox that is gone: silence makes this ask. */
   async * #watched (stream: ReadableStream<Uint8Array>, over: AbortSignal): AsyncGenerator<Uint8Array> {
     const reader = stream.getReader()
-    const aborted = once(over, 'abort').then(() => ({ done: true, value: undefined }) as const)
+    // Not a race with one promise for all reads: that would hold on to all that was read.
+    const leave = () => { reader.cancel().catch(() => {}) }
+    over.addEventListener('abort', leave, { once: true })
     try {
       while (true) {
         const next = reader.read()
         next.catch(() => {})
-        const result = await this.#orLost(Promise.race([next, aborted]))
+        const result = await this.#orLost(next)
         this.#signal?.throwIfAborted()
         if (result.done) return
         yield result.value
@@ -110,7 +111,8 @@ export class SandboxExec {
       this.#signal?.throwIfAborted()
       throw cause instanceof WorkspaceLost ? cause : new WorkspaceLost('the output of a command in the sandbox was lost', cause)
     } finally {
-      reader.cancel().catch(() => {})
+      over.removeEventListener('abort', leave)
+      leave()
     }
   }
 
