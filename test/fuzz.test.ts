@@ -32,6 +32,7 @@ const bodies = {
   'POST /api/modal/sandbox/:id/exec': {
     command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
   },
+  'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
   'POST /api/modal/sandbox/:id/claude': {
     prompt: 'x', model: 'm', permissionMode: 'plan', allowedTools: ['Bash'], maxTurns: 1, timeoutMs: 2000, onDisconnect: 'terminate'
   }

@@ -82,19 +82,20 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     await ask(path, { json: {} })
     const usual = performance.now() - started
     const keyed: { key: string, json: object }[] = []
-    let answered = 0
+    let sent = 0
+    let interrupted = 0
     const kinds = [{}, { volume: { name: 'work' } }, { workdir: '/srv/a/b' }, { workdir: '/etc/passwd/x' }]
-    for (let round = 0, sent = 0; sent < interruptions; round++) {
+    for (let round = 0; interrupted < interruptions; round++) {
       const left = new AbortController()
-      const creates = Array.from({ length: Math.min(5, interruptions - sent) }, async () => {
+      const creates = Array.from({ length: 5 }, async () => {
         const json = { ...kinds[sent++ % kinds.length], tags: { round: String(round) } }
         const key = randomId('order')
         const withKey = sent % 2 === 0
         if (withKey) keyed.push({ key, json })
         const headers: Record<string, string> = withKey ? { 'idempotency-key': key } : {}
-        await request(path, { json, headers, signal: left.signal }).then(() => { answered++ }, () => {})
+        await request(path, { json, headers, signal: left.signal }).catch(() => { interrupted++ })
       })
-      await sleep(Math.random() * 3 * usual)
+      await sleep(Math.random() * 2 * usual)
       if (round % 2 === 0) {
         await service.stop('SIGKILL')
         service = await startServiceProcess(env)
@@ -103,7 +104,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
       }
       await Promise.all(creates)
     }
-    t.ok(answered < interruptions, `${interruptions - answered} were interrupted`)
+    t.comment(`${sent} sent, ${interrupted} of them interrupted`)
 
     // Creates whose client has left go on for a moment.
     let known: string[] = []
@@ -115,7 +116,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
       same = JSON.stringify(ids) === JSON.stringify(known.toSorted()) ? same + 1 : 0
     }
     t.strictSame(real.map(({ sandboxId }) => sandboxId).toSorted(), known.toSorted(), 'what Modal has the account sees')
-    t.ok(real.length > 0 && real.length <= interruptions + 1)
+    t.ok(real.length > 0 && real.length <= sent + 1)
 
     const records = async () =>
       await Promise.all((await atProvider()).map(async (sandbox) => decodeTags(await sandbox.getTags())!))
