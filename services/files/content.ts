@@ -33,8 +33,8 @@ class Reading {
   /** What the first line says. */
   readonly head: Promise<Omit<FileContent, 'body'>>
   readonly #body: PassThrough
-  #found: (head: Omit<FileContent, 'body'>) => void = () => {}
-  #lost: (error: Error) => void = () => {}
+  #found!: (head: Omit<FileContent, 'body'>) => void
+  #lost!: (error: Error) => void
   #line = ''
   #size: number | undefined
   #passed = 0
