@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ContainerProcess, ModalClient, Secret } from 'modal'
 import { AppError, chain } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
@@ -129,16 +130,20 @@ export class RunService {
 
   /** Nothing of the run is alive: its runner records the end, or else it is recorded here. */
   async #seeEnd (run: Run): Promise<void> {
-    const { client } = this.#options
-    for (const until = Date.now() + endMs; run.completion === undefined;) {
+    let buried = false
+    for (let until = Date.now() + endMs; run.completion === undefined;) {
       if (!run.isCurrent) {
-        const survey = await surveyRun(client, run.owned, run.id)
+        const survey = await surveyRun(this.#options.client, run.owned, run.id)
         if (survey === undefined) return
         run.learn(survey)
       } else {
-        await new Promise((resolve) => setTimeout(resolve, 20))
+        await sleep(20)
       }
-      if (Date.now() > until) return await buryRun(run.owned, run.id, 'runner')
+      if (Date.now() < until) continue
+      if (buried) throw new AppError('CLAUDE_FAILED', { message: 'The run has not recorded its end.', step: 'cancel' })
+      buried = true
+      until = Date.now() + endMs
+      await buryRun(run.owned, run.id, 'runner')
     }
   }
 

@@ -84,6 +84,13 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     t.equal(await marked(service, id, run), '0')
     t.match((await other.get(owned, run.id)).view(), { completion: { outcome: 'cancelled' } })
     t.match(JSON.parse((await mine).at(-1)!.json), { outcome: 'cancelled' })
+    for (const wait of [0, 15, 40]) {
+      const early = await one.start(account, owned, { prompt: 'x' })
+      await sleep(wait)
+      await other.cancel(await other.get(owned, early.id))
+      t.equal(await marked(service, id, early), '0')
+      t.match(JSON.parse((await read(early)).at(-1)!.json), { outcome: 'cancelled' }, `${wait} ms after its start`)
+    }
   })
 
   await t.test('A reader at any replica keeps a run going, and without one it ends, whoever started it (4.6)', async (t) => {
