@@ -75,7 +75,7 @@ watcher=$!
 # What goes out comes from the log's first byte on, so a position in this exec's output is one in the log. Bytes pass
 # as Claude writes them (no echo, no CRLF), into the log first.
 cat "$log"
-terminal="stty raw -echo 2>/dev/null; [ ! -s '$state/stop' ] || exit 130; exec env $marker=$run $claude < '$state/prompt'"
+terminal="umask 022; stty raw -echo 2>/dev/null; [ ! -s '$state/stop' ] || exit 130; exec env $marker=$run $claude < '$state/prompt'"
 {
   sh -c 'echo $$ > "$1/terminal"; exec script -qefc "$2" /dev/null' terminal "$state" "$terminal" < /dev/null 2>&1 5<&- 6>&-
   echo $? > "$state/code"
