@@ -82,6 +82,15 @@ t.test('Errors of the SDK and of gRPC get their code, their step and their cause
     else t.ok(error.message.includes(text))
     t.ok(chain(error).includes(cause.message))
   }
+  const statuses = [
+    [Status.DEADLINE_EXCEEDED, 'MODAL_TIMEOUT'], [Status.ALREADY_EXISTS, 'SANDBOX_NAME_TAKEN'],
+    [Status.PERMISSION_DENIED, 'MODAL_UNAUTHORIZED'], [Status.UNAUTHENTICATED, 'MODAL_UNAUTHORIZED'],
+    [Status.RESOURCE_EXHAUSTED, 'MODAL_UNAVAILABLE'], [Status.FAILED_PRECONDITION, 'MODAL_ERROR'],
+    [Status.UNIMPLEMENTED, 'NOT_SUPPORTED'], [Status.CANCELLED, 'MODAL_UNAVAILABLE'],
+    [Status.UNAVAILABLE, 'MODAL_UNAVAILABLE'], [Status.NOT_FOUND, 'MODAL_ERROR'], [Status.INTERNAL, 'MODAL_ERROR']
+  ] as const
+  for (const [status, code] of statuses) t.equal(modalError(grpc(status), 'step').code, code, Status[status])
+  t.equal(modalError(new Error('Deadline exceeded while waiting'), 'step').code, 'MODAL_TIMEOUT')
   t.notMatch(modalError(grpc(Status.NOT_FOUND), 'find', { notFound: 'SANDBOX_NOT_FOUND' }).message, /told/)
   t.match(modalError(new Error(`Image build for im-1 failed with the exception:\n${'x'.repeat(9000)}end`), 'image').message,
     /\.\.\.x{2997}end$/)
