@@ -35,7 +35,7 @@ export async function openStage ({ env = {}, account = {} }: { env?: Record<stri
       ACCOUNTS: JSON.stringify([{
         id: 'bench',
         apiKeys: [`sha256:${digest(apiKey)}`],
-        limits: { sandboxes: 100, runs: 100, requestsPerMinute: 1e6 },
+        limits: { sandboxes: 100, runs: 100, streams: 1000, requestsPerMinute: 1e6 },
         ...account
       }])
     },
