@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../test/helpers/port.js'
 import { bareSandbox, median, residentKiB, type Stage } from './stage.js'
 import { report } from './streams.js'
 
@@ -48,15 +48,6 @@ export async function startUp () {
     await rm(dataDir, { recursive: true, force: true })
   }
   console.log(`(e) npm start to /healthz: ${(median(times) / 1000).toFixed(2)} s; idle memory: ${median(memory).toFixed(0)} MiB`)
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** The node process that npm, through its shell, has started. */

@@ -2,13 +2,13 @@ import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { randomId } from '../../lib/ids.js'
+import { freePort } from './port.js'
 
 const run = promisify(execFile)
 const programs = ['monmaptool', 'osdmaptool', 'ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin', 'setpriv']
@@ -158,15 +158,6 @@ async function answers (endpoint: string, daemons: ChildProcess[]): Promise<void
     if (daemons.some(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null)) throw new Error('a daemon ended')
     await sleep(25)
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 function isInstalled (program: string): boolean {
