@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -8,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { repeatAsUser } from './helpers/as-user.js'
 import { eventually, openRuntime, path, processesWith, seen, sh, startContainer, text } from './helpers/containers.js'
+import { spawnNode } from './helpers/spawn-node.js'
 
 const { runtime, directory, close } = await openRuntime()
 t.teardown(close)
@@ -283,8 +283,8 @@ t.test('A server that is killed takes its containers along, and the next one cle
   const mark = randomUUID()
   const home = await mkdtemp(join(tmpdir(), 'emulator-doomed-'))
   const script = fileURLToPath(new URL('helpers/doomed-runtime.ts', import.meta.url))
-  const server = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script, home, mark], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await once(server.stdout, 'data')
+  const server = spawnNode([script, home, mark], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(server.stdout!, 'data')
   t.ok(await eventually(async () => (await processesWith(mark)).length >= 3))
   server.kill('SIGKILL')
   t.ok(await eventually(async () => (await processesWith(mark)).length === 0), 'nothing lives on')

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { repeatAsUser } from './helpers/as-user.js'
 import { eventually, openRuntime, path, processesWith, seen, sh, startContainer, text } from './helpers/containers.js'
+import { spawnNode } from './helpers/spawn-node.js'
 
 const { runtime, directory, close } = await openRuntime()
 t.teardown(close)
@@ -66,7 +66,7 @@ t.test('No process in a container holds a descriptor of the host\'s', { skip }, 
   const script = fileURLToPath(new URL('helpers/inheriting-runtime.ts', import.meta.url))
   const home = await mkdtemp(join(tmpdir(), 'emulator-inheriting-'))
   const stdio = Array.from({ length: 101 }, (_, fd) => fd === 100 ? held.fd : fd === 1 ? 'pipe' as const : 'ignore' as const)
-  const server = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script, home], { stdio })
+  const server = spawnNode([script, home], { stdio })
   const output = await readAll(server.stdout!)
   await held.close()
   t.match(output, /pts/, 'it ran')
@@ -212,7 +212,8 @@ t.test('What a command leaves running lives on, and many can follow one file', {
 
 t.test('A container that dies takes its commands along, and what comes later is told', { skip }, async (t) => {
   const container = await startContainer(runtime, { id: 'sb-dying' })
-  const process = await container.exec({ command: ['sleep', '1000'] })
+  const process = await container.exec({ command: ['sh', '-c', 'echo up; exec sleep 1000'] })
+  await seen(process.stdout, 'up')
   for (const pid of await processesWith('sb-dying')) globalThis.process.kill(pid, 'SIGKILL')
   t.same([await process.exited, await container.exited], [{ signal: 9 }, { signal: 9 }])
   await t.rejects(container.exec({ command: ['true'] }), { name: 'ContainerError', reason: 'ended' })

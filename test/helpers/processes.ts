@@ -1,20 +1,19 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { spawnNode } from './spawn-node.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** What a process inherits: not what tap puts into the environment to measure coverage. */
 const clean = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: process.env.TMPDIR }
 
 /** A TypeScript file of the project in a process of its own, its output kept. */
 export function startProcess (file: string, env: Record<string, string | undefined>) {
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), file], {
+  const child = spawnNode([file], {
     cwd: root, env: { ...clean, ...env }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
 
   /** Waits for a text in the output. @throws when the process ends without it. */
   async function said (pattern: RegExp): Promise<RegExpExecArray> {

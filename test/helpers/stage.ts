@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { digest, randomId } from '../../lib/ids.js'
+import { spawnNode } from './spawn-node.js'
 
 const apiKey = randomId('key')
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -22,21 +23,21 @@ export interface Replica {
 
 /**
  * The emulator in Modal's place, in a process of its own, and any number of services: each can be killed and started
- * again. What the coverage tool puts into the environment stays here, as a killed process can not write its share.
+ * again.
  */
 export async function openStage (env: Record<string, string> = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), 'modal-sandbox-stage-'))
   const clean = { PATH: process.env.PATH!, ...(process.env.TMPDIR !== undefined && { TMPDIR: process.env.TMPDIR }) }
   const children = new Set<ChildProcess>()
   const run = (file: string, more: Record<string, string>) => {
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), join(root, file)], {
-      cwd: dataDir, env: { ...clean, ...more }, stdio: ['ignore', 'pipe', 'inherit']
+    const child = spawnNode([join(root, file)], {
+      cwd: root, env: { ...clean, DATA_DIR: dataDir, ...more }, stdio: ['ignore', 'pipe', 'inherit']
     })
     children.add(child)
     child.once('exit', () => children.delete(child))
     return child
   }
-  const emulator = run('emulator/main.ts', { DATA_DIR: dataDir, EMULATOR_PORT: '0', LOG_LEVEL: 'fatal' })
+  const emulator = run('emulator/main.ts', { EMULATOR_PORT: '0', LOG_LEVEL: 'fatal' })
   const modal: Record<string, string> = {}
   await firstLine(emulator, (line) => {
     const [, name, value] = /^export (\w+)='?([^']*)'?$/.exec(line) ?? []

@@ -9,7 +9,7 @@ import { digest } from '../../lib/ids.js'
 import { testEmulator } from '../helpers/emulator.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../helpers/fault-proxy.js'
 import { noS3, startS3 } from '../helpers/s3.js'
-import { kill, spawnService } from '../helpers/service-process.js'
+import { startServiceProcess } from '../helpers/processes.js'
 import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from '../helpers/trees.js'
 
 const run = promisify(execFile)
@@ -28,17 +28,16 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     MODAL_SERVER_URL: emulator.url,
     MODAL_TOKEN_ID: emulator.tokenId,
     MODAL_TOKEN_SECRET: emulator.tokenSecret,
-    CLAUDE_IMAGE: 'local',
     ACCOUNTS: JSON.stringify([{ id: 'faults', apiKeys: [`sha256:${digest(key)}`], s3: [{ bucket: 'work' }] }]),
     S3_ENDPOINT_URL: proxy.endpoint,
     S3_REGION: s3.region,
     S3_ACCESS_KEY_ID: s3.accessKeyId,
     S3_SECRET_ACCESS_KEY: s3.secretAccessKey
   }
-  let service = await spawnService(env)
+  let service = await startServiceProcess(env)
   const program = await readFile(treeProgram, 'utf8')
   t.teardown(async () => {
-    await kill(service.child, 'SIGTERM')
+    await service.stop()
     await emulator.stop()
     await proxy.close()
     await s3.close()
@@ -130,10 +129,10 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
     const cut = sync(id, 'upload').catch(() => 'cut')
     while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
-    await kill(service.child)
+    await service.stop('SIGKILL')
     t.equal(await cut, 'cut')
     proxy.use()
-    service = await spawnService(env)
+    service = await startServiceProcess(env)
     const refused = await sync(id, 'upload')
     t.match(refused, { status: 409, body: { code: 'SYNC_ACTIVE' } }, 'its place is kept for a while')
     await exec(id, 'sh', '-c', 'touch -d "3 minutes ago" /tmp/.modal-sandbox/sync_*')
