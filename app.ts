@@ -45,8 +45,8 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     clientErrorHandler: answerBroken,
     frameworkErrors: answerBadPath,
     return503OnClosing: false,
-    // Local mode's first start prepares its base image.
-    pluginTimeout: 120_000,
+    // A busy machine may take long to load the emulator.
+    pluginTimeout: 60_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 200 }
   }).withTypeProvider<TypeBoxTypeProvider>()

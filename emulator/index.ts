@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Authority, openCredentials } from './auth.js'
 import { findClaudeBinary } from './claude-binary.js'
 import { createRuntime } from './container/runtime.js'
+import type { SelfTest } from './container/self-test.js'
 import { ImageBuilds } from './image-builds.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
@@ -35,8 +36,8 @@ export interface Emulator {
   url: string
   tokenId: string
   tokenSecret: string
-  /** Whether sandboxes work on this machine, how, and if not what to do. */
-  selfTest: { ok: boolean, mode: string, message: string }
+  /** Whether sandboxes work on this machine, how, and if not what to do: known after a while, and never rejected. */
+  selfTest: Promise<SelfTest>
   /** Ends every sandbox, then the server; nothing stays but the data directory. */
   close (): Promise<void>
 }
@@ -60,11 +61,12 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
     const authority = new Authority({ signingKey, ...tokens })
     let url = ''
     const handlers = allHandlers({ ...machine, authority, routerUrl: () => url.replace('http:', 'https:') })
-    const selfTest = await machine.runtime.selfTest()
     const listening = await listen({ authority, log, ...handlers }, port)
     // Sandboxes end before the server does: who waits for one still gets the answer.
     undo.splice(1, 0, () => shutdown(listening.server, shutdownGraceMs))
     url = `http://127.0.0.1:${listening.port}`
+    const selfTest = machine.runtime.selfTest()
+    undo.push(async () => { await selfTest })
     return { url, ...tokens, selfTest, close }
   } catch (error) {
     await close()

@@ -13,7 +13,7 @@ if (mistakes.length > 0) {
 const log = pino({ level: process.env['LOG_LEVEL'] ?? 'warn' }, pino.destination(2))
 const emulator = await startEmulator({ ...settings, log })
 process.stdout.write([
-  `# ${emulator.selfTest.message}`,
+  `# ${(await emulator.selfTest).message}`,
   `export MODAL_SERVER_URL=${emulator.url}`,
   `export MODAL_TOKEN_ID=${emulator.tokenId}`,
   `export MODAL_TOKEN_SECRET=${emulator.tokenSecret}`

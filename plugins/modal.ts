@@ -33,8 +33,7 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
     const log = fastify.log.child({ part: 'emulator' })
     const emulator = await startEmulator({ ...config.local, log })
     fastify.addHook('onClose', async () => emulator.close())
-    if (emulator.selfTest.ok) log.info(emulator.selfTest.message)
-    else log.error(emulator.selfTest.message)
+    emulator.selfTest.then(({ ok, message }) => { log[ok ? 'info' : 'error'](message) })
 
     const token = { id: emulator.tokenId, secret: emulator.tokenSecret }
     const client = connect({ token, environment: undefined, serverUrl: emulator.url }, log)

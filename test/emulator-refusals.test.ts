@@ -18,7 +18,8 @@ import { creator, run } from './helpers/sdk.js'
 const emulator = await testEmulator({ secrets: { alpha: { ALPHA: '1' } } })
 const bare = new BareClient(emulator)
 t.teardown(async () => { bare.close(); await emulator.stop() })
-const skip = emulator.selfTest.ok ? false : emulator.selfTest.message
+const selfTest = await emulator.selfTest
+const skip = selfTest.ok ? false : selfTest.message
 
 /** Method, request, expected status and text. */
 type Refusal = [string, object, status, RegExp]

@@ -17,7 +17,8 @@ const emulator = await testEmulator({
 })
 const bare = new BareClient(emulator)
 t.teardown(async () => { bare.close(); await emulator.stop() })
-const why = emulator.selfTest.ok ? false : emulator.selfTest.message
+const selfTest = await emulator.selfTest
+const why = selfTest.ok ? false : selfTest.message
 
 // Both families wait a lot, for deadlines: side by side.
 t.jobs = 2

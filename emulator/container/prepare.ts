@@ -8,9 +8,8 @@ import { makeToolbox } from './tools.js'
 /** Counts up when the toolbox or the base `local` is made differently. */
 const layoutVersion = 2
 
-/** Makes what every container needs, and removes what an emulator that was killed has left behind. */
-export async function prepareDirectory (options: RuntimeOptions): Promise<void> {
-  const { dataDir, claudeBinary, fsToolsScript } = options
+/** Removes what an emulator that was killed has left behind. */
+export async function cleanDirectory (dataDir: string): Promise<void> {
   if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR may not have a comma, colon or backslash: overlay mounts can not name it')
   const containers = join(dataDir, 'containers')
   // Its mounts are gone with their namespaces.
@@ -20,6 +19,11 @@ export async function prepareDirectory (options: RuntimeOptions): Promise<void> 
     await mkdir(join(dataDir, name), { recursive: true })
     await chmod(join(dataDir, name), 0o700)
   }
+}
+
+/** Makes what every container needs. */
+export async function prepareBase (options: RuntimeOptions): Promise<void> {
+  const { dataDir, claudeBinary, fsToolsScript } = options
   await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
       makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),

@@ -7,7 +7,7 @@ import { NamespaceContainer } from './container.js'
 import { onlyThese, unnamedFile } from './descriptors.js'
 import { hostTool, onHost, removeTree } from './host.js'
 import { PipeMaker } from './pipes.js'
-import { prepareDirectory } from './prepare.js'
+import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest, type SelfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
 import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
@@ -35,11 +35,12 @@ export interface ContainerRuntime {
   close (): Promise<void>
 }
 
+/** What containers are made from is still being prepared when it returns; the first container waits for that. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
   // Mounts are found again by their real names.
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
-  await prepareDirectory(options)
+  await cleanDirectory(options.dataDir)
   const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   return new NamespaceRuntime(options, pipes, await hostTool('nsenter'))
 }
@@ -50,6 +51,7 @@ class NamespaceRuntime implements ContainerRuntime {
   readonly #options: RuntimeOptions
   readonly #pipes: PipeMaker
   readonly #nsenter: string
+  readonly #prepared: Promise<void>
   readonly #containers = new Set<NamespaceContainer>()
   #started = 0
 
@@ -58,9 +60,12 @@ class NamespaceRuntime implements ContainerRuntime {
     this.#pipes = pipes
     this.#nsenter = nsenter
     this.volumes = new VolumeStore(options.dataDir)
+    this.#prepared = prepareBase(options)
+    this.#prepared.catch(() => {})
   }
 
   async start (spec: ContainerSpec): Promise<Container> {
+    await this.#prepared
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
     let keeper: ChildProcess | undefined
@@ -163,6 +168,7 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   async close (): Promise<void> {
+    await this.#prepared.catch(() => {})
     await Promise.all([...this.#containers].map(async (container) => { await container.stop() }))
     await removeTree(join(this.#options.dataDir, 'containers'))
   }
