@@ -107,7 +107,7 @@ t.test('fuzz', { skip }, async (t) => {
   await t.test('What is too much, too deep or too slow is refused in the same words, and holds up nobody', async (t) => {
     const head = (length: number) => 'POST /api/session HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' +
       `content-type: application/json\r\ncontent-length: ${length}\r\n\r\n`
-    const post = async (body: string) => await sendRaw({ port, from: '127.2.0.1', bytes: head(body.length) + body })
+    const post = async (body: string) => await sendRaw({ port, from: '127.2.0.1', bytes: head(body.length) + body, patienceMs: 30_000 })
     const large = 4 * 1024 * 1024 - 64
     const cases: [string, RawAnswer | Promise<RawAnswer>, number][] = [
       ['headers of 17 KiB', sendRaw({ port, bytes: `GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(17_000)}\r\n\r\n` }), 431],
@@ -118,7 +118,7 @@ t.test('fuzz', { skip }, async (t) => {
       ['a number of 4 MiB', post(`{"credential":${'9'.repeat(large - 20)}}`), 400],
       ['__proto__', post('{"credential":"x","__proto__":{"polluted":true}}'), 400],
       ['constructor.prototype', post('{"credential":"x","constructor":{"prototype":{"polluted":true}}}'), 400],
-      ['5 MiB', sendRaw({ port, bytes: head(5 * 1024 * 1024) }), 413]
+      ['5 MiB', sendRaw({ port, bytes: head(5 * 1024 * 1024), patienceMs: 30_000 }), 413]
     ]
     for (const [name, sent, status] of cases) {
       const answer = await sent
