@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { download, upload } from '../../services/sync/engine.js'
+import { download } from '../../services/sync/restore.js'
+import { upload } from '../../services/sync/save.js'
 import { LocalWorkspace } from '../../services/sync/local-workspace.js'
 import { ObjectStore } from '../../services/sync/object-store.js'
 import type { Stage } from '../stage.js'

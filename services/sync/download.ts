@@ -3,7 +3,7 @@ import type { Saved } from './manifest.js'
 import { fromMetadata } from './metadata.js'
 import { hashOf, requestsAtOnce, type ObjectStore, type StoredObject } from './object-store.js'
 import { partCount, PartBuffers, partSize, partSizeFor } from './parts.js'
-import type { Target } from './plan.js'
+import type { Target } from './plan-download.js'
 import { Breaker, problemOf, type Tally } from './report.js'
 import type { Workspace, WriteEntry } from './workspace.js'
 

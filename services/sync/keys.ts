@@ -52,3 +52,16 @@ export function keyProblem (key: string): { code: string, message: string } | un
     return { code: 'NAME_TOO_LONG', message: `A name has more than ${longestName} bytes.` }
   }
 }
+
+/** All directories on the way to some paths. */
+export function parentsOf (paths: Iterable<string>): Set<string> {
+  const parents = new Set<string>()
+  for (const path of paths) {
+    for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1)) {
+      const parent = path.slice(0, end)
+      if (parents.has(parent)) break
+      parents.add(parent)
+    }
+  }
+  return parents
+}

@@ -1,7 +1,7 @@
 import { createGunzip, gzip } from 'node:zlib'
 import { promisify } from 'node:util'
 import { Readable } from 'node:stream'
-import type { EntryType } from './workspace.js'
+import type { Entry, EntryType } from './workspace.js'
 
 const compress = promisify(gzip)
 
@@ -105,6 +105,13 @@ function isCount (value: unknown): value is number {
   return Number.isSafeInteger(value) && value as number >= 0
 }
 
+/** Files and symlinks. */
+export function countFiles (entries: Map<string, Saved>): number {
+  let count = 0
+  for (const { type } of entries.values()) if (type !== 'directory') count++
+  return count
+}
+
 /**
  * Whether two times are the same as far as both are told: busybox' userland knows whole seconds only, and Node sets
  * them as floating point numbers and cuts those to microseconds.
@@ -115,4 +122,15 @@ export function sameTime (one: string, other: string): boolean {
   if (seconds !== otherSeconds) return false
   if (fraction === '' || otherFraction === '') return true
   return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 2000
+}
+
+/** Whether an entry is as it was when it was stored. */
+export function isSame (entry: Entry, saved: Saved): boolean {
+  if (entry.type !== saved.type || entry.mode !== saved.mode) return entry.type === 'symlink' && isSameLink(entry, saved)
+  return entry.type === 'directory' || (entry.size === saved.size && sameTime(entry.mtime, saved.mtime))
+}
+
+/** Linux has no modes of symlinks: whatever a tool says they are does not matter. */
+function isSameLink (entry: Entry, saved: Saved): boolean {
+  return saved.type === 'symlink' && entry.size === saved.size && sameTime(entry.mtime, saved.mtime)
 }

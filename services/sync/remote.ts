@@ -1,6 +1,6 @@
 import { S3Fault } from './faults.js'
-import { keyProblem, manifestKey, reserved } from './keys.js'
-import { decodeManifest, emptyManifest, type Manifest, type Saved } from './manifest.js'
+import { keyProblem, manifestKey, reserved, versionKey } from './keys.js'
+import { decodeManifest, emptyManifest, encodeManifest, type Manifest, type Saved } from './manifest.js'
 import type { ObjectInfo, ObjectStore } from './object-store.js'
 import type { Problem } from './workspace.js'
 
@@ -53,6 +53,12 @@ export async function readManifest (store: ObjectStore, key: string): Promise<Ma
     if (error instanceof S3Fault && error.status === 404) return emptyManifest()
     throw error
   }
+}
+
+export async function writeManifest (store: ObjectStore, entries: Map<string, Saved>, version: string | undefined) {
+  const bytes = await encodeManifest({ savedAt: new Date().toISOString(), entries })
+  if (version !== undefined) await store.put(versionKey(version), bytes)
+  await store.put(manifestKey, bytes)
 }
 
 /** The key of an entry's object, below the prefix. */

@@ -67,6 +67,15 @@ export class Tally {
     }
   }
 
+  /** What would be done. */
+  dryRun (direction: Direction, deleted: number): SyncReport {
+    this.files = this.totalFiles
+    this.bytes = this.totalBytes
+    this.deleted = deleted
+    this.verified = 0
+    return this.report(direction, { dryRun: true })
+  }
+
   #tell () {
     this.#told = performance.now()
     const { files, bytes, totalFiles, totalBytes } = this

@@ -1,0 +1,63 @@
+import { parentsOf, pathProblem } from './keys.js'
+import { isSame, type Saved } from './manifest.js'
+import type { Remote } from './remote.js'
+import type { Entry, Problem } from './workspace.js'
+
+export interface UploadPlan {
+  /** To be stored, directories too. */
+  uploads: Entry[]
+  /** Stored already, as they are. */
+  unchanged: Map<string, Saved>
+  /** Stored by us once, and not in the workspace any more. */
+  stale: Map<string, Saved>
+  /** Stored by us where something of another kind has to be now: it has to go, or nobody could restore both. */
+  replaced: Map<string, Saved>
+  problems: Problem[]
+}
+
+const plainDirectoryMode = 0o755
+
+/**
+ * What an upload has to do.
+ * @param wanted what of the workspace is to be stored.
+ * @param all everything in it: what is merely ignored is not gone.
+ */
+export function planUpload (
+  wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
+): UploadPlan {
+  const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
+  const parents = parentsOf(wanted.keys())
+  for (const [path, entry] of wanted) {
+    const problem = pathProblem(path, prefix)
+    const saved = remote.known.get(path)
+    if (problem !== undefined) plan.problems.push({ path, ...problem })
+    else if (saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
+    else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
+    else plan.uploads.push(entry)
+  }
+  for (const [path, saved] of remote.known) {
+    if (saved.own && saved.key === undefined && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
+    else if (!all.has(path)) plan.stale.set(path, saved)
+  }
+  return plan
+}
+
+/** The keys of what is in it say that it is there, and its mode goes without saying. */
+function isPlain ({ type, path, mode }: Entry, parents: Set<string>): boolean {
+  return type === 'directory' && parents.has(path) && mode === plainDirectoryMode
+}
+
+function plainDirectory ({ mode, mtime }: Entry): Saved {
+  return { type: 'directory', mode, size: 0, mtime, etag: '', hashes: [], partSize: 0, own: true }
+}
+
+/** A directory that was stored with its mode has to be stored again when it is an ordinary one now. */
+function hasOwnObject (saved: Saved | undefined): boolean {
+  return saved?.type === 'directory' && saved.etag !== ''
+}
+
+function isReplaced (path: string, saved: Saved, wanted: ReadonlyMap<string, Entry>): boolean {
+  const entry = wanted.get(path)
+  if (entry !== undefined) return saved.etag !== '' && (entry.type === 'directory') !== (saved.type === 'directory')
+  return [...parentsOf([path])].some((parent) => (wanted.get(parent)?.type ?? 'directory') !== 'directory')
+}

@@ -1,0 +1,90 @@
+import { AppError } from '../../errors.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { downloadEntries } from './download.js'
+import { S3Fault } from './faults.js'
+import { manifestKey, versionKey } from './keys.js'
+import { countFiles, type Saved } from './manifest.js'
+import type { ObjectStore } from './object-store.js'
+import { planDownload, type DownloadPlan } from './plan-download.js'
+import { readRemote, writeManifest, type Remote } from './remote.js'
+import { Tally } from './report.js'
+import type { SyncOptions } from './save.js'
+import { verify } from './verify.js'
+
+export interface DownloadOptions extends SyncOptions {
+  /** The save to restore; the latest otherwise. */
+  version?: string | undefined
+  /** Leave alone what is younger in the workspace. */
+  keepNewer?: boolean
+}
+
+/**
+ * Restores a workspace from a prefix and proves that all is there (3.2, 3.5); an empty prefix is a success (3.6).
+ * @throws {S3Fault | WorkspaceLost | AppError} VERSION_NOT_FOUND; single files that failed are in the report.
+ */
+export async function download (options: DownloadOptions): Promise<SyncReport> {
+  const { workspace, store, version, dryRun = false, keepNewer = false, onProgress } = options
+  const tally = new Tally(onProgress)
+  tally.phase('list')
+  const [listing, remote] = await Promise.all([
+    workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
+  ])
+  if (version !== undefined && remote.known.size + remote.missing.size === 0) throw new AppError('VERSION_NOT_FOUND')
+  const plan = planDownload(listing.entries, remote, keepNewer)
+  for (const problem of plan.problems) tally.fail(problem)
+  if (version !== undefined) failMissing(remote, tally)
+  tally.skipped = countFiles(plan.unchanged)
+  tally.kept = plan.kept.length
+  tally.totalFiles = plan.downloads.length
+  tally.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
+  const stale = options.delete ? plan.stale : []
+  if (dryRun) return tally.dryRun('download', stale.length)
+
+  tally.phase('transfer')
+  await workspace.remove(plan.inTheWay)
+  const written = await restore(plan, options, tally)
+  if (stale.length > 0) {
+    tally.phase('delete')
+    await workspace.remove(stale.toReversed())
+    tally.deleted = stale.length
+  }
+  const learned = [...written.values()].some(({ own }) => !own)
+  if (learned && version === undefined) await remember(store, new Map([...remote.known, ...written]))
+  return tally.report('download', version === undefined ? {} : { version })
+}
+
+/** Transfers, then looks at the workspace again; what is not as it has to be gets one more chance. */
+async function restore (plan: DownloadPlan, { workspace, store }: SyncOptions, tally: Tally) {
+  let { directories, downloads } = plan
+  const written = new Map<string, Saved>()
+  for (const last of [false, true]) {
+    if (directories.length + downloads.length > 0) {
+      tally.phase('transfer')
+      const done = await downloadEntries(directories, downloads, { workspace, store, tally })
+      for (const [path, saved] of done) written.set(path, saved)
+    }
+    tally.phase('verify')
+    const { wrong, count } = await verify(workspace, written, plan.unchanged)
+    tally.verified = count
+    if (wrong.size === 0) break
+    if (last) for (const [path, message] of wrong) tally.fail({ path, code: 'NOT_VERIFIED', message })
+    tally.files -= downloads.filter(({ path }) => wrong.has(path)).length
+    directories = directories.filter(({ path }) => wrong.has(path))
+    downloads = downloads.filter(({ path }) => wrong.has(path))
+    for (const path of wrong.keys()) written.delete(path)
+  }
+  return written
+}
+
+/** The next sync needs not ask these objects again what they are. Who may only read the prefix has to. */
+async function remember (store: ObjectStore, entries: Map<string, Saved>) {
+  await writeManifest(store, entries, undefined).catch((error: unknown) => {
+    if (!(error instanceof S3Fault) || error.kind !== 'fatal') throw error
+  })
+}
+
+function failMissing ({ missing }: Remote, tally: Tally) {
+  for (const path of missing.keys()) {
+    tally.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this save.' })
+  }
+}

@@ -1,0 +1,86 @@
+import { AppError } from '../../errors.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { abortLeftovers, deleteReplaced, deleteStale } from './cleanup.js'
+import { withoutIgnored } from './ignore.js'
+import { newVersion } from './keys.js'
+import { countFiles } from './manifest.js'
+import type { ObjectStore } from './object-store.js'
+import { planUpload } from './plan-upload.js'
+import { readRemote, saveKey, writeManifest, type Remote } from './remote.js'
+import { Tally, type OnProgress } from './report.js'
+import { uploadEntries } from './upload.js'
+import type { Workspace } from './workspace.js'
+
+export interface SyncOptions {
+  workspace: Workspace
+  store: ObjectStore
+  /** The store's, for the limits of keys. */
+  prefix: string
+  dryRun?: boolean
+  /** Also remove on the other side what a sync has put there and is gone on this side. */
+  delete?: boolean
+  onProgress?: OnProgress | undefined
+}
+
+export interface UploadOptions extends SyncOptions {
+  /** Each save stays as it was, beside those before it. */
+  versioned?: boolean
+}
+
+/**
+ * Stores a workspace under a prefix: lists both sides, plans, transfers what differs, and writes the manifest last.
+ * @throws {S3Fault | WorkspaceLost | AppError} SYNC_REFUSED; single files that failed are in the report.
+ */
+export async function upload (options: UploadOptions): Promise<SyncReport> {
+  const { workspace, store, prefix, dryRun = false, versioned = false, onProgress } = options
+  const tally = new Tally(onProgress)
+  tally.phase('list')
+  const [listing, remote] = await Promise.all([workspace.list(), readRemote(store)])
+  if (listing.missing) throw new AppError('SYNC_REFUSED', { message: 'The workspace directory is missing or may not be read.' })
+  for (const problem of listing.problems) tally.fail(problem)
+  const wanted = await withoutIgnored(workspace, listing.entries)
+  const plan = planUpload(wanted, listing.entries, remote, prefix)
+  if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
+  for (const problem of plan.problems) tally.fail(problem)
+  const files = plan.uploads.filter(({ type }) => type !== 'directory')
+  tally.skipped = countFiles(plan.unchanged)
+  tally.verified = tally.skipped
+  tally.ignored = listing.special + listing.entries.size - wanted.size
+  tally.totalFiles = files.length
+  tally.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
+  if (dryRun) return tally.dryRun('upload', options.delete ? plan.stale.size : 0)
+
+  const version = versioned ? newVersion(new Date()) : undefined
+  const entries = new Map([...plan.unchanged, ...plan.stale])
+  if (plan.uploads.length > 0) {
+    tally.phase('transfer')
+    await abortLeftovers(store, new Set(wanted.keys()))
+    await uploadEntries(plan.uploads, {
+      workspace,
+      store,
+      tally,
+      keyFor: ({ path, type }) => version === undefined ? undefined : saveKey(version, path, type),
+      onStored: (path, saved) => { entries.set(path, saved) }
+    })
+  }
+  const changed = plan.uploads.length > 0 || entries.size !== remote.known.size
+  if (!versioned) await deleteReplaced(store, plan.replaced, entries, tally)
+  if (options.delete && plan.stale.size > 0) {
+    tally.phase('delete')
+    await deleteStale(store, plan.stale, entries, tally, versioned)
+  }
+  // What failed keeps what is known of it: it is there as it was.
+  for (const [path, saved] of remote.known) if (tally.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
+  if (changed || tally.deleted > 0 || version !== undefined) await writeManifest(store, entries, version)
+  return tally.report('upload', version === undefined ? {} : { version })
+}
+
+/** @throws {AppError} SYNC_REFUSED: whoever mirrors nothing over something has most likely mistaken the place. */
+function refuseToEmpty (wanted: number, problems: number, { empty }: Remote) {
+  if (wanted === 0 && !empty) {
+    throw new AppError('SYNC_REFUSED', { message: 'The workspace is empty: deleting everything in S3 is refused.' })
+  }
+  if (problems > 0) {
+    throw new AppError('SYNC_REFUSED', { message: 'Parts of the workspace can not be read: deleting what is not seen is refused.' })
+  }
+}
