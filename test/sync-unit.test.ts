@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmod, lstat, mkdir, mkdtemp, readFile, readlink, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { lstat, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -20,12 +20,9 @@ import { partCount, partSizeFor } from '../services/sync/parts.js'
 import { planDownload } from '../services/sync/plan-download.js'
 import { planUpload } from '../services/sync/plan-upload.js'
 import type { Remote } from '../services/sync/remote.js'
-import { download } from '../services/sync/restore.js'
 import { escapeKey } from '../services/sync/s3-http.js'
-import { upload } from '../services/sync/save.js'
 import { encodeHeader, readMember, tarEnd, tarPadding } from '../services/sync/tar.js'
 import type { Entry } from '../services/sync/workspace.js'
-import { noS3, startS3 } from './helpers/s3.js'
 
 const saved = (more: Partial<Saved> = {}): Saved => ({
   type: 'file', mode: 0o644, size: 3, mtime: '1000.5', etag: 'e', hashes: [], partSize: 0, own: true, ...more
@@ -69,7 +66,15 @@ const entry = (path: string, more: Partial<Entry> = {}): Entry => ({
 })
 const entries = (...list: Entry[]) => new Map(list.map((one) => [one.path, one]))
 const remoteOf = (more: Partial<Remote> = {}): Remote => ({
-  known: new Map(), foreign: new Map(), missing: new Map(), problems: [], empty: false, ...more
+  known: new Map(),
+  foreign: new Map(),
+  missing: new Map(),
+  retired: new Map(),
+  storedAt: new Map(),
+  found: true,
+  problems: [],
+  empty: false,
+  ...more
 })
 const foreign = (key: string) => ({ key, size: 3, etag: 'f', storedAt: 2_000_000 })
 
@@ -121,13 +126,14 @@ t.test('Keys that are no paths are known, and so are paths that are no keys', as
 t.test('A manifest survives its way, and what makes no sense in one is left out', async (t) => {
   const all = new Map([['a', saved({ hashes: ['0'.repeat(64)] })], ['d', saved({ type: 'directory', etag: '' })],
     ['l\n"', saved({ type: 'symlink', own: false, key: '.modal-sandbox/saves/v/l' })]])
-  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all }
+  const retired = new Map([['old/', { etag: 'r', storedAt: 1_700_000_000_123 }]])
+  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all, retired }
   t.strictSame(await decodeManifest(await encodeManifest(manifest)), manifest)
   const head = JSON.stringify({ modalSandbox: 1, savedAt: manifest.savedAt })
   const lines = (...texts: string[]) => decodeManifest(gzipSync([head, ...texts].join('\n')))
   const good = '["ok","f",420,3,"1","e",[],0,1]'
   t.strictSame([...(await lines('["a","x",1,1,"1","e",[],0,1]', '["a","f",-1,1,"1","e",[],0,1]', '{}', '["a","f",9999,1,"1","e",[],0,1]',
-    '["a","f",1,1,"now","e",[],0,1]', '["a","f",1,1,"1","e",["zz"],0,1]', '5', good)).entries.keys()], ['ok'])
+    '["a","f",1,1,"now","e",[],0,1]', '["a","f",1,1,"1","e",["zz"],0,1]', '["a","e",-1]', '["a",1,1]', '5', good)).entries.keys()], ['ok'])
   for (const bad of [Buffer.from('no gzip'), gzipSync('no json'), gzipSync(`{"modalSandbox":2}\n${good}`), gzipSync(`${head}\n[`), Buffer.alloc(0)]) {
     t.equal((await decodeManifest(bad)).entries.size, 0)
   }
@@ -319,125 +325,4 @@ t.test('A connection that ends early, stalls or talks nonsense is a fault, never
   hang = true
   setTimeout(() => stop.abort(new Error('stopped')), 400)
   await t.rejects(store.get('x'), { message: 'stopped' })
-})
-
-t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const root = await mkdtemp(join(tmpdir(), 'sync-'))
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-    await rm(root, { recursive: true })
-  })
-  const credentials = { get: async () => s3, renew () {} }
-  const at = (name: string, prefix = `${name}/`) => {
-    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint: s3.endpoint, forcePathStyle: true, credentials })
-    stores.push(store)
-    return { workspace: new LocalWorkspace(join(root, name)), store, prefix }
-  }
-  const write = async (name: string, path: string, text: string | Buffer) => {
-    await mkdir(join(root, name, path, '..'), { recursive: true })
-    await writeFile(join(root, name, path), text)
-    // Past the time in which a change might leave no trace.
-    await new Promise((resolve) => { setTimeout(resolve, 30) })
-  }
-
-  await t.test('Saves share what did not change, and any of them can be restored', async (t) => {
-    await write('v', 'a', 'one')
-    await write('v', 'big', Buffer.alloc(9_000_000, 'x'))
-    const first = await upload({ ...at('v'), versioned: true })
-    await write('v', 'a', 'two!')
-    await write('v', 'b', 'new')
-    const second = await upload({ ...at('v'), versioned: true })
-    t.match(second, { files: 2, skipped: 1, version: String })
-    t.match(await download({ ...at('w', 'v/'), version: first.version }), { files: 2, verified: 2 })
-    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'one')
-    t.match(await download({ ...at('w', 'v/') }), { files: 2, skipped: 1 }, 'the latest without a version')
-    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'two!')
-    await rm(join(root, 'v', 'b'))
-    t.match(await upload({ ...at('v'), versioned: true, delete: true }), { deleted: 1, files: 0 })
-    t.match(await download({ ...at('x', 'v/'), version: second.version }), { files: 3 }, 'older saves keep what newer ones do not have')
-    await t.rejects(download({ ...at('w', 'v/'), version: '20200101T000000000Z-0000' }), { code: 'VERSION_NOT_FOUND' })
-  })
-
-  await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {
-    await write('m', 'a', 'aaa')
-    await write('m', 'b', 'bbb')
-    await upload(at('m'))
-    const { store } = at('m')
-    await store.put('a', Buffer.from('changed by others'))
-    t.match(await upload(at('m')), { files: 1, skipped: 1 }, 'what others changed is noticed')
-    await store.put('.modal-sandbox/manifest.gz', Buffer.from('nonsense'))
-    t.match(await upload(at('m')), { files: 2, skipped: 0, failed: [] })
-    await store.delete(['.modal-sandbox/manifest.gz'])
-    t.match(await download({ ...at('n', 'm/') }), { files: 2, verified: 2, failed: [] })
-    t.match(await download({ ...at('n', 'm/') }), { files: 0, skipped: 2 }, 'and what was learned is kept')
-  })
-
-  await t.test('Deletes only its own, and only when asked; never everything', async (t) => {
-    await write('d', 'mine', '1')
-    await write('d', 'sub/other', '2')
-    await upload(at('d'))
-    const { store } = at('d')
-    await store.put('theirs', Buffer.from('x'))
-    await rm(join(root, 'd', 'mine'))
-    t.match(await upload(at('d')), { deleted: 0 })
-    t.match(await upload({ ...at('d'), delete: true }), { deleted: 1 })
-    const keys = []
-    for await (const page of store.list()) keys.push(...page.map(({ key }) => key))
-    t.strictSame(keys.filter((key) => !key.startsWith('.')), ['sub/other', 'theirs'])
-    await rm(join(root, 'd', 'sub'), { recursive: true })
-    await t.rejects(upload({ ...at('d'), delete: true }), { code: 'SYNC_REFUSED', message: /empty/ })
-    await rm(join(root, 'd'), { recursive: true })
-    await t.rejects(upload(at('d')), { code: 'SYNC_REFUSED', message: /missing/ })
-  })
-
-  await t.test('Deleting on download takes only files that are as they were stored', async (t) => {
-    await write('e', 'a', 'a')
-    await write('e', 'b', 'b')
-    await write('e', 'c', 'c')
-    await upload(at('e'))
-    await at('e').store.delete(['a', 'b'])
-    await write('e', 'b', 'edited')
-    t.match(await download({ ...at('e'), delete: true }), { deleted: 1, skipped: 1 })
-    await t.rejects(lstat(join(root, 'e', 'a')))
-    t.equal(await readFile(join(root, 'e', 'b'), 'utf8'), 'edited')
-  })
-
-  await t.test('A file that keeps changing is reported, never stored torn; uploads of it leave nothing behind', async (t) => {
-    await write('g', 'still', 'x')
-    await write('g', 'large', Buffer.alloc(9_000_000))
-    const timer = setInterval(() => { truncate(join(root, 'g', 'large'), 9_000_000 + Math.floor(Math.random() * 1000)) }, 5)
-    const report = await upload(at('g'))
-    clearInterval(timer)
-    t.match(report, { files: 1, failed: [{ path: 'large', code: 'CHANGED' }] })
-    t.strictSame(await at('g').store.pendingUploads(), [])
-    t.match(await upload(at('g')), { files: 1, skipped: 1, failed: [] }, 'the next sync takes it')
-  })
-
-  await t.test('Uploads that nobody completed are cleaned up', async (t) => {
-    await write('u', 'large', Buffer.alloc(9_000_000))
-    const { store } = at('u')
-    const dead = await store.startUpload('large', {})
-    await dead.part(1, Buffer.alloc(5 * 1024 * 1024))
-    await (await store.startUpload('of-others', {})).part(1, Buffer.alloc(5 * 1024 * 1024))
-    await upload(at('u'))
-    t.match(await store.pendingUploads(), [{ key: 'of-others' }])
-  })
-
-  await t.test('Rules of .syncignore and ours leave files out, and say so', async (t) => {
-    await write('i', '.syncignore', 'node_modules/\n*.log\n!keep.log\n')
-    for (const path of ['node_modules/x', 'a.log', 'keep.log', 'src/b.log', 'src/c', '.claude-sandbox/.credentials.json']) await write('i', path, path)
-    await utimes(join(root, 'i', 'src/c'), 1, 1)
-    await chmod(join(root, 'i', 'src'), 0o700)
-    await symlink('nowhere', join(root, 'i', 'link'))
-    const report = await upload(at('i'))
-    t.match(report, { files: 4, failed: [] })
-    t.equal(report.ignored, 5)
-    t.match(await download({ ...at('j', 'i/') }), { files: 4, verified: 4 })
-    t.equal(await readFile(join(root, 'j', 'src/c'), 'utf8'), 'src/c')
-    await t.rejects(lstat(join(root, 'j', 'a.log')))
-  })
 })

@@ -1,36 +1,35 @@
-import type { Saved } from './manifest.js'
+import type { Retired, Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
-import { keyOf } from './remote.js'
+import { keyOf, type Remote } from './remote.js'
 import type { Tally } from './report.js'
 
 const day = 24 * 60 * 60 * 1000
 
-/** Older saves still need the objects of a versioned workspace: there a file is only left out of the next save. */
-export async function deleteStale (
-  store: ObjectStore, stale: Map<string, Saved>, entries: Map<string, Saved>, tally: Tally, versioned: boolean
-) {
-  const own = [...stale].filter(([, saved]) => saved.own)
-  const keys = new Map(own.filter(([, { etag }]) => etag !== '').map(([path, saved]) => [keyOf(path, saved), path]))
-  const failed = versioned ? [] : await store.delete([...keys.keys()])
-  for (const { key, code } of failed) tally.fail({ path: keys.get(key) ?? key, code, message: 'S3 refused to delete it.' })
-  for (const [path, saved] of own) {
-    if (tally.hasFailed(path)) continue
-    entries.delete(path)
-    if (saved.type !== 'directory') tally.deleted++
+/** Deletes entries' own objects; what saves keep stays. @returns what could not be deleted; the tally has it, too. */
+export async function deleteObjects (
+  store: ObjectStore, entries: ReadonlyMap<string, Saved>, tally: Tally
+): Promise<Map<string, Saved>> {
+  const objects = [...entries].filter(([, { etag, key }]) => etag !== '' && key === undefined)
+  const paths = new Map(objects.map(([path, saved]) => [keyOf(path, saved), path]))
+  const left = new Map<string, Saved>()
+  for (const { key, code } of await store.delete([...paths.keys()])) {
+    const path = paths.get(key)!
+    tally.fail({ path, code, message: 'S3 refused to delete it.' })
+    left.set(path, entries.get(path)!)
   }
+  return left
 }
 
-/** What could not be deleted stays known, so that the next upload sees it again. */
-export async function deleteReplaced (
-  store: ObjectStore, replaced: Map<string, Saved>, entries: Map<string, Saved>, tally: Tally
-) {
-  const due = [...replaced].filter(([path]) => !tally.hasFailed(path))
-  const keys = new Map(due.map(([path, saved]) => [keyOf(path, saved), path]))
-  for (const { key, code } of await store.delete([...keys.keys()])) {
-    const path = keys.get(key)!
-    tally.fail({ path, code, message: 'S3 refused to delete what it replaces.' })
-    entries.set(path, replaced.get(path)!)
+/** What is no use any more, with the objects at the own keys of paths that a save now has elsewhere, or leaves out. */
+export function retire (paths: string[], remote: Remote, tally: Tally): Map<string, Retired> {
+  const retired = new Map(remote.retired)
+  for (const path of paths) {
+    if (tally.hasFailed(path)) continue
+    const [foreign, saved, storedAt] = [remote.foreign.get(path), remote.known.get(path), remote.storedAt.get(path)]
+    if (foreign !== undefined) retired.set(foreign.key, { etag: foreign.etag, storedAt: foreign.storedAt })
+    if (storedAt !== undefined) retired.set(keyOf(path, saved!), { etag: saved!.etag, storedAt })
   }
+  return retired
 }
 
 /**

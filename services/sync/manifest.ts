@@ -24,9 +24,14 @@ export interface Saved {
   key?: string
 }
 
+/** An object as it was seen, and no other one that may take its place. */
+export interface Retired { etag: string, storedAt: number }
+
 export interface Manifest {
   savedAt: string
   entries: Map<string, Saved>
+  /** By key: objects that the workspace has no more, and that stay because earlier saves may need them. */
+  retired: Map<string, Retired>
 }
 
 const format = 1
@@ -35,17 +40,25 @@ const typesByLetter = Object.fromEntries(Object.entries(letters).map(([type, let
 /** Whoever can write to the prefix can write a manifest: one that is larger than this is not believed. */
 const longest = 512 * 1024 * 1024
 
+const never = new Date(0).toISOString()
+
 export function emptyManifest (): Manifest {
-  return { savedAt: new Date(0).toISOString(), entries: new Map() }
+  return { savedAt: never, entries: new Map(), retired: new Map() }
+}
+
+/** Whether it was written at all, and could be read. */
+export function isFound ({ savedAt }: Manifest): boolean {
+  return savedAt !== never
 }
 
 /** One JSON array a line behind a line that says what it is, compressed. */
-export async function encodeManifest ({ savedAt, entries }: Manifest): Promise<Buffer> {
+export async function encodeManifest ({ savedAt, entries, retired }: Manifest): Promise<Buffer> {
   const lines = [JSON.stringify({ modalSandbox: format, savedAt, entries: entries.size })]
   for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key }] of entries) {
     lines.push(JSON.stringify([path, letters[type], mode, size, mtime, etag, hashes, partSize, own ? 1 : 0,
       ...key === undefined ? [] : [key]]))
   }
+  for (const [key, { etag, storedAt }] of retired) lines.push(JSON.stringify([key, etag, storedAt]))
   return await compress(lines.join('\n'), { level: 1 })
 }
 
@@ -68,6 +81,9 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
         const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
         const saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
         manifest.entries.set(path, key === undefined ? saved : { ...saved, key })
+      } else if (isRetiredLine(value)) {
+        const [key, etag, storedAt] = value
+        manifest.retired.set(key, { etag, storedAt })
       }
     }
     return manifest
@@ -99,6 +115,11 @@ function isLine (value: unknown): value is Line {
     isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^\d+(\.\d+)?$/.test(mtime) &&
     typeof etag === 'string' && Array.isArray(hashes) && hashes.every((hash) => /^[0-9a-f]{64}$/.test(hash)) &&
     isCount(partSize) && isCount(own) && (key === undefined || typeof key === 'string')
+}
+
+function isRetiredLine (value: unknown): value is [string, string, number] {
+  return Array.isArray(value) && value.length === 3 && typeof value[0] === 'string' && typeof value[1] === 'string' &&
+    isCount(value[2])
 }
 
 function isCount (value: unknown): value is number {

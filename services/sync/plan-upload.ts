@@ -36,7 +36,7 @@ export function planUpload (
     else plan.uploads.push(entry)
   }
   for (const [path, saved] of remote.known) {
-    if (saved.own && saved.key === undefined && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
+    if (saved.own && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
     else if (!all.has(path)) plan.stale.set(path, saved)
   }
   return plan

@@ -1,7 +1,10 @@
 import { S3Fault } from './faults.js'
 import { keyProblem, manifestKey, reserved, versionKey } from './keys.js'
-import { decodeManifest, emptyManifest, encodeManifest, type Manifest, type Saved } from './manifest.js'
+import {
+  decodeManifest, emptyManifest, encodeManifest, isFound, type Manifest, type Retired, type Saved
+} from './manifest.js'
 import type { ObjectInfo, ObjectStore } from './object-store.js'
+import { listVersions } from './versions.js'
 import type { Problem } from './workspace.js'
 
 /** What is under a prefix: S3's own list, explained by a manifest where that is right about it. */
@@ -12,6 +15,12 @@ export interface Remote {
   foreign: Map<string, ObjectInfo>
   /** What the manifest says of objects that are gone. */
   missing: Map<string, Saved>
+  /** By key: objects of no use any more but to earlier saves. */
+  retired: Map<string, Retired>
+  /** By path: when S3 got the known objects that are at their own paths. */
+  storedAt: Map<string, number>
+  /** Whether there is a manifest. */
+  found: boolean
   problems: Problem[]
   /** Whether there is anything of a workspace. */
   empty: boolean
@@ -21,10 +30,19 @@ export interface Remote {
 export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
   const pages = store.list()
   const first = pages.next()
-  const [manifest] = await Promise.all([readManifest(store, version), first])
-  const seen = new Set<string>()
-  const remote: Remote = { known: new Map(), foreign: new Map(), missing: new Map(), problems: [], empty: true }
   const current = version === manifestKey
+  const [manifest] = await Promise.all([current ? readCurrent(store) : readManifest(store, version), first])
+  const seen = new Set<string>()
+  const remote: Remote = {
+    known: new Map(),
+    foreign: new Map(),
+    missing: new Map(),
+    retired: new Map(),
+    storedAt: new Map(),
+    found: isFound(manifest),
+    problems: [],
+    empty: true
+  }
   for (let page = await first; !page.done; page = await pages.next()) {
     for (const object of page.value) {
       const path = pathOf(object.key)
@@ -32,7 +50,9 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
       if (saved !== undefined && isObjectOf(path, saved, object)) {
         seen.add(path)
         remote.known.set(path, saved)
-      } else if (!object.key.startsWith(reserved) && object.key !== '' && current) addForeign(remote, path, object)
+        if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)
+      } else if (isRetired(manifest, object)) remote.retired.set(object.key, manifest.retired.get(object.key)!)
+      else if (!object.key.startsWith(reserved) && object.key !== '' && current) addForeign(remote, path, object)
     }
   }
   for (const [path, saved] of manifest.entries) {
@@ -45,8 +65,16 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   return remote
 }
 
+/** When it is lost, that of the latest save: the objects of a versioned workspace are nowhere else explained. */
+async function readCurrent (store: ObjectStore): Promise<Manifest> {
+  const manifest = await readManifest(store, manifestKey)
+  if (isFound(manifest)) return manifest
+  const [latest] = await listVersions(store)
+  return latest === undefined ? manifest : await readManifest(store, versionKey(latest.version))
+}
+
 /** An empty one when there is none. @throws {S3Fault} */
-export async function readManifest (store: ObjectStore, key: string): Promise<Manifest> {
+async function readManifest (store: ObjectStore, key: string): Promise<Manifest> {
   try {
     return await decodeManifest((await store.get(key)).body)
   } catch (error) {
@@ -55,8 +83,11 @@ export async function readManifest (store: ObjectStore, key: string): Promise<Ma
   }
 }
 
-export async function writeManifest (store: ObjectStore, entries: Map<string, Saved>, version: string | undefined) {
-  const bytes = await encodeManifest({ savedAt: new Date().toISOString(), entries })
+/** @param version also keeps it as the one of this save. @throws {S3Fault} */
+export async function writeManifest (
+  store: ObjectStore, { entries, retired }: Omit<Manifest, 'savedAt'>, version?: string
+): Promise<void> {
+  const bytes = await encodeManifest({ savedAt: new Date().toISOString(), entries, retired })
   if (version !== undefined) await store.put(versionKey(version), bytes)
   await store.put(manifestKey, bytes)
 }
@@ -81,10 +112,15 @@ function isObjectOf (path: string, saved: Saved, { key, etag, size }: ObjectInfo
   return keyOf(path, saved) === key && saved.etag === etag && size === (saved.type === 'directory' ? 0 : saved.size)
 }
 
+function isRetired ({ retired }: Manifest, { key, etag, storedAt }: ObjectInfo): boolean {
+  const known = retired.get(key)
+  return known !== undefined && known.etag === etag && known.storedAt === storedAt
+}
+
 function addForeign (remote: Remote, path: string, object: ObjectInfo) {
   const problem = keyProblem(object.key)
   if (problem !== undefined) remote.problems.push({ path: object.key, ...problem })
-  else if (remote.foreign.get(path) !== undefined && object.key.endsWith('/')) {
+  else if ((remote.foreign.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
     remote.problems.push({ path: object.key, code: 'KEY_CONFLICT', message: 'Another object has the same path.' })
   } else remote.foreign.set(path, object)
 }

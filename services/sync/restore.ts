@@ -29,7 +29,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   const [listing, remote] = await Promise.all([
     workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
   ])
-  if (version !== undefined && remote.known.size + remote.missing.size === 0) throw new AppError('VERSION_NOT_FOUND')
+  if (version !== undefined && !remote.found) throw new AppError('VERSION_NOT_FOUND')
   const plan = planDownload(listing.entries, remote, keepNewer)
   for (const problem of plan.problems) tally.fail(problem)
   if (version !== undefined) failMissing(remote, tally)
@@ -49,7 +49,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     tally.deleted = stale.length
   }
   const learned = [...written.values()].some(({ own }) => !own)
-  if (learned && version === undefined) await remember(store, new Map([...remote.known, ...written]))
+  if (learned && version === undefined) await remember(store, remote, written)
   return tally.report('download', version === undefined ? {} : { version })
 }
 
@@ -77,8 +77,8 @@ async function restore (plan: DownloadPlan, { workspace, store }: SyncOptions, t
 }
 
 /** The next sync needs not ask these objects again what they are. Who may only read the prefix has to. */
-async function remember (store: ObjectStore, entries: Map<string, Saved>) {
-  await writeManifest(store, entries, undefined).catch((error: unknown) => {
+async function remember (store: ObjectStore, { known, retired }: Remote, written: Map<string, Saved>) {
+  await writeManifest(store, { entries: new Map([...known, ...written]), retired }).catch((error: unknown) => {
     if (!(error instanceof S3Fault) || error.kind !== 'fatal') throw error
   })
 }

@@ -1,11 +1,11 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { abortLeftovers, deleteReplaced, deleteStale } from './cleanup.js'
+import { abortLeftovers, deleteObjects, retire } from './cleanup.js'
 import { withoutIgnored } from './ignore.js'
 import { newVersion } from './keys.js'
-import { countFiles } from './manifest.js'
+import { countFiles, type Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
-import { planUpload } from './plan-upload.js'
+import { planUpload, type UploadPlan } from './plan-upload.js'
 import { readRemote, saveKey, writeManifest, type Remote } from './remote.js'
 import { Tally, type OnProgress } from './report.js'
 import { uploadEntries } from './upload.js'
@@ -48,10 +48,13 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   tally.ignored = listing.special + listing.entries.size - wanted.size
   tally.totalFiles = files.length
   tally.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
-  if (dryRun) return tally.dryRun('upload', options.delete ? plan.stale.size : 0)
+  // A save is the workspace as it was, as far as that can be seen: earlier ones still have what this one leaves out.
+  const isSeen = wanted.size > 0 && listing.problems.length === 0
+  const gone = goneFrom(plan, versioned && isSeen ? 'all' : options.delete ? 'own' : 'none')
+  if (dryRun) return tally.dryRun('upload', countFiles(gone))
 
   const version = versioned ? newVersion(new Date()) : undefined
-  const entries = new Map([...plan.unchanged, ...plan.stale])
+  const entries = new Map([...plan.unchanged, ...plan.stale].filter(([path]) => !gone.has(path)))
   if (plan.uploads.length > 0) {
     tally.phase('transfer')
     await abortLeftovers(store, new Set(wanted.keys()))
@@ -63,16 +66,25 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
       onStored: (path, saved) => { entries.set(path, saved) }
     })
   }
-  const changed = plan.uploads.length > 0 || entries.size !== remote.known.size
-  if (!versioned) await deleteReplaced(store, plan.replaced, entries, tally)
-  if (options.delete && plan.stale.size > 0) {
+  const superseded = new Map([...plan.replaced, ...gone].filter(([path]) => !tally.hasFailed(path)))
+  if (!versioned && superseded.size > 0) {
     tally.phase('delete')
-    await deleteStale(store, plan.stale, entries, tally, versioned)
+    for (const [path, saved] of await deleteObjects(store, superseded, tally)) entries.set(path, saved)
   }
+  tally.deleted = countFiles(new Map([...gone].filter(([path]) => !tally.hasFailed(path))))
   // What failed keeps what is known of it: it is there as it was.
   for (const [path, saved] of remote.known) if (tally.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
-  if (changed || tally.deleted > 0 || version !== undefined) await writeManifest(store, entries, version)
+  const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.known.size || versioned
+  if (isChanged) {
+    const unused = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
+    await writeManifest(store, { entries, retired: retire(unused, remote, tally) }, version)
+  }
   return tally.report('upload', version === undefined ? {} : { version })
+}
+
+/** What is not in the workspace any more, and is to be left out. */
+function goneFrom ({ stale }: UploadPlan, which: 'all' | 'own' | 'none'): Map<string, Saved> {
+  return new Map([...stale].filter(([, { own }]) => which === 'all' || (which === 'own' && own)))
 }
 
 /** @throws {AppError} SYNC_REFUSED: whoever mirrors nothing over something has most likely mistaken the place. */

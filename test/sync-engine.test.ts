@@ -1,0 +1,187 @@
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { LocalWorkspace } from '../services/sync/local-workspace.js'
+import { ObjectStore } from '../services/sync/object-store.js'
+import { download } from '../services/sync/restore.js'
+import { upload } from '../services/sync/save.js'
+import { noS3, startS3 } from './helpers/s3.js'
+
+t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  await s3.createBucket('bucket')
+  const root = await mkdtemp(join(tmpdir(), 'sync-'))
+  const stores: ObjectStore[] = []
+  t.teardown(async () => {
+    for (const store of stores) store.close()
+    await s3.close()
+    await rm(root, { recursive: true })
+  })
+  const credentials = { get: async () => s3, renew () {} }
+  const at = (name: string, prefix = `${name}/`) => {
+    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint: s3.endpoint, forcePathStyle: true, credentials })
+    stores.push(store)
+    return { workspace: new LocalWorkspace(join(root, name)), store, prefix }
+  }
+  const write = async (name: string, path: string, text: string | Buffer) => {
+    await mkdir(join(root, name, path, '..'), { recursive: true })
+    await writeFile(join(root, name, path), text)
+    // Past the time in which a change might leave no trace.
+    await new Promise((resolve) => { setTimeout(resolve, 30) })
+  }
+
+  await t.test('Saves share what did not change, and any of them can be restored', async (t) => {
+    await write('v', 'a', 'one')
+    await write('v', 'big', Buffer.alloc(9_000_000, 'x'))
+    const first = await upload({ ...at('v'), versioned: true })
+    await write('v', 'a', 'two!')
+    await write('v', 'b', 'new')
+    const second = await upload({ ...at('v'), versioned: true })
+    t.match(second, { files: 2, skipped: 1, version: String })
+    t.match(await download({ ...at('w', 'v/'), version: first.version }), { files: 2, verified: 2 })
+    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'one')
+    t.match(await download({ ...at('w', 'v/') }), { files: 2, skipped: 1 }, 'the latest without a version')
+    t.equal(await readFile(join(root, 'w', 'a'), 'utf8'), 'two!')
+    await rm(join(root, 'v', 'b'))
+    t.match(await upload({ ...at('v'), versioned: true, delete: true }), { deleted: 1, files: 0 })
+    t.match(await download({ ...at('x', 'v/'), version: second.version }), { files: 3 }, 'older saves keep what newer ones do not have')
+    await t.rejects(download({ ...at('w', 'v/'), version: '20200101T000000000Z-0000' }), { code: 'VERSION_NOT_FOUND' })
+  })
+
+  await t.test('A workspace that becomes versioned never gets back what a save has changed or left out', async (t) => {
+    for (const path of ['a', 'gone', 'kind/x', 'same']) await write('p', path, 'plain')
+    await upload(at('p'))
+    await at('p').store.put('theirs', Buffer.from('of others'))
+    await write('p', 'a', 'versioned')
+    await rm(join(root, 'p', 'gone'))
+    await rm(join(root, 'p', 'kind'), { recursive: true })
+    await write('p', 'kind', 'a file now')
+    await write('p', 'theirs', 'ours now')
+    const first = await upload({ ...at('p'), versioned: true })
+    t.match(first, { files: 3, skipped: 1, failed: [] })
+    const second = await upload({ ...at('p'), versioned: true })
+    for (const [place, version] of [['p1', undefined], ['p2', first.version], ['p3', second.version]] as const) {
+      t.match(await download({ ...at(place, 'p/'), version }), { files: 4, failed: [] }, place)
+      t.strictSame((await readdir(join(root, place))).sort(), ['a', 'kind', 'same', 'theirs'], place)
+      t.equal(await readFile(join(root, place, 'a'), 'utf8'), 'versioned')
+      t.equal(await readFile(join(root, place, 'theirs'), 'utf8'), 'ours now')
+    }
+    const keys: string[] = []
+    for await (const page of at('p').store.list()) keys.push(...page.map(({ key }) => key))
+    t.strictSame(keys.filter((key) => !key.startsWith('.')), ['a', 'gone', 'kind/x', 'same', 'theirs'], 'and nothing is deleted')
+    await at('p').store.put('gone', Buffer.from('put there again'))
+    t.match(await download(at('p1', 'p/')), { files: 1, skipped: 4 }, 'what others put there since is noticed')
+    t.equal(await readFile(join(root, 'p1', 'gone'), 'utf8'), 'put there again')
+    await upload(at('p1', 'p/'))
+    t.match(await download(at('p4', 'p/')), { files: 5, failed: [] }, 'it may become a plain one again')
+  })
+
+  await t.test('A save is the workspace as it was: what is gone is not in it, unless nothing can be seen at all', async (t) => {
+    await write('s', 'a', 'one')
+    await write('s', 'b', 'two')
+    const both = await upload({ ...at('s'), versioned: true })
+    await rm(join(root, 's', 'b'))
+    const { version } = await upload({ ...at('s'), versioned: true })
+    t.match(await download({ ...at('s1', 's/'), version }), { files: 1 })
+    await rm(join(root, 's', 'a'))
+    t.match(await upload({ ...at('s'), versioned: true }), { files: 0, deleted: 0 })
+    t.match(await download(at('s2', 's/')), { files: 1 }, 'an empty workspace is most likely a mistake')
+    t.match(await download({ ...at('s3', 's/'), version: both.version }), { files: 2 })
+  })
+
+  await t.test('Without the manifest a versioned workspace goes by its latest save', async (t) => {
+    await write('l', 'a', 'one')
+    await upload({ ...at('l'), versioned: true })
+    await write('l', 'a', 'two')
+    await upload({ ...at('l'), versioned: true })
+    for (const damage of [
+      () => at('l').store.delete(['.modal-sandbox/manifest.gz']), () => at('l').store.put('.modal-sandbox/manifest.gz', Buffer.from('nonsense'))
+    ]) {
+      await damage()
+      await rm(join(root, 'l1'), { recursive: true, force: true })
+      t.match(await download(at('l1', 'l/')), { files: 1, failed: [] })
+      t.equal(await readFile(join(root, 'l1', 'a'), 'utf8'), 'two')
+      t.match(await upload({ ...at('l'), versioned: true }), { files: 0, skipped: 1 })
+    }
+  })
+
+  await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {
+    await write('m', 'a', 'aaa')
+    await write('m', 'b', 'bbb')
+    await upload(at('m'))
+    const { store } = at('m')
+    await store.put('a', Buffer.from('changed by others'))
+    t.match(await upload(at('m')), { files: 1, skipped: 1 }, 'what others changed is noticed')
+    await store.put('.modal-sandbox/manifest.gz', Buffer.from('nonsense'))
+    t.match(await upload(at('m')), { files: 2, skipped: 0, failed: [] })
+    await store.delete(['.modal-sandbox/manifest.gz'])
+    t.match(await download({ ...at('n', 'm/') }), { files: 2, verified: 2, failed: [] })
+    t.match(await download({ ...at('n', 'm/') }), { files: 0, skipped: 2 }, 'and what was learned is kept')
+  })
+
+  await t.test('Deletes only its own, and only when asked; never everything', async (t) => {
+    await write('d', 'mine', '1')
+    await write('d', 'sub/other', '2')
+    await upload(at('d'))
+    const { store } = at('d')
+    await store.put('theirs', Buffer.from('x'))
+    await rm(join(root, 'd', 'mine'))
+    t.match(await upload(at('d')), { deleted: 0 })
+    t.match(await upload({ ...at('d'), delete: true }), { deleted: 1 })
+    const keys = []
+    for await (const page of store.list()) keys.push(...page.map(({ key }) => key))
+    t.strictSame(keys.filter((key) => !key.startsWith('.')), ['sub/other', 'theirs'])
+    await rm(join(root, 'd', 'sub'), { recursive: true })
+    await t.rejects(upload({ ...at('d'), delete: true }), { code: 'SYNC_REFUSED', message: /empty/ })
+    await rm(join(root, 'd'), { recursive: true })
+    await t.rejects(upload(at('d')), { code: 'SYNC_REFUSED', message: /missing/ })
+  })
+
+  await t.test('Deleting on download takes only files that are as they were stored', async (t) => {
+    await write('e', 'a', 'a')
+    await write('e', 'b', 'b')
+    await write('e', 'c', 'c')
+    await upload(at('e'))
+    await at('e').store.delete(['a', 'b'])
+    await write('e', 'b', 'edited')
+    t.match(await download({ ...at('e'), delete: true }), { deleted: 1, skipped: 1 })
+    await t.rejects(lstat(join(root, 'e', 'a')))
+    t.equal(await readFile(join(root, 'e', 'b'), 'utf8'), 'edited')
+  })
+
+  await t.test('A file that keeps changing is reported, never stored torn; uploads of it leave nothing behind', async (t) => {
+    await write('g', 'still', 'x')
+    await write('g', 'large', Buffer.alloc(9_000_000))
+    const timer = setInterval(() => { truncate(join(root, 'g', 'large'), 9_000_000 + Math.floor(Math.random() * 1000)) }, 5)
+    const report = await upload(at('g'))
+    clearInterval(timer)
+    t.match(report, { files: 1, failed: [{ path: 'large', code: 'CHANGED' }] })
+    t.strictSame(await at('g').store.pendingUploads(), [])
+    t.match(await upload(at('g')), { files: 1, skipped: 1, failed: [] }, 'the next sync takes it')
+  })
+
+  await t.test('Uploads that nobody completed are cleaned up', async (t) => {
+    await write('u', 'large', Buffer.alloc(9_000_000))
+    const { store } = at('u')
+    const dead = await store.startUpload('large', {})
+    await dead.part(1, Buffer.alloc(5 * 1024 * 1024))
+    await (await store.startUpload('of-others', {})).part(1, Buffer.alloc(5 * 1024 * 1024))
+    await upload(at('u'))
+    t.match(await store.pendingUploads(), [{ key: 'of-others' }])
+  })
+
+  await t.test('Rules of .syncignore and ours leave files out, and say so', async (t) => {
+    await write('i', '.syncignore', 'node_modules/\n*.log\n!keep.log\n')
+    for (const path of ['node_modules/x', 'a.log', 'keep.log', 'src/b.log', 'src/c', '.claude-sandbox/.credentials.json']) await write('i', path, path)
+    await utimes(join(root, 'i', 'src/c'), 1, 1)
+    await chmod(join(root, 'i', 'src'), 0o700)
+    await symlink('nowhere', join(root, 'i', 'link'))
+    const report = await upload(at('i'))
+    t.match(report, { files: 4, failed: [] })
+    t.equal(report.ignored, 5)
+    t.match(await download({ ...at('j', 'i/') }), { files: 4, verified: 4 })
+    t.equal(await readFile(join(root, 'j', 'src/c'), 'utf8'), 'src/c')
+    await t.rejects(lstat(join(root, 'j', 'a.log')))
+  })
+})
