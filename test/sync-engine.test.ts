@@ -106,6 +106,34 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     }
   })
 
+  await t.test('What is in the way of a download is replaced, kept or named, and never taken for a fault (2.5, 3.4)', async (t) => {
+    for (const path of ['empty', 'full', 'dir/x', 'newer/x']) await write('o', path, 'from S3')
+    await upload(at('o'))
+    await mkdir(join(root, 'o1', 'empty/of/files'), { recursive: true })
+    await write('o1', 'full/work', 'never stored')
+    await write('o1', 'dir', 'a file')
+    await write('o1', 'newer', 'work of this minute')
+    await utimes(join(root, 'o1', 'full/work'), 1, 1)
+    await utimes(join(root, 'o1', 'dir'), 1, 1)
+    const inTheWay = { path: 'full', code: 'DIRECTORY_IN_THE_WAY', message: /not empty/ }
+    const first = await download({ ...at('o1', 'o/'), keepNewer: true })
+    t.match(first, { files: 2, kept: 1, failed: [inTheWay] }, 'what is older gives way')
+    t.equal(first.failed.length, 1)
+    t.equal(await readFile(join(root, 'o1', 'empty'), 'utf8'), 'from S3')
+    t.equal(await readFile(join(root, 'o1', 'dir/x'), 'utf8'), 'from S3')
+    t.equal(await readFile(join(root, 'o1', 'newer'), 'utf8'), 'work of this minute', 'younger work stays (3.1)')
+    await write('o1', 'full/work', 'of this minute')
+    t.match(await download({ ...at('o1', 'o/'), keepNewer: true }), { files: 0, kept: 2, skipped: 2, failed: [] })
+    t.match(await download(at('o1', 'o/')), { files: 1, failed: [inTheWay] }, 'on demand a file gives way as any changed one does')
+    t.equal(await readFile(join(root, 'o1', 'newer/x'), 'utf8'), 'from S3')
+    t.equal(await readFile(join(root, 'o1', 'full/work'), 'utf8'), 'of this minute')
+    await write('o1', 'full/more', 'x')
+    await rm(join(root, 'o1', 'newer'), { recursive: true })
+    await write('o1', 'newer', 'a file again')
+    t.match(await upload(at('o1', 'o/')), { files: 3, failed: [] }, 'an upload puts what is there in the place of what was')
+    t.match(await download(at('o2', 'o/')), { files: 5, failed: [] })
+  })
+
   await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {
     await write('m', 'a', 'aaa')
     await write('m', 'b', 'bbb')

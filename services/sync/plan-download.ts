@@ -21,7 +21,7 @@ export interface DownloadPlan {
   unchanged: Map<string, Saved>
   /** In the workspace, and changed there since they were stored. */
   kept: string[]
-  /** Files and symlinks that stand where a directory has to be, by path. */
+  /** What has to be removed before, in this order: what is in a directory, then the directory. */
   inTheWay: string[]
   /** In the workspace as they were stored, and gone from S3 since. */
   stale: string[]
@@ -48,11 +48,14 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
   }
   for (const [path, object] of remote.foreign) targets.set(path, { path, ...object })
   const parents = parentsOf(targets.keys())
-  for (const path of parents) {
-    const existing = local.get(path)
-    if (existing !== undefined && existing.type !== 'directory') plan.inTheWay.push(path)
+  for (const { path, ...target } of targets.values()) {
+    if (isDirectory(target) || !parents.has(path)) continue
+    plan.problems.push({ path, code: 'KEY_CONFLICT', message: 'Other keys need a directory of this name.' })
+    targets.delete(path)
   }
-  for (const target of targets.values()) place(target, plan, parents, local, keepNewer)
+  moveFiles(targets, plan, local, keepNewer)
+  moveDirectories(targets, plan, local, keepNewer)
+  for (const target of targets.values()) place(target, plan, local.get(target.path), keepNewer)
   for (const [path, saved] of remote.missing) {
     const entry = local.get(path)
     if (entry !== undefined && isSame(entry, saved)) plan.stale.push(path)
@@ -60,22 +63,64 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
   return plan
 }
 
-function place (
-  target: Target, plan: DownloadPlan, parents: Set<string>, local: ReadonlyMap<string, Entry>, keepNewer: boolean
-) {
-  const { path, key, saved } = target
-  const isDirectory = saved?.type === 'directory' || key.endsWith('/')
-  if (!isDirectory && parents.has(path)) {
-    plan.problems.push({ path, code: 'KEY_CONFLICT', message: 'Other keys need a directory of this name.' })
-    return
-  }
-  const entry = local.get(path)
+function place (target: Target, plan: DownloadPlan, entry: Entry | undefined, keepNewer: boolean) {
+  const { path, saved } = target
   if (entry !== undefined && saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
-  else if (isDirectory) {
-    if (entry !== undefined && entry.type !== 'directory' && !parents.has(path)) plan.inTheWay.push(path)
-    plan.directories.push(target)
-  } else if (entry !== undefined && keepNewer && isNewer(entry, target)) plan.kept.push(path)
+  else if (isDirectory(target)) plan.directories.push(target)
+  else if (entry !== undefined && keepNewer && isNewer(entry, target)) plan.kept.push(path)
   else plan.downloads.push(target)
+}
+
+/** Files that stand where directories have to be give way, as changed files do. */
+function moveFiles (
+  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
+) {
+  const needed = [...parentsOf(targets.keys()), ...[...targets.values()].filter(isDirectory).map(({ path }) => path)]
+  const files = needed.filter((path) => (local.get(path)?.type ?? 'directory') !== 'directory')
+  for (const [path, inside] of groupsBelow(files, targets.values())) {
+    const entry = local.get(path)!
+    const own = targets.get(path)
+    const all = own === undefined ? inside : [own, ...inside]
+    const wanted = all.some((target) => !isDirectory(target)) ? all.filter((target) => !isDirectory(target)) : all
+    if (!keepNewer || !wanted.every((target) => isNewer(entry, target))) plan.inTheWay.push(path)
+    else leaveOut([path, ...inside.map(({ path }) => path)], path, targets, plan)
+  }
+}
+
+/** Directories that stand where files have to be give way when no file is lost with them. */
+function moveDirectories (
+  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
+) {
+  const files = [...targets.values()].filter((target) => !isDirectory(target)).map(({ path }) => path)
+  const directories = files.filter((path) => local.get(path)?.type === 'directory')
+  for (const [path, inside] of groupsBelow(directories, local.values())) {
+    const work = inside.filter(({ type }) => type !== 'directory')
+    if (work.length === 0) plan.inTheWay.push(...inside.map(({ path }) => path).sort().toReversed(), path)
+    else if (keepNewer && work.some((entry) => isNewer(entry, targets.get(path)!))) {
+      leaveOut([path], path, targets, plan)
+    } else {
+      const message = 'A directory that is not empty stands in its place: move it away and sync again.'
+      plan.problems.push({ path, code: 'DIRECTORY_IN_THE_WAY', message })
+      targets.delete(path)
+    }
+  }
+}
+
+function leaveOut (paths: string[], kept: string, targets: Map<string, Target>, plan: DownloadPlan) {
+  plan.kept.push(kept)
+  for (const path of paths) targets.delete(path)
+}
+
+/** What is below each of some paths. */
+function groupsBelow<T extends { path: string }> (paths: string[], all: Iterable<T>): Map<string, T[]> {
+  const groups = new Map(paths.map((path) => [path, [] as T[]]))
+  if (groups.size === 0) return groups
+  for (const one of all) for (const parent of parentsOf([one.path])) groups.get(parent)?.push(one)
+  return groups
+}
+
+function isDirectory ({ saved, key }: Pick<Target, 'saved' | 'key'>): boolean {
+  return saved?.type === 'directory' || key.endsWith('/')
 }
 
 /** It was changed after what is in S3 was, or was put there. */
