@@ -14,6 +14,8 @@ export function parseTree (text: string): Tree {
   return new Map(entries.map(([path, type, mode, content, time]) => [path, { type, mode, content, time }]))
 }
 
+const readsAtOnce = 8
+
 /** Reads a workspace's objects as any reader of rclone's or s3fs' metadata does, with nothing of the engine. */
 export async function readBucket (client: S3Client, bucket: string, prefix: string): Promise<Tree> {
   const tree: Tree = new Map()
@@ -22,10 +24,11 @@ export async function readBucket (client: S3Client, bucket: string, prefix: stri
     const page = await client.send(new ListObjectsV2Command({
       Bucket: bucket, Prefix: prefix, EncodingType: 'url', ...(ContinuationToken !== undefined && { ContinuationToken })
     }))
-    for (const { Key } of page.Contents ?? []) {
+    const all = page.Contents ?? []
+    const read = async ({ Key }: { Key?: string }) => {
       const key = decodeURIComponent(Key!.replaceAll('+', '%20'))
       const path = key.slice(prefix.length)
-      if (path.startsWith('.modal-sandbox/')) continue
+      if (path.startsWith('.modal-sandbox/')) return
       const { Body, Metadata } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
       const body = await Body!.transformToByteArray()
       const bits = parseInt(Metadata!['mode']!, 8)
@@ -33,6 +36,9 @@ export async function readBucket (client: S3Client, bucket: string, prefix: stri
       if (key.endsWith('/')) tree.set(path.slice(0, -1), { type: 'directory', mode, content: '' })
       else if ((bits & 0o170000) === 0o120000) tree.set(path, { type: 'symlink', mode: 0, content: Buffer.from(body).toString() })
       else tree.set(path, { type: 'file', mode, content: createHash('sha256').update(body).digest('hex') })
+    }
+    for (let from = 0; from < all.length; from += readsAtOnce) {
+      await Promise.all(all.slice(from, from + readsAtOnce).map(read))
     }
     ContinuationToken = page.NextContinuationToken
   } while (ContinuationToken !== undefined)
