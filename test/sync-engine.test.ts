@@ -6,6 +6,7 @@ import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { ObjectStore } from '../services/sync/object-store.js'
 import { download } from '../services/sync/restore.js'
 import { upload } from '../services/sync/save.js'
+import { startFaultProxy } from './helpers/fault-proxy.js'
 import { noS3, startS3 } from './helpers/s3.js'
 
 t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
@@ -19,11 +20,12 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     await rm(root, { recursive: true })
   })
   const credentials = { get: async () => s3, renew () {} }
-  const at = (name: string, prefix = `${name}/`) => {
-    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint: s3.endpoint, forcePathStyle: true, credentials })
+  const storeAt = (prefix: string, endpoint = s3.endpoint) => {
+    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
     stores.push(store)
-    return { workspace: new LocalWorkspace(join(root, name)), store, prefix }
+    return store
   }
+  const at = (name: string, prefix = `${name}/`) => ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt(prefix), prefix })
   const write = async (name: string, path: string, text: string | Buffer) => {
     await mkdir(join(root, name, path, '..'), { recursive: true })
     await writeFile(join(root, name, path), text)
@@ -132,6 +134,26 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     await write('o1', 'newer', 'a file again')
     t.match(await upload(at('o1', 'o/')), { files: 3, failed: [] }, 'an upload puts what is there in the place of what was')
     t.match(await download(at('o2', 'o/')), { files: 5, failed: [] })
+  })
+
+  await t.test('A list or a manifest that ends early is asked for again: nothing counts as gone for it (2.5, 3.5)', async (t) => {
+    for (const path of ['a', 'b', 'c']) await write('h', path, path)
+    await upload(at('h'))
+    const proxy = await startFaultProxy(s3.endpoint)
+    t.teardown(() => proxy.close())
+    for (const share of [0.1, 0.6, 0.9]) {
+      const store = storeAt('h/', proxy.endpoint)
+      const cut = new Set<string>()
+      proxy.use(({ method, url }) => {
+        const kind = url.includes('list-type') ? 'list' : url.includes('manifest.gz') ? 'manifest' : 'other'
+        if (method !== 'GET' || cut.has(kind)) return
+        cut.add(kind)
+        return { kind: 'truncated', at: share }
+      })
+      t.match(await download({ workspace: at('h').workspace, store, prefix: 'h/', delete: true }), { skipped: 3, deleted: 0, failed: [] })
+      t.match(await download({ ...at(`h${share}`, 'h/'), store }), { files: 3, failed: [] }, `${share}`)
+      t.strictSame([...cut].sort(), ['list', 'manifest', 'other'])
+    }
   })
 
   await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {

@@ -93,13 +93,19 @@ export class ObjectStore {
   async * list (start = ''): AsyncGenerator<ObjectInfo[]> {
     let token: string | undefined
     do {
-      const page = await this.#send(() => this.#client.send(new ListObjectsV2Command({
+      const command = new ListObjectsV2Command({
         Bucket: this.#bucket,
         Prefix: this.#prefix + start,
         // XML can't carry every character of a key.
         EncodingType: 'url',
         ...(token !== undefined && { ContinuationToken: token })
-      }), { abortSignal: this.#signal! }))
+      })
+      const page = await this.#send(async () => {
+        const page = await this.#client.send(command, { abortSignal: this.#signal! })
+        // The SDK takes a list that ends early for a short one.
+        if (page.KeyCount !== (page.Contents?.length ?? 0)) throw new S3Fault('IncompleteBody')
+        return page
+      })
       yield (page.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
         key: decodeKey(Key!).slice(this.#prefix.length),
         size: Size ?? 0,
