@@ -21,7 +21,7 @@ const table = {
   SANDBOX_EXPIRING: [409, 'The sandbox is about to end.', 'Create a new one on the same volume and go on there.'],
   RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it, or cancel it.'],
   NO_STORAGE: [409, 'The sandbox has no S3 storage.', 'Name a bucket when you create it.'],
-  SYNC_ACTIVE: [409, 'A sync of this workspace is running.', 'Wait for it; one that died is given up in two minutes.'],
+  SYNC_ACTIVE: [409, 'A sync of this workspace is running.', 'Wait for it; one that died is given up within a minute.'],
   SYNC_REFUSED: [409, 'The sync would destroy more than it keeps.', 'Check the workspace, or sync without delete.'],
   PAYLOAD_TOO_LARGE: [413, 'The request is too large.', 'A prompt may have 1 MB; put larger things in files.'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body is not JSON.', 'Send content-type: application/json.'],

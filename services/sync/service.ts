@@ -1,36 +1,21 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AppError, chain, wrap } from '../../errors.js'
+import { AppError, chain } from '../../errors.js'
 import type { LastSync, SyncReport, SyncSpec, SyncState } from '../../schemas/sync.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { within, type Log } from '../sandboxes/steps.js'
 import type { StorageRecord } from '../sandboxes/tags.js'
-import type { SecretReader } from './credentials.js'
-
-import { S3Fault } from './faults.js'
+import { explain, incomplete } from './explain.js'
 import { readState, takeLock, type Held } from './lock.js'
-import { ObjectStore } from './object-store.js'
+import { openStore, type StoreSources } from './open-store.js'
 import type { OnProgress } from './report.js'
 import { download } from './restore.js'
-import type { S3Credentials } from './s3-http.js'
 import { SandboxExec } from './sandbox-exec.js'
 import { SandboxWorkspace } from './sandbox-workspace.js'
 import { upload } from './save.js'
 import { listVersions } from './versions.js'
-import { WorkspaceLost } from './workspace.js'
 
-export interface S3Settings {
-  endpointUrl: string | undefined
-  region: string
-  forcePathStyle: boolean | undefined
-  credentials: S3Credentials | undefined
-}
-
-export interface SyncServiceOptions {
-  s3: S3Settings
-  secrets: Pick<SecretReader, 'read' | 'forget'>
-  log: Log
-}
+export interface SyncServiceOptions extends StoreSources { log: Log }
 
 export interface SyncOptions extends Partial<Omit<SyncSpec, 'direction'>> {
   direction: SyncSpec['direction']
@@ -67,7 +52,8 @@ export class SyncService {
     const storage = storageOf(owned)
     const ids = { sandboxId: owned.id, direction, bucket: storage.bucket, prefix: storage.prefix }
     log.info(ids, 'sync started')
-    const work = this.#sync(owned, storage, options)
+    const stop = this.#stopper()
+    const work = this.#sync(owned, storage, options, stop)
     this.#running.add(work)
     try {
       const report = await work
@@ -76,9 +62,10 @@ export class SyncService {
       if (failed.length > 0) throw incomplete(report)
       return report
     } catch (error) {
-      throw explain(error)
+      throw explain(stop.signal.aborted ? stop.signal.reason : error)
     } finally {
       this.#running.delete(work)
+      stop.abort()
     }
   }
 
@@ -88,7 +75,7 @@ export class SyncService {
     try {
       const state = await readState(new SandboxExec(owned.sandbox))
       if (!storage.versioned) return state
-      const store = await this.#open(storage)
+      const store = await openStore(storage, this.#options, this.#closing.signal)
       try {
         return { ...state, versions: await listVersions(store) }
       } finally {
@@ -105,14 +92,16 @@ export class SyncService {
     await within(closeMs, () => Promise.allSettled([...this.#running])).catch(() => {})
   }
 
-  async #sync (owned: OwnedSandbox, storage: StorageRecord, options: SyncOptions): Promise<SyncReport> {
-    const { direction, log = this.#options.log, onProgress } = options
-    const { signal } = this.#closing
-    const root = owned.mountPath ?? owned.workdir
-    const workspace = new SandboxWorkspace(new SandboxExec(owned.sandbox, signal), root)
-    const store = await this.#open(storage)
+  async #sync (
+    owned: OwnedSandbox, storage: StorageRecord, options: SyncOptions, stop: AbortController
+  ): Promise<SyncReport> {
+    const { direction, log = this.#options.log, patienceMs = 0, onProgress } = options
+    const { signal } = stop
+    const workspace = new SandboxWorkspace(new SandboxExec(owned.sandbox, signal), owned.mountPath ?? owned.workdir)
+    const store = await openStore(storage, this.#options, signal)
     // Not with the signal: a sync that is stopped gives its place back.
-    const held = await this.#take(new SandboxExec(owned.sandbox), options.patienceMs ?? 0).catch((error: unknown) => {
+    const exec = new SandboxExec(owned.sandbox)
+    const held = await this.#take(exec, patienceMs, (reason) => stop.abort(reason)).catch((error: unknown) => {
       store.close()
       throw error
     })
@@ -139,65 +128,28 @@ export class SyncService {
     }
   }
 
-  async #take (exec: SandboxExec, patienceMs: number): Promise<Held> {
+  /** Aborts when the service ends; once aborted it does not listen any more. */
+  #stopper (): AbortController {
+    const stop = new AbortController()
+    const { signal } = this.#closing
+    if (signal.aborted) stop.abort(signal.reason)
+    signal.addEventListener('abort', () => stop.abort(signal.reason), { once: true, signal: stop.signal })
+    return stop
+  }
+
+  async #take (exec: SandboxExec, patienceMs: number, onLost: (reason: Error) => void): Promise<Held> {
     for (const until = Date.now() + patienceMs; ;) {
       try {
-        return await takeLock(exec)
+        return await takeLock(exec, onLost)
       } catch (error) {
         if (!(error instanceof AppError) || Date.now() >= until) throw error
         await sleep(500, undefined, { signal: this.#closing.signal })
       }
     }
   }
-
-  async #open ({ bucket, prefix, secretName, region, endpointUrl }: StorageRecord): Promise<ObjectStore> {
-    const { s3, secrets } = this.#options
-    const get = async () => {
-      const credentials = secretName === undefined ? s3.credentials : await secrets.read(secretName)
-      if (credentials === undefined) throw new AppError('S3_REFUSED', { message: 'The service has no S3 credentials.' })
-      return credentials
-    }
-    const { region: ofSecret, endpointUrl: endpointOfSecret } = await get() as { region?: string, endpointUrl?: string }
-    const endpoint = endpointUrl ?? endpointOfSecret ?? s3.endpointUrl
-    return new ObjectStore({
-      bucket,
-      prefix,
-      region: region ?? ofSecret ?? s3.region,
-      endpoint,
-      // S3-compatible servers seldom have a host name for every bucket.
-      forcePathStyle: s3.forcePathStyle ?? endpoint !== undefined,
-      credentials: { get, renew: () => { if (secretName !== undefined) secrets.forget(secretName) } },
-      signal: this.#closing.signal
-    })
-  }
 }
 
 function storageOf ({ s3 }: OwnedSandbox): StorageRecord {
   if (s3 === undefined) throw new AppError('NO_STORAGE')
   return s3
-}
-
-function incomplete (report: SyncReport): AppError {
-  const [first] = report.failed
-  const message = `${report.failed.length} files could not be synced, such as ${first!.path}: ${first!.message}`
-  return new AppError('SYNC_INCOMPLETE', { message, details: { report } })
-}
-
-/** What clients may know of it; the rest is for the log. */
-function explain (cause: unknown): AppError {
-  if (cause instanceof AppError) return cause
-  if (cause instanceof WorkspaceLost) {
-    return new AppError('WORKSPACE_LOST', { message: `The workspace can not be synced: ${cause.message}.`, cause })
-  }
-  if (!(cause instanceof S3Fault)) return wrap(cause, 'sync')
-  if (cause.kind === 'transient' || cause.kind === 'slow') {
-    return new AppError('S3_UNAVAILABLE', { message: `S3 can not be reached, or is too slow: ${cause.code}.`, cause })
-  }
-  const messages: Record<string, string> = {
-    NoSuchBucket: 'The S3 bucket does not exist.',
-    AccessDenied: 'The S3 credentials may not use this bucket or prefix.',
-    SignatureDoesNotMatch: 'S3 does not accept the secret access key.',
-    InvalidAccessKeyId: 'S3 does not know the access key.'
-  }
-  return new AppError('S3_REFUSED', { message: messages[cause.code] ?? `S3 refused a request: ${cause.code}.`, cause })
 }
