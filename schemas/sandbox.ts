@@ -55,7 +55,10 @@ export const Storage = Type.Object({
   initialize: Type.Boolean({ default: true, description: 'Fill the workspace before the sandbox is answered.' }),
   syncOnTerminate: Type.Boolean({ default: true, description: 'Store the workspace before the sandbox is ended, or expires.' }),
   syncAfterRun: Type.Boolean({ default: false, description: 'Store the workspace after each run of Claude.' }),
-  versioned: Type.Boolean({ default: false, description: 'Keep each save as it was, beside those before it.' })
+  versioned: Type.Boolean({ default: false, description: 'Keep each save as it was, beside those before it.' }),
+  delete: Type.Boolean({
+    default: false, description: 'Syncs that happen by themselves also delete from S3 what was removed in the workspace.'
+  })
 }, strict)
 export type Storage = Static<typeof Storage>
 
@@ -110,7 +113,8 @@ export const SandboxView = Type.Object({
     initialize: Type.Boolean(),
     syncOnTerminate: Type.Boolean(),
     syncAfterRun: Type.Boolean(),
-    versioned: Type.Boolean()
+    versioned: Type.Boolean(),
+    delete: Type.Boolean()
   })),
   workdir: Type.String(),
   tags: Type.Record(Type.String(), Type.String()),

@@ -41,6 +41,7 @@ export function planSandbox (
   const storage = spec.s3 && planStorage(account, spec.s3)
   if (storage !== undefined) checkStoragePaths(storage, mountPath, workdir)
   const timeoutMs = spec.timeoutMs ?? defaults.timeoutMs
+  const idleTimeoutMs = spec.idleTimeoutMs ?? defaults.idleTimeoutMs
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
   const record: PlannedRecord = {
@@ -51,7 +52,7 @@ export function planSandbox (
     tags: spec.tags ?? {},
     ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath! }),
     ...(spec.name !== undefined && { name: spec.name }),
-    ...(storage !== undefined && { s3: storage }),
+    ...(storage !== undefined && { s3: storage, idleTimeoutMs: String(idleTimeoutMs) }),
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {
@@ -62,7 +63,7 @@ export function planSandbox (
     secrets,
     params: {
       timeoutMs,
-      idleTimeoutMs: spec.idleTimeoutMs ?? defaults.idleTimeoutMs,
+      idleTimeoutMs,
       cpu: spec.cpu ?? resources.cpu,
       memoryMiB: spec.memoryMiB ?? resources.memoryMiB,
       ...(spec.gpu !== undefined && { gpu: spec.gpu }),

@@ -11,6 +11,8 @@ export interface SandboxRecord {
   createdAt: string
   /** When Modal ends it at the latest; ISO 8601. */
   expiresAt: string
+  /** After so long without anything happening in it Modal ends it, too; only kept where a workspace is to be stored. */
+  idleTimeoutMs?: string
   image: string
   workdir: string
   /** The account's own name of the volume, not Modal's. */
@@ -43,6 +45,8 @@ export interface StorageRecord {
   syncOnTerminate: boolean
   syncAfterRun: boolean
   versioned: boolean
+  /** Missing in records of earlier versions. */
+  delete?: boolean
 }
 
 const own = 'ms-'
@@ -51,7 +55,7 @@ const users = 'u-'
 const longest = 63
 
 const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
-  'request', 'preparing', 'key', 'fingerprint'] as const
+  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs'] as const
 
 /** Modal tags of a record. */
 export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {

@@ -30,7 +30,7 @@ export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxVi
 }
 
 function storageView ({ bucket, prefix, secretName, mountPath, ...flags }: StorageRecord): NonNullable<SandboxView['s3']> {
-  const { readOnly, initialize, syncOnTerminate, syncAfterRun, versioned } = flags
+  const { readOnly, initialize, syncOnTerminate, syncAfterRun, versioned, delete: isDeleting = false } = flags
   return {
     bucket,
     keyPrefix: prefix,
@@ -40,6 +40,7 @@ function storageView ({ bucket, prefix, secretName, mountPath, ...flags }: Stora
     initialize,
     syncOnTerminate,
     syncAfterRun,
-    versioned
+    versioned,
+    delete: isDeleting
   }
 }

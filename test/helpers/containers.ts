@@ -67,9 +67,9 @@ export async function processesWith (mark: string): Promise<number[]> {
   return pids.filter((_pid, index) => lines[index]!.includes(mark))
 }
 
-/** Asks until the answer is true, for at most ten seconds. */
-export async function eventually (condition: () => Promise<boolean>): Promise<boolean> {
-  for (const end = Date.now() + 10_000; Date.now() < end;) {
+/** Asks until the answer is true, for so long at most. */
+export async function eventually (condition: () => Promise<boolean>, longestMs = 10_000): Promise<boolean> {
+  for (const end = Date.now() + longestMs; Date.now() < end;) {
     if (await condition()) return true
     await new Promise((resolve) => setTimeout(resolve, 50))
   }

@@ -1,6 +1,7 @@
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import t from 'tap'
 import { digest } from '../../lib/ids.js'
+import { eventually } from '../helpers/containers.js'
 import { noS3, startS3 } from '../helpers/s3.js'
 import { accountIds, keys, readSse, skip, startService, type ReceivedEvent } from '../helpers/service.js'
 
@@ -66,6 +67,13 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   const put = async (Key: string, Body: string) => { await s3.client.send(new PutObjectCommand({ Bucket: 'work', Key, Body })) }
   const look = 'find . -mindepth 1 -printf "%P %y %m %s %TY%Tm%Td%TH%TM%TS %l\\n" | LC_ALL=C sort; ' +
     'find . -type f -exec md5sum {} + | LC_ALL=C sort'
+
+  /** What is to happen by itself, while the other tests run. */
+  const [idle, expiring] = await Promise.all([
+    created({ s3: { bucket: 'work', keyPrefix: 'alice/idle' }, idleTimeoutMs: 12_000 }),
+    created({ s3: { bucket: 'work', keyPrefix: 'alice/expiring' }, timeoutMs: 20_000 })
+  ])
+  await Promise.all([sh(idle, 'echo work > idle'), sh(expiring, 'echo work > expiring')])
 
   await t.test('What one session ends with, the next begins with (2.1-2.8, 3.1-3.6, 5.4, 8.5)', async (t) => {
     const storage = { bucket: 'work', keyPrefix: 'alice/one' }
@@ -175,5 +183,38 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     t.match(result, { status: 502, body: { code: 'SYNC_INCOMPLETE', step: 'initialize', report: { direction: 'download' } } })
     const codes = Object.fromEntries(result.body.report.failed.map(({ path, code }: any) => [path, code]))
     t.strictSame(codes, { 'a//b': 'KEY_UNSAFE', '../x': 'KEY_UNSAFE', './y': 'KEY_UNSAFE', '/abs': 'KEY_UNSAFE', x: 'KEY_CONFLICT' })
+  })
+
+  await t.test('Work is stored after a run, when the sandbox is asked for it', async (t) => {
+    const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/run', syncAfterRun: true, syncOnTerminate: false } })
+    const run = await service.request(`${path}/${id}/claude`, { method: 'POST', json: { prompt: 'Hello there' } })
+    const events: ReceivedEvent[] = []
+    for await (const event of readSse(run)) events.push(event)
+    t.match(events.at(-1), { event: 'run.completed', data: { outcome: 'result' } })
+    t.ok(await eventually(async () => (await objects('alice/run/')).some((key) => key.startsWith('hello-'))))
+    t.ok(await eventually(async () => (await request(`${path}/${id}/sync`)).body.last?.direction === 'upload'))
+    await end(id)
+  })
+
+  await t.test('With delete, what is removed in a session is not there in the next; without it comes back (2.8, 3.1)', async (t) => {
+    for (const isDeleting of [true, false]) {
+      const s3 = { bucket: 'work', keyPrefix: `alice/removed-${isDeleting}`, delete: isDeleting }
+      const first = await created({ s3 })
+      await sh(first, 'echo 1 > kept; echo 2 > removed; sleep 0.1')
+      t.match(await sync(first, { direction: 'upload' }), { body: { files: 2 } })
+      await sh(first, 'rm removed')
+      const { steps } = await end(first)
+      t.match(steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { deleted: isDeleting ? 1 : 0 } })
+      const next = await created({ s3 })
+      t.equal(await sh(next, 'ls'), isDeleting ? 'kept\n' : 'kept\nremoved\n')
+      await sh(next, 'rm -r *')
+      t.match((await end(next)).steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { deleted: 0 } }, 'an empty one deletes nothing')
+    }
+  })
+
+  await t.test('Work is stored before a sandbox expires, and before it is idle for too long (2.8)', async (t) => {
+    t.ok(await eventually(async () => (await objects('alice/idle/')).includes('idle'), 20_000))
+    t.ok(await eventually(async () => (await objects('alice/expiring/')).includes('expiring'), 25_000))
+    t.match((await request(`${path}/${idle}`)).body, { s3: { syncOnTerminate: true, delete: false } })
   })
 })
