@@ -21,7 +21,8 @@ export default fp<StorageOptions>(async (fastify, { config }) => {
   const storage = new SyncMoments(sync, log)
   fastify.decorate('sync', sync)
   fastify.decorate('storage', storage)
-  fastify.addHook('onClose', async () => {
+  // While connections are still open: whoever waits for a sync is told that it was stopped.
+  fastify.addHook('preClose', async () => {
     storage.close()
     await sync.close()
   })

@@ -16,7 +16,7 @@ export type Fault =
   | { kind: 'stalled', at: number, ms: number }
   | { kind: 'slow', ms: number }
 
-export interface Seen { number: number, method: string, url: string }
+export interface Seen { number: number, method: string, url: string, authorization: string }
 export type Chooser = (request: Seen) => Fault | undefined
 
 export interface FaultProxy {
@@ -36,7 +36,8 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
   let number = 0
 
   const server = createServer((request, response) => {
-    const fault = choose({ number: number++, method: request.method!, url: request.url! })
+    const { method, url, headers: { authorization = '' } } = request
+    const fault = choose({ number: number++, method: method!, url: url!, authorization })
     if (fault !== undefined) {
       const name = fault.kind === 'refused' ? fault.code : fault.kind
       counts.set(name, (counts.get(name) ?? 0) + 1)

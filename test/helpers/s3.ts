@@ -25,6 +25,8 @@ export interface S3Server {
   secretAccessKey: string
   client: S3Client
   createBucket: (name: string) => Promise<void>
+  /** Another key of the same user. */
+  createKey: () => Promise<{ accessKeyId: string, secretAccessKey: string }>
   close: () => Promise<void>
 }
 
@@ -88,6 +90,12 @@ export async function startS3 ({ memoryMiB = 2048 }: { memoryMiB?: number } = {}
     secretAccessKey,
     client,
     async createBucket (name) { await client.send(new CreateBucketCommand({ Bucket: name })) },
+    async createKey () {
+      const key = { accessKeyId: randomId('key').slice(4, 24), secretAccessKey: randomId('secret').slice(7) }
+      await run('radosgw-admin', ['-c', conf, 'key', 'create', '--uid', 'test',
+        '--access-key', key.accessKeyId, '--secret-key', key.secretAccessKey], { timeout: 60_000 })
+      return key
+    },
     async close () {
       client.destroy()
       await stop()

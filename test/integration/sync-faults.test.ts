@@ -23,12 +23,15 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
   const s3 = await startS3()
   await s3.createBucket('work')
   const proxy = await startFaultProxy(s3.endpoint)
-  const emulator = await testEmulator()
+  const keyOf = ({ accessKeyId, secretAccessKey }: { accessKeyId: string, secretAccessKey: string }) =>
+    ({ AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
+  const secrets: Record<string, Record<string, string>> = { aws: keyOf(s3) }
+  const emulator = await testEmulator({ secrets })
   const env = {
     MODAL_SERVER_URL: emulator.url,
     MODAL_TOKEN_ID: emulator.tokenId,
     MODAL_TOKEN_SECRET: emulator.tokenSecret,
-    ACCOUNTS: JSON.stringify([{ id: 'faults', apiKeys: [`sha256:${digest(key)}`], s3: [{ bucket: 'work' }] }]),
+    ACCOUNTS: JSON.stringify([{ id: 'faults', apiKeys: [`sha256:${digest(key)}`], s3: [{ bucket: 'work' }, { bucket: 'work', secretName: 'aws' }] }]),
     S3_ENDPOINT_URL: proxy.endpoint,
     S3_REGION: s3.region,
     S3_ACCESS_KEY_ID: s3.accessKeyId,
@@ -48,8 +51,8 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const response = await fetch(service.url + path, { method, headers, ...json && { body: JSON.stringify(json) } })
     return { status: response.status, body: await response.json() as any }
   }
-  async function sandbox (volume: string, keyPrefix: string, initialize = false): Promise<string> {
-    const s3 = { bucket: 'work', keyPrefix, initialize, syncOnTerminate: false }
+  async function sandbox (volume: string, keyPrefix: string, more: object = {}): Promise<string> {
+    const s3 = { bucket: 'work', keyPrefix, initialize: false, syncOnTerminate: false, ...more }
     const { status, body } = await request(api, { volume: { name: volume }, s3 })
     if (status !== 200) throw new Error(JSON.stringify(body))
     return body.id
@@ -139,6 +142,46 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
     t.strictSame(differences(before, await readBucket(s3.client, 'work', 'killed/'), { plain: true }), [])
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    await end(id)
+  })
+
+  await t.test('A service that is told to stop says so to who waits, and the next one goes on at once', async (t) => {
+    const id = await sandbox('stopped', 'stopped')
+    await exec(id, 'sh', '-c', fill)
+    const before = await tree(id, 'describe')
+    proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
+    const stopped = sync(id, 'upload')
+    while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
+    const ended = service.stop()
+    t.match(await stopped, { status: 503, body: { code: 'SHUTTING_DOWN' } })
+    t.strictSame(await ended, [0, null])
+    proxy.use()
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [], 'it has cleaned up')
+    service = await startServiceProcess(env)
+    t.match(await request(`${api}/${id}/sync`), { body: { active: false, last: null } })
+    t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
+    t.strictSame(differences(before, await readBucket(s3.client, 'work', 'stopped/'), { plain: true }), [])
+    await end(id)
+  })
+
+  await t.test('Keys that expire in the middle are read again from their secret, and the sync goes on (2.7)', async (t) => {
+    const id = await sandbox('expired', 'expired', { secretName: 'aws' })
+    await exec(id, 'sh', '-c', fill)
+    t.match(await sync(id, 'download'), { status: 200 }, 'the keys have been read')
+    const fresh = await s3.createKey()
+    secrets['aws'] = keyOf(fresh)
+    await sleep(5500)
+    let refused = 0
+    let puts = 0
+    proxy.use(({ method, authorization }) => {
+      if (!authorization.includes(s3.accessKeyId) || (method === 'PUT' && ++puts < 5)) return
+      if (puts < 5) return
+      refused++
+      return { kind: 'refused', status: 403, code: 'ExpiredToken' }
+    })
+    t.match(await sync(id, 'upload'), { status: 200, body: { files: 21, failed: [], verified: 21 } })
+    t.ok(refused > 0 && puts >= 5, `${refused} refused after ${puts}`)
+    proxy.use()
     await end(id)
   })
 
