@@ -41,6 +41,7 @@ const Environment = Type.Object({
   CLAUDE_VERSION: Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+$', default: '2.1.330' }),
   RUN_DISCONNECT_GRACE_MS: milliseconds(10 * second),
   RUN_TIMEOUT_MS: wholeSeconds(30 * 60 * second),
+  PERMISSION_TIMEOUT_MS: Type.Integer({ minimum: second, maximum: day, default: 10 * 60 * second }),
   HEARTBEAT_MS: Type.Integer({ minimum: 100, default: 10 * second }),
   SANDBOX_TIMEOUT_MS: wholeSeconds(60 * 60 * second),
   SANDBOX_IDLE_TIMEOUT_MS: wholeSeconds(10 * 60 * second),
@@ -151,6 +152,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     run: {
       disconnectGraceMs: env.RUN_DISCONNECT_GRACE_MS,
       timeoutMs: env.RUN_TIMEOUT_MS,
+      permissionMs: env.PERMISSION_TIMEOUT_MS,
       heartbeatMs: env.HEARTBEAT_MS
     },
     deployment: env.DEPLOYMENT,

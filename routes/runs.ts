@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Account } from '../schemas/account.js'
 import { ErrorAnswer } from '../schemas/common.js'
-import { Cancellation, EventsPage, EventsQuery, RunList, RunParams, RunSpec, RunView } from '../schemas/run.js'
+import { Cancellation, EventsPage, EventsQuery, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec, RunView } from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
 
@@ -27,12 +27,12 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
     schema: { params: SandboxParams, response: { 200: RunList, ...errors } }
   }, async ({ account, params: { id } }) => {
     const found = await runs.list(await sandboxes.find(account, id))
-    return { runs: found.map((run) => run.view()) }
+    return { runs: await Promise.all(found.map(async (run) => await runs.view(run))) }
   })
 
   fastify.get('/:id/claude/:runId', {
     schema: { params: RunParams, response: { 200: RunView, ...errors } }
-  }, async (request) => (await find(request)).view())
+  }, async (request) => await runs.view(await find(request)))
 
   fastify.get('/:id/claude/:runId/events', {
     schema: { params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, ...errors } }
@@ -55,6 +55,10 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
     const { durationMs } = await runs.cancel(run)
     return { ...run.view(), left: 0, durationMs }
   })
+
+  fastify.post('/:id/claude/:runId/permissions/:permissionId', {
+    schema: { params: PermissionParams, body: PermissionAnswer, response: { 200: RunView, ...errors } }
+  }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))
 
   /** The account's sandbox is proven first: a guessed run id leads nowhere. */
   async function find ({ account, params }: { account: Account, params: RunParams }): Promise<Run> {

@@ -11,7 +11,9 @@ export const RunSpec = Type.Object({
   continue: Type.Optional(Type.Boolean({ description: 'Go on with the latest conversation of this workspace.' })),
   model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),
   permissionMode: Type.Optional(Type.Union(
-    ['acceptEdits', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)))),
+    ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)), {
+      description: '`ask`: somebody has to allow each tool that changes something and is not in allowedTools.'
+    })),
   allowedTools: Type.Optional(Tools),
   disallowedTools: Type.Optional(Tools),
   appendSystemPrompt: Type.Optional(Type.String({ minLength: 1, maxLength: 20_000, pattern: '^[^\\u0000]*$' })),
@@ -41,6 +43,16 @@ export const Completion = Type.Object({
 })
 export type Completion = Static<typeof Completion>
 
+/** A tool that Claude may only use when somebody allows it; the data of `permission.requested`. */
+export const PendingPermission = Type.Object({
+  id: Type.String(),
+  toolName: Type.String(),
+  input: Type.Record(Type.String(), Type.Unknown()),
+  requestedAt: Timestamp,
+  expiresAt: { ...Timestamp, description: 'Who has not answered by then has denied.' }
+})
+export type PendingPermission = Static<typeof PendingPermission>
+
 export const RunView = Type.Object({
   runId: Type.String(),
   sandboxId: Type.String(),
@@ -48,6 +60,7 @@ export const RunView = Type.Object({
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
   prompt: Type.String({ description: 'Its first 200 characters.' }),
+  pendingPermissions: Type.Array(PendingPermission),
   completion: Type.Optional(Completion)
 })
 export type RunView = Static<typeof RunView>
@@ -57,6 +70,17 @@ export const RunList = Type.Object({ runs: Type.Array(RunView) })
 /** Ids that are malformed are just not found. */
 export const RunParams = Type.Object({ id: Type.String(), runId: Type.String() })
 export type RunParams = Static<typeof RunParams>
+
+export const PermissionParams = Type.Object({ ...RunParams.properties, permissionId: Type.String() })
+
+export const PermissionAnswer = Type.Object({
+  decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+  // With four bytes a character it still fits into the 4096 that a pipe takes in one piece.
+  message: Type.Optional(Type.String({
+    minLength: 1, maxLength: 900, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\ud800-\\udfff]*$', description: 'Told to Claude with a denial.'
+  }))
+}, strict)
+export type PermissionAnswer = Static<typeof PermissionAnswer>
 
 export const EventsQuery = Type.Object({
   after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event you have.' }))

@@ -33,6 +33,7 @@ const bodies = {
     command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
   },
   'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
+  'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': { decision: 'deny', message: 'x' },
   'POST /api/modal/sandbox/:id/claude': {
     prompt: 'x', model: 'm', permissionMode: 'plan', allowedTools: ['Bash'], maxTurns: 1, timeoutMs: 2000, onDisconnect: 'terminate'
   }

@@ -55,6 +55,7 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},
   'POST /api/modal/sandbox/:id/claude/:runId/cancel': {},
+  'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': { json: { decision: 'allow' }, owner: 404 },
   'POST /api/modal/sandbox/:id/claude': { json: { prompt: 'Hello' } },
   'DELETE /api/modal/sandbox/:id': {}
 }

@@ -10,20 +10,25 @@ export interface Limits {
   timeoutMs: number
   /** How long a run goes on without readers that must have some. */
   graceMs: number
+  /** How long Claude waits for permission. */
+  permissionMs: number
 }
 
 /** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
-export function promptText (prompt: string): string {
-  return `\n${prompt}`
+export function promptText ({ prompt, permissionMode }: RunSpec): string {
+  const content = `\n${prompt}`
+  return permissionMode !== 'ask' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
 }
 
 /** argv of the runner and Claude under it. Nothing secret and nothing long is in it; values can't become options. */
 export function runCommand (
-  owned: OwnedSandbox, runId: string, spec: RunSpec, sessionId: string | null, { timeoutMs, graceMs }: Limits
+  owned: OwnedSandbox, runId: string, spec: RunSpec, sessionId: string | null,
+  { timeoutMs, graceMs, permissionMs }: Limits
 ): string[] {
   const grace = spec.onDisconnect === 'continue' ? '-' : String(graceMs)
+  const patience = spec.permissionMode === 'ask' ? String(permissionMs) : '-'
   return ['sh', `${stateOf(runId)}/runner.sh`, stateOf(runId), directoryOf(owned, runId), lock, execMarker, runId,
-    sessionId ?? '-', String(timeoutMs), grace, ['claude', ...claudeOptions(spec)].map(quote).join(' ')]
+    sessionId ?? '-', String(timeoutMs), grace, patience, ['claude', ...claudeOptions(spec)].map(quote).join(' ')]
 }
 
 /** argv that follows the run's log from a position on, as long as it is kept alive on its standard input. */
@@ -37,17 +42,27 @@ function claudeOptions (spec: RunSpec): string[] {
     '-p',
     `--output-format=${format}`,
     ...format === 'stream-json' ? ['--verbose', '--include-partial-messages'] : [],
-    // The sandbox is the permission: what runs in it can reach nothing else.
-    `--permission-mode=${spec.permissionMode ?? 'bypassPermissions'}`,
+    ...permissionOptions(spec),
     '--system-prompt-snapshot=off',
     ...spec.continue ? ['--continue'] : [],
     ...option('--model', spec.model),
     ...option('--allowed-tools', spec.allowedTools?.join(',')),
-    ...option('--disallowed-tools', spec.disallowedTools?.join(',')),
+    ...option('--disallowed-tools', disallowedTools(spec)?.join(',')),
     ...option('--append-system-prompt', spec.appendSystemPrompt),
     ...option('--max-turns', spec.maxTurns),
     ...option('--max-budget-usd', spec.maxBudgetUsd)
   ]
+}
+
+function permissionOptions ({ permissionMode }: RunSpec): string[] {
+  // The sandbox is the permission: what runs in it can reach nothing else.
+  if (permissionMode !== 'ask') return [`--permission-mode=${permissionMode ?? 'bypassPermissions'}`]
+  return ['--permission-mode=default', '--permission-prompt-tool=stdio', '--input-format=stream-json']
+}
+
+/** Who can only allow or deny can not choose one of Claude's options. */
+function disallowedTools ({ permissionMode, disallowedTools }: RunSpec): string[] | undefined {
+  return permissionMode === 'ask' ? [...disallowedTools ?? [], 'AskUserQuestion'] : disallowedTools
 }
 
 function option (name: string, value: string | number | undefined): string[] {

@@ -9,9 +9,10 @@ const prepare = script('prepare.sh')
 const scan = script('scan.sh')
 const read = script('read.sh')
 const bury = script('bury.sh')
-const inSandbox = {
-  'runner.sh': script('runner.sh'), 'stop.sh': script('stop.sh'), 'judge.sh': script('judge.sh'), 'kill.sh': killScript
-}
+const named = (...names: string[]) => Object.fromEntries(names.map((name) => [name, script(name)]))
+const inSandbox = { ...named('runner.sh', 'stop.sh', 'judge.sh', 'settle.sh'), 'kill.sh': killScript }
+/** Only for runs that ask for permission. */
+const toAsk = named('ask.awk', 'ask.sh', 'answer.sh')
 
 /** What dies with the sandbox: its one place for a run, and what the runner needs while it lives. */
 export const stateDirectory = '/tmp/.modal-sandbox'
@@ -47,8 +48,9 @@ export interface ScannedRun { id: string, alive: boolean, size: number, head: Bu
  * @throws {AppError} RUN_ACTIVE with the active run's id, CLAUDE_FAILED, SANDBOX_ENDED.
  */
 export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
-  const files = Object.entries(inSandbox).flat()
-  const argv = [stateDirectory, runsOf(owned), started.run, owned.workdir, writeRecord(started), ...files]
+  const files = Object.entries({ ...inSandbox, ...started.asks && toAsk }).flat()
+  const programs = started.asks ? 'script tee awk mkfifo' : 'script tee'
+  const argv = [stateDirectory, runsOf(owned), started.run, owned.workdir, writeRecord(started), programs, ...files]
   const command = ['sh', '-c', prepare, 'prepare', ...argv]
   const { exitCode, stdout, stderr } = await shell(owned, 'prepare', command, { stdin: prompt })
   const said = stdout.toString('utf8', 0, 200)
@@ -56,8 +58,8 @@ export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, p
   if (exitCode === lacksProgram) {
     throw new AppError('CLAUDE_FAILED', {
       step: 'prepare',
-      message: `The sandbox's image has no \`${said}\`, which gives Claude its terminal.`,
-      hint: 'Use an image with util-linux and coreutils (Alpine: apk add util-linux-misc).'
+      message: `The sandbox's image has no \`${said}\`, which a run of Claude needs.`,
+      hint: 'Use an image with util-linux, coreutils and awk (Alpine: apk add util-linux-misc).'
     })
   }
   if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'prepare', 'CLAUDE_FAILED')

@@ -1,4 +1,5 @@
 import { LineSplitter, readLine, stripCodes, unfinishedLength } from './lines.js'
+import { pendingOf } from './permissions.js'
 import { readRecord, separator, type RunRecord } from './records.js'
 import { redact } from './redact.js'
 import type { RunEvent } from './window.js'
@@ -102,6 +103,11 @@ export class OutputParser {
     if (record.run !== run) return this.#output(`${JSON.stringify(record)}\n`)
     const id = this.#position
     if (record.record === 'ended') return { id, event: 'run.completed', json: '', record }
+    if (record.record === 'asked') return { id, event: 'permission.requested', json: this.#redact(JSON.stringify(pendingOf(record))), record }
+    if (record.record === 'resolved') {
+      const { id: permission, decision, by } = record
+      return { id, event: 'permission.resolved', json: JSON.stringify({ id: permission, decision, by }), record }
+    }
     const { sandboxId, sessionId, startedAt } = record
     return { id, event: 'run.started', json: JSON.stringify({ runId: run, sandboxId, sessionId, startedAt }), record }
   }

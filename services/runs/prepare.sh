@@ -1,11 +1,12 @@
 # Takes the sandbox's one place for a run and writes the run's files; the prompt comes on standard input.
-# usage: prepare.sh <state directory> <runs directory> <run id> <workdir> <first line of the log> <name> <script>...
+# usage: prepare.sh <state directory> <runs directory> <run id> <workdir> <first line of the log> <programs>
+#   <name> <script>...
 # Exits 75 and prints the active run's id when the place is taken, 76 when the image lacks a program, and prints it.
 umask 077
-state=$1 runs=$2 run=$3 workdir=$4 started=$5
-shift 5
+state=$1 runs=$2 run=$3 workdir=$4 started=$5 programs=$6
+shift 6
 lock=$state/active
-for program in script tee; do command -v $program > /dev/null || { printf %s $program; exit 76; }; done
+for program in $programs; do command -v $program > /dev/null || { printf %s $program; exit 76; }; done
 mkdir -p "$state/$run" "$runs/$run" "$workdir" || exit 1
 
 # The place is a link to the run that has it: made in one step, with its owner's name on it.

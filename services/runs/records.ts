@@ -16,7 +16,9 @@ const Started = Type.Object({
   prompt: Text(500),
   format: Type.Union([Type.Literal('stream-json'), Type.Literal('text')]),
   onDisconnect: Type.Union([Type.Literal('terminate'), Type.Literal('continue')]),
-  timeoutMs: Type.Integer()
+  timeoutMs: Type.Integer(),
+  /** Whether Claude asks for permission. */
+  asks: Type.Optional(Type.Boolean())
 })
 export type StartedRecord = Static<typeof Started>
 
@@ -33,7 +35,36 @@ const Ended = Type.Object({
 })
 export type EndedRecord = Static<typeof Ended>
 
-export type RunRecord = StartedRecord | EndedRecord
+/** Claude asks whether it may use a tool; the request is the CLI's own, and can be large. */
+const Asked = Type.Object({
+  record: Type.Literal('asked'),
+  run: Text(100),
+  /** When, in seconds since the epoch. */
+  at: Type.Integer({ minimum: 0, maximum: 1e11 }),
+  /** How long it waits for an answer, in ms. */
+  patience: Type.Integer({ minimum: 0, maximum: 1e12 }),
+  request: Type.Object({
+    request_id: Type.String({ pattern: '^[A-Za-z0-9-]{1,100}$' }),
+    request: Type.Object({ tool_name: Text(200), input: Type.Record(Type.String(), Type.Unknown()) })
+  })
+})
+export type AskedRecord = Static<typeof Asked>
+
+/** What it was answered. `claude` has withdrawn its request. */
+const Resolved = Type.Object({
+  record: Type.Literal('resolved'),
+  run: Text(100),
+  id: Type.String({ pattern: '^[A-Za-z0-9-]{1,100}$' }),
+  decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+  by: Type.Union([Type.Literal('user'), Type.Literal('deadline'), Type.Literal('run_end'), Type.Literal('claude')])
+})
+export type ResolvedRecord = Static<typeof Resolved>
+
+export type RunRecord = StartedRecord | EndedRecord | AskedRecord | ResolvedRecord
+const RunRecord = Type.Union([Started, Ended, Asked, Resolved])
+/** No other record is longer. */
+const longest = 10_000
+const beginsAsked = /^\{"record":"asked",/
 
 /** A record as a line of the log, without its line end. */
 export function writeRecord (record: RunRecord): string {
@@ -42,10 +73,13 @@ export function writeRecord (record: RunRecord): string {
 
 /** The record in a line, after its separator. Whatever is in the sandbox can write one, so its form is checked. */
 export function readRecord (json: string): RunRecord | undefined {
-  if (json.length > 10_000) return
+  if (json.length > longest && !beginsAsked.test(json)) return
   try {
     const value = JSON.parse(json)
-    return Value.Check(Started, value) || Value.Check(Ended, value) ? value : undefined
+    if (!Value.Check(RunRecord, value)) return
+    // What is nested deeper than it can be written again is no input of a tool's.
+    if (value.record === 'asked') JSON.stringify(value.request)
+    return value
   } catch {
     return undefined
   }

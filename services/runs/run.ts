@@ -1,6 +1,6 @@
 import type { ContainerProcess } from 'modal'
 import { AppError, chain, wrap } from '../../errors.js'
-import type { Completion, RunView } from '../../schemas/run.js'
+import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
 import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { Log } from '../sandboxes/steps.js'
@@ -11,7 +11,7 @@ import type { ParsedEvent } from './output.js'
 import { readPage, readTail, type Page } from './page.js'
 import type { StartedRecord } from './records.js'
 import { RunState } from './state.js'
-import type { Survey } from './survey.js'
+import { surveyPermissions, type Survey } from './survey.js'
 import { EventWindow, type RunEvent } from './window.js'
 
 /** After the last reader of a run that another replica has started, until this one stops following it. */
@@ -39,6 +39,8 @@ export class Run {
   /** Followed to its end, as this replica has started it; readers or not. */
   #own = false
   #completion: Completion | undefined
+  /** What Claude waited for when the sandbox was asked. */
+  #asked: PendingPermission[] = []
   /** Bytes that the log had at least. */
   #size = 0
   /** The last event of the log, whose data is not known before all is read. */
@@ -91,14 +93,27 @@ export class Run {
       status: this.#completion === undefined ? 'running' : 'completed',
       startedAt,
       prompt,
+      pendingPermissions: this.#pendingPermissions,
       ...(this.#completion !== undefined && { completion: this.#completion })
     }
+  }
+
+  get #pendingPermissions (): PendingPermission[] {
+    if (this.#completion !== undefined) return []
+    return this.#own ? this.#state.pendingPermissions : this.#asked
   }
 
   /** This replica's own run: the output of its runner is the log from the first byte on. */
   followRunner (runner: ContainerProcess<Uint8Array>): void {
     this.#own = true
     this.#follow(0, runner)
+  }
+
+  /** Asks the sandbox what Claude waits for, when that is not known here from the log as it grows. */
+  async lookAtPermissions (): Promise<void> {
+    const { owned, started: { asks, sandboxId }, secrets } = this.#parts
+    if (this.#own || this.#completion !== undefined || !asks || sandboxId !== owned.id) return
+    this.#asked = await surveyPermissions(owned, this.id, secrets)
   }
 
   /** What the sandbox says, when nothing newer is known here. */

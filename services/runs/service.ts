@@ -4,7 +4,7 @@ import type { ContainerProcess, ModalClient, Secret } from 'modal'
 import { AppError, chain } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Account } from '../../schemas/account.js'
-import type { RunSpec } from '../../schemas/run.js'
+import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { appName } from '../accounts/names.js'
 import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
@@ -12,6 +12,7 @@ import { call, within, type Log } from '../sandboxes/steps.js'
 import { promptText, runCommand, runEnvironment } from './command.js'
 import { buryRun, prepareRun, stopRun } from './directory.js'
 import { KnownRuns } from './known.js'
+import { answerRequest } from './permissions.js'
 import type { StartedRecord } from './records.js'
 import { secretsOf } from './redact.js'
 import { Run } from './run.js'
@@ -23,7 +24,7 @@ export interface RunServiceOptions {
   client: ModalClient
   log: Log
   model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
-  timeouts: { disconnectGraceMs: number, timeoutMs: number }
+  timeouts: { disconnectGraceMs: number, timeoutMs: number, permissionMs: number }
   /** Told of every run of this replica's that is over. */
   onCompleted?: (owned: OwnedSandbox) => void
 }
@@ -82,6 +83,25 @@ export class RunService {
     return await this.#known.list(owned)
   }
 
+  /** A run as any replica sees it. @throws {AppError} SANDBOX_ENDED while the run is being lost with its sandbox. */
+  async view (run: Run): Promise<RunView> {
+    await run.lookAtPermissions()
+    return run.view()
+  }
+
+  /**
+   * Allows or denies what Claude asks for.
+   * @throws {AppError} PERMISSION_NOT_FOUND, PERMISSION_RESOLVED, BAD_REQUEST, RUN_NOT_FOUND, SANDBOX_ENDED.
+   */
+  async answer (run: Run, permissionId: string, answer: PermissionAnswer): Promise<RunView> {
+    checkHere(run)
+    await answerRequest(run.owned, run.id, permissionId, answer)
+    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, decision: answer.decision }, 'permission answered')
+    const view = await this.view(run)
+    // The log tells it a moment later.
+    return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
+  }
+
   async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
     if (!await this.#known.any(owned)) return
     const [run] = await this.#activeIn(owned)
@@ -98,8 +118,7 @@ export class RunService {
   async cancel (run: Run): Promise<{ durationMs: number }> {
     const started = performance.now()
     if (run.completion === undefined) {
-      const { sandboxId } = run.view()
-      if (sandboxId !== run.owned.id) throw new AppError('RUN_NOT_FOUND', { message: `That run is in the sandbox ${sandboxId}.` })
+      checkHere(run)
       this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'run is cancelled')
       const clean = await stopRun(run.owned, run.id, 'cancelled')
       if (!clean) throw new AppError('CLAUDE_FAILED', { message: 'Parts of the run are still alive.', step: 'cancel' })
@@ -160,7 +179,9 @@ export class RunService {
     const { model, timeouts } = this.#options
     const sessionId = spec.continue ? null : spec.sessionId ?? randomUUID()
     const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
-    const command = runCommand(owned, id, spec, sessionId, { timeoutMs, graceMs: timeouts.disconnectGraceMs })
+    const command = runCommand(owned, id, spec, sessionId, {
+      timeoutMs, graceMs: timeouts.disconnectGraceMs, permissionMs: timeouts.permissionMs
+    })
     checkArguments(command)
     const secrets = await this.#lookUpSecret()
     const started: StartedRecord = {
@@ -172,9 +193,10 @@ export class RunService {
       prompt: [...spec.prompt].slice(0, 200).join(''),
       format: spec.outputFormat ?? 'stream-json',
       onDisconnect: spec.onDisconnect ?? 'terminate',
-      timeoutMs
+      timeoutMs,
+      ...spec.permissionMode === 'ask' && { asks: true }
     }
-    await prepareRun(owned, started, promptText(spec.prompt))
+    await prepareRun(owned, started, promptText(spec))
     const pointed = this.#known.point(owned, id).catch((error: unknown) => {
       log.warn({ runId: id, chain: chain(error) }, 'run not noted at its sandbox')
     })
@@ -212,6 +234,12 @@ export class RunService {
     if (secretName === undefined) return []
     return [await call('model secret', callMs, () => client.secrets.fromName(secretName), { notFound: 'CLAUDE_FAILED' })]
   }
+}
+
+/** Another sandbox on the volume has it. */
+function checkHere (run: Run) {
+  const { sandboxId } = run.view()
+  if (sandboxId !== run.owned.id) throw new AppError('RUN_NOT_FOUND', { message: `That run is in the sandbox ${sandboxId}.` })
 }
 
 /** Takes back a start that failed: it may have happened all the same. */

@@ -5,13 +5,16 @@ import type { RunSpec } from '../../schemas/run.js'
 const argvLimit = 65_536
 
 /** What a schema can not say. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
-export function checkSpec ({ prompt, sessionId, continue: goOn }: RunSpec) {
+export function checkSpec ({ prompt, sessionId, continue: goOn, permissionMode, outputFormat }: RunSpec) {
   if (Buffer.byteLength(prompt) > 1_048_576) {
     throw new AppError('PAYLOAD_TOO_LARGE', { message: 'body.prompt is larger than 1 MB.' })
   }
   if (prompt.includes('\0')) throw new AppError('BAD_REQUEST', { message: 'body.prompt has a NUL character.' })
   if (goOn && sessionId !== undefined) {
     throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })
+  }
+  if (permissionMode === 'ask' && outputFormat === 'text') {
+    throw new AppError('BAD_REQUEST', { message: 'body.permissionMode ask needs body.outputFormat stream-json.' })
   }
 }
 

@@ -1,6 +1,7 @@
-import type { Completion } from '../../schemas/run.js'
+import type { Completion, PendingPermission } from '../../schemas/run.js'
 import { completion, type Ending, type ResultEvent } from './outcome.js'
 import type { ParsedEvent } from './output.js'
+import { OpenRequests } from './permissions.js'
 import type { EndedRecord, StartedRecord } from './records.js'
 
 /** What a run's events say about it; the same for every replica, as it is read from the log alone. */
@@ -10,11 +11,14 @@ export class RunState {
   /** The session that the beginning of the log names, where only its end was read. */
   fallbackSession: string | null = null
   #session: string | undefined
+  readonly #requests = new OpenRequests()
   #result: (ResultEvent & { session_id?: unknown }) | undefined
 
-  see ({ object, record }: ParsedEvent): void {
+  see ({ object, record, json }: ParsedEvent): void {
     if (record?.record === 'started') this.started ??= record
     if (record?.record === 'ended') this.ended ??= record
+    if (record?.record === 'asked') this.#requests.add(json)
+    if (record?.record === 'resolved') this.#requests.remove(record.id)
     if (object === undefined) return
     if (typeof object['session_id'] === 'string') this.#session ??= object['session_id'].slice(0, 100)
     if (object['type'] === 'result') this.#result = object
@@ -22,6 +26,11 @@ export class RunState {
 
   get hasResult (): boolean {
     return this.#result !== undefined
+  }
+
+  /** What Claude waits for. */
+  get pendingPermissions (): PendingPermission[] {
+    return this.#requests.all
   }
 
   get sessionId (): string | null {

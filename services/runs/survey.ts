@@ -1,4 +1,5 @@
 import type { ModalClient } from 'modal'
+import type { PendingPermission } from '../../schemas/run.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { lookupMs } from '../sandboxes/owned.js'
 import { call } from '../sandboxes/steps.js'
@@ -6,6 +7,7 @@ import { decodeTags } from '../sandboxes/tags.js'
 import { buryRun, scanRuns, type ScannedRun } from './directory.js'
 import { OutputParser } from './output.js'
 import { readTail } from './page.js'
+import { readPending } from './permissions.js'
 import type { EndedRecord, StartedRecord } from './records.js'
 import { RunState } from './state.js'
 
@@ -32,6 +34,16 @@ export async function surveyRuns (client: ModalClient, owned: OwnedSandbox, know
     if (survey !== undefined) surveys.push(survey)
   }
   return surveys
+}
+
+/** What a run of this sandbox waits for. @throws {AppError} SANDBOX_ENDED. */
+export async function surveyPermissions (
+  owned: OwnedSandbox, runId: string, secrets: readonly string[]
+): Promise<PendingPermission[]> {
+  const state = new RunState()
+  const records = await readPending(owned, runId)
+  for (const event of new OutputParser({ run: runId, format: 'stream-json', secrets }).push(records)) state.see(event)
+  return state.pendingPermissions
 }
 
 async function understand (client: ModalClient, owned: OwnedSandbox, found: ScannedRun): Promise<Survey | undefined> {

@@ -13,7 +13,7 @@ import { readSse, skip, startService, type ReceivedEvent, type Service } from '.
 
 const log = { info () {}, warn () {}, error () {} }
 const result = 'echo \'{"type":"result","is_error":false,"session_id":"s-1"}\''
-const timeouts = { disconnectGraceMs: 60_000, timeoutMs: 120_000 }
+const timeouts = { disconnectGraceMs: 60_000, timeoutMs: 120_000, permissionMs: 600_000 }
 
 t.test('Runs that lose what they stand on, and replicas that share a sandbox', { skip }, async (t) => {
   const service = await startService({ RUN_DISCONNECT_GRACE_MS: '1500' })
