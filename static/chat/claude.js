@@ -41,6 +41,10 @@ export class ClaudeView {
     this.#endRetry()
   }
 
+  get workdir () {
+    return this.#workdir
+  }
+
   /** Whether what went wrong is on the page already. */
   shows (text) {
     return this.element.textContent.includes(text.slice(0, 80))

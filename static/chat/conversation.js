@@ -17,7 +17,7 @@ export class Conversation {
 
   constructor ({ sandboxId, scripted, welcome }) {
     this.#sandboxId = sandboxId
-    this.#options = { scripted }
+    this.#options = { scripted, sandboxId }
     this.welcome = welcome
     this.column = followingColumn(this.#turns)
   }

@@ -4,6 +4,7 @@ import { remembered } from '../lib/remember.js'
 
 const modes = [
   ['bypassPermissions', 'Do everything', 'The sandbox is the limit'],
+  ['ask', 'Ask me first', 'You allow or deny each tool'],
   ['plan', 'Plan only', 'Read and think, change nothing']
 ]
 

@@ -3,6 +3,8 @@ import { callAttention, setWorking } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
 
+const soon = 300
+
 /** One run that is followed on the page: its events go to its turn, and what it is doing to the activity line. */
 export class FollowedRun {
   startedAt
@@ -69,8 +71,18 @@ export class FollowedRun {
       activity.show(this.#stopping ? 'Stopping' : 'Thinking')
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
+    else if (event === 'permission.requested') setTimeout(() => this.#needYou(), soon)
     else if (event === 'gap') bar.setConnection('gap')
     turn.handle(event, data)
+  }
+
+  /** What is told again from its beginning may have its answer already. */
+  #needYou () {
+    const { request } = this.turn
+    if (request === undefined) return
+    const text = `It wants to use ${request.toolName}.`
+    announce(`Claude needs your permission. ${text}`)
+    callAttention('Claude needs your permission', text)
   }
 
   async #cancel () {

@@ -2,6 +2,7 @@ import { h } from '../lib/dom.js'
 import { cost, count, duration, plain } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
+import { PermissionCard } from './permission.js'
 
 /** What to say when a run ended without a result of Claude's own. */
 const endings = {
@@ -17,11 +18,15 @@ const endings = {
 export class Turn {
   #body = h('div', { class: 'turn-body' })
   #failures = new Map()
+  #permissions = new Map()
   #output
+  #sandboxId
+  #runId
 
-  /** @param {{prompt?: string, scripted: boolean}} options */
-  constructor ({ prompt, scripted }) {
+  /** @param {{prompt?: string, scripted: boolean, sandboxId: string}} options */
+  constructor ({ prompt, scripted, sandboxId }) {
     this.scripted = scripted
+    this.#sandboxId = sandboxId
     this.claude = new ClaudeView()
     this.#body.append(this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
@@ -34,7 +39,10 @@ export class Turn {
     if (event === 'claude') {
       this.#output = undefined
       this.claude.handle(data)
-    } else if (event === 'output') this.#showOutput(data.text)
+    } else if (event === 'run.started') this.#runId = data.runId
+    else if (event === 'output') this.#showOutput(data.text)
+    else if (event === 'permission.requested') this.#ask(data)
+    else if (event === 'permission.resolved') this.#resolve(data)
     else if (event === 'gap') this.#warn('Some of the output is no longer available and is missing here.')
     else if (event === 'error') this.fail(data)
     else if (event === 'run.completed') this.#complete(data)
@@ -51,6 +59,26 @@ export class Turn {
   /** Following it ended, whatever the run does. */
   end () {
     this.claude.end()
+    for (const card of this.#permissions.values()) card.close()
+  }
+
+  /** What Claude waits for: the card of the oldest request that has no answer. */
+  get request () {
+    return [...this.#permissions.values()].find(({ open }) => open)
+  }
+
+  #ask (request) {
+    if (this.#permissions.has(request.id)) return
+    const { workdir } = this.claude
+    const card = new PermissionCard(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
+    this.#permissions.set(request.id, card)
+    this.claude.element.append(card.element)
+    this.claude.onActivity('Waiting for your permission')
+  }
+
+  #resolve (answer) {
+    this.#permissions.get(answer.id)?.resolve(answer)
+    if (this.request === undefined) this.claude.onActivity('Thinking')
   }
 
   /** What is not JSON: it belongs between the events around it. */
@@ -68,6 +96,7 @@ export class Turn {
   }
 
   #complete (run) {
+    for (const card of this.#permissions.values()) if (card.open) card.resolve({ decision: 'deny', by: 'run_end' })
     this.end()
     const { result } = this.claude
     const reason = result?.is_error ? result.result || result.errors?.join('\n') : undefined

@@ -81,6 +81,7 @@ export const paths = {
   run: (id, runId) => of(id, 'claude', runId),
   events: (id, runId) => of(id, 'claude', runId, 'events'),
   cancel: (id, runId) => of(id, 'claude', runId, 'cancel'),
+  permission: (id, runId, permissionId) => of(id, 'claude', runId, 'permissions', permissionId),
   sessions: (id) => of(id, 'sessions'),
   messages: (id, sessionId, fields) => query(of(id, 'sessions', sessionId), fields),
   files: (id, fields) => query(of(id, 'files'), fields),

@@ -45,7 +45,7 @@ export function notifyButton () {
   const button = h('button', { type: 'button', class: 'quiet' })
   const update = () => {
     button.hidden = !window.Notification || window.Notification.permission === 'denied'
-    const label = wanted() ? 'Notifications are on' : 'Notify me when Claude is done'
+    const label = wanted() ? 'Notifications are on' : 'Notify me when Claude is done or needs me'
     button.title = label
     button.setAttribute('aria-label', label)
     button.setAttribute('aria-pressed', String(wanted()))

@@ -4,6 +4,8 @@ const shortcuts = [
   ['Enter', 'Send; while Claude works, send it afterwards'],
   ['Shift Enter', 'New line'],
   ['Esc', 'Stop Claude, or close a panel'],
+  ['Ctrl Shift Enter', 'Allow what Claude asks for'],
+  ['Ctrl Shift Backspace', 'Deny it'],
   ['Shift Esc', 'Go to the prompt'],
   ['Ctrl Shift O', 'New conversation'],
   ['Ctrl Shift F', 'Files'],
@@ -19,8 +21,8 @@ export function shortcutOf (event) {
   if (event.key === 'Escape') return event.shiftKey ? 'Shift Esc' : 'Esc'
   if (event.key === '?' && !typing) return '?'
   if (!(event.ctrlKey || event.metaKey) || !event.shiftKey) return
-  const letter = event.code === 'Semicolon' ? ';' : event.key.toUpperCase()
-  return ['O', 'F', 'C', ';'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
+  const letter = event.code === 'Semicolon' ? ';' : event.key.length > 1 ? event.key : event.key.toUpperCase()
+  return ['O', 'F', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
 }
 
 export function showShortcuts () {

@@ -138,6 +138,8 @@ export class ChatView {
     const actions = {
       Esc: () => { if (!this.panels.closeOnEscape()) this.#run?.stop() },
       'Shift Esc': () => this.composer.focus(),
+      'Ctrl Shift Enter': () => this.#run?.turn.request?.answer('allow'),
+      'Ctrl Shift Backspace': () => this.#run?.turn.request?.answer('deny'),
       'Ctrl Shift O': () => this.#switch(() => this.conversation.begin()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
       'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),

@@ -254,6 +254,8 @@ function conversation (): [string, unknown][] {
     ...inputs.flatMap(([name, input], index) => tool(`t${index}`, name, input, all)),
     ['claude', { type: 'assistant', parent_tool_use_id: 't5', message: { content: [{ type: 'text', text: all }] } }],
     ['claude', { type: 'user', message: { content: [{ type: 'text', text: all }] } }],
+    ['permission.requested', { id: all, toolName: all, input: { command: all }, expiresAt: sandbox.expiresAt }],
+    ['permission.requested', { id: 'p2', toolName: 'Write', input: { file_path: all, content: all }, expiresAt: sandbox.expiresAt }],
     ['error', { message: all, hint: all, step: all, requestId: all }],
     ['claude', { type: 'result', is_error: true, errors: [`${all}!`] }],
     ['run.completed', { outcome: all, isError: true, durationMs: 1, costUsd: 1, usage: { input_tokens: all, output_tokens: all }, exitCode: all }]

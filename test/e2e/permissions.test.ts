@@ -1,0 +1,100 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { keys, startService } from '../helpers/service.js'
+
+const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
+
+if (noBrowser || process.env.TEST_LIVE === '1') {
+  t.test('Permissions in a real browser', { skip: noBrowser || 'the page test drives the scripted model' }, async () => {})
+} else {
+  const browser = await openBrowser()
+  t.teardown(() => browser.close())
+
+  t.test('Claude asks on the page before it uses a tool', async (t) => {
+    const service = await startService(local)
+    t.teardown(() => service.close())
+    const signIn = async () => {
+      const opened = await openPage(browser, service.url, { reducedMotion: 'reduce' })
+      await opened.page.goto(service.url)
+      await opened.page.getByLabel('API key').fill(keys.alice)
+      await opened.page.getByLabel('API key').press('Enter')
+      return opened
+    }
+    const { page, problems } = await signIn()
+    await page.getByRole('button', { name: 'New sandbox' }).click()
+    await page.locator('.welcome').waitFor()
+    await page.getByLabel('What Claude may do').selectOption('Ask me first')
+
+    await t.test('What it wants is shown, with the time that is left, and happens when it is allowed', async (t) => {
+      await send(page, 'Write me a program')
+      const card = page.locator('.permission[data-state=open]')
+      await card.waitFor()
+      t.match(await card.innerText(), /Claude wants to use Write: hello-[^]*10 min left|9 min left/)
+      t.match(await card.locator('.diff').innerText(), /Written by the scripted demo model/)
+      await page.locator('.activity', { hasText: 'Waiting for your permission' }).waitFor()
+      await page.locator('#status', { hasText: 'Claude needs your permission. It wants to use Write.' }).waitFor({ state: 'attached' })
+      await card.getByRole('button', { name: 'Allow' }).press('Enter')
+      await page.locator('.permission[data-state=allow]', { hasText: 'Allowed' }).waitFor()
+      await page.locator('.tool[data-tool=Write][data-state=done]').waitFor()
+      t.equal(await page.evaluate('document.activeElement.className'), 'permission', 'the focus stays where it was')
+    })
+
+    await t.test('It is still asked after a reload and in another browser; a denial and its reason reach Claude', async (t) => {
+      await page.locator('.permission[data-state=open]', { hasText: 'sh hello-' }).waitFor()
+      await page.reload()
+      await page.locator('.permission[data-state=open]', { hasText: 'sh hello-' }).waitFor()
+      t.equal(await page.locator('.permission[data-state=allow]').count(), 1, 'what has its answer is not asked again')
+
+      const { page: other, problems: otherProblems } = await signIn()
+      await other.getByRole('button', { name: /^Continue with/ }).click()
+      const card = other.locator('.permission[data-state=open]')
+      await card.getByLabel('Why not, for Claude').fill('Use Python "instead" <b>')
+      await card.getByRole('button', { name: 'Deny' }).click()
+      await other.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
+      await page.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
+      await page.locator('.run-footer').waitFor()
+      t.match(await page.locator('.turn').last().innerText(), /because Bash did not go through:[^]*Use Python "instead" <b>/)
+      t.equal(await page.locator('.permission .actions button').count(), 0)
+      t.strictSame(otherProblems, [])
+      await other.context().close()
+    })
+
+    await t.test('By keyboard, too; and a run that is stopped asks for nothing any more', async (t) => {
+      await send(page, scripted([[bash('echo one')], [bash('echo two > two.txt')], [bash('echo three > three.txt')], [{ text: 'The end.' }]]))
+      await page.locator('.permission', { hasText: 'two.txt' }).waitFor()
+      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'a card does not take the focus: Enter would answer it')
+      await page.keyboard.press('Control+Shift+Enter')
+      await page.locator('.permission[data-state=allow]', { hasText: 'two.txt' }).waitFor()
+      await page.locator('.permission[data-state=open]', { hasText: 'three.txt' }).waitFor()
+      t.equal(await page.getByLabel('Prompt', { exact: true }).inputValue(), '')
+      await page.keyboard.press('Escape')
+      await page.locator('.permission[data-state=deny]', { hasText: 'Denied, because the run ended' }).waitFor()
+      await page.locator('.turn').last().locator('.run-footer', { hasText: 'Stopped' }).waitFor()
+    })
+
+    await t.test('Somebody who looks elsewhere is called', async (t) => {
+      await page.evaluate("Object.defineProperty(document, 'hasFocus', { value: () => false, configurable: true })")
+      await send(page, scripted([[bash('echo four > four.txt')], [{ text: 'The end.' }]]))
+      while (!(await page.title()).startsWith('(!) Claude needs your permission')) await sleep(20)
+      await page.keyboard.press('Control+Shift+Backspace')
+      await page.locator('.turn').last().locator('.run-footer').waitFor()
+      t.match(await page.locator('.turn').last().locator('.tool-result').innerText(), /The user does not allow this/)
+    })
+
+    t.strictSame(problems, [], 'no exception, console error, policy breach or foreign request')
+  })
+}
+
+const bash = (command: string) => ({ tool: 'Bash', input: { command } })
+
+/** A prompt that the scripted model answers as told. */
+function scripted (turns: unknown[]) {
+  return `Play this.\n\`\`\`scripted\n${JSON.stringify(turns)}\n\`\`\``
+}
+
+async function send (page: Page, text: string) {
+  await page.getByLabel('Prompt', { exact: true }).fill(text)
+  await page.getByLabel('Prompt', { exact: true }).press('Enter')
+}
