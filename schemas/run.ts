@@ -47,7 +47,8 @@ export type Completion = Static<typeof Completion>
 export const PendingPermission = Type.Object({
   id: Type.String(),
   toolName: Type.String(),
-  input: Type.Record(Type.String(), Type.Unknown()),
+  // A record's pattern would leave out names with a line break.
+  input: Type.Unsafe<Record<string, unknown>>(Type.Object({}, { additionalProperties: true })),
   requestedAt: Timestamp,
   expiresAt: { ...Timestamp, description: 'Who has not answered by then has denied.' }
 })

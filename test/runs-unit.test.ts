@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { promptText, runCommand, runEnvironment } from '../services/runs/command.js'
 import { LineSplitter, readLine } from '../services/runs/lines.js'
 import { completion, outcomeOf } from '../services/runs/outcome.js'
 import { OutputParser, type ParsedEvent } from '../services/runs/output.js'
-import { writeRecord, type EndedRecord, type StartedRecord } from '../services/runs/records.js'
+import { writeRecord, type AskedRecord, type EndedRecord, type ResolvedRecord, type StartedRecord } from '../services/runs/records.js'
 import { RunState } from '../services/runs/state.js'
 import { EventWindow } from '../services/runs/window.js'
 import type { OwnedSandbox } from '../services/sandboxes/owned.js'
@@ -228,6 +231,77 @@ t.test('No value of a request can become an option, and no prompt a command of t
   t.equal(promptText({ prompt: '/clear "\n', permissionMode: 'ask' }), '{"type":"user","message":{"role":"user","content":"\\n/clear \\"\\n"}}\n')
   t.match(runEnvironment({ ...owned, mountPath: '/data' }), { CLAUDE_CONFIG_DIR: '/data/.claude-sandbox', IS_SANDBOX: '1' })
 })
+
+const asked: AskedRecord = {
+  record: 'asked', run, at: 1_700_000_000, patience: 60_000, request: { request_id: 'a-1', request: { tool_name: 'Bash', input: { command: 'x' } } }
+}
+const resolved: ResolvedRecord = { record: 'resolved', run, id: 'a-1', decision: 'deny', by: 'deadline' }
+
+t.test('What Claude asks for and its answer are events, and what is open is known from them', async (t) => {
+  const log = Buffer.from(`${writeRecord(started)}\n${writeRecord(asked)}\n{"type":"x"}\n${writeRecord(resolved)}\n`)
+  const events = eventsOf(log, 9)
+  const request = { id: 'a-1', toolName: 'Bash', input: { command: 'x' }, requestedAt: '2023-11-14T22:13:20.000Z', expiresAt: '2023-11-14T22:14:20.000Z' }
+  t.strictSame(events.slice(1).map(({ event, json }) => [event, JSON.parse(json)]), [
+    ['permission.requested', request], ['claude', { type: 'x' }], ['permission.resolved', { id: 'a-1', decision: 'deny', by: 'deadline' }]
+  ])
+  t.strictSame(eventsOf(log.subarray(events[1]!.id), 9, 'stream-json', [], events[1]!.id), events.slice(2), 'and from any of them on')
+  const state = new RunState()
+  for (const event of events.slice(0, 3)) state.see(event)
+  t.strictSame(state.pendingPermissions, [request])
+  for (const event of [events[1]!, events[3]!, events[3]!]) state.see(event)
+  t.strictSame(state.pendingPermissions, [])
+})
+
+t.test('A request is shown without secrets; one that no tool would make is just output', async (t) => {
+  const secret = { ...asked, request: { ...asked.request, request: { tool_name: 'Bash', input: { command: 'echo sk-123' } } } }
+  const [event] = eventsOf(Buffer.from(`${writeRecord(secret)}\n`), 5, 'stream-json', ['sk-123'])
+  t.match(event, { event: 'permission.requested', json: /echo \[redacted\]/ })
+  const { request } = asked
+  const deep = `{"record":"asked","run":"${run}","at":1,"patience":1,"request":{"request_id":"a","request":{"tool_name":"T","input":{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}}}}`
+  for (const odd of [
+    { ...asked, run: `run_${'2'.repeat(20)}` }, { ...asked, at: 1e15 }, { ...asked, patience: -1 }, { ...asked, request: null },
+    { ...asked, request: { ...request, request_id: '../x' } }, { ...asked, request: { ...request, request: { tool_name: 'T', input: [] } } },
+    { ...resolved, by: '<b>' }, { ...resolved, decision: 'maybe' }, { ...resolved, id: 7 }
+  ].map((record) => JSON.stringify(record)).concat(deep)) {
+    t.strictSame(eventsOf(Buffer.from(`\x1e${odd}\n`)).map(({ event }) => event), ['output'], odd.slice(0, 120))
+  }
+  const state = new RunState()
+  const large = { ...asked.request.request, input: { text: 'y'.repeat(500_000) } }
+  const many = Array.from({ length: 10 }, (_, index) => writeRecord({ ...asked, request: { request_id: `n-${index}`, request: large } }))
+  for (const one of eventsOf(Buffer.from(many.join('\n')))) state.see(one)
+  t.equal(state.pendingPermissions.length, 4, 'no more is kept than two megabytes')
+})
+
+for (const command of [['awk'], ['mawk', '-W', 'interactive'], ['gawk'], ['busybox', 'awk']]) {
+  const there = spawnSync('sh', ['-c', `command -v ${command[0]}`]).status === 0
+  t.test(`Requests become records, and records come in between lines, with ${command.join(' ')}`, { skip: !there && `${command[0]} is not installed` }, async (t) => {
+    const state = t.testdir({ asked: {}, in: '', holder: '999999999' })
+    writeFileSync(join(state, 'ask.sh'), readFileSync(new URL('../services/runs/ask.sh', import.meta.url)))
+    const ask = (id: string, subtype = 'can_use_tool') =>
+      JSON.stringify({ type: 'control_request', request_id: id, request: { subtype, tool_name: 'Bash', input: { command: "'$(id)'" } } })
+    const answer = `\x1e{"record":"resolved","run":"${run}","id":"a-1","decision":"allow","by":"user"}`
+    const line = `{"type":"text","text":"${'z'.repeat(9000)}"}`
+    const input = [
+      '{"type":"first"}', ask('a-1'), ask('a-1'), `${line.slice(0, 5000)}${answer}`, answer, line.slice(5000), ask('../x'), ask('hook', 'hook_callback'),
+      ask('b-2'), '{"type":"control_cancel_request","request_id":"b-2"}', '{"type":"control_cancel_request","request_id":"c-3"}',
+      '{"is_error":false,"type":"result"}', `cut off${answer}`, ''
+    ].join('\n')
+    const awk = [...command.slice(1), '-v', `state=${state}`, '-v', `run=${run}`, '-v', 'patience=5000', '-f', fileURLToPath(new URL('../services/runs/ask.awk', import.meta.url))]
+    const { stdout, status } = spawnSync(command[0]!, awk, { input, encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } })
+    t.equal(status, 0)
+    const events = eventsOf(Buffer.from(stdout))
+    t.strictSame(events.map(({ event, json }) => [event, JSON.parse(json).type ?? JSON.parse(json).id ?? JSON.parse(json).text]), [
+      ['claude', 'first'], ['permission.requested', 'a-1'], ['permission.resolved', 'a-1'], ['permission.resolved', 'a-1'], ['claude', 'text'],
+      ['claude', 'control_request'], ['claude', 'control_request'], ['permission.requested', 'b-2'], ['permission.resolved', 'b-2'],
+      ['claude', 'result'], ['permission.resolved', 'a-1'], ['output', 'cut off\n']
+    ])
+    t.match(JSON.parse(events[1]!.json), { input: { command: "'$(id)'" } })
+    t.equal(events[4]!.json, line)
+    t.match(JSON.parse(readFileSync(join(state, 'in'), 'utf8')), { response: { subtype: 'error', request_id: 'hook' } })
+    t.equal(readlinkSync(join(state, 'asked', 'b-2', 'resolved')), 'deny claude')
+    t.match(spawnSync('ls', [join(state, 'asked', 'a-1')], { encoding: 'utf8' }).stdout, 'request\ntold\nuntil\n')
+  })
+}
 
 function textOf (events: ParsedEvent[]): string {
   return events.map(({ event, json }) => event === 'output' ? JSON.parse(json).text : '').join('')

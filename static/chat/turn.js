@@ -73,7 +73,7 @@ export class Turn {
     const card = new PermissionCard(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
     this.#permissions.set(request.id, card)
     this.claude.element.append(card.element)
-    this.claude.onActivity('Waiting for your permission')
+    this.claude.onActivity('Waiting for you')
   }
 
   #resolve (answer) {

@@ -33,7 +33,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await card.waitFor()
       t.match(await card.innerText(), /Claude wants to use Write: hello-[^]*10 min left|9 min left/)
       t.match(await card.locator('.diff').innerText(), /Written by the scripted demo model/)
-      await page.locator('.activity', { hasText: 'Waiting for your permission' }).waitFor()
+      await page.locator('.activity', { hasText: 'Waiting for you' }).waitFor()
       await page.locator('#status', { hasText: 'Claude needs your permission. It wants to use Write.' }).waitFor({ state: 'attached' })
       await card.getByRole('button', { name: 'Allow' }).press('Enter')
       await page.locator('.permission[data-state=allow]', { hasText: 'Allowed' }).waitFor()

@@ -160,7 +160,7 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
       if (data.id !== 'many-109' || data.toolName === undefined) return
       const { pendingPermissions } = await json(service.request(`${path}/${started!.data.runId}`))
       t.equal(pendingPermissions.length, 100, 'no more is kept')
-      t.equal(pendingPermissions[0].id, 'odd')
+      t.strictSame([pendingPermissions[0].id, pendingPermissions[0].input], ['odd', { 'a"b\n': '\\n\'"; touch pwned' }])
       t.match(await answer(started!.data.runId, 'many-109', { decision: 'deny' }), { status: 200 }, 'what is not listed can be answered')
     })
     const asked = received.filter(({ event }) => event === 'permission.requested')
