@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { LocalWorkspace } from '../services/sync/local-workspace.js'
+import { decodeManifest, encodeManifest, type Saved } from '../services/sync/manifest.js'
 import { ObjectStore } from '../services/sync/object-store.js'
 import { download } from '../services/sync/restore.js'
 import { upload } from '../services/sync/save.js'
@@ -20,8 +21,8 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     await rm(root, { recursive: true })
   })
   const credentials = { get: async () => s3, renew () {} }
-  const storeAt = (prefix: string, endpoint = s3.endpoint) => {
-    const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
+  const storeAt = (prefix: string, endpoint = s3.endpoint, Store = ObjectStore) => {
+    const store = new Store({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
     stores.push(store)
     return store
   }
@@ -154,6 +155,63 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
       t.match(await download({ ...at(`h${share}`, 'h/'), store }), { files: 3, failed: [] }, `${share}`)
       t.strictSame([...cut].sort(), ['list', 'manifest', 'other'])
     }
+  })
+
+  await t.test('A manifest of somebody else leads nowhere outside, hides nothing and proves nothing (9.3)', async (t) => {
+    const { store } = at('t')
+    await write('t', 'a', 'aaa')
+    await write('t', 'large', Buffer.alloc(9_000_000, 'x'))
+    await upload(at('t'))
+    const { entries } = await decodeManifest((await store.get('.modal-sandbox/manifest.gz')).body)
+    const [a, large] = [entries.get('a')!, entries.get('large')!]
+    const lie = async (all: [string, Saved][]) => {
+      const retired = new Map([['a', { etag: a.etag, storedAt: 1 }]])
+      await store.put('.modal-sandbox/manifest.gz', await encodeManifest({ savedAt: new Date().toISOString(), entries: new Map(all), retired }))
+    }
+    const [outside, saves] = ['../outside', '.modal-sandbox/saves/20260101T000000000Z-0000/']
+    const { etag } = await store.put(outside, Buffer.from('x'))
+    await store.put(`${saves}../outside`, Buffer.from('x'))
+    await store.put(`${saves}d/../../outside`, Buffer.from('x'))
+    const file: Saved = { type: 'file', mode: 0o644, size: 1, mtime: '1', etag, hashes: [], partSize: 0, own: true }
+    await lie([
+      ['a', { ...a, hashes: ['0'.repeat(64)] }], ['large', { ...large, hashes: large.hashes.map(() => '0'.repeat(64)) }],
+      [outside, file], ['../outside2', { ...file, type: 'directory', etag: '', size: 0 }], ['gone', file],
+      ['d/../../outside', { ...file, key: `${saves}d/../../outside` }]
+    ])
+    const report = await download(at('t1', 't/'))
+    t.match(report, { files: 2, verified: 2 }, 'hashes that are wrong are no reason to refuse what is whole')
+    t.strictSame(report.failed.map(({ path, code }) => `${path}: ${code}`).sort(), ['../outside: KEY_UNSAFE'])
+    t.equal(await readFile(join(root, 't1', 'a'), 'utf8'), 'aaa')
+    t.strictSame((await readdir(root)).filter((name) => name.startsWith('outside')), [])
+
+    await lie([['a', { ...a, size: 99 }], ['large', { ...large, etag: 'of-another' }]])
+    t.match(await download(at('t2', 't/')), { files: 2, verified: 2 })
+    t.match(await upload(at('t')), { files: 0, skipped: 2 }, 'what a manifest said of other objects counts for nothing')
+    await lie([['large', { ...large, key: 'a' }], ['theirs', { ...file, own: true, key: 'a' }]])
+    t.match(await upload({ ...at('t'), delete: true }), { deleted: 0, files: 2 })
+    t.match((await download(at('t3', 't/'))), { files: 2 })
+  })
+
+  await t.test('Objects that others change while a sync runs are named, and never mixed (2.5)', async (t) => {
+    for (const path of ['a', 'gone', 'large']) await write('c', path, path === 'large' ? Buffer.alloc(20_000_000, 'x') : path)
+    await upload(at('c'))
+    const { store } = at('c')
+    class Changing extends ObjectStore {
+      override async * list (start?: string) {
+        yield * super.list(start)
+        await store.put('a', Buffer.from('of others'))
+        await store.put('large', Buffer.alloc(20_000_000, 'y'))
+        await store.delete(['gone'])
+      }
+    }
+    const changing = storeAt('c/', s3.endpoint, Changing)
+    const report = await download({ ...at('c1', 'c/'), store: changing })
+    t.strictSame(report.failed.map(({ path, code }) => `${path} ${code}`).sort(), ['a PreconditionFailed', 'gone NoSuchKey', 'large PreconditionFailed'])
+    t.strictSame(await readdir(join(root, 'c1')), [], 'and half a file is no file')
+    t.match(await download(at('c1', 'c/')), { files: 2, verified: 2, failed: [] })
+    t.equal(await readFile(join(root, 'c1', 'a'), 'utf8'), 'of others')
+    t.match(await upload({ ...at('c'), store: changing }), { failed: [] }, 'an upload stores its own')
+    t.match(await download(at('c2', 'c/')), { failed: [] })
   })
 
   await t.test('A manifest that lies or is missing costs time and nothing else', async (t) => {

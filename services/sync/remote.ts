@@ -47,7 +47,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     for (const object of page.value) {
       const path = pathOf(object.key)
       const saved = manifest.entries.get(path)
-      if (saved !== undefined && isObjectOf(path, saved, object)) {
+      if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         seen.add(path)
         remote.known.set(path, saved)
         if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)
