@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,6 +15,8 @@ import { differences, incompleteUploads, parseTree, readBucket, treeProgram, typ
 
 const run = promisify(execFile)
 const noRclone = await run('rclone', ['version']).then(() => false, () => 'rclone is not installed (Debian: rclone)')
+const noS3fs = await run('s3fs', ['--version']).then(() => access('/dev/fuse', constants.R_OK | constants.W_OK)).then(
+  () => process.getuid!() === 0 ? false : 'mounting needs root', () => 's3fs (Debian: s3fs) or /dev/fuse is missing')
 const rounds = Number(process.env.SYNC_ROUNDS ?? 1)
 const fill = 'cd /workspace && head -c 20000000 /dev/urandom > large && for n in $(seq 20); do echo $n > $n; done'
 const api = '/api/modal/sandbox'
@@ -122,6 +125,34 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const { stdout } = await run('node', [treeProgram, 'describe', folder, '0', ''])
     t.strictSame(differences(expected, parseTree(stdout), { times: true }), [])
     await rm(folder, { recursive: true })
+    await end(id)
+  })
+
+  await t.test('s3fs shows what was stored: modes, times, symlinks and empty directories', { skip: noS3fs }, async (t) => {
+    const id = await sandbox('for-s3fs', 's3fs')
+    await exec(id, 'sh', '-c', 'mkdir -p "a b/ü" empty && chmod 750 empty && echo one > "a b/ü/+%#?&.txt" && ' +
+      'chmod 640 "a b/ü/+%#?&.txt" && ln -s "a b/ü" link && printf run > run && chmod 755 run && touch -d 2020-02-02T02:02:02Z run')
+    const expected = await tree(id, 'describe')
+    t.equal((await sync(id, 'upload')).status, 200)
+    const folder = await mkdtemp(join(tmpdir(), 'sync-s3fs-'))
+    const [mounted, keys] = [join(folder, 'mounted'), join(folder, 'keys')]
+    await mkdir(mounted)
+    await writeFile(keys, `${s3.accessKeyId}:${s3.secretAccessKey}`, { mode: 0o600 })
+    t.teardown(async () => {
+      await run('umount', [mounted]).catch(() => {})
+      await rm(folder, { recursive: true })
+    })
+    const options = ['ro', `url=${s3.endpoint}`, 'use_path_request_style', `passwd_file=${keys}`]
+    await run('s3fs', ['work:/s3fs', mounted, ...options.flatMap((option) => ['-o', option])])
+    const { stdout } = await run('node', [treeProgram, 'describe', mounted, '0', ''])
+    const seen = new Map([...parseTree(stdout)].filter(([path]) => !path.startsWith('.modal-sandbox')))
+    // A directory without an object of its own has whatever mode the reader gives it; s3fs tells whole seconds.
+    const plain = [...expected].filter(([, { type, mode }]) => type === 'directory' && mode === 0o755).map(([path]) => path)
+    for (const [path, { type }] of seen) if (plain.includes(path)) t.equal(type, 'directory')
+    t.strictSame([...seen.keys()].sort(), [...expected.keys()].sort())
+    for (const path of plain) expected.delete(path)
+    t.strictSame(differences(expected, seen), [])
+    t.equal(seen.get('run')!.time, String(Date.parse('2020-02-02T02:02:02Z') * 1000))
     await end(id)
   })
 
