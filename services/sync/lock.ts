@@ -8,9 +8,8 @@ import { WorkspaceLost } from './workspace.js'
 /** Private to the sandbox, beside what runs keep there. */
 const state = '/tmp/.modal-sandbox'
 const taken = 75
-const heartbeatMs = 8000
-/** A holder that could not say that it lives for so long stops, before another one may take its place. */
-const giveUpMs = 25_000
+/** A holder that could not say that it lives for `giveUpMs` stops, before another one may take its place. */
+const usualPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
 /** Seconds after which a holder that says nothing counts as dead. */
 const deadAfter = 40
 /** The last report is kept in the sandbox: what is wrong with thousands of files is not read there. */
@@ -64,7 +63,9 @@ export interface Held {
  * @param onLost the place is another's, or will be soon: the sync has to stop.
  * @throws {AppError} SYNC_ACTIVE, {WorkspaceLost}.
  */
-export async function takeLock (exec: SandboxExec, onLost: (reason: WorkspaceLost) => void): Promise<Held> {
+export async function takeLock (
+  exec: SandboxExec, onLost: (reason: WorkspaceLost) => void, { heartbeatMs, giveUpMs } = usualPace
+): Promise<Held> {
   const id = randomId('sync')
   const { exitCode, stderr } = await exec.run(['sh', '-c', takeScript, 'take', state, id])
   if (exitCode === taken) throw new AppError('SYNC_ACTIVE')

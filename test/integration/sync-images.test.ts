@@ -1,0 +1,179 @@
+import { copyFile, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Sandbox } from 'modal'
+import t from 'tap'
+import type { Account } from '../../schemas/account.js'
+import { SandboxService } from '../../services/sandboxes/service.js'
+import { takeLock, readState } from '../../services/sync/lock.js'
+import { ObjectStore } from '../../services/sync/object-store.js'
+import { download } from '../../services/sync/restore.js'
+import { SandboxExec, type ExecInput, type Running } from '../../services/sync/sandbox-exec.js'
+import { SandboxWorkspace } from '../../services/sync/sandbox-workspace.js'
+import { upload } from '../../services/sync/save.js'
+import type { WorkspaceLost } from '../../services/sync/workspace.js'
+import { eventually } from '../helpers/containers.js'
+import { testEmulator } from '../helpers/emulator.js'
+import { noS3, startS3 } from '../helpers/s3.js'
+import { run } from '../helpers/sdk.js'
+import { readBucket } from '../helpers/trees.js'
+
+const noBusybox = (() => {
+  try {
+    // In Debian it needs no libraries, so that it is a whole userland by itself.
+    return execFileSync('sh', ['-c', 'ldd "$(command -v busybox)" 2>&1 || :']).includes('not a dynamic') ? false : 'busybox is no static program'
+  } catch {
+    return 'busybox is not installed (Debian: busybox)'
+  }
+})()
+
+const notRoot = process.getuid!() !== 0 && 'only root may become another user'
+
+/** Everything of it runs as an ordinary user, as in an image that has another USER. */
+class AsUser extends SandboxExec {
+  override async start (command: string[], input?: ExecInput): Promise<Running> {
+    return await super.start(['setpriv', '--reuid', '1234', '--regid', '1234', '--clear-groups', ...command], input)
+  }
+}
+
+t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, async (t) => {
+  const images = await mkdtemp(join(tmpdir(), 'sync-images-'))
+  const [s3, emulator] = await Promise.all([startS3(), testEmulator({
+    images: { 'busybox:1': images }, secrets: { aws: { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' } }
+  })])
+  await s3.createBucket('bucket')
+  const modal = emulator.modal()
+  const app = await modal.apps.fromName('images', { createIfMissing: true })
+  const stores: ObjectStore[] = []
+  t.teardown(async () => {
+    for (const store of stores) store.close()
+    await emulator.stop()
+    await s3.close()
+    await rm(images, { recursive: true })
+  })
+
+  const start = async (tag: string) =>
+    await modal.sandboxes.create(app, await modal.images.fromRegistry(tag).build(app), {})
+  const sh = async (sandbox: Sandbox, script: string) => {
+    const { stdout, stderr } = await run(sandbox, ['sh', '-c', script])
+    return stdout + stderr
+  }
+  const options = (exec: SandboxExec, prefix: string) => {
+    const { region, endpoint } = s3
+    const credentials = { get: async () => s3, renew () {} }
+    const store = new ObjectStore({ bucket: 'bucket', prefix, region, endpoint, forcePathStyle: true, credentials })
+    stores.push(store)
+    return { workspace: new SandboxWorkspace(exec, '/work'), store, prefix }
+  }
+  const look = 'cd /work; find . -mindepth 1 -exec stat -c "%n %F %a %s %Y" {} + | sort; find . -type f -exec sha256sum {} + | sort; readlink link'
+
+  await t.test('An image with nothing but busybox is synced both ways', { skip: noBusybox }, async (t) => {
+    for (const name of ['bin', 'etc', 'tmp', 'root', 'work']) await mkdir(join(images, name))
+    const [busybox, ...applets] = execFileSync('sh', ['-c', 'command -v busybox; busybox --list']).toString().trim().split('\n')
+    await copyFile(busybox!, join(images, 'bin/busybox'))
+    for (const applet of applets.filter((name) => name !== 'busybox')) await symlink('busybox', join(images, 'bin', applet))
+    const [from, to] = await Promise.all([start('busybox:1'), start('busybox:1')])
+    t.match(await sh(from, 'ls --help'), /BusyBox/)
+    await sh(from, `cd /work; mkdir -p 'a b' empty; echo 1 > 'a b/ü+%'; printf run > run; chmod 4755 run; chmod 700 empty
+      ln -s 'a b' link; head -c 9000000 /dev/urandom > large; : > nothing; touch -d '2020-02-02 02:02:02' run
+      printf x > "$(printf 'new\\nline')"; touch -d '2020-02-02 02:02:02' *`)
+    const expected = await sh(from, look)
+    t.match(await upload(options(new SandboxExec(from), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    t.match(await upload(options(new SandboxExec(from), 'busybox/')), { files: 0, skipped: 6 }, 'and nothing of it again')
+    t.match(await download(options(new SandboxExec(to), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    const plain = (text: string) => text.replace(/^(\.\/a b directory \d+ \d+) .*$/gm, '$1').replace(/^(.*symbolic link.*) .*$/gm, '$1')
+    t.equal(plain(await sh(to, look)), plain(expected))
+    await sh(to, 'rm -r /work/run; mkdir -p /work/run/x; echo changed > /work/nothing')
+    // Its tar gives a symlink the time at which it writes it, so that it counts as another one.
+    t.match(await download(options(new SandboxExec(to), 'busybox/')), { files: 3, skipped: 3, failed: [] })
+    await Promise.all([from.terminate(), to.terminate()])
+  })
+
+  await t.test('A user that is not root syncs what it may, and is told what it may not (2.5)', { skip: notRoot }, async (t) => {
+    const [from, to] = await Promise.all([start('local'), start('local')])
+    t.teardown(() => Promise.all([from.terminate(), to.terminate()]))
+    for (const sandbox of [from, to]) await sh(sandbox, 'mkdir -p /work /tmp && chown 1234:1234 /work && chmod 1777 /tmp')
+    await sh(from, `cd /work; mkdir locked shut; echo 1 > mine; echo 2 > secret; chmod 600 secret; echo 3 > locked/x
+      chmod 755 locked; echo 4 > shut/y; chmod 700 shut; chown 1234:1234 mine; chmod 640 mine`)
+    const report = await upload(options(new AsUser(from), 'user/'))
+    t.match(report, { files: 2, verified: 2 })
+    t.strictSame(report.failed.map(({ path, code }) => `${path} ${code}`).sort(), ['secret UNREADABLE', 'shut UNREADABLE'])
+    await t.rejects(upload({ ...options(new AsUser(from), 'user/'), delete: true }), { code: 'SYNC_REFUSED', message: /can not be read/ })
+    t.strictSame([...(await readBucket(s3.client, 'bucket', 'user/')).keys()].sort(), ['locked/x', 'mine', 'shut'])
+
+    await sh(to, 'cd /work; mkdir locked; chmod 755 locked')
+    const restored = await download(options(new AsUser(to), 'user/'))
+    t.strictSame(restored.failed.map(({ path, code }) => `${path} ${code}`), ['locked/x NOT_VERIFIED'])
+    t.equal(await sh(to, 'stat -c "%n %U %a" /work/mine'), '/work/mine UNKNOWN 640\n')
+    await sh(to, 'chown 1234 /work/locked')
+    t.match(await download(options(new AsUser(to), 'user/')), { files: 1, skipped: 1, failed: [] })
+    const exec = new AsUser(to)
+    await (await takeLock(exec, () => {})).leave()
+    t.match(await readState(exec), { active: false, last: null })
+  })
+
+  await t.test('The place of a sync is held by one, lost by who is replaced, and free when its holder is dead', async (t) => {
+    const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
+    t.teardown(() => sandbox.terminate())
+    const exec = new SandboxExec(sandbox)
+    const lost: string[] = []
+    const onLost = ({ message }: WorkspaceLost) => { lost.push(message) }
+    const pace = { heartbeatMs: 200, giveUpMs: 5000 }
+    const first = await takeLock(exec, onLost, pace)
+    await t.rejects(takeLock(exec, onLost), { code: 'SYNC_ACTIVE' })
+    t.match(await readState(exec), { active: true, last: null })
+    const old = await sh(sandbox, 'cd /tmp/.modal-sandbox && touch -d "@$(($(date +%s) - 30))" sync_* && stat -c %Y sync_*')
+    t.ok(await eventually(async () => Number(await sh(sandbox, 'stat -c %Y /tmp/.modal-sandbox/sync_*')) > Number(old)), 'it says that it lives')
+    await first.leave()
+    t.match(await readState(exec), { active: false })
+
+    const dead = await takeLock(exec, onLost, { heartbeatMs: 1500, giveUpMs: 5000 })
+    await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
+    const next = await takeLock(exec, onLost)
+    t.ok(await eventually(async () => lost.length > 0), 'who comes back too late notices')
+    t.strictSame(lost, ['another sync has taken its place'])
+    await dead.leave()
+    t.match(await readState(exec), { active: true }, 'and does not take it from the next')
+    await next.leave()
+    const orphan = await takeLock(exec, onLost, { heartbeatMs: 100, giveUpMs: 300 })
+    await sandbox.terminate({ wait: true })
+    t.ok(await eventually(async () => lost.length > 1))
+    t.equal(lost[1], 'its sandbox does not answer')
+    await t.rejects(orphan.leave(), { name: 'WorkspaceLost' })
+  })
+
+  await t.test('A bucket is mounted by Modal with a secret, read-only unless asked, and its keys are not in the sandbox (1.3, 1.5)', async (t) => {
+    const sent: any[] = []
+    const { cpClient } = modal as any
+    for (const name of ['sandboxCreate', 'sandboxCreateV2']) {
+      const create = cpClient[name].bind(cpClient)
+      cpClient[name] = (request: any, ...rest: unknown[]) => {
+        sent.push(request.definition)
+        return create(request, ...rest)
+      }
+    }
+    const log = { info () {}, warn () {}, error () {} }
+    const service = new SandboxService({
+      client: modal,
+      log,
+      image: { backend: 'local', claudeImage: 'local', claudeVersion: '1' } as never,
+      timeouts: { timeoutMs: 60_000, idleTimeoutMs: 60_000 },
+      deployment: 'images'
+    })
+    const account = { id: 'mounts', secrets: [], limits: { sandboxes: 5 }, s3: [{ bucket: 'bucket', keyPrefix: '{account}', secretName: 'aws' }] } as unknown as Account
+    const create = (more: object) => service.create(account, {
+      s3: {
+        bucket: 'bucket', mountPath: '/bucket', secretName: 'aws', initialize: false, readOnly: true, syncOnTerminate: true, syncAfterRun: false, versioned: false, delete: false, ...more
+      }
+    } as never)
+    await t.rejects(create({}), { code: 'NOT_SUPPORTED' }, 'the emulator has no mounts')
+    await t.rejects(create({ readOnly: false, endpointUrl: undefined, keyPrefix: 'mounts/a' }), { code: 'NOT_SUPPORTED' })
+    const { secretId } = await modal.secrets.fromName('aws')
+    t.match(sent.map(({ cloudBucketMounts }) => cloudBucketMounts), [
+      [{ bucketName: 'bucket', mountPath: '/bucket', credentialsSecretId: secretId, readOnly: true, keyPrefix: 'mounts/', bucketType: 1 }],
+      [{ readOnly: false, keyPrefix: 'mounts/a/', credentialsSecretId: secretId }]
+    ])
+    for (const { secretIds } of sent) t.notOk(secretIds.includes(secretId))
+  })
+})
