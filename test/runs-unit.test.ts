@@ -274,7 +274,9 @@ t.test('A request is shown without secrets; one that no tool would make is just 
 
 for (const command of [['awk'], ['mawk', '-W', 'interactive'], ['gawk'], ['busybox', 'awk']]) {
   const there = spawnSync('sh', ['-c', `command -v ${command[0]}`]).status === 0
-  t.test(`Requests become records, and records come in between lines, with ${command.join(' ')}`, { skip: !there && `${command[0]} is not installed` }, async (t) => {
+  t.test(`Requests become records, and records come in between lines, with ${command.join(' ')}`, {
+    skip: !there && `${command[0]} is not installed`
+  }, async (t) => {
     const state = t.testdir({ asked: {}, in: '', holder: '999999999' })
     writeFileSync(join(state, 'ask.sh'), readFileSync(new URL('../services/runs/ask.sh', import.meta.url)))
     const ask = (id: string, subtype = 'can_use_tool') =>
@@ -290,7 +292,8 @@ for (const command of [['awk'], ['mawk', '-W', 'interactive'], ['gawk'], ['busyb
     const { stdout, status } = spawnSync(command[0]!, awk, { input, encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } })
     t.equal(status, 0)
     const events = eventsOf(Buffer.from(stdout))
-    t.strictSame(events.map(({ event, json }) => [event, JSON.parse(json).type ?? JSON.parse(json).id ?? JSON.parse(json).text]), [
+    const data = events.map(({ json }) => JSON.parse(json))
+    t.strictSame(events.map(({ event }, index) => [event, data[index].type ?? data[index].id ?? data[index].text]), [
       ['claude', 'first'], ['permission.requested', 'a-1'], ['permission.resolved', 'a-1'], ['permission.resolved', 'a-1'], ['claude', 'text'],
       ['claude', 'control_request'], ['claude', 'control_request'], ['permission.requested', 'b-2'], ['permission.resolved', 'b-2'],
       ['claude', 'result'], ['permission.resolved', 'a-1'], ['output', 'cut off\n']

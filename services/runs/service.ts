@@ -1,6 +1,3 @@
-import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { ContainerProcess, ModalClient, Secret } from 'modal'
 import { AppError, chain } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Account } from '../../schemas/account.js'
@@ -8,33 +5,24 @@ import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { appName } from '../accounts/names.js'
 import { expiryOf } from '../sandboxes/expiry.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { call, within, type Log } from '../sandboxes/steps.js'
-import { promptText, runCommand, runEnvironment } from './command.js'
-import { buryRun, prepareRun, stopRun } from './directory.js'
+import { within, type Log } from '../sandboxes/steps.js'
+import { endRun } from './ending.js'
 import { KnownRuns } from './known.js'
+import { launch, type LaunchOptions } from './launch.js'
 import { answerRequest } from './permissions.js'
 import type { StartedRecord } from './records.js'
 import { secretsOf } from './redact.js'
 import { Run } from './run.js'
-import { callMs, sandboxGone } from './shell.js'
-import { checkArguments, checkSpec } from './spec.js'
-import { surveyRun } from './survey.js'
+import { checkSpec } from './spec.js'
 
-export interface RunServiceOptions {
-  client: ModalClient
+export interface RunServiceOptions extends LaunchOptions {
   log: Log
-  model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
-  timeouts: { disconnectGraceMs: number, timeoutMs: number, permissionMs: number }
   /** Told of every run of this replica's that is over. */
   onCompleted?: (owned: OwnedSandbox) => void
 }
 
 /** The service's own end waits no longer for the ends of runs. */
 const closeMs = 6000
-/** A stopped run's own record of its end takes no longer. */
-const endMs = 5000
-/** On top of the runner's own timer: Modal's, in case somebody has ended the runner. */
-const backstopMs = 60_000
 
 /** Starts, finds and ends runs of Claude. What is true of them is in their sandbox; this keeps what it has seen. */
 export class RunService {
@@ -120,9 +108,7 @@ export class RunService {
     if (run.completion === undefined) {
       checkHere(run)
       this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'run is cancelled')
-      const clean = await stopRun(run.owned, run.id, 'cancelled')
-      if (!clean) throw new AppError('CLAUDE_FAILED', { message: 'Parts of the run are still alive.', step: 'cancel' })
-      await this.#seeEnd(run)
+      await endRun(this.#options.client, run)
     }
     return { durationMs: Math.round(performance.now() - started) }
   }
@@ -147,25 +133,6 @@ export class RunService {
     return (await this.list(owned)).filter((run) => run.completion === undefined && run.view().sandboxId === owned.id)
   }
 
-  /** Nothing of the run is alive: its runner records the end, or else it is recorded here. */
-  async #seeEnd (run: Run): Promise<void> {
-    let buried = false
-    for (let until = Date.now() + endMs; run.completion === undefined;) {
-      if (!run.isCurrent) {
-        const survey = await surveyRun(this.#options.client, run.owned, run.id)
-        if (survey === undefined) return
-        run.learn(survey)
-      } else {
-        await sleep(20)
-      }
-      if (Date.now() < until) continue
-      if (buried) throw new AppError('CLAUDE_FAILED', { message: 'The run has not recorded its end.', step: 'cancel' })
-      buried = true
-      until = Date.now() + endMs
-      await buryRun(run.owned, run.id, 'runner')
-    }
-  }
-
   #checkLimit ({ id, limits }: Account) {
     const owner = appName(id)
     const running = this.#known.own().filter((run) => run.owned.owner === owner && run.completion === undefined).length
@@ -176,43 +143,10 @@ export class RunService {
   }
 
   async #start (id: string, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
-    const { model, timeouts } = this.#options
-    const sessionId = spec.continue ? null : spec.sessionId ?? randomUUID()
-    const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
-    const command = runCommand(owned, id, spec, sessionId, {
-      timeoutMs, graceMs: timeouts.disconnectGraceMs, permissionMs: timeouts.permissionMs
-    })
-    checkArguments(command)
-    const secrets = await this.#lookUpSecret()
-    const started: StartedRecord = {
-      record: 'started',
-      run: id,
-      sandboxId: owned.id,
-      sessionId,
-      startedAt: new Date().toISOString(),
-      prompt: [...spec.prompt].slice(0, 200).join(''),
-      format: spec.outputFormat ?? 'stream-json',
-      onDisconnect: spec.onDisconnect ?? 'terminate',
-      timeoutMs,
-      ...spec.permissionMode === 'ask' && { asks: true }
-    }
-    await prepareRun(owned, started, promptText(spec))
-    const pointed = this.#known.point(owned, id).catch((error: unknown) => {
-      log.warn({ runId: id, chain: chain(error) }, 'run not noted at its sandbox')
-    })
-    const runner = await call('start Claude', callMs, () => owned.sandbox.exec(command, {
-      mode: 'binary',
-      workdir: owned.workdir,
-      timeoutMs: timeoutMs + backstopMs,
-      env: { ...model.env, ...runEnvironment(owned) },
-      secrets
-    }), { ...sandboxGone, invalid: 'CLAUDE_FAILED' }).catch(async (error: unknown) => {
-      await leave(id, owned).catch((cause: unknown) => log.warn({ runId: id, chain: chain(cause) }, 'run not taken back'))
-      throw error
-    })
-    await pointed
+    const note = async () => { await this.#known.point(owned, id) }
+    const { started, runner } = await launch(this.#options, { id, owned, spec, log, note })
     const run = this.#make(owned, started, log)
-    run.followRunner(runner as ContainerProcess<Uint8Array>)
+    run.followRunner(runner)
     this.#known.keep(run)
     return run
   }
@@ -227,23 +161,10 @@ export class RunService {
       onCompleted: () => { onCompleted?.(owned) }
     })
   }
-
-  /** The Modal secret with the model key, when the operator named one. A wrong name is not the client's mistake. */
-  async #lookUpSecret (): Promise<Secret[]> {
-    const { client, model: { secretName } } = this.#options
-    if (secretName === undefined) return []
-    return [await call('model secret', callMs, () => client.secrets.fromName(secretName), { notFound: 'CLAUDE_FAILED' })]
-  }
 }
 
 /** Another sandbox on the volume has it. */
 function checkHere (run: Run) {
   const { sandboxId } = run.view()
   if (sandboxId !== run.owned.id) throw new AppError('RUN_NOT_FOUND', { message: `That run is in the sandbox ${sandboxId}.` })
-}
-
-/** Takes back a start that failed: it may have happened all the same. */
-async function leave (id: string, owned: OwnedSandbox): Promise<void> {
-  await stopRun(owned, id, 'cancelled')
-  await buryRun(owned, id, 'runner')
 }

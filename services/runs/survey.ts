@@ -46,6 +46,15 @@ export async function surveyPermissions (
   return state.pendingPermissions
 }
 
+/** What is known of a run that is over, with what the end of its log says of its result. */
+export async function surveyEnd (owned: OwnedSandbox, started: StartedRecord, known: RunState): Promise<RunState> {
+  const [found] = await scanRuns(owned, { only: started.run })
+  if (found === undefined) return known
+  const options = { run: started.run, format: started.format, secrets: [] }
+  const tail = await readTail(owned, options, found.size, found.tail)
+  return Object.assign(tail, { started, ended: known.ended, fallbackSession: known.sessionId })
+}
+
 async function understand (client: ModalClient, owned: OwnedSandbox, found: ScannedRun): Promise<Survey | undefined> {
   const state = new RunState()
   const options = { run: found.id, format: 'stream-json' as const, secrets: [] }
