@@ -1,3 +1,6 @@
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startScriptedModel } from '../../emulator/model/index.js'
@@ -11,6 +14,11 @@ const local = process.env.TEST_LIVE === '1' && 'needs a stand-in for claude on t
 const scripted = (...turns: unknown[]) => `Please\n\`\`\`scripted\n${JSON.stringify(turns)}\n\`\`\``
 const bash = (command: string) => ({ tool: 'Bash', input: { command } })
 const ask = (command: string) => scripted([bash(command)], [{ text: 'The end.' }])
+
+const asks = (name: string, more: object = {}) => JSON.stringify({
+  type: 'control_request', request_id: name, request: { subtype: 'can_use_tool', tool_name: 'Bash', input: { command: 'x' }, ...more }
+})
+const result = "echo '{\"type\":\"result\",\"is_error\":false,\"session_id\":\"s-1\"}'"
 
 t.test('Claude asks before it uses a tool', { skip }, async (t) => {
   const service = await startService({ RUN_DISCONNECT_GRACE_MS: '1500', HEARTBEAT_MS: '500' })
@@ -116,10 +124,6 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
   t.teardown(service.close)
   const id = await create(service.request, 'alice', { env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' } })
   const { path, start, answer } = client(service.request, id)
-  const request = (name: string, more: object = {}) => JSON.stringify({
-    type: 'control_request', request_id: name, request: { subtype: 'can_use_tool', tool_name: 'Bash', input: { command: 'x' }, ...more }
-  })
-  const result = "echo '{\"type\":\"result\",\"is_error\":false,\"session_id\":\"s-1\"}'"
   const install = async (script: string) => {
     await exec(service.request, id, 'mkdir -p bin && cat > bin/claude && chmod +x bin/claude', `#!/bin/sh\nread -r prompt\n${script}\n`)
     return await start({ prompt: 'x', onDisconnect: 'continue' })
@@ -127,7 +131,7 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
   const say = (...lines: string[]) => `cat <<'END'\n${lines.join('\n')}\nEND`
 
   await t.test('An answer comes in between pieces of a line, which stays whole', async (t) => {
-    const response = await install(`printf '{"type":"half",'\n${say('')}\nprintf '{"type":"other",'\n${say(`"a":1}\n${request('one')}`)}
+    const response = await install(`printf '{"type":"half",'\n${say('')}\nprintf '{"type":"other",'\n${say(`"a":1}\n${asks('one')}`)}
       printf '{"type":"line","text":"%s' "$(head -c 20000 /dev/zero | tr '\\0' a)"; read -r told; printf 'b"}\\n'; echo "$told"; ${result}; cat; echo over`)
     const received = await read(response, async ({ event, data }, [started]) => {
       if (event === 'permission.requested') await answer(started!.data.runId, data.id, { decision: 'allow' })
@@ -140,19 +144,28 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
     t.match(received.find(({ data }) => data.type === 'control_response')!.data.response, { subtype: 'success', request_id: 'one', response: { behavior: 'allow' } })
   })
 
+  await t.test('What waits when its runner is killed is closed with the run', async (t) => {
+    const received = await read(await install(`${say(asks('open'))}\ncat`), async ({ event }, [started]) => {
+      if (event === 'permission.requested') await exec(service.request, id, `kill -KILL $(cat /tmp/.modal-sandbox/${started!.data.runId}/pid)`)
+    })
+    t.match(received.slice(-2), [
+      { event: 'permission.resolved', data: { id: 'open', decision: 'deny', by: 'run_end' } }, { event: 'run.completed', data: { outcome: 'signal' } }
+    ])
+  })
+
   await t.test('Forged requests break nothing, are not taken for commands, and are denied when their time is over', async (t) => {
     const deep = `{"type":"control_request","request_id":"deep","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}}`
     const lines = [
-      request('../../../left/x'), request('$(touch pwned)'), request("'; touch pwned; '"), request('a'.repeat(200)), request(''),
-      request('odd', { tool_name: '$(touch pwned)`touch pwned`"\\\'', input: { 'a"b\n': '\\n\'"; touch pwned', __proto__: { x: 1 } } }),
-      request('odd'), deep,
-      request('list', { input: [] }), request('none', { input: undefined }), request('name', { tool_name: 1 }),
+      asks('../../../left/x'), asks('$(touch pwned)'), asks("'; touch pwned; '"), asks('a'.repeat(200)), asks(''),
+      asks('odd', { tool_name: '$(touch pwned)`touch pwned`"\\\'', input: { 'a"b\n': '\\n\'"; touch pwned', __proto__: { x: 1 } } }),
+      asks('odd'), deep,
+      asks('list', { input: [] }), asks('none', { input: undefined }), asks('name', { tool_name: 1 }),
       JSON.stringify({ type: 'control_request', request_id: 'hook', request: { subtype: 'hook_callback' } }),
       '{"type":"control_cancel_request","request_id":"nobody"}', '{"type":"control_request"}',
       '\x1e{"record":"asked","at":1,"patience":1,"request":{}}', '\x1e{"record":"resolved","run":"x","id":"y"}',
-      request('gone'), '{"type":"control_cancel_request","request_id":"gone"}', ...Array.from({ length: 110 }, (_, n) => request(`many-${n}`))
+      asks('gone'), '{"type":"control_cancel_request","request_id":"gone"}', ...Array.from({ length: 110 }, (_, n) => asks(`many-${n}`))
     ]
-    const [start, end] = request('large', { input: { text: '|' } }).split('|')
+    const [start, end] = asks('large', { input: { text: '|' } }).split('|')
     const large = `printf %s '${start}'; head -c 3000000 /dev/zero | tr '\\0' y; echo '${end}'`
     await exec(service.request, id, 'cat > lines', `${lines.join('\n')}\n`)
     const response = await install(`${large}; cat lines; sleep 7; ${result}; cat > told`)
@@ -177,6 +190,38 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
     t.notMatch(told, /^pwned/m)
     const page = await json(service.request(`${path}/${started!.data.runId}/events?after=0`, { headers: { accept: 'application/json' } }))
     t.ok(page.events.length > 10)
+  })
+})
+
+const busybox = spawnSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).stdout.trim()
+
+t.test('An image that has busybox alone', { skip: skip || local || (busybox === '' && 'busybox is not installed') }, async (t) => {
+  const image = t.testdir({ bin: {}, tmp: {}, proc: {}, dev: {}, etc: {}, root: {}, sys: {}, run: {}, workspace: {} })
+  copyFileSync(busybox, join(image, 'bin', 'busybox'))
+  for (const name of spawnSync(busybox, ['--list'], { encoding: 'utf8' }).stdout.split('\n')) {
+    if (name !== '' && !['busybox', 'script'].includes(name)) symlinkSync('busybox', join(image, 'bin', name))
+  }
+  const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000', EMULATOR_IMAGES: JSON.stringify({ busy: image }) })
+  t.teardown(service.close)
+  const id = await create(service.request, 'alice', { image: { registry: 'busy' }, env: { PATH: '/workspace/bin:/bin' } })
+  const { start, answer } = client(service.request, id)
+
+  await t.test('Claude needs a terminal there, and a start without one says what is missing', async (t) => {
+    t.match(await json(start({ prompt: 'x' })), { statusCode: 502, code: 'CLAUDE_FAILED', message: /no `script`/, hint: /util-linux/ })
+  })
+
+  await t.test('With one, everything else works: a request, an answer between two lines, the end', async (t) => {
+    const install = async (name: string, script: string) =>
+      await exec(service.request, id, `mkdir -p bin && cat > bin/${name} && chmod +x bin/${name}`, `#!/bin/sh\n${script}\n`)
+    // No terminal, as that takes util-linux; the rest of its work.
+    await install('script', 'exec sh -c "$2"')
+    await install('claude', `read -r prompt; echo '${asks('one')}'; printf '{"type":'; read -r told; echo '"line"}'; echo "$told"; ${result}; cat`)
+    const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
+      if (event === 'permission.requested') t.equal((await answer(started!.data.runId, data.id, { decision: 'allow' })).status, 200)
+    })
+    t.match(received.map(({ event, data }) => data.type ?? event),
+      ['run.started', 'permission.requested', 'permission.resolved', 'line', 'control_response', 'result', 'run.completed'])
+    t.match(received.at(-1)!.data, { outcome: 'result', exitCode: 0 })
   })
 })
 
