@@ -30,6 +30,8 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
   }
   const one = replica()
   const other = replica()
+  const outlived = outlive(service)
+  outlived.catch(() => {})
 
   await t.test('A place in the sandbox is taken once, also by replicas, and told with its run', async (t) => {
     await claude(service, id, 'sleep 4343')
@@ -298,11 +300,33 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     t.ok(runs.length >= 4)
     t.match(runs.find((old) => old.view().prompt === 'new')?.completion, { outcome: 'result' })
   })
+
+  await t.test('Readers are told before the lifetime of the sandbox ends, also who comes late, and how the run ended with it', async (t) => {
+    for (const { events, expiresAt } of await outlived) {
+      const told = events.findIndex(({ event }) => event === 'sandbox.expiring')
+      t.strictSame(events[told], { event: 'sandbox.expiring', data: { expiresAt } }, 'without an id: nobody has to come back to it')
+      t.match(events.at(-1), { event: 'run.completed', data: { outcome: 'sandbox_lost' } })
+    }
+  })
 })
 
-async function create (service: Service): Promise<string> {
+/** What readers of a run see that goes on longer than its sandbox. */
+async function outlive (service: Service): Promise<{ events: ReceivedEvent[], expiresAt: string }[]> {
+  const id = await create(service, { timeoutMs: 15_000 })
+  await claude(service, id, 'sleep 4444')
+  const path = `/api/modal/sandbox/${id}`
+  const { expiresAt } = await (await service.request(path)).json() as { expiresAt: string }
+  const run = await service.request(`${path}/claude`, { method: 'POST', json: { prompt: 'x' }, headers: { prefer: 'respond-async' } })
+  const { runId } = await run.json() as { runId: string }
+  const read = async () => await readAll(await service.request(`${path}/claude/${runId}/events`))
+  const first = read()
+  await sleep(Math.max(0, Date.parse(expiresAt) - Date.now() - 1000))
+  return (await Promise.all([first, read()])).map((events) => ({ events, expiresAt }))
+}
+
+async function create (service: Service, more: object = { volume: { name: 'work' } }): Promise<string> {
   const response = await service.request('/api/modal/sandbox', {
-    method: 'POST', json: { volume: { name: 'work' }, env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' } }
+    method: 'POST', json: { env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' }, ...more }
   })
   return (await response.json() as { id: string }).id
 }
@@ -321,7 +345,10 @@ async function exec (service: Service, id: string, script: string, stdin = ''): 
 }
 
 async function post (service: Service, id: string, json: RunSpec): Promise<ReceivedEvent[]> {
-  const response = await service.request(`/api/modal/sandbox/${id}/claude`, { method: 'POST', json })
+  return await readAll(await service.request(`/api/modal/sandbox/${id}/claude`, { method: 'POST', json }))
+}
+
+async function readAll (response: Response): Promise<ReceivedEvent[]> {
   const events: ReceivedEvent[] = []
   for await (const event of readSse(response)) events.push(event)
   return events
