@@ -123,7 +123,8 @@ export class ClaudeView {
       if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp))
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, speaker)
     }
-    this.onActivity('Thinking')
+    const running = [...this.#tools.values()].findLast((tool) => tool.running)
+    this.onActivity(running ? `Running ${running.name}` : 'Thinking')
   }
 
   #system (event) {

@@ -1,5 +1,5 @@
 import { followingColumn } from './scroll.js'
-import { listSessions, readMessages, showMessages, withoutRun } from './history.js'
+import { listRuns, listSessions, readMessages, showMessages, withoutRun } from './history.js'
 import { Turn } from './turn.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
@@ -14,6 +14,8 @@ export class Conversation {
   #loading
   sessionId = uuid()
   title
+  /** When the latest run of this conversation began. */
+  lastStart
 
   constructor ({ sandboxId, scripted, welcome }) {
     this.#sandboxId = sandboxId
@@ -37,15 +39,20 @@ export class Conversation {
     const note = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading the conversation…')
     this.#turns.append(note)
     try {
-      const run = activeRun ? await getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined
-      const sessions = session ? [session] : await listSessions(this.#sandboxId)
+      const [run, runs, sessions] = await Promise.all([
+        activeRun ? getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined,
+        listRuns(this.#sandboxId),
+        session ? [session] : listSessions(this.#sandboxId)
+      ])
       const kept = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
       if (loading.signal.aborted) return
       if (run?.sessionId) this.sessionId = run.sessionId
       const messages = kept ? await readMessages(this.#sandboxId, kept.sessionId, loading.signal) : []
       if (kept) Object.assign(this, { sessionId: kept.sessionId, title: kept.title })
       note.remove()
-      await showMessages(withoutRun(messages, run), this.#options, (turn) => this.#append(turn))
+      this.lastStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
+      const known = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
+      await showMessages(withoutRun(messages, run), { ...this.#options, runs: known }, (turn) => this.#append(turn))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
       return run
     } catch (error) {
@@ -85,7 +92,7 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title })
+    Object.assign(this, { sessionId, title, lastStart: undefined })
     this.#turns.replaceChildren()
     return this.#loading
   }

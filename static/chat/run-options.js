@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { closesAsMenu } from '../lib/menu.js'
 import { remembered } from '../lib/remember.js'
 
 const modes = [
@@ -39,9 +40,7 @@ export class RunOptions {
         h('summary', { class: 'quiet', 'aria-label': 'More options for runs', title: 'More options' }, icon('sliders')),
         h('div', { class: 'popover-body' },
           field('Model', this.#model), field('Most turns', this.#turns), field('Budget in USD', this.#budget))))
-    this.element.addEventListener('focusout', ({ relatedTarget }) => {
-      if (!this.element.contains(relatedTarget)) this.element.querySelector('details').open = false
-    })
+    closesAsMenu(this.element.querySelector('details'))
   }
 
   /** The fields of a run's request that they stand for. */

@@ -9,6 +9,7 @@ const soon = 300
 export class FollowedRun {
   startedAt
   #stopping = false
+  #connection = 'connected'
   #following = new AbortController()
   #parts
 
@@ -34,10 +35,7 @@ export class FollowedRun {
         runId: this.runId,
         signal: this.#following.signal,
         onEvent: (event, data) => this.#handle(event, data),
-        onConnection: (state) => {
-          activity.setConnected(state === 'connected')
-          bar.setConnection(state)
-        }
+        onConnection: (state) => this.#setConnection(state)
       })
       if (completed) tell(completed, this.prompt)
       return completed
@@ -83,6 +81,14 @@ export class FollowedRun {
     const text = `It wants to use ${request.toolName}.`
     announce(`Claude needs your permission. ${text}`)
     callAttention('Claude needs your permission', text)
+  }
+
+  #setConnection (state) {
+    const { activity, bar } = this.#parts
+    if (state !== this.#connection) announce(state === 'connected' ? 'Connected again' : 'The connection is lost')
+    this.#connection = state
+    activity.setConnected(state === 'connected')
+    bar.setConnection(state)
   }
 
   async #cancel () {

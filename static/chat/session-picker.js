@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { roughly } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { closesAsMenu } from '../lib/menu.js'
 import { listSessions } from './history.js'
 
 /** Which conversation is shown, and the others that the volume keeps. */
@@ -19,14 +20,7 @@ export class SessionPicker {
         h('button', { type: 'button', class: 'session-row new', onclick: () => this.#choose(onNew) },
           icon('plus'), h('span', {}, 'New conversation')),
         this.#list))
-    this.#box.addEventListener('focusout', ({ relatedTarget }) => {
-      if (relatedTarget && !this.#box.contains(relatedTarget)) this.#box.open = false
-    })
-    this.#box.addEventListener('keydown', (event) => {
-      if (event.key !== 'Escape' || !this.#box.open) return
-      event.stopPropagation()
-      this.close()
-    })
+    closesAsMenu(this.#box)
     this.element = this.#box
   }
 

@@ -21,8 +21,8 @@ export class ToolCard {
   #filled = false
   #output
 
-  constructor ({ id, name, input }, { workdir, startedAt }) {
-    this.id = id
+  constructor ({ name, input }, { workdir, startedAt }) {
+    this.name = name
     this.#startedAt = startedAt
     this.#described = describeTool(name, input, workdir)
     const { icon: symbol, category, main, changes } = this.#described

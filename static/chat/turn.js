@@ -1,18 +1,9 @@
 import { h } from '../lib/dom.js'
-import { cost, count, duration, plain } from '../lib/format.js'
+import { plain } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
-
-/** What to say when a run ended without a result of Claude's own. */
-const endings = {
-  cancelled: 'Stopped',
-  timeout: 'Stopped: the run took too long',
-  signal: 'Claude was killed',
-  exit: 'Claude ended without a result',
-  sandbox_lost: 'The sandbox has ended',
-  stream_lost: 'The connection to the sandbox was lost'
-}
+import { runFooter } from './run-footer.js'
 
 /** One prompt and everything that came of it. */
 export class Turn {
@@ -103,25 +94,12 @@ export class Turn {
     if (reason && run.outcome !== 'cancelled' && !this.claude.shows(reason)) {
       this.fail({ message: reason, hint: 'Correct what it says, then send your prompt again.' })
     }
-    this.#body.append(this.#footer(run))
+    this.recall(run)
   }
 
-  #footer ({ outcome, isError, durationMs, costUsd, usage, exitCode }) {
-    const ending = endings[outcome] ?? (isError ? 'Failed' : 'Done')
-    const figures = [
-      typeof costUsd === 'number' && cost(costUsd),
-      usage && `${count(tokensIn(usage))} tokens in, ${count(usage.output_tokens ?? 0)} out`
-    ].filter(Boolean).join(', ')
-    return h('footer', { class: 'run-footer', 'data-failed': isError && outcome !== 'cancelled' },
-      h('span', { class: 'ending' }, outcome === 'exit' && exitCode !== null ? `${ending} (exit code ${exitCode})` : ending),
-      typeof durationMs === 'number' && h('span', {}, duration(durationMs)),
-      figures !== '' && h('span', {}, this.scripted ? `${figures} (made up)` : figures),
-      h('span', {}, this.scripted ? 'Scripted demo model' : this.claude.model))
+  /** How the run ended and what it took. */
+  recall (run) {
+    const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
+    if (footer.hasChildNodes()) this.#body.append(footer)
   }
-}
-
-/** Also what came from the cache or went into it. */
-function tokensIn (usage) {
-  const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
-  return parts.reduce((sum, part) => sum + (usage[part] ?? 0), 0)
 }

@@ -12,11 +12,13 @@ function show () {
   document.title = sign + plainTitle
 }
 
-document.addEventListener('visibilitychange', () => {
+for (const [target, kind] of [[document, 'visibilitychange'], [window, 'focus']]) target.addEventListener(kind, seen)
+
+function seen () {
   if (document.visibilityState !== 'visible') return
   waiting = ''
   show()
-})
+}
 
 export function setWorking (value) {
   working = value
@@ -28,11 +30,18 @@ export function callAttention (text, detail = '') {
   if (document.visibilityState === 'visible' && document.hasFocus()) return
   waiting = text
   show()
-  if (!wanted()) return
-  const notification = new window.Notification(text, { body: detail.slice(0, 200), icon: 'favicon.svg', tag: 'modal-sandbox' })
-  notification.onclick = () => {
-    window.focus()
-    notification.close()
+  if (wanted()) notify(text, detail.slice(0, 200))
+}
+
+function notify (text, body) {
+  try {
+    const notification = new window.Notification(text, { body, icon: 'favicon.svg', tag: 'modal-sandbox' })
+    notification.onclick = () => {
+      window.focus()
+      notification.close()
+    }
+  } catch {
+    // Browsers on phones have the constructor and refuse it.
   }
 }
 

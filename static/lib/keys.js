@@ -25,6 +25,16 @@ export function shortcutOf (event) {
   return ['O', 'F', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
 }
 
+/** @param {Record<string, () => void>} actions by shortcut @returns a listener; a dialog keeps its keys to itself */
+export function onShortcut (actions) {
+  return (event) => {
+    const action = actions[shortcutOf(event)]
+    if (!action || document.querySelector('dialog[open]')) return
+    event.preventDefault()
+    action()
+  }
+}
+
 export function showShortcuts () {
   if (document.querySelector('dialog[open]')) return
   const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': 'shortcuts-title' },

@@ -2,6 +2,7 @@ import { send } from './api.js'
 
 /** The service sends a heartbeat every 10 s; three missing ones mean that the connection is dead. */
 const silence = 35_000
+const lookEvery = 5000
 
 /**
  * Opens a stream of Server-Sent Events and yields `{event, id, data}`, data parsed from JSON.
@@ -12,7 +13,8 @@ export async function * openEvents (method, path, { signal, onOpen, ...options }
   const dead = new AbortController()
   signal?.addEventListener('abort', () => dead.abort(), { once: true })
   if (signal?.aborted) return
-  let watchdog = setTimeout(() => dead.abort(), silence)
+  let heard = Date.now()
+  const stopWatching = watch(() => { if (Date.now() - heard > silence) dead.abort() })
   try {
     const response = await send(method, path, { ...options, accept: 'text/event-stream', signal: dead.signal })
     onOpen?.()
@@ -22,15 +24,24 @@ export async function * openEvents (method, path, { signal, onOpen, ...options }
     for (;;) {
       const { done, value } = await readOrEnd(reader)
       if (done) return
-      clearTimeout(watchdog)
-      watchdog = setTimeout(() => dead.abort(), silence)
+      heard = Date.now()
       yield * parser.push(decoder.decode(value, { stream: true }))
     }
   } catch (error) {
     if (!dead.signal.aborted) throw error
   } finally {
-    clearTimeout(watchdog)
+    stopWatching()
     dead.abort()
+  }
+}
+
+/** The clock decides and not a timer, which stands still while the machine sleeps. @returns the way to end it */
+function watch (look) {
+  const timer = setInterval(look, lookEvery)
+  document.addEventListener('visibilitychange', look)
+  return () => {
+    clearInterval(timer)
+    document.removeEventListener('visibilitychange', look)
   }
 }
 

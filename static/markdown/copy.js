@@ -1,4 +1,4 @@
-import { h } from '../lib/dom.js'
+import { announce, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 
 /** A button that copies what `text` gives when it is pressed. */
@@ -33,4 +33,10 @@ function copyBySelection (text) {
   area.remove()
   before?.focus()
   return copied
+}
+
+/** Copies the text of the last such part. */
+export async function copyLast (element, selector) {
+  const text = [...element?.querySelectorAll(selector) ?? []].at(-1)?.innerText
+  if (text) announce(await copy(text) ? 'Copied' : 'Your browser does not let this page copy')
 }

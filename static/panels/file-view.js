@@ -14,18 +14,25 @@ const languages = { cjs: 'js', htm: 'html', md: 'markdown', mjs: 'js', py: 'pyth
 export class FileView {
   #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading…'))
 
+  #title = h('h3', { class: 'file-name', tabindex: '-1' })
+
   constructor (sandboxId, entry, { onBack, onRemove }) {
     this.entry = entry
+    this.#title.textContent = this.#title.title = entry.name
     this.path = paths.content(sandboxId, entry.path)
     this.element = h('div', { class: 'file-view' },
       h('div', { class: 'file-head' },
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Back to the list', onclick: onBack }, icon('back')),
-        h('h3', { class: 'file-name', title: entry.path }, entry.name),
+        this.#title,
         h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
       h('p', { class: 'muted small' },
         [bytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
       this.#content)
+  }
+
+  focus () {
+    this.#title.focus()
   }
 
   async load () {

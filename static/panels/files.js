@@ -1,46 +1,54 @@
-import { getJson, paths, send } from '../lib/api.js'
+import { paths, send } from '../lib/api.js'
 import { announce, ask, h } from '../lib/dom.js'
-import { bytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { button, notice } from '../views/notice.js'
+import { droppedFiles, fileChooser } from './chosen-files.js'
+import { FileTree } from './file-tree.js'
 import { FileView } from './file-view.js'
-import { uploadFiles, uploadButton } from './upload.js'
+import { Upload } from './upload.js'
 
-/** The CLI's own, with what it remembers: shown as conversations. */
-const claudeDirectory = '.claude-sandbox'
-
-/** The files of the workspace: a tree, what has changed, one of them in full; files that are dropped are uploaded. */
+/** The files of the workspace: a tree, what has changed, one of them in full; what is dropped is uploaded. */
 export class FilesPanel {
   #sandbox
   #since
+  #tree
   #list = h('div', { class: 'file-list' })
   #problems = h('div')
-  #progress = h('div', { class: 'uploads' })
+  #uploads = h('div', { class: 'uploads' })
   #tabs
   #tab = 'all'
-  /** Directories that are open, by path, so that a fresh list looks like the one before. */
-  #opened = new Set()
+  /** The file that is looked at. */
+  #view
 
   constructor (sandbox, { since }) {
     this.#sandbox = sandbox
     this.#since = since
+    this.#tree = new FileTree(sandbox.id, { onOpen: (entry) => this.#open(entry) })
     const tab = (name, label) => h('button', {
       type: 'button', class: 'tab', 'aria-pressed': String(name === this.#tab), onclick: () => this.#choose(name)
     }, label)
     this.#tabs = { all: tab('all', 'All files'), changed: tab('changed', 'Changed in this run') }
-    this.element = h('div', { class: 'files', ondragover: (event) => this.#drag(event), ondrop: (event) => this.#drop(event) },
-      h('div', { class: 'panel-tools' },
-        h('div', { class: 'tabs' }, Object.values(this.#tabs)),
-        uploadButton((files) => this.#upload(files)),
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Refresh', title: 'Refresh', onclick: () => this.shown() }, icon('sync'))),
-      this.#progress, this.#problems, this.#list)
-    this.element.addEventListener('dragleave', ({ target }) => { if (target === this.element) delete this.element.dataset.drag })
+    const upload = (chosen) => this.#upload(chosen, sandbox.workdir)
+    this.element = h('div', {
+      class: 'files',
+      ondragover: (event) => this.#drag(event),
+      ondragleave: (event) => this.#drag(event, false),
+      ondrop: (event) => this.#drop(event)
+    },
+    h('div', { class: 'panel-tools' },
+      h('div', { class: 'tabs', role: 'group', 'aria-label': 'Which files' }, Object.values(this.#tabs)),
+      fileChooser({ label: 'Upload', symbol: 'upload', onFiles: upload }),
+      fileChooser({ label: 'Upload a folder', symbol: 'folder', folder: true, onFiles: upload }),
+      h('button', { type: 'button', class: 'quiet', 'aria-label': 'Refresh', title: 'Refresh', onclick: () => this.shown() }, icon('sync'))),
+    this.#uploads, this.#problems, this.#list)
   }
 
+  /** Shows what there is now. A file that is being read stays. */
   async shown () {
+    if (this.#view) return await this.#view.load()
     this.#problems.replaceChildren()
     try {
-      await (this.#tab === 'all' ? this.#showAll() : this.#showChanged())
+      this.#list.replaceChildren(...this.#tab === 'all' ? await this.#all() : [await this.#tree.changed(this.#since())])
     } catch (error) {
       this.#list.replaceChildren()
       this.#problems.replaceChildren(notice(error, { dismissible: false, actions: [button('Try again', () => this.shown())] }))
@@ -49,104 +57,73 @@ export class FilesPanel {
 
   #choose (name) {
     this.#tab = name
+    this.#view = undefined
     for (const [one, element] of Object.entries(this.#tabs)) element.setAttribute('aria-pressed', String(one === name))
     this.shown()
   }
 
-  async #showAll () {
+  async #all () {
     const { workdir, volume } = this.#sandbox
     const others = volume && !`${volume.mountPath}/`.startsWith(`${workdir}/`) ? [volume.mountPath] : []
-    this.#list.replaceChildren(await this.#directory(workdir), ...await Promise.all(others.map(async (path) =>
-      h('section', {}, h('h3', { class: 'muted small' }, `Volume ${path}`), await this.#directory(path)))))
-  }
-
-  async #showChanged () {
-    const since = this.#since()
-    const { entries, truncated } = await getJson(paths.files(this.#sandbox.id, { since }))
-    this.#list.replaceChildren(
-      h('p', { class: 'muted small' }, `Written since ${new Date(since).toLocaleTimeString()}`),
-      entries.length === 0
-        ? h('p', { class: 'empty' }, 'Nothing has changed yet.')
-        : h('ul', { class: 'tree' }, entries.map((entry) => this.#file(entry))),
-      truncated ? more() : '')
-  }
-
-  async #directory (path) {
-    const { entries, truncated } = await getJson(paths.files(this.#sandbox.id, { path }))
-    const rows = entries.filter(({ name }) => name !== claudeDirectory).map((entry) => entry.type === 'directory' ? this.#folder(entry) : this.#file(entry))
-    if (rows.length === 0) return h('p', { class: 'empty' }, 'Nothing here yet. Drop files to upload them.')
-    const list = h('ul', { class: 'tree' }, await Promise.all(rows))
-    if (truncated) list.append(h('li', {}, more()))
-    return list
-  }
-
-  async #folder ({ name, path }) {
-    const content = h('div')
-    const fill = async () => {
-      try {
-        content.replaceChildren(await this.#directory(path))
-      } catch (error) {
-        content.replaceChildren(h('p', { class: 'muted small' }, error.message))
-      }
-    }
-    const folder = h('details', { open: this.#opened.has(path) },
-      h('summary', { class: 'file' }, icon('chevron'), icon('folder'), h('span', { class: 'file-name' }, name)), content)
-    if (folder.open) await fill()
-    folder.addEventListener('toggle', () => {
-      if (folder.open === this.#opened.has(path)) return
-      if (folder.open) this.#opened.add(path)
-      else this.#opened.delete(path)
-      if (folder.open) fill()
-    })
-    return h('li', {}, folder)
-  }
-
-  #file (entry) {
-    const { name, type, size, target } = entry
-    return h('li', {}, h('button', {
-      type: 'button', class: 'file', disabled: type === 'other', onclick: () => this.#open(entry)
-    },
-    icon('file'), h('span', { class: 'file-name' }, name, target && h('span', { class: 'muted' }, ` → ${target}`)),
-    type === 'file' && h('span', { class: 'muted small' }, bytes(size))))
+    const title = (path) => h('h3', { class: 'muted small' }, `Volume ${path}`)
+    return await Promise.all([this.#tree.directory(workdir), ...others.map(async (path) =>
+      h('section', { 'data-path': path }, title(path), await this.#tree.directory(path)))])
   }
 
   #open (entry) {
-    const view = new FileView(this.#sandbox.id, entry, {
-      onBack: () => this.shown(), onRemove: () => this.#remove(entry)
+    this.#view = new FileView(this.#sandbox.id, entry, {
+      onBack: () => this.#back(entry), onRemove: () => this.#remove(entry)
     })
-    this.#list.replaceChildren(view.element)
-    view.load()
+    this.#list.replaceChildren(this.#view.element)
+    this.#view.load()
+    this.#view.focus()
   }
 
-  async #remove ({ name, path }) {
+  /** The focus goes where it came from. */
+  async #back ({ name }) {
+    this.#view = undefined
+    await this.shown()
+    const row = [...this.#list.querySelectorAll('button.file')].find((one) => one.title === name)
+    const place = row ?? this.#tabs[this.#tab]
+    place.focus()
+  }
+
+  async #remove (entry) {
+    const { name, path } = entry
     if (!await ask({ title: 'Delete this file?', text: name, action: 'Delete' })) return
     try {
       await send('DELETE', paths.content(this.#sandbox.id, path))
       announce('Deleted')
-      await this.shown()
+      await this.#back(entry)
     } catch (error) {
       this.#problems.replaceChildren(notice(error))
     }
   }
 
-  #drag (event) {
+  #drag (event, over = true) {
     if (!event.dataTransfer.types.includes('Files')) return
     event.preventDefault()
-    this.element.dataset.drag = 'yes'
+    const place = over ? this.#placeOf(event) : undefined
+    for (const one of this.element.querySelectorAll('[data-drag]')) if (one !== place) delete one.dataset.drag
+    if (this.element !== place) delete this.element.dataset.drag
+    if (place) place.dataset.drag = 'yes'
   }
 
-  #drop (event) {
-    event.preventDefault()
-    delete this.element.dataset.drag
-    this.#upload([...event.dataTransfer.files])
+  /** The directory under the pointer, or the whole panel. */
+  #placeOf ({ target }) {
+    return target.closest('[data-path]') ?? this.element
   }
 
-  async #upload (files) {
-    await uploadFiles(this.#sandbox, files, this.#progress)
+  async #drop (event) {
+    this.#drag(event, false)
+    const { path = this.#sandbox.workdir } = this.#placeOf(event).dataset
+    await this.#upload(await droppedFiles(event.dataTransfer), path)
+  }
+
+  async #upload (chosen, directory) {
+    const upload = new Upload(this.#sandbox.id, directory, chosen)
+    this.#uploads.append(upload.element)
+    await upload.start()
     await this.shown()
   }
-}
-
-function more () {
-  return h('p', { class: 'muted small' }, 'There are more than these.')
 }

@@ -11,19 +11,29 @@ const counts = {
   deleted: 'Removed'
 }
 
+function filesOf (number) {
+  return number === 1 ? '1 file' : `${number} files`
+}
+
 /** What a sync has done, or would do; failures are named one by one. */
 export function syncReport (report, title) {
   const { direction, files, bytes: size, durationMs, failed = [], verified, dryRun } = report
   const facts = [
-    [dryRun ? 'Would be copied' : 'Copied', `${files} files, ${bytes(size)}`],
-    !dryRun && ['Verified', `${verified} files`],
-    ...Object.entries(counts).map(([field, label]) => report[field] > 0 && [label, `${report[field]} files`]),
+    [dryRun ? 'Would be copied' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${bytes(size)}`],
+    !dryRun && files > 0 && ['Verified', filesOf(verified)],
+    failed.length > 0 && ['Failed', filesOf(failed.length)],
+    ...Object.entries(counts).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
     ['Took', duration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
     h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
     h('p', { class: 'muted small' }, directions[direction]),
     h('dl', { class: 'facts' }, facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
-    failed.length > 0 && h('ul', { class: 'failures' }, failed.map(({ path, code, message }) =>
-      h('li', {}, h('code', {}, path), h('span', { class: 'small' }, message || code)))))
+    failed.length > 0 && failures(failed))
+}
+
+/** Files that were not copied, each with its reason. */
+export function failures (failed) {
+  return h('ul', { class: 'failures' }, failed.map(({ path, code, message }) =>
+    h('li', {}, h('code', {}, path), h('span', { class: 'small' }, message || code))))
 }

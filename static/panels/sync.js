@@ -5,10 +5,17 @@ import { openEvents } from '../lib/sse.js'
 import { button, notice } from '../views/notice.js'
 import { directions, syncReport } from './sync-report.js'
 
+const lookEvery = 2000
+const phases = { list: 'Comparing', transfer: 'Copying', delete: 'Removing', verify: 'Verifying' }
+
 /** How the workspace and its place in S3 stand to each other, and the way to make them the same. */
 export class SyncPanel {
   #sandbox
   #last = h('div')
+  #timer
+  #problem = h('div')
+  /** How many this page has started. */
+  #syncs = 0
   #versions = h('div')
   #progress = h('div', { class: 'sync-progress', hidden: true })
   #bar = h('progress', { max: '1', 'aria-label': 'Progress of the sync' })
@@ -18,33 +25,45 @@ export class SyncPanel {
 
   constructor (sandbox) {
     this.#sandbox = sandbox
-    const { bucket, keyPrefix, readOnly } = sandbox.s3
+    const { bucket, keyPrefix } = sandbox.s3
     const start = (direction, symbol) =>
       button(directions[direction], () => this.#sync({ direction }), { kind: direction === 'upload' ? 'primary' : '', symbol })
     const check = (input, label) => h('div', { class: 'check' }, input, h('label', { for: input.id }, label))
     this.#progress.append(this.#bar, this.#figures)
     this.element = h('div', { class: 'sync' },
-      h('p', { class: 'place' }, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`), readOnly && ' is never written to.'),
-      h('div', { class: 'actions' }, !readOnly && start('upload', 'upload'), start('download', 'download')),
+      h('p', { class: 'place' }, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`)),
+      h('div', { class: 'actions' }, start('upload', 'upload'), start('download', 'download')),
       h('div', {},
         check(this.#dryRun, 'Only show what would be done'),
         check(this.#delete, 'Also remove what is gone on the other side')),
       this.#progress,
+      this.#problem,
       this.#last,
       this.#versions)
   }
 
   async shown () {
     if (!this.#progress.hidden) return
+    const syncs = this.#syncs
     try {
       const { last, active, versions = [] } = await getJson(paths.sync(this.#sandbox.id))
+      // What a sync of this page has said meanwhile is newer.
+      if (syncs !== this.#syncs) return
       this.#last.replaceChildren(last
         ? syncReport(last.report, `Last sync, ${roughly(Date.now() - Date.parse(last.finishedAt))} ago`)
-        : h('p', { class: 'empty' }, active ? 'A sync is going on.' : 'Not synced yet.'))
+        : h('p', { class: 'empty' }, 'Not synced yet.'))
       this.#showVersions(versions)
+      if (active) this.#await()
     } catch (error) {
       this.#last.replaceChildren(notice(error, { dismissible: false }))
     }
+  }
+
+  /** Another tab, or the end of a run, has started one: looks again until it is done. */
+  #await () {
+    this.#last.prepend(h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'A sync is going on…'))
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => { if (this.element.isConnected) this.shown() }, lookEvery)
   }
 
   #showVersions (versions) {
@@ -66,6 +85,8 @@ export class SyncPanel {
 
   async #sync (request) {
     const dryRun = this.#dryRun.checked
+    this.#syncs++
+    this.#problem.replaceChildren()
     this.#busy(true)
     this.#figures.textContent = 'Starting…'
     this.#bar.removeAttribute('value')
@@ -77,8 +98,8 @@ export class SyncPanel {
       const title = dryRun ? `What “${directions[request.direction]}” would do` : 'Synced just now'
       this.#last.replaceChildren(syncReport(done, title))
     } catch (error) {
-      const { report } = error.details ?? {}
-      this.#last.replaceChildren(notice(error), report ? syncReport(report, 'What was done') : '')
+      this.#problem.replaceChildren(notice(error))
+      if (error.details?.report) this.#last.replaceChildren()
     } finally {
       this.#busy(false)
     }
@@ -96,7 +117,7 @@ export class SyncPanel {
   #show ({ phase, files, totalFiles, bytes: done, totalBytes, bytesPerSecond }) {
     if (totalBytes > 0) this.#bar.value = done / totalBytes
     this.#figures.textContent = [
-      phase,
+      phases[phase] ?? phase,
       totalFiles > 0 && `${files} of ${totalFiles} files`,
       totalBytes > 0 && `${bytes(done)} of ${bytes(totalBytes)}`,
       bytesPerSecond > 0 && `${bytes(bytesPerSecond)}/s`

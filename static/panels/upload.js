@@ -2,48 +2,105 @@ import { ApiError, offline, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { bytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
-import { notice } from '../views/notice.js'
+import { failures } from './sync-report.js'
 
-/** A button that lets one choose files. */
-export function uploadButton (onFiles) {
-  const input = h('input', { type: 'file', multiple: true, hidden: true, 'aria-label': 'Files to upload' })
-  input.addEventListener('change', () => {
-    onFiles([...input.files])
-    input.value = ''
-  })
-  return h('button', { type: 'button', class: 'button small', onclick: () => input.click() }, icon('upload'), 'Upload', input)
-}
+/** Uploads at a time: one file's answer does not hold up the next. */
+const atOnce = 3
 
-/** Puts files into the workdir, one by one, each with its progress; what failed stays until it is dismissed. */
-export async function uploadFiles ({ id, workdir }, files, place) {
-  for (const file of files) {
-    const bar = h('progress', { max: '1', value: '0', 'aria-label': `Upload of ${file.name}` })
-    const line = h('div', { class: 'upload' }, h('span', { class: 'file-name' }, file.name),
-      h('span', { class: 'muted small' }, bytes(file.size)), bar)
-    place.append(line)
+/** Puts chosen files into a directory, with their own directories; what fails is named with its reason. */
+export class Upload {
+  #sandboxId
+  #directory
+  #chosen
+  #stopped = new AbortController()
+  #sent = new Map()
+  #done = 0
+  #failed = []
+  #bar = h('progress', { max: '1', value: '0', 'aria-label': 'Progress of the upload' })
+  #figures = h('span', { class: 'muted small' })
+  element = h('div', { class: 'upload' })
+
+  /** @param {import('./chosen-files.js').Chosen} chosen */
+  constructor (sandboxId, directory, chosen) {
+    this.#sandboxId = sandboxId
+    this.#directory = directory.replace(/\/$/, '')
+    this.#chosen = chosen
+    this.total = chosen.files.reduce((sum, { file }) => sum + file.size, 0)
+    const title = chosen.files.length === 1 ? chosen.files[0].path : `${chosen.files.length} files`
+    this.element.append(h('span', { class: 'file-name' }, `Uploading ${title}`), this.#figures,
+      h('button', { type: 'button', class: 'button small', onclick: () => this.#stopped.abort() }, 'Cancel'), this.#bar)
+  }
+
+  async start () {
+    const waiting = [...this.#chosen.files]
+    this.#show()
+    await Promise.all(Array.from({ length: atOnce }, async () => {
+      while (waiting.length > 0 && !this.#stopped.signal.aborted) await this.#put(waiting.shift())
+    }))
+    this.#end()
+  }
+
+  async #put ({ path, file }) {
     try {
-      await put(paths.content(id, `${workdir.replace(/\/$/, '')}/${file.name}`), file, (part) => { bar.value = part })
-      announce(`${file.name} is uploaded`)
-      line.remove()
+      await put(paths.content(this.#sandboxId, `${this.#directory}/${path}`), file, this.#stopped.signal, (sent) => {
+        this.#sent.set(path, sent)
+        this.#show()
+      })
+      this.#done++
     } catch (error) {
-      line.replaceWith(notice({ message: `${file.name} was not uploaded. ${error.message}`, hint: error.hint }))
+      if (!this.#stopped.signal.aborted) this.#failed.push({ path, message: reasonOf(error, path) })
     }
+    this.#sent.set(path, file.size)
+    this.#show()
+  }
+
+  #show () {
+    const sent = [...this.#sent.values()].reduce((sum, one) => sum + one, 0)
+    if (this.total > 0) this.#bar.value = sent / this.total
+    this.#figures.textContent = `${this.#done} of ${this.#chosen.files.length} · ${bytes(sent)} of ${bytes(this.total)}`
+  }
+
+  /** All well: nothing stays. Else it is said what did not arrive, until somebody has read it. */
+  #end () {
+    const { files, empty } = this.#chosen
+    const stopped = this.#stopped.signal.aborted
+    announce(`${this.#done} of ${files.length} files are uploaded`)
+    if (!stopped && this.#failed.length === 0 && empty.length === 0) return this.element.remove()
+    const lines = [...this.#failed, ...empty.map((path) => ({ path, message: 'An empty folder has nothing to upload.' }))]
+    const notice = h('div', { class: 'notice', role: 'alert' },
+      icon('warning'),
+      h('div', { class: 'notice-text' },
+        h('p', { class: 'notice-message' }, `${this.#done} of ${files.length} files were uploaded${stopped ? ' before you cancelled' : ''}.`),
+        failures(lines)),
+      h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => notice.remove() }, icon('cross')))
+    this.element.replaceWith(notice)
   }
 }
 
+/** The service speaks of its own parameter: here it is a file. */
+function reasonOf (error, path) {
+  const message = error.message.replace(/^query\.path,? /, `“${path}” `)
+  return [/[.!?…]$/.test(message) ? message : `${message}.`, error.hint].filter(Boolean).join(' ')
+}
+
 /** `fetch` does not tell how far an upload is. */
-function put (path, file, onProgress) {
-  return new Promise((resolve, reject) => {
+async function put (path, file, signal, onProgress) {
+  const unreadable = new ApiError({ message: 'Your browser can not read this file.', hint: 'It may have been moved or changed.' })
+  if (file.error) throw unreadable
+  await new Promise((resolve, reject) => {
     const request = new window.XMLHttpRequest()
     request.open('PUT', path)
     request.setRequestHeader('content-type', 'application/octet-stream')
     request.responseType = 'json'
-    request.upload.onprogress = ({ loaded, total }) => onProgress(total > 0 ? loaded / total : 1)
+    request.upload.onprogress = ({ loaded }) => onProgress(loaded)
     request.onload = () => {
       if (request.status === 200) resolve()
       else reject(new ApiError(request.response ?? {}, request.status))
     }
-    request.onerror = () => reject(offline())
+    request.onerror = () => file.slice(0, 1).arrayBuffer().then(() => reject(offline()), () => reject(unreadable))
+    request.onabort = () => reject(offline())
+    signal.addEventListener('abort', () => request.abort(), { once: true })
+    if (signal.aborted) request.abort()
     request.send(file)
   })
 }

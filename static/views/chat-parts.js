@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { duration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { failures } from '../panels/sync-report.js'
 import { button } from './notice.js'
 import { sameWorkspace } from './specs.js'
 
@@ -34,11 +35,12 @@ export function endedNotice ({ text, report, sandbox, newSandbox }) {
       () => newSandbox(sameWorkspace(sandbox)), { kind: 'primary', symbol: 'plus' }))
 }
 
-function reportLine ({ step, ok, durationMs, error }) {
+function reportLine ({ step, ok, durationMs, error, report }) {
   return h('li', { 'data-state': ok ? 'done' : 'failed' },
     icon(ok ? 'check' : 'cross'),
     `${stepName(step)}${ok ? '' : ` failed${error ? `: ${error}` : ''}`}`,
-    h('span', { class: 'muted' }, duration(durationMs)))
+    h('span', { class: 'muted' }, duration(durationMs)),
+    report?.failed.length > 0 && failures(report.failed))
 }
 
 const stepNames = {

@@ -47,11 +47,11 @@ export const sections = [
       { name: 's3.region', label: 'Region', placeholder: 'us-east-1' },
       { name: 's3.endpointUrl', label: 'Endpoint', placeholder: 'Amazon\'s' },
       { name: 's3.mountPath', label: 'Also mounted at', placeholder: 'not mounted' },
+      { name: 's3.readOnly', label: 'The mount is read-only', kind: 'flag', standard: true },
       { name: 's3.initialize', label: 'Fill the workspace from S3 first', kind: 'flag', standard: true },
       { name: 's3.syncOnTerminate', label: 'Copy the workspace to S3 at the end', kind: 'flag', standard: true },
       { name: 's3.syncAfterRun', label: 'Copy it after every run', kind: 'flag' },
-      { name: 's3.versioned', label: 'Keep versions', kind: 'flag' },
-      { name: 's3.readOnly', label: 'Never write to S3', kind: 'flag' }
+      { name: 's3.versioned', label: 'Keep versions', kind: 'flag' }
     ]
   },
   {

@@ -1,11 +1,12 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { syncReport } from '../panels/sync-report.js'
 
 /**
  * An error as people need it: what happened, what to do, and the id that finds it in the log. It stays until it is
- * dismissed; `actions` are buttons beside that.
+ * dismissed; `actions` are buttons beside that. A sync that failed in part says what it did.
  */
-export function notice ({ message, hint, requestId, step }, { actions = [], dismissible = true } = {}) {
+export function notice ({ message, hint, requestId, step, details }, { actions = [], dismissible = true } = {}) {
   const element = h('div', { class: 'notice', role: 'alert' },
     icon('warning'),
     h('div', { class: 'notice-text' },
@@ -13,6 +14,7 @@ export function notice ({ message, hint, requestId, step }, { actions = [], dism
       hint && h('p', {}, hint),
       (step || requestId) && h('p', { class: 'muted small' },
         [step && `Step: ${step}`, requestId && `Request: ${requestId}`].filter(Boolean).join(' · ')),
+      details?.report && syncReport(details.report, 'What was done'),
       actions.length > 0 && h('div', { class: 'actions' }, actions)),
     dismissible && h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => element.remove() },
       icon('cross')))

@@ -1,5 +1,6 @@
+import { askToEnd } from '../chat/end.js'
 import { getJson, paths, send } from '../lib/api.js'
-import { announce, ask, h } from '../lib/dom.js'
+import { announce, h } from '../lib/dom.js'
 import { roughly, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { button, notice } from './notice.js'
@@ -92,15 +93,11 @@ export class StartView {
     }
   }
 
-  async #end ({ id, volume }) {
-    const sure = await ask({
-      title: 'End this sandbox?',
-      text: volume ? `Its processes stop. Files on the volume “${volume.name}” are kept.` : 'Its processes stop and its files are lost.',
-      action: 'End sandbox'
-    })
+  async #end (sandbox) {
+    const sure = await askToEnd(sandbox, { title: 'End this sandbox?', action: 'End sandbox' })
     if (!sure) return
     try {
-      await send('DELETE', paths.sandbox(id))
+      await send('DELETE', paths.sandbox(sandbox.id))
       announce('The sandbox has ended')
     } catch (error) {
       if (!error.sandboxEnded) this.#problems.replaceChildren(notice(error))

@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { payloads } from '../fixtures/payloads.js'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
@@ -16,13 +16,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   const service = await startService({ MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' })
   t.teardown(() => service.close())
 
-  const open = async (answers: Record<string, unknown>, hash = '') => {
-    const { page, problems } = await openPage(browser, service.url, { reducedMotion: 'reduce' })
+  const open = async (t: Test, answers: Record<string, unknown>, hash = '') => {
+    const { page, allow } = await openPage(t, browser, service.url, { reducedMotion: 'reduce' })
     page.setDefaultTimeout(15_000)
-    t.teardown(() => page.context().close())
     const fake = await fakeService(page, answers)
     await page.goto(`${service.url}/${hash}`)
-    return { page, problems, ...fake }
+    return { page, allow, ...fake }
   }
 
   t.test(`${payloads.length} texts that want to be more than text stay text, wherever one is shown`, async (t) => {
@@ -45,7 +44,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     }
     const says = (role: 'user' | 'assistant', content: unknown) =>
       ({ id: 'm', type: role, time: sandbox.createdAt, parentToolUseId: null, message: { role, model: all, content } })
-    const { page, problems, on } = await open(someAnswers({
+    const { page, allow, on } = await open(t, someAnswers({
       'GET /api/modal/status': { configured: true, backend: 'modal', model: 'claude', account: all },
       'GET /api/modal/sandbox': { sandboxes: [hostile], nextCursor: null },
       [`GET ${base}`]: hostile,
@@ -85,7 +84,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const run = on(`${base}/claude`)
     await run.opened()
     await run.emit(['run.started', { runId: 'run_1', sandboxId: sandbox.id, sessionId: 's', startedAt: sandbox.createdAt }], ...conversation())
-    await page.locator('.run-footer').waitFor()
+    await page.locator('.turn:last-child .run-footer').waitFor()
     for (const card of await page.locator('.turn:last-child details').all()) await card.evaluate((element: any) => { element.open = true })
     await page.waitForTimeout(300)
     await clean('a run')
@@ -96,9 +95,9 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.getByRole('button', { name: 'Files' }).click()
     await page.locator('.tree .file').nth(10).waitFor()
     await clean('the files')
-    await page.locator('.files input[type=file]').setInputFiles(payloads.slice(0, 60).map((name) => (
+    await page.locator('.files input[type=file]').first().setInputFiles(payloads.slice(0, 60).map((name) => (
       { name: name.replace(/[/\0]/g, ''), mimeType: 'text/plain', buffer: Buffer.from('x') })))
-    await page.getByRole('alert').nth(20).waitFor()
+    await page.locator('.failures li').nth(20).waitFor()
     await clean('uploads that fail')
     await page.locator('.tree .file:enabled').first().click()
     await page.locator('.file-content code').waitFor()
@@ -112,20 +111,23 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.report').waitFor()
     await clean('the end')
     t.equal(await page.evaluate('window.wasPwned'), undefined)
-    t.strictSame(problems.filter((problem) => !/status of 40[34]|net::ERR_/.test(problem)), [])
+    allow(/status of 40[34]|net::ERR_/)
   })
 
   t.test('A conversation of 500 messages stays smooth while Claude writes', async (t) => {
+    const later = new Date(Date.parse(sandbox.createdAt) + 3000).toISOString()
+    const usage = { input_tokens: 1000, cache_read_input_tokens: 500, output_tokens: 25 }
     const messages = Array.from({ length: 250 }, (_, turn) => [
       { id: `u${turn}`, type: 'user', time: sandbox.createdAt, parentToolUseId: null, message: { role: 'user', content: `Question ${turn}` } },
-      { id: `a${turn}`, type: 'assistant', time: sandbox.createdAt, parentToolUseId: null, message: { role: 'assistant', content: answer(turn) } }
+      { id: `a${turn}`, type: 'assistant', time: later, parentToolUseId: null, message: { role: 'assistant', id: `m${turn}`, model: 'claude-one', usage, content: answer(turn) } }
     ]).flat()
     const session = { sessionId: 's', title: 'Long', startedAt: sandbox.createdAt, updatedAt: sandbox.createdAt, messages: 500 }
-    const { page, problems, on } = await open(someAnswers({
+    const { page, on } = await open(t, someAnswers({
       [`GET ${base}/sessions`]: { sessions: [session] },
       [`GET ${base}/sessions/s`]: { sessionId: 's', messages, next: null }
     }), chat)
-    await page.locator('.turn').nth(249).waitFor()
+    await page.locator('.turn').nth(249).locator('.run-footer').waitFor()
+    t.match(await page.locator('.run-footer').last().innerText(), /^3\.0 s\s+1\.5k tokens in, 25 out\s+claude-one$/, 'what a turn took is told by its messages when no run is known')
     await page.getByLabel('Prompt', { exact: true }).fill('More')
     await page.keyboard.press('Enter')
     const run = on(`${base}/claude`)
@@ -160,11 +162,10 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     t.match(await card.locator('.tool-result code').evaluate((code: any) => code.textContent.slice(-200)), /line 9999/)
     t.ok(Date.now() - startedAt < 5000)
     t.equal(await page.evaluate('document.documentElement.scrollWidth > innerWidth'), false, 'long words make nothing wider')
-    t.strictSame(problems, [])
   })
 
   t.test('Limits and gaps are told, and a dead stream is taken up again', async (t) => {
-    const { page, problems, on } = await open(someAnswers(), chat)
+    const { page, on } = await open(t, someAnswers(), chat)
     await page.getByLabel('What Claude may do').selectOption('Plan only')
     await page.getByLabel('Prompt', { exact: true }).fill('Do it')
     await page.keyboard.press('Enter')
@@ -184,12 +185,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.time-left.soon').waitFor()
     await resumed.emit(['run.completed', { outcome: 'result', isError: false, durationMs: 1000, costUsd: 0.02, usage: { input_tokens: 1, output_tokens: 2 } }])
     t.match(await page.locator('.run-footer').innerText(), /Done[^]*1\.0 s[^]*\$0\.0200/)
-    t.strictSame(problems, [])
   })
 
   t.test('Sync: the last one, a new one with its progress, and what failed', async (t) => {
     const report = { direction: 'upload', files: 3, bytes: 3_400_000, skipped: 7, deleted: 0, durationMs: 1200, failed: [], ignored: 2, kept: 0, verified: 3 }
-    const { page, problems, on } = await open(someAnswers({
+    const { page, on } = await open(t, someAnswers({
       [`GET ${base}/sync`]: {
         active: false,
         last: { direction: 'upload', finishedAt: sandbox.createdAt, report },
@@ -202,7 +202,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const sync = on(`${base}/sync`)
     await sync.opened()
     await sync.emit(['progress', { phase: 'transfer', files: 1, totalFiles: 4, bytes: 50, totalBytes: 100, bytesPerSecond: 10 }])
-    t.match(await page.locator('.sync-progress').innerText(), /transfer · 1 of 4 files · 50 B of 100 B · 10 B\/s/)
+    t.match(await page.locator('.sync-progress').innerText(), /Copying · 1 of 4 files · 50 B of 100 B · 10 B\/s/)
     const failed = [{ path: 'big.bin', code: 'DENIED', message: 'Access denied' }]
     await sync.emit(['error', { statusCode: 502, code: 'SYNC_INCOMPLETE', message: 'Not everything was copied.', hint: 'Try again.', report: { ...report, failed, verified: 2 } }])
     await page.locator('.sync-report[data-failed]').waitFor()
@@ -213,7 +213,6 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.sync-progress').waitFor()
     await sync.emit(['report', { ...report, direction: 'download' }])
     await page.getByText('Synced just now').waitFor()
-    t.strictSame(problems, [])
   })
 }
 

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Locator, Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { finished, scripted, send } from '../helpers/chat.js'
 import { keys, startService, type Service } from '../helpers/service.js'
 
 const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
@@ -14,7 +15,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('From the link of the start-up log to the end of the session (7.1-7.6, 7.8-7.10)', async (t) => {
     const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
-    const { page, problems } = await openPage(browser, service.url)
+    const { page, allow } = await openPage(t, browser, service.url)
 
     await t.test('The link signs in without leaving its code behind', async (t) => {
       await page.goto(`${service.url}/#code=${service.app.signInCode}`)
@@ -76,8 +77,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
         t.equal(text.split(once).length, 2, `"${once}" stands there once`)
       }
       t.equal(await page.locator('.turn').last().locator('.tool[data-state=done]').count(), 2)
-      const broken = problems.splice(0)
-      t.ok(broken.every((problem) => /Failed to load resource: net::ERR_/.test(problem)), broken.join('\n'))
+      allow(/Failed to load resource: net::ERR_/)
     })
 
     await t.test('Escape stops a run, and the page says so until it has ended', async (t) => {
@@ -97,8 +97,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('button', { name: /^Continue with/ }).click()
       t.equal(await page.locator('.turn').count(), 3)
       const shown = await page.locator('.turn .prompt').allInnerTexts()
+      const footers = await page.locator('.run-footer').allTextContents()
+      t.equal(footers.length, 3)
       await page.reload()
-      await page.locator('.turn').nth(2).locator('.markdown').first().waitFor()
+      await page.locator('.turn').nth(2).locator('.run-footer').waitFor()
+      t.strictSame(await page.locator('.run-footer').allTextContents(), footers, 'with how each run ended and what it took')
       t.strictSame(await page.locator('.turn .prompt').allInnerTexts(), shown, 'after a reload')
       t.equal(await page.locator('.turn').nth(1).locator('.tool[data-state=done]').count(), 2)
       await page.keyboard.press('Control+Shift+O')
@@ -153,18 +156,17 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await send(page, 'Anybody there?')
       await page.getByRole('heading', { name: 'The sandbox has ended.' }).waitFor()
       t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox with this workspace' }).count(), 1)
-      t.match(problems.splice(0).join(), /^error: Failed to load resource: [^,]*40[49][^,]*$/)
+      allow(/^error: Failed to load resource: .*40[49]/)
     })
 
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByLabel('API key').waitFor()
-    t.strictSame(problems, [], 'no exception, console error, policy breach or foreign request')
   })
 
   t.test('Errors are shown with what to do, and stay until something is done (7.7)', async (t) => {
     const service = await startService({ ...local, CLAUDE_IMAGE: 'registry.invalid/nowhere:1' })
     t.teardown(() => service.close())
-    const { page, problems } = await openPage(browser, service.url, {
+    const { page, allow } = await openPage(t, browser, service.url, {
       viewport: { width: 390, height: 844 }, colorScheme: 'dark', reducedMotion: 'reduce'
     })
     await page.goto(`${service.url}/#code=outdated`)
@@ -190,13 +192,13 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await alert.filter({ hasNotText: attempt }).waitFor()
     await alert.getByRole('button', { name: 'Back' }).click()
     await page.getByRole('button', { name: 'New sandbox' }).waitFor()
-    t.ok(problems.every((problem) => / status of 401 /.test(problem)), problems.join('\n'))
+    allow(/ status of 401 /)
   })
 
   t.test('Markdown gives the same page however it is cut into pieces, and never markup of its own (7.6)', async (t) => {
     const service = await startService(local)
     t.teardown(() => service.close())
-    const { page, problems } = await openPage(browser, service.url)
+    const { page } = await openPage(t, browser, service.url)
     await page.goto(service.url)
     const render = (text: string, size: number) => page.evaluate(`(async () => {
       const { LiveMarkdown } = await import('/markdown/live.js')
@@ -221,7 +223,6 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const startedAt = Date.now()
     for (const repeated of ['`', '**a ', '[a](', '*a _b ', '> ', '- ', '| ', '<http://']) await render(repeated.repeat(9000), 72_000)
     t.ok(Date.now() - startedAt < 20_000, 'no text keeps the browser busy')
-    t.strictSame(problems, [])
   })
 }
 
@@ -236,22 +237,8 @@ const documents = [
   '| <a href=x> | "onclick=" |\n|---|---|\n| <style>*{} | &lt;b&gt; |\n\n# <script>alert(1)</script>\n\n> <b style=x>'
 ]
 
-/** A prompt that the scripted model answers as told. */
-function scripted (script: unknown) {
-  return `Play this.\n\`\`\`scripted\n${JSON.stringify(script)}\n\`\`\``
-}
-
-async function send (page: Page, text: string) {
-  await page.getByLabel('Prompt', { exact: true }).fill(text)
-  await page.getByLabel('Prompt', { exact: true }).press('Enter')
-}
-
 async function requestId (alert: Locator) {
   return /req_\w+/.exec(await alert.innerText())![0]
-}
-
-async function finished (page: Page) {
-  await page.locator('.turn').last().locator('.run-footer').waitFor()
 }
 
 /** Every state of every step that could be seen until the chat was there. */

@@ -1,6 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { chromium, type Browser, type BrowserContextOptions } from 'playwright-core'
+import type { Test } from 'tap'
 
 const executablePath = (process.env.PATH ?? '').split(delimiter)
   .flatMap((folder) => ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(folder, name)))
@@ -21,14 +22,16 @@ export async function openBrowser (): Promise<Browser> {
 }
 
 /**
- * A page in a profile of its own, and what went wrong in it: exceptions, console errors (breaches of the content
- * security policy are such), dialogs that a script opened, requests to anywhere else.
+ * A page in a profile of its own. The test fails when anything goes wrong in it: exceptions, console errors and
+ * warnings (breaches of the content security policy are such), dialogs that a script opened, requests to anywhere
+ * else. What a test brings about on purpose it says with `allow`.
  */
-export async function openPage (browser: Browser, url: string, options: BrowserContextOptions = {}) {
+export async function openPage (t: Test, browser: Browser, url: string, options: BrowserContextOptions = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(60_000)
   const problems: string[] = []
+  const allowed: RegExp[] = []
   page.on('pageerror', (error) => problems.push(`exception: ${error.message}`))
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`)
@@ -40,7 +43,12 @@ export async function openPage (browser: Browser, url: string, options: BrowserC
   page.on('request', (request) => {
     if (!request.url().startsWith(url)) problems.push(`request to ${request.url()}`)
   })
-  return { page, problems }
+  t.teardown(async () => {
+    await context.close()
+    const wrong = problems.filter((problem) => !allowed.some((pattern) => pattern.test(problem)))
+    if (wrong.length > 0) throw new Error(`The page had problems:\n${wrong.join('\n')}`)
+  })
+  return { page, allow: (pattern: RegExp) => { allowed.push(pattern) } }
 }
 
 function isExecutable (path: string) {

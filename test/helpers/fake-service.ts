@@ -69,6 +69,7 @@ export function someAnswers (more: Answers = {}): Answers {
     'GET /api/modal/status': { configured: true, backend: 'modal', model: 'claude', account: 'acme' },
     'GET /api/modal/sandbox': { sandboxes: [sandbox], nextCursor: null },
     [`GET /api/modal/sandbox/${sandbox.id}`]: sandbox,
+    [`GET /api/modal/sandbox/${sandbox.id}/claude`]: { runs: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sync`]: { active: false, last: null },
     ...more
