@@ -1,9 +1,12 @@
-import { asApiError, paths, send } from '../lib/api.js'
+import { ApiError, asApiError, paths, send } from '../lib/api.js'
 import { callAttention, setWorking } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
 
 const soon = 300
+const notSent = {
+  message: 'You stopped before the service could be reached.', hint: 'If your prompt did arrive, its run goes on.'
+}
 
 /** One run that is followed on the page: its events go to its turn, and what it is doing to the activity line. */
 export class FollowedRun {
@@ -38,6 +41,7 @@ export class FollowedRun {
         onConnection: (state) => this.#setConnection(state)
       })
       if (completed) tell(completed, this.prompt)
+      else if (this.#stopping) throw new ApiError(notSent)
       return completed
     } finally {
       turn.end()
@@ -54,6 +58,7 @@ export class FollowedRun {
     announce('Stopping')
     // Before it has an id there is nothing to name: then it is cancelled as soon as it has started.
     if (this.runId !== undefined) await this.#cancel()
+    else if (this.#connection !== 'connected') this.leave()
   }
 
   /** Stops following it; the run goes on. */

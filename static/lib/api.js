@@ -16,6 +16,11 @@ export class ApiError extends Error {
     return this.status === 0 || this.status === 429 || this.status >= 500
   }
 
+  /** Whether the service itself said so: else nobody knows what became of the request. */
+  get answered () {
+    return this.status > 0 && !this.code?.startsWith('HTTP_')
+  }
+
   /** The sandbox is gone: nothing but a new one helps (7.8). */
   get sandboxEnded () {
     return this.code === 'SANDBOX_ENDED' || this.code === 'SANDBOX_NOT_FOUND'

@@ -1,13 +1,15 @@
-import { ApiError, getJson, offline, paths } from './api.js'
+import { ApiError, getJson, paths } from './api.js'
 import { openEvents } from './sse.js'
 
 const longestWait = 5000
+const mostRefusals = 5
 /** Runs that this page knows of: one more in the same conversation is the one whose start we did not hear of. */
 const known = new Set()
 
 /**
  * Follows one run to its end and gives its `run.completed`.
- * A connection that breaks is taken up again after the last event seen, so that nothing is shown twice or left out.
+ * A connection that breaks is taken up again after the last event seen, so that nothing is shown twice or left out;
+ * a request that did not arrive is sent again.
  * Throws an ApiError when there is nothing to follow (any more).
  *
  * @param {object} run
@@ -21,13 +23,14 @@ const known = new Set()
 export async function followRun ({ sandboxId, request, runId, onEvent, onConnection, signal }) {
   let lastId
   let failures = 0
-  let asked = false
+  let lost = false
   while (!signal.aborted) {
+    let sending = false
     try {
-      if (runId === undefined && asked) runId = await findStarted(sandboxId, request.sessionId)
-      asked = true
+      if (runId === undefined && lost) runId = await findStarted(sandboxId, request.sessionId)
+      sending = runId === undefined
       const onOpen = () => onConnection('connected')
-      const events = runId === undefined
+      const events = sending
         ? openEvents('POST', paths.claude(sandboxId), { json: request, signal, onOpen })
         : openEvents('GET', paths.events(sandboxId, runId), {
           headers: lastId === undefined ? {} : { 'last-event-id': lastId }, signal, onOpen
@@ -40,19 +43,21 @@ export async function followRun ({ sandboxId, request, runId, onEvent, onConnect
         if (event === 'run.completed') return data
       }
     } catch (error) {
-      if (!(error instanceof ApiError) || !error.passing || error.code === 'NOT_STARTED') throw error
+      // Sent twice: the first one did arrive, and is about to be found.
+      const arrived = lost && sending && error.code === 'RUN_ACTIVE' && failures < mostRefusals
+      const passes = error instanceof ApiError && error.passing && !(sending && error.answered)
+      if (!arrived && !passes) throw error
     }
+    lost = true
     if (!signal.aborted) onConnection('reconnecting')
     await pause(Math.min(longestWait, 500 * 2 ** failures++), signal)
   }
 }
 
-/** The run that was started by a request whose answer got lost. */
+/** The run that was started by a request whose answer got lost; undefined when the request got lost. */
 async function findStarted (sandboxId, sessionId) {
   const { runs } = await getJson(paths.claude(sandboxId))
-  const started = runs.find((run) => run.sessionId === sessionId && !known.has(run.runId))
-  if (started === undefined) throw new ApiError({ ...offline().details, code: 'NOT_STARTED' })
-  return started.runId
+  return runs.find((run) => run.sessionId === sessionId && !known.has(run.runId))?.runId
 }
 
 /** Waits, but not longer than until the machine is online again or somebody looks at the page. */
