@@ -120,14 +120,16 @@ function go (hash) {
 
 function show (next) {
   if (view === next) return
+  const before = view
   view?.hidden?.()
   // A chat stays as it is until its page goes; anything else ends with its place on the page.
   if (!(view instanceof ChatView)) view?.close?.()
   view = next
   main.replaceChildren(next.element)
   main.classList.toggle('full', next instanceof ChatView)
-  if (next.shown) next.shown()
-  else main.focus()
+  next.shown?.()
+  // Who comes from elsewhere on this page goes on at the top of what is new.
+  if (before && document.activeElement === document.body) main.focus()
 }
 
 function showHeader () {

@@ -26,7 +26,7 @@ export function endedNotice ({ text, report, sandbox, newSandbox }) {
   const { volume } = sandbox
   return h('div', { class: 'ended', role: 'status' },
     h('div', { class: 'ended-text' },
-      h('h2', {}, text),
+      h('h2', { tabindex: '-1' }, text),
       steps.length > 0 && h('ul', { class: 'report' }, steps.map(reportLine)),
       h('p', { class: 'muted' }, volume
         ? `Files and conversations on the volume “${volume.name}” are kept: a new sandbox finds them again.`

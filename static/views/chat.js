@@ -188,7 +188,10 @@ export class ChatView {
     this.conversation.welcome.remove()
     this.bar.ended()
     this.panels.close()
+    const focus = this.#canTakeFocus || this.bar.element.contains(document.activeElement)
     this.dock.replaceChildren(endedNotice({ text, report, sandbox: this.sandbox, newSandbox: this.newSandbox }))
+    // Not the button: whoever was writing would press it.
+    if (focus) this.dock.querySelector('h2').focus()
     announce(`${text} You can create a new sandbox.`)
   }
 }

@@ -1,0 +1,194 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { finished, scripted } from '../helpers/chat.js'
+import { keys, startService } from '../helpers/service.js'
+
+const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
+const everything = scripted([
+  [{ thinking: 'First I look.' }, { tool: 'Write', input: { file_path: '/workspace/a.js', content: 'let a = 1\n' } }],
+  [{ tool: 'Edit', input: { file_path: '/workspace/a.js', old_string: 'let a = 1', new_string: 'let a = 2' } }],
+  [{ tool: 'Bash', input: { command: 'echo broken >&2; exit 3' } }],
+  [{ text: '# Title\n\nSome `code`, a [link](https://example.com), **strong**.\n\n> quoted\n\n```js\nconst a = "text" // 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n', chunk: 4, delayMs: 20 }]
+])
+
+t.test('From signing in to the end of the session by keyboard alone, for everybody (7.1-7.8)', { skip }, async (t) => {
+  const [browser, service] = await Promise.all([
+    openBrowser(), startService({ MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' })
+  ])
+  t.teardown(async () => {
+    await browser.close()
+    await service.close()
+  })
+  const { page } = await openPage(t, browser, service.url, { reducedMotion: 'reduce' })
+  /** Every control has a name, all text can be read in both themes, nothing moves. */
+  const fit = async (place: string) => {
+    const snapshot = await page.locator('body').ariaSnapshot()
+    t.strictSame(snapshot.match(/^ *- (button|textbox|link|combobox|checkbox|spinbutton|progressbar|dialog|complementary)(?! ")(?=[:\s[]|$).*$/gm) ?? [], [], `${place}: names`)
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
+      t.strictSame(await page.evaluate(pale), [], `${place}: contrast, ${colorScheme}`)
+    }
+    t.strictSame(await page.evaluate(moving), [], `${place}: motion`)
+  }
+
+  await page.goto(service.url)
+  await page.getByLabel('API key').waitFor()
+  await fit('signing in')
+  await page.keyboard.type(keys.alice)
+  await page.keyboard.press('Enter')
+  await page.getByRole('heading', { name: 'Your sandboxes' }).waitFor()
+  await fit('the first page')
+  t.strictSame(await tabTo(page, 'Sign out', 'Shift+Tab'), ['Sign out'])
+  t.strictSame(await tabTo(page, 'Options'), ['New sandbox', 'Options'])
+  await page.keyboard.press('Enter')
+  await page.getByRole('heading', { name: 'New sandbox' }).waitFor()
+  for (const section of ['Lifetime', 'Image', 'Environment', 'S3', 'Network', 'Tags']) {
+    await page.locator('summary', { hasText: section }).press('Enter')
+  }
+  await fit('the form')
+  await tabTo(page, 'Name')
+  await page.keyboard.type('by-keyboard')
+  await page.keyboard.press('Enter')
+  await page.locator('.welcome').waitFor()
+  await fit('an empty chat')
+  t.equal(await focused(page), 'Prompt', 'one can write at once')
+
+  await page.keyboard.insertText(everything)
+  await page.keyboard.press('Enter')
+  await page.locator('.turn .markdown').first().waitFor()
+  await fit('a run')
+  t.equal(await page.locator('#status').innerText(), 'Claude is working')
+  t.equal(await page.locator(':is([aria-live], [role=status], [role=alert], [role=log]) .claude').count(), 0, 'streaming text is not read out')
+  t.equal(await page.locator('[aria-hidden=true] .claude').count(), 0, 'but can be read')
+  await finished(page)
+  t.equal(await page.locator('#status').innerText(), 'Claude has finished')
+  t.match(await page.locator('.turn').ariaSnapshot(), /article "Prompt and answer"[^]*heading "Title"[^]*link "link"[^]*blockquote[^]*table/)
+
+  await page.keyboard.press('Shift+Tab')
+  await tabTo(page, 'Edit', 'Shift+Tab')
+  await page.keyboard.press('Enter')
+  await page.locator('.tool[open] .diff').waitFor()
+  t.ok(await outlined(page), 'the focus can be seen')
+  await fit('an answer')
+
+  await page.keyboard.press('Control+Shift+F')
+  await page.locator('.tree .file', { hasText: 'a.js' }).waitFor()
+  t.equal(await focused(page), 'Files')
+  await fit('the files')
+  await tabTo(page, 'a.js')
+  await page.keyboard.press('Enter')
+  await page.locator('.file-content code').waitFor()
+  t.equal(await focused(page), 'a.js')
+  await fit('a file')
+  await page.keyboard.press('Escape')
+  t.equal(await focused(page), 'Files', 'back on the button that opened it')
+
+  await page.locator('.sessions summary').focus()
+  await page.keyboard.press('Enter')
+  await page.locator('.session-row-title').waitFor()
+  await fit('the conversations')
+  await page.keyboard.press('Escape')
+  t.equal(await page.locator('.sessions').evaluate((element: any) => element.open), false)
+  t.match(await focused(page), /Play this/)
+  await page.keyboard.press('Shift+Escape')
+  await tabTo(page, 'More options for runs')
+  await page.keyboard.press('Enter')
+  await fit('the options of runs')
+  await page.keyboard.press('Escape')
+  t.equal(await focused(page), 'More options for runs')
+
+  await page.locator('.session-bar').getByRole('button', { name: 'Files' }).focus()
+  await page.keyboard.press('?')
+  await fit('the list of shortcuts')
+  await page.keyboard.press('Escape')
+  await tabTo(page, 'End session')
+  await page.keyboard.press('Enter')
+  await fit('a question')
+  t.equal(await focused(page), 'Cancel', 'what destroys is not chosen beforehand')
+  await page.keyboard.press('Escape')
+  t.equal(await focused(page), 'End session', 'the focus is back')
+
+  await page.emulateMedia({ colorScheme: 'light', forcedColors: 'active' })
+  const style = (selector: string, pseudo = '') =>
+    page.evaluate(`({ ...getComputedStyle(document.querySelector('${selector}'), '${pseudo}') })`) as Promise<any>
+  t.not((await style('.connection', '::before')).backgroundColor, (await style('.session-bar')).backgroundColor, 'the dot can be seen')
+  t.equal((await style('.send')).borderTopWidth, '1px', 'buttons have an edge')
+  await page.emulateMedia({ forcedColors: 'none' })
+
+  await page.keyboard.press('Enter')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
+  t.match(await focused(page), /You ended this session/)
+  await fit('the end')
+  t.strictSame(await tabTo(page, 'New sandbox with this workspace'), ['New sandbox with this workspace'])
+})
+
+/** Goes on until what has the focus has this name. @returns what had it on the way */
+async function tabTo (page: Page, name: string, key = 'Tab') {
+  const way: string[] = []
+  for (let steps = 0; steps < 60; steps++) {
+    await page.keyboard.press(key)
+    way.push(await focused(page))
+    if (way.at(-1) === name) return way
+  }
+  throw new Error(`No way to ${name}: ${way.join(', ')}`)
+}
+
+/** The name of what has the focus. */
+async function focused (page: Page): Promise<string> {
+  return await page.evaluate(`(() => {
+    const { activeElement: one } = document
+    return one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ??
+      one.querySelector?.('.tool-name, .file-name, .session-title, .step-name')?.textContent ?? one.textContent
+  })()`)
+}
+
+async function outlined (page: Page) {
+  return await page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'")
+}
+
+/** Text that is less than 4.5 times as light or dark as what is behind it (3 when it is large). */
+const pale = `(() => {
+  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })
+  const rgba = (color) => {
+    context.clearRect(0, 0, 1, 1)
+    context.fillStyle = color
+    context.fillRect(0, 0, 1, 1)
+    const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data
+    return [r, g, b, a / 255]
+  }
+  const over = ([r, g, b, a], [r2, g2, b2]) => [r * a + r2 * (1 - a), g * a + g2 * (1 - a), b * a + b2 * (1 - a), 1]
+  const luminance = (color) => color.slice(0, 3).map((value) => value / 255)
+    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0)
+  const behind = (element) => {
+    const own = element ? rgba(getComputedStyle(element).backgroundColor) : rgba('Canvas')
+    return own[3] === 1 ? own : over(own, behind(element.parentElement))
+  }
+  const wrong = new Set()
+  const check = (element, color, text) => {
+    const back = behind(element)
+    const [light, dark] = [luminance(over(rgba(color), back)), luminance(back)].sort((one, other) => other - one)
+    const { fontSize, fontWeight } = getComputedStyle(element)
+    const large = parseFloat(fontSize) >= 24 || (parseFloat(fontSize) >= 18.66 && fontWeight >= 700)
+    const ratio = (light + 0.05) / (dark + 0.05)
+    if (ratio < (large ? 3 : 4.5)) wrong.add(ratio.toFixed(2) + ' ' + element.className + ': ' + text.slice(0, 40))
+  }
+  const open = document.querySelector('dialog[open]') ?? document.body
+  const walker = document.createTreeWalker(open, NodeFilter.SHOW_TEXT)
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement
+    if (node.data.trim() === '' || element.closest('.visually-hidden, .skip, :disabled, noscript, option')) continue
+    if (element.checkVisibility({ visibilityProperty: true })) check(element, getComputedStyle(element).color, node.data)
+  }
+  for (const input of open.querySelectorAll('[placeholder]:placeholder-shown')) {
+    if (input.checkVisibility()) check(input, getComputedStyle(input, '::placeholder').color, input.placeholder)
+  }
+  return [...wrong]
+})()`
+
+/** What moves although motion was to be reduced: fading is none. */
+const moving = `document.getAnimations().map((animation) => animation.animationName ?? animation.transitionProperty)
+  .filter((name) => name !== 'pulse')`
