@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
-import type { Page } from 'playwright-core'
+import t, { type Test } from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { scripted, send } from '../helpers/chat.js'
 import { keys, startService } from '../helpers/service.js'
 
 const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
@@ -15,14 +15,14 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('Claude asks on the page before it uses a tool', async (t) => {
     const service = await startService(local)
     t.teardown(() => service.close())
-    const signIn = async () => {
-      const opened = await openPage(browser, service.url, { reducedMotion: 'reduce' })
+    const signIn = async (t: Test) => {
+      const opened = await openPage(t, browser, service.url, { reducedMotion: 'reduce' })
       await opened.page.goto(service.url)
       await opened.page.getByLabel('API key').fill(keys.alice)
       await opened.page.getByLabel('API key').press('Enter')
       return opened
     }
-    const { page, problems } = await signIn()
+    const { page } = await signIn(t)
     await page.getByRole('button', { name: 'New sandbox' }).click()
     await page.locator('.welcome').waitFor()
     await page.getByLabel('What Claude may do').selectOption('Ask me first')
@@ -47,7 +47,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.permission[data-state=open]', { hasText: 'sh hello-' }).waitFor()
       t.equal(await page.locator('.permission[data-state=allow]').count(), 1, 'what has its answer is not asked again')
 
-      const { page: other, problems: otherProblems } = await signIn()
+      const { page: other } = await signIn(t)
       await other.getByRole('button', { name: /^Continue with/ }).click()
       const card = other.locator('.permission[data-state=open]')
       await card.getByLabel('Why not, for Claude').fill('Use Python "instead" <b>')
@@ -57,8 +57,6 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.run-footer').waitFor()
       t.match(await page.locator('.turn').last().innerText(), /because Bash did not go through:[^]*Use Python "instead" <b>/)
       t.equal(await page.locator('.permission .actions button').count(), 0)
-      t.strictSame(otherProblems, [])
-      await other.context().close()
     })
 
     await t.test('By keyboard, too; and a run that is stopped asks for nothing any more', async (t) => {
@@ -82,19 +80,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.turn').last().locator('.run-footer').waitFor()
       t.match(await page.locator('.turn').last().locator('.tool-result').innerText(), /The user does not allow this/)
     })
-
-    t.strictSame(problems, [], 'no exception, console error, policy breach or foreign request')
   })
 }
 
 const bash = (command: string) => ({ tool: 'Bash', input: { command } })
-
-/** A prompt that the scripted model answers as told. */
-function scripted (turns: unknown[]) {
-  return `Play this.\n\`\`\`scripted\n${JSON.stringify(turns)}\n\`\`\``
-}
-
-async function send (page: Page, text: string) {
-  await page.getByLabel('Prompt', { exact: true }).fill(text)
-  await page.getByLabel('Prompt', { exact: true }).press('Enter')
-}
