@@ -202,6 +202,9 @@ t.test('A result that something else in the sandbox has written can not do harm'
     t.ok(costUsd === null || Number.isFinite(costUsd), JSON.stringify(odd))
     t.ok(usage === null || (typeof usage === 'object' && !Array.isArray(usage)))
   }
+  for (const usage of [JSON.parse(`{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`), { a: 'x'.repeat(100_000) }]) {
+    t.equal(completion({ stop: '', exitCode: 0 }, { result: { usage }, text: false, sessionId: null }).usage, null)
+  }
 })
 
 t.test('No value of a request can become an option, and no prompt a command of the CLI', async (t) => {

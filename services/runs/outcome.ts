@@ -11,6 +11,8 @@ export interface ResultEvent {
   model_usage_since_last_result?: unknown
 }
 
+const longestUsage = 10_000
+
 export interface Ending {
   /** Why it was stopped, when it was. */
   stop: 'cancelled' | 'timeout' | ''
@@ -47,7 +49,7 @@ export function completion (
     isError: outcome !== 'result',
     durationMs: ending.durationMs ?? null,
     costUsd: costOf(result),
-    usage: record(result?.usage) ?? null,
+    usage: tellable(record(result?.usage)) ?? null,
     sessionId
   }
 }
@@ -57,6 +59,15 @@ function costOf (result: ResultEvent | undefined): number | null {
   const models = record(result?.model_usage_since_last_result)
   if (models === undefined) return amount(result?.total_cost_usd)
   return Object.values(models).reduce<number>((sum, model) => sum + (amount(record(model)?.['costUSD']) ?? 0), 0)
+}
+
+/** Not what was made to be too large to keep, or is nested deeper than it can be written again. */
+function tellable<T> (value: T): T | undefined {
+  try {
+    return (JSON.stringify(value) ?? '').length <= longestUsage ? value : undefined
+  } catch {
+    return undefined
+  }
 }
 
 function amount (value: unknown): number | null {

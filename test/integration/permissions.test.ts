@@ -156,7 +156,7 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
   await t.test('Forged requests break nothing, are not taken for commands, and are denied when their time is over', async (t) => {
     const deep = `{"type":"control_request","request_id":"deep","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}}`
     const lines = [
-      asks('../../../left/x'), asks('$(touch pwned)'), asks("'; touch pwned; '"), asks('a'.repeat(200)), asks(''),
+      deep.replace('control_request', 'deep'), asks('../../../left/x'), asks('$(touch pwned)'), asks("'; touch pwned; '"), asks('a'.repeat(200)), asks(''),
       asks('odd', { tool_name: '$(touch pwned)`touch pwned`"\\\'', input: { 'a"b\n': '\\n\'"; touch pwned', __proto__: { x: 1 } } }),
       asks('odd'), deep,
       asks('list', { input: [] }), asks('none', { input: undefined }), asks('name', { tool_name: 1 }),
@@ -189,7 +189,7 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
     t.match(told, /\{"subtype":"error","request_id":"hook","error":"not supported"\}/, 'what nobody here can answer does not wait')
     t.notMatch(told, /^pwned/m)
     const page = await json(service.request(`${path}/${started!.data.runId}/events?after=0`, { headers: { accept: 'application/json' } }))
-    t.ok(page.events.length > 10)
+    t.ok(page.events.some(({ data }: any) => data.type === 'deep'), 'what is nested too deep to be written again, too')
   })
 })
 
