@@ -1,4 +1,5 @@
 import { ApiError, getJson, paths, send } from './lib/api.js'
+import { notifyButton } from './lib/attention.js'
 import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
 import { shortcutOf, showShortcuts } from './lib/keys.js'
@@ -29,7 +30,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   main.focus()
 })
 document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
-document.getElementById('settings').append(themeButton(), h('button', {
+document.getElementById('settings').append(notifyButton(), themeButton(), h('button', {
   type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
 }, icon('keyboard')))
 document.addEventListener('signed-out', () => {

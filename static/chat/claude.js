@@ -20,6 +20,11 @@ export class ClaudeView {
   model
   result
 
+  /** @param {{workdir: string}} options where Claude works until it says so itself */
+  constructor ({ workdir }) {
+    this.#workdir = workdir
+  }
+
   /** Told what Claude is doing now, in a word or two. @type {(activity: string) => void} */
   onActivity = () => {}
 

@@ -17,9 +17,9 @@ export class Conversation {
   /** When the latest run of this conversation began. */
   lastStart
 
-  constructor ({ sandboxId, scripted, welcome }) {
+  constructor ({ sandboxId, workdir, scripted, welcome }) {
     this.#sandboxId = sandboxId
-    this.#options = { scripted, sandboxId }
+    this.#options = { scripted, sandboxId, workdir }
     this.welcome = welcome
     this.column = followingColumn(this.#turns)
   }

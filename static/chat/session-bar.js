@@ -1,4 +1,3 @@
-import { notifyButton } from '../lib/attention.js'
 import { h } from '../lib/dom.js'
 import { roughly, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
@@ -30,7 +29,6 @@ export class SessionBar {
       picker,
       h('span', { class: 'space' }),
       this.#left,
-      notifyButton(),
       tools,
       this.#end)
     this.setConnection('connected')

@@ -14,11 +14,11 @@ export class Turn {
   #sandboxId
   #runId
 
-  /** @param {{prompt?: string, scripted: boolean, sandboxId: string}} options */
-  constructor ({ prompt, scripted, sandboxId }) {
+  /** @param {{prompt?: string, scripted: boolean, sandboxId: string, workdir: string}} options */
+  constructor ({ prompt, scripted, sandboxId, workdir }) {
     this.scripted = scripted
     this.#sandboxId = sandboxId
-    this.claude = new ClaudeView()
+    this.claude = new ClaudeView({ workdir })
     this.#body.append(this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
       prompt !== undefined && h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),

@@ -27,7 +27,7 @@ export class FilesPanel {
     const tab = (name, label) => h('button', {
       type: 'button', class: 'tab', 'aria-pressed': String(name === this.#tab), onclick: () => this.#choose(name)
     }, label)
-    this.#tabs = { all: tab('all', 'All files'), changed: tab('changed', 'Changed in this run') }
+    this.#tabs = { all: tab('all', 'All'), changed: tab('changed', 'Changed in this run') }
     const upload = (chosen) => this.#upload(chosen, sandbox.workdir)
     this.element = h('div', {
       class: 'files',

@@ -28,7 +28,7 @@ export class ChatView {
     this.sandbox = sandbox
     this.newSandbox = newSandbox
     this.conversation = new Conversation({
-      sandboxId: sandbox.id, scripted, welcome: welcome((prompt) => this.#submit(prompt))
+      sandboxId: sandbox.id, workdir: sandbox.workdir, scripted, welcome: welcome((prompt) => this.#submit(prompt))
     })
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastStart ?? sandbox.createdAt

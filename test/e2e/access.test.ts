@@ -56,9 +56,9 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
 
   await page.keyboard.insertText(everything)
   await page.keyboard.press('Enter')
+  await page.locator('#status', { hasText: 'Claude is working' }).waitFor({ state: 'attached' })
   await page.locator('.turn .markdown').first().waitFor()
   await fit('a run')
-  t.equal(await page.locator('#status').innerText(), 'Claude is working')
   t.equal(await page.locator(':is([aria-live], [role=status], [role=alert], [role=log]) .claude').count(), 0, 'streaming text is not read out')
   t.equal(await page.locator('[aria-hidden=true] .claude').count(), 0, 'but can be read')
   await finished(page)

@@ -104,6 +104,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.strictSame(await page.locator('.run-footer').allTextContents(), footers, 'with how each run ended and what it took')
       t.strictSame(await page.locator('.turn .prompt').allInnerTexts(), shown, 'after a reload')
       t.equal(await page.locator('.turn').nth(1).locator('.tool[data-state=done]').count(), 2)
+      t.match(await page.locator('.turn').nth(1).locator('.tool-main').first().innerText(), /^hello-/)
       await page.keyboard.press('Control+Shift+O')
       await page.getByText('What should Claude do?').waitFor()
     })
