@@ -20,13 +20,13 @@ export class ClaudeView {
   model
   result
 
+  /** Told what Claude is doing now, in a word or two. @type {(activity: string) => void} */
+  onActivity = () => {}
+
   /** @param {{workdir: string}} options where Claude works until it says so itself */
   constructor ({ workdir }) {
     this.#workdir = workdir
   }
-
-  /** Told what Claude is doing now, in a word or two. @type {(activity: string) => void} */
-  onActivity = () => {}
 
   handle (event) {
     const speaker = event.parent_tool_use_id ?? null
