@@ -1,15 +1,19 @@
+import { CourierLost } from './courier.js'
+import { describe } from './describe.js'
+import { Fetcher } from './fetcher.js'
 import { ordered } from './flow.js'
+import type { Held } from './held.js'
 import type { Saved } from './manifest.js'
-import { fromMetadata } from './metadata.js'
-import { hashOf, requestsAtOnce, type ObjectStore, type StoredObject } from './object-store.js'
-import { partCount, PartBuffers, partSize, partSizeFor } from './parts.js'
+import type { ObjectStore } from './object-store.js'
+import { isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce } from './parts.js'
 import type { Target } from './plan-download.js'
 import { Breaker, problemOf, type Tally } from './report.js'
+import { requestsAtOnce } from './s3-connection.js'
 import type { Workspace, WriteEntry } from './workspace.js'
 
 const bytesInFlight = 24 * 1024 * 1024
-const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
 const writable = 0o700
+const nothing = Buffer.alloc(0)
 
 export interface Downloading {
   workspace: Workspace
@@ -20,14 +24,28 @@ export interface Downloading {
 /** What has been written, as it has to be found in the workspace; by path. */
 export type Written = Map<string, Saved>
 
-/**
- * Restores entries: directories first, symlinks last, so that nothing is ever written through one, and the modes of
- * directories at the very end, as some of them must not be written to. What could not be fetched is in the tally.
- * @throws {S3Fault} when nothing works any more.
- */
+/** Restores entries. What could not be fetched is in the tally. @throws {S3Fault} when nothing works any more. */
 export async function downloadEntries (
   directories: Target[], targets: Target[], options: Downloading
 ): Promise<Written> {
+  const { workspace, store, tally } = options
+  const mover = isWorthMoving(targets) ? await workspace.mover?.(store.origin) : undefined
+  const before = { files: tally.files, bytes: tally.bytes }
+  try {
+    return await writeEntries(directories, targets, options, new Fetcher(store, mover))
+  } catch (error) {
+    if (!(error instanceof CourierLost)) throw error
+    await workspace.withoutMover!()
+    Object.assign(tally, before)
+    return await writeEntries(directories, targets, options, new Fetcher(store, undefined))
+  }
+}
+
+/**
+ * Directories first, symlinks last, so that nothing is ever written through one, and the modes of directories at the
+ * very end, as some of them must not be written to.
+ */
+async function writeEntries (directories: Target[], targets: Target[], options: Downloading, fetcher: Fetcher) {
   const { workspace, store, tally } = options
   const written: Written = new Map()
   const breaker = new Breaker()
@@ -36,9 +54,9 @@ export async function downloadEntries (
   const fetched = async (target: Target) => {
     breaker.check()
     try {
-      const { entry, saved } = await fetchSmall(store, target)
+      const { object, hash } = await fetcher.whole(target)
       breaker.succeeded()
-      return { entry, saved, target }
+      return describe(target, object, [hash], 0)
     } catch (error) {
       tally.fail(problemOf(target.path, error))
       breaker.failed(error)
@@ -68,8 +86,9 @@ export async function downloadEntries (
   for (const target of targets.filter(({ size }) => size > partSize)) {
     breaker.check()
     try {
-      written.set(target.path, await writeLarge(target, options, buffers))
+      written.set(target.path, await writeLarge(target, options, fetcher, buffers))
     } catch (error) {
+      if (error instanceof CourierLost) throw error
       await workspace.remove([target.path])
       tally.fail(problemOf(target.path, error))
       breaker.failed(error)
@@ -78,84 +97,51 @@ export async function downloadEntries (
   return written
 }
 
-/** A symlink or a file that fits into memory. A content that is not what was stored is fetched once more. */
-async function fetchSmall (store: ObjectStore, target: Target): Promise<{ entry: WriteEntry, saved: Saved }> {
-  const expected = target.saved?.hashes[0]
-  let object = await store.get(target.key, { etag: target.etag })
-  let hash = hashOf(object.body)
-  if (expected !== undefined && hash !== expected) {
-    object = await store.get(target.key, { etag: target.etag })
-    hash = hashOf(object.body)
-  }
-  return describe(target, object, [hash], 0)
-}
-
 async function describeDirectory (store: ObjectStore, target: Target) {
   const object = target.saved === undefined
     ? await store.get(target.key).catch(() => undefined)
     : undefined
-  return describe(target, { body: Buffer.alloc(0), metadata: {}, etag: target.etag, size: 0, ...object }, [], 0)
-}
-
-/** The manifest knows best; without it the object itself says what it is, and what it does not say has a default. */
-function describe (target: Target, { body, metadata, size }: StoredObject, hashes: string[], ofParts: number) {
-  const { path, key, etag, saved, storedAt = 0 } = target
-  const told = fromMetadata(key, metadata)
-  const type = saved?.type ?? told.type!
-  const mode = saved?.mode ?? told.mode ?? defaultModes[type]
-  const mtime = saved?.mtime ?? told.mtime ?? String(Math.floor(storedAt / 1000))
-  const entry: WriteEntry = {
-    path, type, mode, mtime, size, ...(type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
-  }
-  const next: Saved = {
-    type,
-    mode,
-    size,
-    mtime,
-    etag,
-    hashes,
-    partSize: ofParts,
-    own: saved?.own ?? false,
-    ...(saved?.key !== undefined && { key: saved.key })
-  }
-  return { entry, saved: next }
+  return describe(target, { body: nothing, metadata: {}, size: 0, ...object }, [], 0)
 }
 
 /** Fetches parts side by side and writes them in order; another version of the object in the meantime is a fault. */
-async function writeLarge (target: Target, options: Downloading, buffers: PartBuffers): Promise<Saved> {
-  const { workspace, store, tally } = options
+async function writeLarge (
+  target: Target, { workspace, tally }: Downloading, fetcher: Fetcher, buffers: PartBuffers
+): Promise<Saved> {
   const { key, etag, size, saved } = target
   const ofParts = partSizeFor(size)
   const pool = buffers.for(size)
   const expected = saved?.partSize === ofParts ? saved.hashes : []
   const hashes: string[] = []
-  const { metadata } = saved === undefined ? await store.get(key, { etag, start: 0, length: 1 }) : { metadata: {} }
-  const { entry, saved: next } = describe(target, { body: Buffer.alloc(0), metadata, etag, size }, hashes, ofParts)
+  const metadata = saved === undefined ? await fetcher.metadata(target) : {}
+  const { entry, saved: next } = describe(target, { body: nothing, metadata, size }, hashes, ofParts)
   let failure: unknown
 
-  const part = async (index: number) => {
+  const part = async (index: number): Promise<{ piece: Held | Buffer, give: () => void }> => {
+    const range = { start: index * ofParts, length: Math.min(ofParts, size - index * ofParts) }
+    const moved = await fetcher.byMover(key, { etag, ...range }, range.length, expected[index])
+    if (moved !== undefined) {
+      hashes[index] = moved.hash
+      return { piece: moved.held, give () {} }
+    }
     const buffer = await pool.take()
-    const into = buffer.subarray(0, Math.min(ofParts, size - index * ofParts))
-    const range = { etag, start: index * ofParts, length: into.length, into }
+    const give = () => pool.give(buffer)
     try {
-      await store.get(key, range)
-      hashes[index] = hashOf(into)
-      if (expected[index] !== undefined && hashes[index] !== expected[index]) {
-        await store.get(key, range)
-        hashes[index] = hashOf(into)
-      }
+      const piece = buffer.subarray(0, range.length)
+      hashes[index] = await fetcher.part(key, { etag, ...range, into: piece }, expected[index])
+      return { piece, give }
     } catch (error) {
-      pool.give(buffer)
+      give()
       throw error
     }
-    return { buffer, into }
   }
+  const atOnce = fetcher.moves ? partsMovedAtOnce : partsAtOnce
   const body = async function * () {
     try {
-      for await (const { buffer, into } of ordered(Array(partCount(size)).keys(), () => 0, part, 4, Infinity)) {
-        yield into
-        pool.give(buffer)
-        tally.add(0, into.length)
+      for await (const { piece, give } of ordered(Array(partCount(size)).keys(), () => 0, part, atOnce, Infinity)) {
+        yield piece
+        give()
+        tally.add(0, piece.length)
       }
     } catch (error) {
       failure = error

@@ -58,11 +58,13 @@ function kindOf (code: string, status: number | undefined): FaultKind {
 
 export interface RetryOptions {
   signal?: AbortSignal | undefined
+  /** At most; 9 otherwise. */
+  attempts?: number
   /** Makes the next attempt use new credentials, or the server's clock. */
   onFault (fault: S3Fault): void
 }
 
-const attempts = 9
+const usualAttempts = 9
 const baseMs: Partial<Record<FaultKind, number>> = { transient: 50, slow: 400 }
 const longestMs = 10_000
 
@@ -71,7 +73,9 @@ const longestMs = 10_000
  * requests that failed together don't come back together.
  * @throws {S3Fault} the last one; whatever is not a fault at once.
  */
-export async function retrying<T> (work: () => Promise<T>, { signal, onFault }: RetryOptions): Promise<T> {
+export async function retrying<T> (
+  work: () => Promise<T>, { signal, attempts = usualAttempts, onFault }: RetryOptions
+): Promise<T> {
   const renewals = new Set<FaultKind>()
   for (let attempt = 1; ; attempt++) {
     signal?.throwIfAborted()

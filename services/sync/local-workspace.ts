@@ -5,6 +5,7 @@ import {
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { badName, changed, gone, seconds, unreadable } from './looks.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
   type WriteEntry
@@ -33,7 +34,7 @@ export class LocalWorkspace implements Workspace {
         const text = name.toString()
         const child = path === '' ? text : `${path}/${text}`
         if (!Buffer.from(text).equals(name)) {
-          listing.problems.push({ path: child, code: 'NAME_NOT_UTF8', message: 'S3 can not carry a name that is not UTF-8.' })
+          listing.problems.push(badName(child))
           continue
         }
         const stat = await this.#stat(child)
@@ -107,15 +108,15 @@ export class LocalWorkspace implements Workspace {
     for (const delay of [...rereadDelays, undefined]) {
       const before = await this.#stat(path)
       const entry = before && toEntry(path, before)
-      if (entry === undefined) return { path, code: 'GONE', message: 'The file was removed during the sync.' }
+      if (entry === undefined) return gone(path)
       const body = await (entry.type === 'symlink' ? readlink(this.#at(path)).then(Buffer.from) : readFile(this.#at(path)))
         .catch(() => undefined)
       const after = await this.#stat(path)
-      if (body === undefined && after !== undefined) return { path, code: 'UNREADABLE', message: 'The file may not be read.' }
+      if (body === undefined && after !== undefined) return unreadable(path)
       if (body !== undefined && stable(before, after)) return { entry, body }
       if (delay !== undefined) await sleep(delay)
     }
-    return { path, code: 'CHANGED', message: 'The file keeps changing while it is read.' }
+    return changed(path)
   }
 
   async #write ({ path, type, mode, mtime, size, body, target }: WriteEntry) {
@@ -134,7 +135,7 @@ export class LocalWorkspace implements Workspace {
       const file = await open(place, 'wx', 0o600)
       try {
         let written = 0
-        for await (const chunk of body instanceof Uint8Array ? [body] : body ?? []) {
+        for await (const chunk of body instanceof Uint8Array ? [body] : body as AsyncIterable<Uint8Array> ?? []) {
           written += (await file.write(chunk)).bytesWritten
         }
         if (written !== size) throw new Error('a body ended early')
@@ -168,11 +169,6 @@ function toEntry (path: string, stat: BigIntStats): Entry | undefined {
     uid: Number(stat.uid),
     gid: Number(stat.gid)
   }
-}
-
-/** As GNU's stat writes it. */
-function seconds (nanoseconds: bigint): string {
-  return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
 }
 
 /** @see the same of a sandbox' workspace: what changed just now may change again unseen. */

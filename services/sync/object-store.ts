@@ -1,35 +1,11 @@
-import {
-  AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, DeleteObjectsCommand,
-  ListMultipartUploadsCommand, ListObjectsV2Command, S3Client, S3ServiceException
-} from '@aws-sdk/client-s3'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { createHash } from 'node:crypto'
-import { Agent as HttpAgent, type IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
-import { retrying, S3Fault } from './faults.js'
-import { readBody, S3Http, type S3Credentials, type S3Target } from './s3-http.js'
-
-/** Where credentials come from; `renew` makes the next `get` not use what is kept. */
-export interface CredentialSource {
-  get (): Promise<S3Credentials>
-  renew (): void
-}
-
-export interface ObjectStoreOptions extends S3Target {
-  /** Ends in `/`, or is empty. No method reaches a key outside of it. */
-  prefix: string
-  credentials: CredentialSource
-  signal?: AbortSignal | undefined
-}
-
-export interface ObjectInfo {
-  /** Below the prefix. */
-  key: string
-  size: number
-  etag: string
-  /** When S3 got it; milliseconds since 1970. */
-  storedAt: number
-}
+import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
+import type { IncomingMessage } from 'node:http'
+import type { Courier } from './courier.js'
+import { S3Fault } from './faults.js'
+import { abortUpload, MultipartUpload, pendingUploads, type PartContent, type Pending } from './multipart.js'
+import { bareEtag, etagOf, parseListPage, type ObjectInfo } from './object-list.js'
+import { S3Connection, type ObjectStoreOptions } from './s3-connection.js'
+import { hashOf, readBody, readText } from './s3-http.js'
 
 export interface StoredObject {
   body: Buffer
@@ -48,71 +24,41 @@ export interface GetOptions {
   into?: Buffer
 }
 
-export interface Pending { key: string, uploadId: string, initiated: Date }
-
-/** More at once does not make S3 faster, and costs memory. */
-export const requestsAtOnce = 32
 const deletesAtOnce = 1000
 const metadataPrefix = 'x-amz-meta-'
 
 /** The objects under one prefix of a bucket. Every fault is tried again as its kind deserves. */
 export class ObjectStore {
-  readonly #client: S3Client
-  readonly #http: S3Http
-  readonly #bucket: string
+  readonly #connection: S3Connection
   readonly #prefix: string
-  readonly #credentials: CredentialSource
-  readonly #signal: AbortSignal | undefined
 
   constructor (options: ObjectStoreOptions) {
-    const { bucket, prefix, credentials, signal, region, endpoint, forcePathStyle, idleMs = 30_000 } = options
-    this.#bucket = bucket
-    this.#prefix = prefix
-    this.#credentials = credentials
-    this.#signal = signal
-    this.#http = new S3Http(options, () => credentials.get().then(asIdentity), requestsAtOnce)
-    const agent = { keepAlive: true, maxSockets: 8 }
-    this.#client = new S3Client({
-      region,
-      forcePathStyle: forcePathStyle || bucket.includes('.'),
-      ...(endpoint !== undefined && { endpoint }),
-      credentials: () => credentials.get().then(asIdentity),
-      maxAttempts: 1,
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: new NodeHttpHandler({
-        connectionTimeout: 10_000,
-        requestTimeout: idleMs,
-        httpAgent: new HttpAgent(agent),
-        httpsAgent: new HttpsAgent(agent)
-      })
-    })
+    this.#connection = new S3Connection(options)
+    this.#prefix = options.prefix
+  }
+
+  /** Where its requests go: scheme, host and port. */
+  get origin (): string {
+    return this.#connection.http.origin
   }
 
   /** Everything under the prefix and `start`, page by page, in the order of the keys' bytes. @throws {S3Fault} */
   async * list (start = ''): AsyncGenerator<ObjectInfo[]> {
     let token: string | undefined
     do {
-      const command = new ListObjectsV2Command({
-        Bucket: this.#bucket,
-        Prefix: this.#prefix + start,
+      const query = {
+        'list-type': '2',
+        prefix: this.#prefix + start,
         // XML can't carry every character of a key.
-        EncodingType: 'url',
-        ...(token !== undefined && { ContinuationToken: token })
+        'encoding-type': 'url',
+        ...(token !== undefined && { 'continuation-token': token })
+      }
+      const page = await this.#connection.send(async () => {
+        const response = await this.#connection.http.send({ method: 'GET', key: '', query, signal: this.#connection.signal })
+        return parseListPage(await readText(response), this.#prefix)
       })
-      const page = await this.#send(async () => {
-        const page = await this.#client.send(command, { abortSignal: this.#signal! })
-        // The SDK takes a list that ends early for a short one.
-        if (page.KeyCount !== (page.Contents?.length ?? 0)) throw new S3Fault('IncompleteBody')
-        return page
-      })
-      yield (page.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
-        key: decodeKey(Key!).slice(this.#prefix.length),
-        size: Size ?? 0,
-        etag: bare(ETag),
-        storedAt: LastModified?.getTime() ?? 0
-      }))
-      token = page.IsTruncated === true ? page.NextContinuationToken : undefined
+      yield page.objects
+      token = page.next
     } while (token !== undefined)
   }
 
@@ -121,9 +67,17 @@ export class ObjectStore {
     key: string, body: Buffer, metadata: Record<string, string> = {}
   ): Promise<{ etag: string, sha256: string }> {
     const sha256 = hashOf(body)
-    const headers = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [metadataPrefix + name, value]))
-    const etag = await this.#send(() => this.#put(key, body, sha256, headers, {}))
-    return { etag, sha256 }
+    const { http, signal } = this.#connection
+    const request = { ...this.#putRequest(key, metadata), body, bodyHash: sha256, signal }
+    return { etag: await this.#connection.send(async () => etagOf(await http.send(request))), sha256 }
+  }
+
+  /** A body that a courier has; S3 takes no other. @returns the ETag. @throws {S3Fault | CourierLost} */
+  async putFrom (
+    courier: Courier, key: string, { hash, size }: PartContent, metadata: Record<string, string>
+  ): Promise<string> {
+    const request = { ...this.#putRequest(key, metadata), bodyHash: hash, bodySize: size }
+    return bareEtag((await this.#connection.entrust(courier, request)).etag)
   }
 
   /**
@@ -131,13 +85,10 @@ export class ObjectStore {
    * @throws {S3Fault}
    */
   async get (key: string, options: GetOptions = {}): Promise<StoredObject> {
-    const { etag, start = 0, length, into } = options
-    const headers = {
-      ...(etag !== undefined && { 'if-match': `"${etag}"` }),
-      ...(length !== undefined && { range: `bytes=${start}-${start + length - 1}` })
-    }
-    return await this.#send(async () => {
-      const response = await this.#http.send({ method: 'GET', key: this.#prefix + key, headers, signal: this.#signal })
+    const { into } = options
+    const { http, signal } = this.#connection
+    return await this.#connection.send(async () => {
+      const response = await http.send({ ...this.#getRequest(key, options), signal })
       const size = Number(response.headers['content-length'])
       const body = into?.length === size ? into : into === undefined ? Buffer.allocUnsafeSlow(size) : undefined
       if (body === undefined) {
@@ -145,69 +96,38 @@ export class ObjectStore {
         throw new S3Fault('IncompleteBody')
       }
       await readBody(response, body)
-      return { body, size, etag: bare(response.headers.etag), metadata: metadataOf(response) }
+      return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response) }
     })
+  }
+
+  /** The same for a courier, who keeps the bytes. @returns their SHA-256. @throws {S3Fault | CourierLost} */
+  async getTo (courier: Courier, key: string, options: Omit<GetOptions, 'into'>): Promise<string> {
+    return (await this.#connection.entrust(courier, this.#getRequest(key, options))).hash!
   }
 
   /** @throws {S3Fault} */
   async startUpload (key: string, metadata: Record<string, string>): Promise<MultipartUpload> {
-    const target = { Bucket: this.#bucket, Key: this.#prefix + key }
-    const { UploadId } = await this.#send(() => this.#client.send(
-      new CreateMultipartUploadCommand({ ...target, Metadata: metadata }), { abortSignal: this.#signal! }))
-    const etags: string[] = []
-    return {
-      part: async (number, body) => {
-        const sha256 = hashOf(body)
-        const query = { partNumber: String(number), uploadId: UploadId! }
-        etags[number - 1] = await this.#send(() => this.#put(key, body, sha256, {}, query))
-        return sha256
-      },
-      complete: async () => {
-        const parts = etags.map((ETag, index) => ({ ETag: `"${ETag}"`, PartNumber: index + 1 }))
-        return await this.#complete(key, UploadId!, parts)
-      },
-      abort: async () => { await this.abort({ key, uploadId: UploadId! }) }
-    }
+    return await MultipartUpload.start(this.#connection, key, metadata)
   }
 
-  /** A cancelled sync has to clean up, too: this is not stopped by its signal. @throws {S3Fault} */
-  async abort ({ key, uploadId }: Pick<Pending, 'key' | 'uploadId'>): Promise<void> {
-    const target = { Bucket: this.#bucket, Key: this.#prefix + key }
-    const command = new AbortMultipartUploadCommand({ ...target, UploadId: uploadId })
-    await this.#send(() => this.#client.send(command), false).catch((error: unknown) => {
-      if (!(error instanceof S3Fault) || error.status !== 404) throw error
-    })
+  /** @throws {S3Fault} */
+  async abort (pending: Pick<Pending, 'key' | 'uploadId'>): Promise<void> {
+    await abortUpload(this.#connection, pending)
   }
 
   /** Uploads under the prefix that were begun and neither completed nor aborted. @throws {S3Fault} */
   async pendingUploads (): Promise<Pending[]> {
-    const pending: Pending[] = []
-    let markers: { KeyMarker?: string, UploadIdMarker?: string } | undefined = {}
-    while (markers !== undefined) {
-      const page = await this.#send(() => this.#client.send(new ListMultipartUploadsCommand({
-        Bucket: this.#bucket, Prefix: this.#prefix, EncodingType: 'url', ...markers
-      }), { abortSignal: this.#signal! }))
-      for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
-        const key = decodeKey(Key!).slice(this.#prefix.length)
-        pending.push({ key, uploadId: UploadId!, initiated: Initiated! })
-      }
-      markers = page.IsTruncated === true && page.NextKeyMarker !== undefined
-        ? {
-            KeyMarker: decodeKey(page.NextKeyMarker),
-            ...(page.NextUploadIdMarker !== undefined && { UploadIdMarker: page.NextUploadIdMarker })
-          }
-        : undefined
-    }
-    return pending
+    return await pendingUploads(this.#connection)
   }
 
   /** @returns what could not be deleted, with S3's code. @throws {S3Fault} */
   async delete (keys: string[]): Promise<{ key: string, code: string }[]> {
+    const { client, bucket, signal } = this.#connection
     const failed: { key: string, code: string }[] = []
     for (let from = 0; from < keys.length; from += deletesAtOnce) {
       const Objects = keys.slice(from, from + deletesAtOnce).map((key) => ({ Key: this.#prefix + key }))
-      const command = new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } })
-      const { Errors } = await this.#send(() => this.#client.send(command, { abortSignal: this.#signal! }))
+      const command = new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects, Quiet: true } })
+      const { Errors } = await this.#connection.send(() => client.send(command, { abortSignal: signal! }))
       for (const { Key, Code } of Errors ?? []) {
         failed.push({ key: Key!.slice(this.#prefix.length), code: Code ?? 'Unknown' })
       }
@@ -216,97 +136,25 @@ export class ObjectStore {
   }
 
   close (): void {
-    this.#http.close()
-    this.#client.destroy()
+    this.#connection.close()
   }
 
-  async #put (key: string, body: Buffer, bodyHash: string, headers: Texts, query: Texts) {
-    const response = await this.#http.send({
-      method: 'PUT', key: this.#prefix + key, body, bodyHash, headers, query, signal: this.#signal
-    })
-    response.resume()
-    return bare(response.headers.etag)
+  #putRequest (key: string, metadata: Record<string, string>) {
+    const headers = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [metadataPrefix + name, value]))
+    return { method: 'PUT' as const, key: this.#prefix + key, headers }
   }
 
-  /** The answer may get lost after S3 has completed it: then the upload is unknown and the object is there. */
-  async #complete (key: string, UploadId: string, Parts: { ETag: string, PartNumber: number }[]): Promise<string> {
-    const expected = multipartEtag(Parts.map(({ ETag }) => bare(ETag)))
-    const command = new CompleteMultipartUploadCommand({
-      Bucket: this.#bucket, Key: this.#prefix + key, UploadId, MultipartUpload: { Parts }
-    })
-    try {
-      const { ETag } = await this.#send(() => this.#client.send(command, { abortSignal: this.#signal! }))
-      // Older Ceph does not tell.
-      return bare(ETag) || (await this.get(key, { length: 1 })).etag
-    } catch (error) {
-      if (!(error instanceof S3Fault) || error.status !== 404) throw error
-      return (await this.get(key, { etag: expected, length: 1 })).etag
+  #getRequest (key: string, { etag, start = 0, length }: GetOptions) {
+    const headers = {
+      ...(etag !== undefined && { 'if-match': `"${etag}"` }),
+      ...(length !== undefined && { range: `bytes=${start}-${start + length - 1}` })
     }
+    return { method: 'GET' as const, key: this.#prefix + key, headers }
   }
-
-  async #send<T> (work: () => Promise<T>, stoppable = true): Promise<T> {
-    return await retrying(() => work().catch((error: unknown) => { throw toFault(error) }), {
-      ...(stoppable && { signal: this.#signal }),
-      onFault: (fault) => {
-        if (fault.kind === 'credentials') this.#credentials.renew()
-        if (fault.kind === 'skew' && fault.serverTime !== undefined) this.#http.skewMs = fault.serverTime - Date.now()
-        if (fault.kind === 'skew') this.#client.config.systemClockOffset = this.#http.skewMs
-      }
-    })
-  }
-}
-
-type Texts = Record<string, string>
-
-export interface MultipartUpload {
-  /** @param number from 1. @returns the SHA-256 that S3 has checked. */
-  part (number: number, body: Buffer): Promise<string>
-  /** @returns the ETag of the object. */
-  complete (): Promise<string>
-  abort (): Promise<void>
-}
-
-function toFault (error: unknown): unknown {
-  if (error instanceof S3ServiceException || (error as S3ServiceException).$metadata?.httpStatusCode !== undefined) {
-    const { name, $metadata, $response } = error as S3ServiceException
-    // Not kept as the cause: it may repeat an access key.
-    return new S3Fault(name, { status: $metadata.httpStatusCode, date: $response?.headers['date'] })
-  }
-  if (error instanceof S3Fault || !(error instanceof Error) || error.name === 'AbortError') return error
-  const { code = error.name } = error as NodeJS.ErrnoException
-  return isOurs(error) ? error : new S3Fault(code, { cause: error })
-}
-
-/** An error of this service's own, such as one of reading the credentials. */
-function isOurs (error: Error): boolean {
-  return error.name === 'AppError'
-}
-
-/** Amazon's rule: the MD5 of the parts' MD5s. Servers that don't keep to it are seen as having another object. */
-function multipartEtag (etags: string[]): string {
-  const joined = Buffer.concat(etags.map((etag) => Buffer.from(etag, 'hex')))
-  return `${createHash('md5').update(joined).digest('hex')}-${etags.length}`
-}
-
-export function hashOf (body: Buffer): string {
-  return createHash('sha256').update(body).digest('hex')
-}
-
-function bare (etag: string | undefined): string {
-  return (etag ?? '').replace(/^W\//, '').replaceAll('"', '')
-}
-
-function decodeKey (key: string): string {
-  return decodeURIComponent(key.replaceAll('+', '%20'))
 }
 
 function metadataOf ({ headers }: IncomingMessage): Record<string, string> {
   return Object.fromEntries(Object.entries(headers)
     .filter(([name]) => name.startsWith(metadataPrefix))
     .map(([name, value]) => [name.slice(metadataPrefix.length), String(value)]))
-}
-
-/** Both signers ask whenever these are about to expire; so close an end makes them ask every time. */
-function asIdentity (credentials: S3Credentials) {
-  return { ...credentials, expiration: new Date(Date.now() + 1000) }
 }

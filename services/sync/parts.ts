@@ -5,7 +5,14 @@ const mebibyte = 1024 * 1024
 export const partSize = 8 * mebibyte
 /** S3 takes 10,000; a file may grow a little while it is looked at. */
 const mostParts = 9000
-const partsAtOnce = 4
+/** Of a file that passes through here; and of one that does not. */
+export const partsAtOnce = 4
+export const partsMovedAtOnce = 6
+
+/** For less than that it takes longer to start a mover than to do without. */
+export function isWorthMoving (files: { size: number }[]): boolean {
+  return files.length >= 500 || files.reduce((sum, { size }) => sum + size, 0) >= 4 * mebibyte
+}
 
 /** Grows for files above 70 GiB: then fewer of them are in memory at once. */
 export function partSizeFor (size: number): number {

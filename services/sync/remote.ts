@@ -3,7 +3,8 @@ import { keyProblem, manifestKey, reserved, versionKey } from './keys.js'
 import {
   decodeManifest, emptyManifest, encodeManifest, isFound, type Manifest, type Retired, type Saved
 } from './manifest.js'
-import type { ObjectInfo, ObjectStore } from './object-store.js'
+import type { ObjectInfo } from './object-list.js'
+import type { ObjectStore } from './object-store.js'
 import { listVersions } from './versions.js'
 import type { Problem } from './workspace.js'
 

@@ -2,6 +2,7 @@ import { createHash, createHmac, type Hash as NodeHash } from 'node:crypto'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { SignatureV4 } from '@smithy/signature-v4'
+import type { Permit } from './courier.js'
 import { S3Fault } from './faults.js'
 
 export interface S3Credentials { accessKeyId: string, secretAccessKey: string, sessionToken?: string }
@@ -25,6 +26,8 @@ export interface S3Request {
   body?: Buffer
   /** SHA-256 of the body in hex; it is signed, so S3 refuses a body that was changed on the way. */
   bodyHash?: string
+  /** Of a body that somebody else sends. */
+  bodySize?: number
   signal?: AbortSignal | undefined
 }
 
@@ -58,9 +61,36 @@ export class S3Http {
     })
   }
 
+  /** Where it sends its requests: scheme, host and port. */
+  get origin (): string {
+    return this.#url.origin
+  }
+
   /** The answer of a success, its body unread. @throws {S3Fault} */
-  async send ({ method, key, query = {}, headers = {}, body, bodyHash, signal }: S3Request): Promise<IncomingMessage> {
-    const signed = await this.#signer.sign({
+  async send (request: S3Request): Promise<IncomingMessage> {
+    const signed = await this.#signer.sign(this.#unsigned(request), { signingDate: this.#now() })
+    const { method, query = {}, body, signal } = request
+    const response = await this.#exchange({ ...signed, method, query }, body, signal)
+    if (response.statusCode! < 300) return response
+    throw await faultOf(response)
+  }
+
+  /** The same request for somebody else to send: nothing of it can be changed, its body neither. */
+  async presign (request: S3Request, expiresIn: number): Promise<Permit> {
+    const unsigned = this.#unsigned(request)
+    const { host, ...headers } = unsigned.headers
+    const unhoistableHeaders = new Set(Object.keys(headers))
+    const options = { expiresIn, unhoistableHeaders, signingDate: this.#now() }
+    const { path, query } = await this.#signer.presign(unsigned, options)
+    return { url: `${this.#url.origin}${path}?${searchOf(query as Record<string, string>)}`, headers }
+  }
+
+  #now (): Date {
+    return new Date(Date.now() + this.skewMs)
+  }
+
+  #unsigned ({ method, key, query = {}, headers = {}, body, bodyHash, bodySize }: S3Request) {
+    return {
       method,
       protocol: this.#url.protocol,
       hostname: this.#url.hostname,
@@ -71,12 +101,9 @@ export class S3Http {
         ...headers,
         host: this.#url.host,
         'x-amz-content-sha256': bodyHash ?? emptyHash,
-        ...(method === 'PUT' && { 'content-length': String(body?.length ?? 0) })
+        ...(method === 'PUT' && { 'content-length': String(bodySize ?? body?.length ?? 0) })
       }
-    }, { signingDate: new Date(Date.now() + this.skewMs) })
-    const response = await this.#exchange({ ...signed, method, query }, body, signal)
-    if (response.statusCode! < 300) return response
-    throw await faultOf(response)
+    }
   }
 
   close (): void {
@@ -86,7 +113,7 @@ export class S3Http {
   #exchange (
     { method, path, query, headers }: Signed, body: Buffer | undefined, signal: AbortSignal | undefined
   ): Promise<IncomingMessage> {
-    const search = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&')
+    const search = searchOf(query)
     const request = this.#url.protocol === 'https:' ? httpsRequest : httpRequest
     return new Promise((resolve, reject) => {
       const outgoing = request({
@@ -125,10 +152,34 @@ export async function readBody (response: IncomingMessage, into: Buffer): Promis
   }
 }
 
+/** A body of unknown length, as text. @throws {S3Fault} */
+export async function readText (response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk)
+  } catch (cause) {
+    throw cause instanceof S3Fault ? cause : new S3Fault(codeOf(cause), { cause })
+  }
+  if (!response.complete) throw new S3Fault('IncompleteBody')
+  return Buffer.concat(chunks).toString()
+}
+
 /** Every byte that is not plain is escaped, the way the signature wants it; the slashes of a key stay. */
 export function escapeKey (key: string): string {
-  return encodeURIComponent(key).replaceAll('%2F', '/')
+  return escapeText(key).replaceAll('%2F', '/')
+}
+
+function escapeText (text: string): string {
+  return encodeURIComponent(text)
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
+}
+
+export function hashOf (body: Buffer): string {
+  return createHash('sha256').update(body).digest('hex')
+}
+
+function searchOf (query: Record<string, string>): string {
+  return Object.entries(query).map(([name, value]) => `${name}=${escapeText(value)}`).join('&')
 }
 
 function address ({ bucket, region, endpoint, forcePathStyle }: S3Target): { url: URL, inPath: boolean } {

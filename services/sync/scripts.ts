@@ -1,5 +1,6 @@
-import type { Entry, EntryType } from './workspace.js'
 import { EndOfStream, type ByteReader } from './byte-reader.js'
+import type { Look } from './looks.js'
+import { WorkspaceLost, type EntryType } from './workspace.js'
 
 /** Exit codes of the scripts, beside those of what they call. */
 export const scriptExit = { noRoot: 3, noTools: 8, cut: 9 }
@@ -98,7 +99,12 @@ export function calls (name: string, paths: string[], most = 256, bytes = 64 * 1
   return lines.join('')
 }
 
-export interface Look extends Omit<Entry, 'type'> { type: EntryType | 'special', validName: boolean }
+/** Why a script has ended before it has said all. */
+export function lostReason (exitCode: number, stderr: string): WorkspaceLost {
+  if (exitCode === scriptExit.noRoot) return new WorkspaceLost('the workspace directory does not exist or may not be read')
+  if (exitCode === scriptExit.noTools) return new WorkspaceLost('the image lacks find, stat, tar or cat')
+  return new WorkspaceLost(`a command in the sandbox ended with ${exitCode}: ${stderr.slice(0, 300)}`)
+}
 
 const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
 

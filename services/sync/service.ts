@@ -122,6 +122,7 @@ export class SyncService {
       return report
     } finally {
       store.close()
+      await workspace.withoutMover().catch(() => {})
       await held.leave(last).catch((error: unknown) => {
         log.warn({ sandboxId: owned.id, chain: chain(error) }, 'sync could not be signed off in the sandbox')
       })

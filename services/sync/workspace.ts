@@ -1,3 +1,6 @@
+import type { Held } from './held.js'
+import type { Mover } from './mover.js'
+
 /** What a workspace is made of; anything else in it (sockets, devices, pipes) is no work of anybody's. */
 export type EntryType = 'file' | 'directory' | 'symlink'
 
@@ -49,8 +52,11 @@ export interface WriteEntry {
   mode: number
   mtime: string
   size: number
-  /** Of a file; chunks of a large one. As long as `size`, else the write fails. */
-  body?: Buffer | AsyncIterable<Uint8Array>
+  /**
+   * Of a file; pieces of a large one. As long as `size`, else the write fails. What is held by a mover can only be
+   * written by it.
+   */
+  body?: Buffer | Held | AsyncIterable<Uint8Array | Held>
   /** Of a symlink. */
   target?: string
 }
@@ -75,6 +81,10 @@ export interface Workspace {
   remove (paths: string[]): Promise<void>
   /** SHA-256 of files, by path; those that can't be read are missing. */
   hash (paths: string[]): Promise<Map<string, string>>
+  /** Who sends and fetches bodies from where the files are, if anybody can reach S3's `origin` from there. */
+  mover? (origin: string): Promise<Mover | undefined>
+  /** Goes on without it. */
+  withoutMover? (): Promise<void>
 }
 
 /** The workspace as a whole can't be reached or is not there. */

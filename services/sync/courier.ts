@@ -1,0 +1,24 @@
+/** One request that its bearer may send, once or more, until it expires: as it is, with these headers and no others. */
+export interface Permit { url: string, headers: Record<string, string> }
+
+/** What S3 answered a courier, or the code of why it did not. */
+export interface CourierAnswer {
+  status?: number
+  /** S3's own of a refusal, or one of a broken connection. */
+  code?: string
+  date?: string
+  etag?: string
+  /** SHA-256 of the body of a GET, which has as many bytes as was asked for. */
+  hash?: string
+}
+
+/** Sends a request from where the bytes are, or have to go. @throws {CourierLost} */
+export type Courier = (permit: Permit) => Promise<CourierAnswer>
+
+/** It will not send anything any more; others can. */
+export class CourierLost extends Error {
+  constructor (message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'CourierLost'
+  }
+}

@@ -1,0 +1,37 @@
+import type { Held } from './held.js'
+import type { Saved } from './manifest.js'
+import { fromMetadata } from './metadata.js'
+import type { Target } from './plan-download.js'
+import type { WriteEntry } from './workspace.js'
+
+const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
+
+interface Fetched {
+  body: Buffer | Held
+  size: number
+  metadata: Record<string, string>
+}
+
+/** The manifest knows best; without it the object itself says what it is, and what it does not say has a default. */
+export function describe (target: Target, { body, metadata, size }: Fetched, hashes: string[], ofParts: number) {
+  const { path, key, etag, saved, storedAt = 0 } = target
+  const told = fromMetadata(key, metadata)
+  const type = saved?.type ?? told.type!
+  const mode = saved?.mode ?? told.mode ?? defaultModes[type]
+  const mtime = saved?.mtime ?? told.mtime ?? String(Math.floor(storedAt / 1000))
+  const entry: WriteEntry = {
+    path, type, mode, mtime, size, ...(type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
+  }
+  const next: Saved = {
+    type,
+    mode,
+    size,
+    mtime,
+    etag,
+    hashes,
+    partSize: ofParts,
+    own: saved?.own ?? false,
+    ...(saved?.key !== undefined && { key: saved.key })
+  }
+  return { entry, saved: next }
+}

@@ -1,0 +1,36 @@
+import type { EntryType, Entry, Problem } from './workspace.js'
+
+/** What a look at a name found; `validName` is false for one that is not UTF-8. */
+export interface Look extends Omit<Entry, 'type'> { type: EntryType | 'special', validName: boolean }
+
+export function isEntry (look: Look): look is Look & Entry {
+  return look.type !== 'special'
+}
+
+export function toEntry ({ path, type, mode, size, mtime, ctime, uid, gid }: Look): Entry {
+  return { path, type: type as Entry['type'], mode, size, mtime, ctime, uid, gid }
+}
+
+type State = Pick<Look, 'type' | 'size' | 'mtime' | 'ctime'>
+
+/**
+ * Whether nothing changed a file between two looks. A change that is younger than what the clock of the file system can
+ * tell apart may have company that leaves no trace: it has to be looked at again later.
+ * @param now seconds since 1970 at the first look, by the clock of the file system.
+ */
+export function stable (before: State | undefined, after: State | undefined, now: number): boolean {
+  if (before === undefined || after === undefined) return false
+  if (before.type !== after.type || before.size !== after.size) return false
+  const youngest = before.ctime.includes('.') ? 0.02 : 2
+  return before.mtime === after.mtime && before.ctime === after.ctime && now - Number(before.ctime) >= youngest
+}
+
+/** Nanoseconds as GNU's stat writes them. */
+export function seconds (nanoseconds: bigint): string {
+  return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
+}
+
+export const changed = (path: string): Problem => ({ path, code: 'CHANGED', message: 'The file keeps changing while it is read.' })
+export const gone = (path: string): Problem => ({ path, code: 'GONE', message: 'The file was removed during the sync.' })
+export const unreadable = (path: string): Problem => ({ path, code: 'UNREADABLE', message: 'The file may not be read.' })
+export const badName = (path: string): Problem => ({ path, code: 'NAME_NOT_UTF8', message: 'S3 can not carry a name that is not UTF-8.' })
