@@ -13,7 +13,7 @@ const { promisify } = require('util')
 const root = process.argv[1]
 const [open, read, lstat] = [fs.open, fs.read, fs.lstat].map((call) => promisify(call))
 const at = (path) => Buffer.from(join(root, path))
-const agents = [http, https].map(({ Agent }) => new Agent({ keepAlive: true, maxSockets: 32 }))
+let server
 const idleMs = 30_000
 /** Nobody asks for anything any more: whoever did is gone, and this must not keep the sandbox awake. */
 const abandonedMs = 180_000
@@ -21,7 +21,8 @@ const abandonedMs = 180_000
 /** What waits to be sent or written, by number. */
 const bodies = new Map()
 const files = new Map()
-let tar
+const scratch = Buffer.allocUnsafe(1024 * 1024)
+const tars = new Map()
 
 const look = ({ mode, size, mtimeNs, ctimeNs, uid, gid }) => [mode, size, mtimeNs, ctimeNs, uid, gid].join(' ')
 const hashOf = (body) => createHash('sha256').update(body).digest('hex')
@@ -52,11 +53,11 @@ async function fill (file, body, start) {
   return true
 }
 
+/** Every URL is of the one origin: it is not taken apart each time. */
 function request (url, method, headers, body) {
   return new Promise((resolve, reject) => {
-    const secure = url.startsWith('https:')
-    const agent = agents[secure ? 1 : 0]
-    const outgoing = (secure ? https : http).request(url, { method, headers, agent }, resolve)
+    const path = url.slice(server.origin.length)
+    const outgoing = server.scheme.request({ ...server.address, agent: server.agent, path, method, headers }, resolve)
     outgoing.setTimeout(idleMs, () => outgoing.destroy(Object.assign(new Error(), { code: 'Timeout' })))
     outgoing.on('error', reject)
     outgoing.end(body)
@@ -70,13 +71,25 @@ async function refusal (response) {
   return { status: response.statusCode, date: response.headers.date, code: code || `Http${response.statusCode}` }
 }
 
+function startTar () {
+  fs.mkdirSync(root, { recursive: true })
+  const env = { ...process.env, LC_ALL: 'C' }
+  const tar = spawn('tar', ['-xpof', '-'], { cwd: root, stdio: ['pipe', 'ignore', 'pipe'], env })
+  tar.complaints = ''
+  tar.stderr.on('data', (text) => { if (tar.complaints.length < 32_768) tar.complaints += text })
+  tar.ended = new Promise((resolve) => tar.on('close', resolve).on('error', () => resolve(127)))
+  tar.stdin.on('error', () => {})
+  return tar
+}
+
 const operations = {
   /** Whether S3 can be reached from here at all. */
   async hello ({ origin }) {
     const { hostname, port, protocol } = new URL(origin)
-    const socket = net.connect({
-      host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (protocol === 'https:' ? 443 : 80)
-    })
+    const scheme = protocol === 'https:' ? https : http
+    const address = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (protocol === 'https:' ? 443 : 80) }
+    server = { origin, scheme, address, agent: new scheme.Agent({ keepAlive: true, maxSockets: 32 }) }
+    const socket = net.connect(address)
     await new Promise((resolve, reject) => {
       socket.setTimeout(3000, () => reject(Object.assign(new Error(), { code: 'Timeout' })))
       socket.once('connect', resolve).once('error', reject)
@@ -128,26 +141,22 @@ const operations = {
     const bytes = Buffer.allocUnsafe(size)
     const hash = createHash('sha256')
     let length = 0
-    for await (const chunk of response) {
-      hash.update(chunk)
-      if (length + chunk.length > size) break
-      length += chunk.copy(bytes, length)
-    }
+    await new Promise((resolve, reject) => {
+      response.on('data', (chunk) => {
+        hash.update(chunk)
+        chunk.copy(bytes, length)
+        length += chunk.length
+      }).on('error', reject).on('end', resolve).on('close', resolve)
+    })
     if (length !== size || !response.complete) return { code: 'IncompleteBody' }
     bodies.set(body, bytes)
     return { status: response.statusCode, hash: hash.digest('hex') }
   },
   async drop ({ body }) { bodies.delete(body) },
   /** More of an archive: bytes of its own and bodies that were fetched. */
-  async write ({ pieces }) {
-    if (tar === undefined) {
-      fs.mkdirSync(root, { recursive: true })
-      tar = spawn('tar', ['-xpof', '-'], { cwd: root, stdio: ['pipe', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
-      tar.complaints = ''
-      tar.stderr.on('data', (text) => { if (tar.complaints.length < 32_768) tar.complaints += text })
-      tar.ended = new Promise((resolve) => tar.on('close', resolve).on('error', () => resolve(127)))
-      tar.stdin.on('error', () => {})
-    }
+  async write ({ lane, pieces }) {
+    if (!tars.has(lane)) tars.set(lane, startTar())
+    const tar = tars.get(lane)
     let flows = true
     tar.stdin.cork()
     for (const piece of pieces) {
@@ -158,20 +167,25 @@ const operations = {
     tar.stdin.uncork()
     if (!flows) await Promise.race([new Promise((resolve) => tar.stdin.once('drain', resolve)), tar.ended])
   },
-  async end () {
+  async end ({ lane }) {
+    const tar = tars.get(lane)
+    tars.delete(lane)
     tar.stdin.end()
-    const exitCode = await tar.ended
-    const { complaints } = tar
-    tar = undefined
-    return { exitCode, complaints }
+    return { exitCode: await tar.ended, complaints: tar.complaints }
   },
   async stop () {
-    if (tar !== undefined) tar.kill()
-    tar = undefined
+    for (const tar of tars.values()) tar.kill()
+    tars.clear()
   },
+  /** Of a file that was written just now: it is in memory, and waiting for it takes longer than reading it. */
   async hash ({ path }) {
     const hash = createHash('sha256')
-    for await (const chunk of fs.createReadStream(at(path), { highWaterMark: 1024 * 1024 })) hash.update(chunk)
+    const file = fs.openSync(at(path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK)
+    try {
+      for (let count; (count = fs.readSync(file, scratch)) > 0;) hash.update(scratch.subarray(0, count))
+    } finally {
+      fs.closeSync(file)
+    }
     return { hash: hash.digest('hex') }
   }
 }

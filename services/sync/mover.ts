@@ -1,16 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { ByteReader } from './byte-reader.js'
 import { CourierLost, type Courier, type CourierAnswer } from './courier.js'
-import { Gate } from './flow.js'
 import { Held } from './held.js'
 import { seconds, stable } from './looks.js'
 import type { ExecInput, Running } from './sandbox-exec.js'
 import { WorkspaceLost, type Entry } from './workspace.js'
 
 const program = readFileSync(new URL('mover.cjs', import.meta.url), 'utf8')
-const batchBytes = 256 * 1024
-/** As much again may be on its way to tar. */
-const batchesAtOnce = 4
 
 export type Starter = (command: string[], input: ExecInput) => Promise<Running>
 
@@ -20,7 +16,7 @@ export interface Taken { entry: Entry, hash: string, courier: Courier, drop: () 
 /** Why there is nothing to store: it is gone, may not be read, changes, or is too large to be taken whole. */
 export type Refused = 'GONE' | 'UNREADABLE' | 'CHANGED' | 'LARGE'
 
-interface Answer extends CourierAnswer {
+export interface Answer extends CourierAnswer {
   before?: string
   after?: string
   now?: number
@@ -56,7 +52,7 @@ export class Mover {
   static async open (start: Starter, root: string, origin: string): Promise<Mover | undefined> {
     const mover = new Mover(start, root)
     try {
-      const { code } = await mover.#call('hello', { origin })
+      const { code } = await mover.ask('hello', { origin })
       if (code === undefined) return mover
     } catch (error) {
       if (!(error instanceof CourierLost)) throw error
@@ -67,7 +63,7 @@ export class Mover {
   /** Reads a file of at most `most` bytes while nothing changes it. @throws {CourierLost} */
   async take (path: string, most: number): Promise<Taken | Refused> {
     const body = ++this.#count
-    const answer = await this.#call('take', { body, path, most })
+    const answer = await this.ask('take', { body, path, most })
     if (answer.code !== undefined) return refusal(answer.code)
     if (answer.large) return 'LARGE'
     const entry = this.#settled(path, answer)
@@ -79,17 +75,17 @@ export class Mover {
   /** Opens a file that is to be read in parts. @throws {CourierLost} */
   async open (path: string): Promise<OpenFile | Refused> {
     const file = ++this.#count
-    const { code, before, now } = await this.#call('open', { file, path })
+    const { code, before, now } = await this.ask('open', { file, path })
     if (code !== undefined) return refusal(code)
     return {
       entry: entryOf(path, before!),
       read: async (start, length) => {
         const body = ++this.#count
-        const answer = await this.#call('read', { file, body, start, length })
+        const answer = await this.ask('read', { file, body, start, length })
         if (answer.code === undefined && !answer.short) return this.#taken(body, answer)
       },
       close: async () => {
-        const { after } = await this.#call('close', { file })
+        const { after } = await this.ask('close', { file })
         return this.#settled(path, { before: before!, after: after ?? '', now: now! })
       }
     }
@@ -98,54 +94,12 @@ export class Mover {
   /** Has `send` fetch something by it. @returns the bytes, kept there, and its answer. @throws what it throws. */
   async fetch (size: number, send: (courier: Courier) => Promise<string>): Promise<{ held: Held, hash: string }> {
     const body = ++this.#count
-    const hash = await send((permit) => this.#call('get', { ...permit, body, size }))
+    const hash = await send((permit) => this.ask('get', { ...permit, body, size }))
     return { held: new Held(body, size), hash }
   }
 
   drop ({ number }: Held): void {
     this.#drop(number)
-  }
-
-  /** Unpacks an archive there. @returns the complaints of tar. @throws {CourierLost} */
-  async unpack (pieces: AsyncIterable<Uint8Array | Held>): Promise<string> {
-    let message: (string | number)[] = []
-    let bytes: Uint8Array[] = []
-    let size = 0
-    const pack = () => {
-      if (bytes.length > 0) message.push(Buffer.concat(bytes).toString('base64'))
-      bytes = []
-    }
-    const under: Promise<unknown>[] = []
-    const send = async () => {
-      pack()
-      const sent = this.#call('write', { pieces: message })
-      sent.catch(() => {})
-      message = []
-      size = 0
-      if (under.push(sent) > batchesAtOnce) await under.shift()
-    }
-    try {
-      for await (const piece of pieces) {
-        if (piece instanceof Held) {
-          pack()
-          message.push(piece.number)
-        } else bytes.push(piece)
-        size += piece.length
-        if (size >= batchBytes) await send()
-      }
-      await send()
-      await Promise.all(under)
-    } catch (error) {
-      await this.#call('stop', {}).catch(() => {})
-      throw error
-    }
-    const { exitCode, complaints } = await this.#call('end', {})
-    return exitCode === 0 ? '' : complaints ?? ''
-  }
-
-  /** SHA-256 of a file; undefined when it can't be read. @throws {CourierLost} */
-  async hash (path: string): Promise<string | undefined> {
-    return (await this.#call('hash', { path })).hash
   }
 
   /** Ends it, and everything that waits for it. */
@@ -156,12 +110,12 @@ export class Mover {
   }
 
   #taken (body: number, { hash }: Answer) {
-    const courier: Courier = (permit) => this.#call('put', { ...permit, body })
+    const courier: Courier = (permit) => this.ask('put', { ...permit, body })
     return { hash: hash!, courier, drop: () => this.#drop(body) }
   }
 
   #drop (body: number) {
-    this.#call('drop', { body }).catch(() => {})
+    this.ask('drop', { body }).catch(() => {})
   }
 
   #settled (path: string, { before, after, now }: Pick<Answer, 'before' | 'after' | 'now'>): Entry | undefined {
@@ -170,7 +124,8 @@ export class Mover {
     return stable(first, last, now! / 1000) ? last : undefined
   }
 
-  #call (task: string, details: object): Promise<Answer> {
+  /** Has it do something. @throws {CourierLost} */
+  ask (task: string, details: object): Promise<Answer> {
     if (this.#lost !== undefined) return Promise.reject(this.#lost)
     const id = ++this.#count
     this.#outbox.push(`${JSON.stringify({ id, task, ...details })}\n`)
@@ -205,24 +160,6 @@ export class Mover {
     this.#calls.clear()
     this.#wake()
   }
-}
-
-const hashesAtOnce = 8
-
-/** @returns undefined when it is lost. */
-export async function hashBy (mover: Mover, paths: string[]): Promise<Map<string, string> | undefined> {
-  const hashes = new Map<string, string>()
-  const gate = new Gate(hashesAtOnce)
-  let lost = false
-  for (const path of paths) {
-    await gate.enter(0, async () => {
-      const hash = await mover.hash(path).catch(() => { lost = true; return undefined })
-      if (hash !== undefined) hashes.set(path, hash)
-    })
-    if (lost) return
-  }
-  await gate.idle()
-  return lost ? undefined : hashes
 }
 
 export interface OpenFile {

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archive, gather } from './archive.js'
 import { ByteReader, EndOfStream } from './byte-reader.js'
+import { CourierLost } from './courier.js'
 import { badName, isEntry, stable, toEntry } from './looks.js'
-import { hashBy, Mover, type Starter } from './mover.js'
+import { hashBy, writeBy } from './moved-files.js'
+import { Mover, type Starter } from './mover.js'
 import { looksOf, readBatches } from './read-batches.js'
 import type { Running, SandboxExec } from './sandbox-exec.js'
 import { hashScript, calls, listScript, lookScript, lostReason, quote, readLargeScript, readLooks, removeScript, scriptExit, writeScript } from './scripts.js'
@@ -84,7 +86,7 @@ export class SandboxWorkspace implements Workspace {
 
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
     const mover = await this.#mover
-    if (mover !== undefined) return await mover.unpack(archive(entries))
+    if (mover !== undefined) return await writeBy(mover, entries)
     const stdin = gather(archive(entries) as AsyncIterable<Uint8Array>, writeSize)
     const running = await this.#exec.start(['sh', '-c', writeScript, 'sync', this.#root], { stdin })
     await running.fed
@@ -99,8 +101,11 @@ export class SandboxWorkspace implements Workspace {
 
   async hash (paths: string[]): Promise<Map<string, string>> {
     const mover = await this.#mover
-    const hashes = mover && await hashBy(mover, paths)
-    return hashes ?? await this.#hash(paths)
+    if (mover === undefined) return await this.#hash(paths)
+    return await hashBy(mover, paths).catch(async (error: unknown) => {
+      if (!(error instanceof CourierLost)) throw error
+      return await this.#hash(paths)
+    })
   }
 
   /** One for all that follows, until it is closed. */

@@ -86,7 +86,9 @@ function header (
   link.copy(bytes, 157, 0, longestName)
   bytes.write('ustar  \0', 257, 'latin1')
   bytes.fill(' ', 148, 156)
-  octal(bytes, 148, 7, bytes.reduce((sum, byte) => sum + byte, 0))
+  let sum = 0
+  for (const byte of bytes) sum += byte
+  octal(bytes, 148, 7, sum)
   return bytes
 }
 

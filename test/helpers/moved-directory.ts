@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { archive } from '../../services/sync/archive.js'
 import { LocalWorkspace } from '../../services/sync/local-workspace.js'
+import { writeBy } from '../../services/sync/moved-files.js'
 import { Mover, type Starter } from '../../services/sync/mover.js'
 import type { WriteEntry } from '../../services/sync/workspace.js'
 
@@ -45,6 +45,6 @@ export class MovedDirectory extends LocalWorkspace {
   }
 
   override async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
-    return this.#mover === undefined ? await super.write(entries) : await this.#mover.unpack(archive(entries))
+    return this.#mover === undefined ? await super.write(entries) : await writeBy(this.#mover, entries)
   }
 }
