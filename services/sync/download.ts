@@ -5,7 +5,9 @@ import { ordered } from './flow.js'
 import type { Held } from './held.js'
 import type { Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
-import { isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce } from './parts.js'
+import {
+  filesMovedAtOnce, isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce
+} from './parts.js'
 import type { Target } from './plan-download.js'
 import { Breaker, problemOf, type Tally } from './report.js'
 import { requestsAtOnce } from './s3-connection.js'
@@ -69,7 +71,8 @@ async function writeEntries (directories: Target[], targets: Target[], options: 
       yield { ...entry, mode: entry.mode | writable }
     }
     const files = targets.filter(({ size }) => size <= partSize)
-    for await (const result of ordered(files, ({ size }) => size, fetched, requestsAtOnce, bytesInFlight)) {
+    const atOnce = fetcher.moves ? filesMovedAtOnce : requestsAtOnce
+    for await (const result of ordered(files, ({ size }) => size, fetched, atOnce, bytesInFlight)) {
       if (result === undefined) continue
       const { entry, saved } = result
       written.set(entry.path, saved)

@@ -5,12 +5,11 @@ import { Gate } from './flow.js'
 import { changed, gone, unreadable } from './looks.js'
 import type { Mover, OpenFile, Refused } from './mover.js'
 import type { MultipartUpload } from './multipart.js'
-import { partCount, partsMovedAtOnce, partSize, partSizeFor } from './parts.js'
+import { filesMovedAtOnce, partCount, partsMovedAtOnce, partSize, partSizeFor } from './parts.js'
 import { isLarge, type UploadOutcome } from './upload-outcome.js'
 import { rereadDelays, type Entry } from './workspace.js'
 
-/** What of small files is in the sandbox' memory: more of them than requests, as every step takes a while. */
-const filesAtOnce = 128
+/** What of small files is in the sandbox' memory. */
 const bytesAtOnce = 32 * 1024 * 1024
 /** So many files in a row that can't go this way, and no more are tried. */
 const patience = 8
@@ -32,7 +31,7 @@ export async function moveUp (mover: Mover, files: Entry[], outcome: UploadOutco
     }
   }
   const small = async () => {
-    const gate = new Gate(filesAtOnce, bytesAtOnce)
+    const gate = new Gate(filesMovedAtOnce, bytesAtOnce)
     for (const entry of files.filter((entry) => !isLarge(entry))) {
       await gate.enter(entry.size, async () => await attempt(entry, () => moveSmall(mover, entry, outcome)))
     }

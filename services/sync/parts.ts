@@ -8,6 +8,8 @@ const mostParts = 9000
 /** Of a file that passes through here; and of one that does not. */
 export const partsAtOnce = 4
 export const partsMovedAtOnce = 6
+/** More than there are requests at once: every step there takes a while. */
+export const filesMovedAtOnce = 128
 
 /** For less than that it takes longer to start a mover than to do without. */
 export function isWorthMoving (files: { size: number }[]): boolean {
