@@ -15,6 +15,7 @@ const [open, read, lstat] = [fs.open, fs.read, fs.lstat].map((call) => promisify
 const at = (path) => Buffer.from(join(root, path))
 let server
 const idleMs = 30_000
+const gatherMs = 4
 /** Nobody asks for anything any more: whoever did is gone, and this must not keep the sandbox awake. */
 const abandonedMs = 180_000
 
@@ -194,10 +195,11 @@ let answers = []
 function answer (message) {
   answers.push(JSON.stringify(message))
   if (answers.length > 1) return
-  setImmediate(() => {
+  // Every write is a message on its way, which costs more than to wait for some company.
+  setTimeout(() => {
     process.stdout.write(`${answers.join('\n')}\n`)
     answers = []
-  })
+  }, gatherMs)
 }
 
 let abandoned = setTimeout(() => {})

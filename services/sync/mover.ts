@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader } from './byte-reader.js'
 import { CourierLost, type Courier, type CourierAnswer } from './courier.js'
 import { Held } from './held.js'
@@ -6,6 +7,7 @@ import { seconds, stable } from './looks.js'
 import type { ExecInput, Running } from './sandbox-exec.js'
 import { WorkspaceLost, type Entry } from './workspace.js'
 
+const gatherMs = 4
 const program = readFileSync(new URL('mover.cjs', import.meta.url), 'utf8')
 
 export type Starter = (command: string[], input: ExecInput) => Promise<Running>
@@ -136,6 +138,8 @@ export class Mover {
   async * #messages (): AsyncGenerator<Uint8Array> {
     while (!this.#closed) {
       if (this.#outbox.length === 0) await new Promise<void>((resolve) => { this.#wake = resolve })
+      // Every write is a call: it costs more than to wait for some company.
+      await sleep(gatherMs)
       const text = this.#outbox.join('')
       this.#outbox = []
       if (text !== '') yield Buffer.from(text)
