@@ -3,23 +3,45 @@ import { once } from 'node:events'
 import { LocalWorkspace } from '../../services/sync/local-workspace.js'
 import { writeBy } from '../../services/sync/moved-files.js'
 import { Mover, type Starter } from '../../services/sync/mover.js'
-import type { WriteEntry } from '../../services/sync/workspace.js'
+import type { Entry, WriteEntry } from '../../services/sync/workspace.js'
 
 /** A directory of this machine whose bodies are moved as those of a sandbox are, by the same program. */
 export class MovedDirectory extends LocalWorkspace {
   readonly #root: string
+  readonly #node: string
   #mover: Mover | undefined
-  pid = 0
+  #kill = () => {}
+  /** Files that were read the other way. */
+  streamed = 0
 
-  constructor (root: string) {
+  /** @param node the program that is called by the name of `node` there. */
+  constructor (root: string, node = process.execPath) {
     super(root)
     this.#root = root
+    this.#node = node
+  }
+
+  /** Ends the program in the middle of what it does. */
+  kill (): void {
+    this.#kill()
+  }
+
+  override async * readMany (entries: Entry[]) {
+    this.streamed += entries.filter(({ type }) => type === 'file').length
+    yield * super.readMany(entries)
+  }
+
+  override async readLarge (entry: Entry) {
+    this.streamed++
+    return await super.readLarge(entry)
   }
 
   async mover (origin: string): Promise<Mover | undefined> {
     const start: Starter = async (command, { stdin }) => {
-      const child = spawn(command[0]!, command.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
-      this.pid = child.pid!
+      const child = spawn(command[0]!, command.slice(1).map((word) => word.replace('exec node', `exec '${this.#node}'`)), {
+        stdio: ['pipe', 'pipe', 'ignore']
+      })
+      this.#kill = () => { child.kill('SIGKILL') }
       const exit = once(child, 'exit')
       child.stdin.on('error', () => {})
       const feed = async () => {

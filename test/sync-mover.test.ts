@@ -1,0 +1,205 @@
+import { chmod, lstat, mkdir, mkdtemp, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { download, upload } from '../services/sync/engine.js'
+import { Fetcher } from '../services/sync/fetcher.js'
+import { hashOf, S3Http } from '../services/sync/s3-http.js'
+import { ObjectStore } from '../services/sync/object-store.js'
+import { parseListPage } from '../services/sync/object-list.js'
+import { randomFaults, randomNumbers, startFaultProxy } from './helpers/fault-proxy.js'
+import { MovedDirectory } from './helpers/moved-directory.js'
+import { noS3, startS3 } from './helpers/s3.js'
+import { incompleteUploads } from './helpers/trees.js'
+
+const mebi = 1024 ** 2
+
+t.test('Files go to S3 and back without passing through the service', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  const proxy = await startFaultProxy(s3.endpoint)
+  const root = await mkdtemp(join(tmpdir(), 'sync-mover-'))
+  t.teardown(async () => {
+    await proxy.close()
+    await s3.close()
+    await rm(root, { recursive: true, force: true })
+  })
+  await s3.createBucket('work')
+  const target = { bucket: 'work', region: s3.region, endpoint: proxy.endpoint, forcePathStyle: true, idleMs: 2000 }
+  const at = (directory: string, prefix: string, node?: string) => {
+    const store = new ObjectStore({ ...target, prefix, credentials: { get: async () => s3, renew () {} } })
+    t.teardown(() => store.close())
+    return { workspace: new MovedDirectory(join(root, directory), node), store, prefix }
+  }
+  const sync = async (work: typeof upload, where: ReturnType<typeof at>) => {
+    try {
+      return await work(where)
+    } finally {
+      await where.workspace.withoutMover()
+    }
+  }
+  const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
+    'find . -type f -exec md5sum {} + | LC_ALL=C sort'], { cwd: join(root, directory), encoding: 'utf8' })
+  const isMoved = ({ url }: { url: string }) => url.includes('X-Amz-Signature')
+  const write = async (path: string, content: string | Buffer) => await writeFile(join(root, path), content)
+  const noise = (size: number) => Buffer.alloc(size, 'some bytes ')
+
+  await mkdir(join(root, 'a', 'sub', 'deep'), { recursive: true })
+  await write('a/large', noise(20 * mebi + 5))
+  await write('a/nothing', '')
+  for (const name of ['line\nbreak', 'ünï \'"\\+%#?&', 'separator\u2028', 'x']) await write(`a/sub/deep/${name}`, `${name} ${noise(70_000)}`)
+  for (let n = 0; n < 30; n++) await write(`a/sub/${n}`, `content of ${n}`)
+  await chmod(join(root, 'a', 'sub', '7'), 0o750)
+  await utimes(join(root, 'a', 'large'), 1, 1)
+
+  await t.test('Whatever their names, sizes, modes and times are (2.1, 3.2, 3.5)', async (t) => {
+    let moved = 0
+    proxy.use((request) => { if (isMoved(request)) moved++; return undefined })
+    const up = at('a', 'one/')
+    t.match(await sync(upload, up), { files: 36, verified: 36, failed: [] })
+    t.equal(up.workspace.streamed, 0)
+    t.equal(moved, 35 + 3, 'a request a file, and one a part')
+    t.match(await sync(upload, up), { files: 0, skipped: 36 }, 'what it has stored is what it takes for stored')
+    moved = 0
+    t.match(await sync(download, at('b', 'one/')), { files: 36, verified: 36, failed: [] })
+    t.equal(moved, 35 + 3)
+    t.equal(look('b'), look('a'), 'to the nanosecond')
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    const mtime = (await lstat(join(root, 'b', 'large'))).mtimeMs
+    t.equal(mtime, 1000)
+  })
+
+  await t.test('What others have put there, too', async (t) => {
+    const { store } = at('c', 'foreign/')
+    await store.put('middle', noise(mebi), { mode: '0100640' })
+    await store.put('small', noise(10))
+    const upload = await store.startUpload('large', { mtime: '5' })
+    await upload.part(1, noise(8 * mebi))
+    await upload.part(2, noise(mebi))
+    await upload.complete()
+    t.match(await sync(download, at('c', 'foreign/')), { files: 3, verified: 3, failed: [] })
+    t.equal((await lstat(join(root, 'c', 'middle'))).mode & 0o777, 0o640)
+    t.equal((await lstat(join(root, 'c', 'large'))).mtimeMs, 5000)
+  })
+
+  for (const [reason, node, endpoint] of [
+    ['no Node.js', '/nowhere/node', undefined], ['no way to S3', process.execPath, 'http://127.0.0.1:1'],
+    ['a program that is no mover', '/bin/true', undefined]
+  ] as const) {
+    await t.test(`All goes the other way where there is ${reason}`, async (t) => {
+      const where = at('a', `${reason}/`, node)
+      if (endpoint !== undefined) where.workspace.mover = MovedDirectory.prototype.mover.bind(where.workspace, endpoint)
+      t.match(await sync(upload, where), { files: 36, verified: 36, failed: [] })
+      t.equal(where.workspace.streamed, 36)
+      await rm(join(root, 'd'), { recursive: true, force: true })
+      t.match(await sync(download, at('d', `${reason}/`, node)), { files: 36, verified: 36, failed: [] })
+    })
+  }
+
+  await t.test('A permit that has expired, or that S3 does not take, makes them go the other way', async (t) => {
+    proxy.use((request) => isMoved(request) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+    const where = at('a', 'refused/')
+    t.match(await sync(upload, where), { files: 36, verified: 36, failed: [] })
+    t.equal(where.workspace.streamed, 36)
+    await rm(join(root, 'd'), { recursive: true, force: true })
+    t.match(await sync(download, at('d', 'refused/')), { files: 36, verified: 36, failed: [] })
+    proxy.use()
+  })
+
+  await t.test('A permit is good for its key, its content and its time, and for nothing else', async (t) => {
+    const http = new S3Http(target, async () => s3, 1)
+    t.teardown(() => http.close())
+    const body = Buffer.from('hello')
+    const request = { method: 'PUT' as const, key: 'permit/a', bodyHash: hashOf(body), bodySize: 5, headers: { 'x-amz-meta-mode': '0100644' } }
+    const { url, headers: { 'content-length': length, ...headers } } = await http.presign(request, 60)
+    t.equal(length, '5')
+    const send = async (to: string, content: string, more: Record<string, string> = headers!) =>
+      (await fetch(to, { method: 'PUT', body: content, headers: more })).status
+    t.equal(await send(url, 'hellp'), 400, 'another content')
+    t.equal(await send(url.replace('permit/a', 'permit/b'), 'hello'), 403, 'another key')
+    t.equal(await send(url, 'hello', { ...headers, 'x-amz-meta-mode': '0104755' }), 403, 'another mode')
+    t.equal((await fetch(url)).status, 403, 'another method')
+    t.equal(await send(url, 'hello'), 200)
+    const late = await http.presign(request, 1)
+    await sleep(2100)
+    t.equal(await send(late.url, 'hello'), 403, 'later')
+    t.notMatch(url, s3.secretAccessKey)
+  })
+
+  await t.test('Files that change under it are never stored torn, and those that can not be had are named', async (t) => {
+    await mkdir(join(root, 'g'))
+    await write('g/large', noise(17 * mebi))
+    await write('g/small', noise(100_000))
+    const timer = setInterval(() => {
+      truncate(join(root, 'g', 'large'), 17 * mebi + Math.floor(Math.random() * 1000)).catch(() => {})
+      truncate(join(root, 'g', 'small'), 100_000 + Math.floor(Math.random() * 1000)).catch(() => {})
+    }, 3)
+    const report = await sync(upload, at('g', 'torn/'))
+    clearInterval(timer)
+    t.match(report, { files: 0, failed: [{ code: 'CHANGED' }, { code: 'CHANGED' }] })
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    t.match(await sync(upload, at('g', 'torn/')), { files: 2, failed: [] }, 'the next sync takes them')
+
+    const mover = (await at('g', 'torn/').workspace.mover(proxy.endpoint))!
+    t.teardown(() => mover.close())
+    execFileSync('sh', ['-c', 'ln -s small link; mkfifo pipe'], { cwd: join(root, 'g') })
+    t.strictSame(await Promise.all(['gone', 'pipe', 'link'].map((path) => mover.take(path, mebi))), ['GONE', 'GONE', 'CHANGED'])
+    t.strictSame(await Promise.all(['gone', 'large'].map((path) => mover.take(path, mebi))), ['GONE', 'LARGE'])
+    t.equal(await mover.open('gone'), 'GONE')
+    const file = await mover.open('large')
+    if (typeof file === 'string') throw new Error(file)
+    t.equal(await file.read(17 * mebi, mebi), undefined, 'a part beyond its end')
+    t.equal(await file.close() === undefined, false)
+  })
+
+  await t.test('A mover that dies leaves the rest to the service', async (t) => {
+    const up = at('a', 'dead/')
+    proxy.use((request) => { if (isMoved(request)) up.workspace.kill(); return undefined })
+    t.match(await sync(upload, up), { files: 36, verified: 36, failed: [] })
+    const down = at('e', 'dead/')
+    proxy.use((request) => { if (isMoved(request)) down.workspace.kill(); return undefined })
+    t.match(await sync(download, down), { files: 36, verified: 36, failed: [] })
+    // Node cuts times to microseconds.
+    t.equal(look('e').replace(/\.\d{10}$/gm, ''), look('a').replace(/\.\d{10}$/gm, ''))
+    t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    proxy.use()
+  })
+
+  await t.test('Bodies that are cut short, answers that are lost and refusals are noticed (2.5, 3.5)', async (t) => {
+    for (const seed of [1, 2]) {
+      const faults = randomFaults(randomNumbers(seed), 0.1)
+      proxy.use((request) => {
+        const fault = isMoved(request) ? faults(request) : undefined
+        return fault?.kind === 'stalled' ? { kind: 'truncated', at: fault.at } : fault
+      })
+      t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 36, verified: 36, failed: [] })
+      await rm(join(root, 'f'), { recursive: true, force: true })
+      t.match(await sync(download, at('f', `faults-${seed}/`)), { files: 36, verified: 36, failed: [] })
+      t.equal(look('f'), look('a'))
+    }
+    proxy.use()
+  })
+
+  await t.test('What is not as it was stored is fetched once more', async (t) => {
+    const { store, workspace } = at('h', 'again/')
+    await mkdir(join(root, 'h'))
+    const { etag } = await store.put('x', Buffer.from('content'))
+    const mover = await workspace.mover(proxy.endpoint)
+    t.teardown(() => workspace.withoutMover())
+    const fetched = await new Fetcher(store, mover).byMover('x', { etag }, 7, 'another hash')
+    t.equal(fetched!.hash, hashOf(Buffer.from('content')))
+    t.equal(await new Fetcher(store, mover).byMover('none', {}, 7, undefined), undefined)
+  })
+})
+
+t.test('A page of a list says what is in it, and whether it is whole', async (t) => {
+  const page = (more: string) => '<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>' +
+    '<NextContinuationToken>a&amp;b&#x26;&#38;&unknown;</NextContinuationToken><Contents><Key>p/x%20y%2Bz+1</Key>' +
+    `<LastModified>2020-01-01T00:00:00.000Z</LastModified><ETag>&quot;e-1&quot;</ETag><Size>5</Size></Contents>${more}`
+  t.strictSame(parseListPage(page('</ListBucketResult>'), 'p/'), {
+    objects: [{ key: 'x y+z 1', size: 5, etag: 'e-1', storedAt: 1577836800000 }], next: 'a&b&&&unknown;'
+  })
+  t.throws(() => parseListPage(page(''), 'p/'), { code: 'IncompleteBody' })
+  t.strictSame(parseListPage('<ListBucketResult/>'.replace('/>', '></ListBucketResult>'), ''), { objects: [], next: undefined })
+})
