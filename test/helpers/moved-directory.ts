@@ -46,7 +46,7 @@ export class MovedDirectory extends LocalWorkspace {
       child.stdin.on('error', () => {})
       const feed = async () => {
         for await (const chunk of stdin as AsyncIterable<Uint8Array>) {
-          if (!child.stdin.write(chunk)) await Promise.race([once(child.stdin, 'drain'), exit])
+          await new Promise<void>((resolve) => { child.stdin.write(chunk, () => resolve()) })
         }
         child.stdin.end()
       }
