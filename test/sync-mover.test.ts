@@ -137,9 +137,10 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     }, 3)
     const report = await sync(upload, at('g', 'torn/'))
     clearInterval(timer)
-    t.match(report, { files: 0, failed: [{ code: 'CHANGED' }, { code: 'CHANGED' }] })
+    t.match(report.failed.find(({ path }) => path === 'large'), { code: 'CHANGED' })
+    t.equal(report.files + report.failed.length, 2, 'a small one may be lucky')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
-    t.match(await sync(upload, at('g', 'torn/')), { files: 2, failed: [] }, 'the next sync takes them')
+    t.match(await sync(upload, at('g', 'torn/')), { verified: 2, failed: [] }, 'the next sync takes them')
 
     const mover = (await at('g', 'torn/').workspace.mover(proxy.endpoint))!
     t.teardown(() => mover.close())
