@@ -7,22 +7,28 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import type { Account } from '../schemas/account.js'
+import { AppError } from '../errors.js'
 import { checkStorage, planStorage } from '../services/sandboxes/storage.js'
 import { ByteReader, EndOfStream } from '../services/sync/byte-reader.js'
+import { deleteObjects } from '../services/sync/cleanup.js'
+import { explain } from '../services/sync/explain.js'
 import { retrying, S3Fault } from '../services/sync/faults.js'
 import { Gate, ordered } from '../services/sync/flow.js'
 import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
 import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { decodeManifest, encodeManifest, sameTime, type Saved } from '../services/sync/manifest.js'
 import { fromMetadata, toMetadata } from '../services/sync/metadata.js'
+import { SyncMoments } from '../services/sync/moments.js'
 import { ObjectStore } from '../services/sync/object-store.js'
 import { partCount, partSizeFor } from '../services/sync/parts.js'
 import { planDownload } from '../services/sync/plan-download.js'
 import { planUpload } from '../services/sync/plan-upload.js'
 import type { Remote } from '../services/sync/remote.js'
+import { Tally } from '../services/sync/report.js'
 import { escapeKey } from '../services/sync/s3-http.js'
 import { encodeHeader, readMember, tarEnd, tarPadding } from '../services/sync/tar.js'
-import type { Entry } from '../services/sync/workspace.js'
+import { verify } from '../services/sync/verify.js'
+import { WorkspaceLost, type Entry } from '../services/sync/workspace.js'
 
 const saved = (more: Partial<Saved> = {}): Saved => ({
   type: 'file', mode: 0o644, size: 3, mtime: '1000.5', etag: 'e', hashes: [], partSize: 0, own: true, ...more
@@ -325,4 +331,106 @@ t.test('A connection that ends early, stalls or talks nonsense is a fault, never
   hang = true
   setTimeout(() => stop.abort(new Error('stopped')), 400)
   await t.rejects(store.get('x'), { message: 'stopped' })
+})
+
+t.test('Every way in which an entry may not be what was stored is said', async (t) => {
+  const link = (size: number) => entry('link', { type: 'symlink', size })
+  const listed = entries(entry('ok'), entry('mode', { mode: 0o600 }), entry('size', { size: 4 }), entry('time', { mtime: '5' }),
+    entry('type', { type: 'directory' }), entry('content'), entry('unreadable'), entry('dir', { type: 'directory', mode: 0o755 }), link(4))
+  const hashes = new Map([['ok', 'h'], ['content', 'other']])
+  const workspace = { list: async () => ({ entries: listed }), hash: async () => hashes } as never
+  const stored = ['ok', 'mode', 'size', 'time', 'type', 'content', 'unreadable', 'missing'].map((path) => [path, saved({ hashes: ['h'] })] as const)
+  const unchanged = new Map([['dir', saved({ type: 'directory', mode: 0o755 })], ['link', saved({ type: 'symlink', size: 3 })]])
+  const { wrong, count } = await verify(workspace, new Map(stored), unchanged)
+  t.equal(count, 1)
+  const reasons = {
+    mode: /^Its mode is 600, not 644/,
+    size: /4 bytes, not 3/,
+    time: /changed meanwhile/,
+    type: /a directory instead of a file/,
+    content: /not what S3 has/,
+    unreadable: /can not be read/,
+    missing: /not in the workspace/,
+    link: /another target/
+  }
+  t.match(Object.fromEntries(wrong), reasons)
+  t.equal(wrong.size, Object.keys(reasons).length)
+  t.equal((await verify(workspace, new Map(), new Map([['link', saved({ type: 'symlink', size: 4 })]]))).count, 1)
+})
+
+t.test('What S3 refuses to delete is named and stays known (2.5)', async (t) => {
+  const tally = new Tally()
+  const asked: string[][] = []
+  const store = { delete: async (keys: string[]) => { asked.push(keys); return [{ key: 'd/', code: 'AccessDenied' }] } } as never
+  const gone = new Map([['a', saved()], ['d', saved({ type: 'directory' })], ['plain', saved({ type: 'directory', etag: '' })], ['kept', saved({ key: 'saves/x' })]])
+  t.strictSame([...(await deleteObjects(store, gone, tally)).keys()], ['d'])
+  t.strictSame(asked, [['a', 'd/']], 'neither what has no object nor what a save needs')
+  t.match(tally.report('upload').failed, [{ path: 'd', code: 'AccessDenied' }])
+})
+
+t.test('A failure of S3 or of the sandbox is explained without its inside (3.4, 10.1)', async (t) => {
+  const said = (cause: unknown) => { const { code, message } = explain(cause); return `${code} ${message}` }
+  t.equal(said(new S3Fault('ECONNREFUSED')), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: ECONNREFUSED.')
+  t.equal(said(new S3Fault('SlowDown', { status: 503 })), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: SlowDown.')
+  t.equal(said(new S3Fault('AccessDenied', { status: 403 })), 'S3_REFUSED The S3 credentials may not use this bucket or prefix.')
+  t.equal(said(new S3Fault('Odd', { status: 400 })), 'S3_REFUSED S3 refused a request: Odd.')
+  t.equal(said(new WorkspaceLost('the sandbox has ended')), 'WORKSPACE_LOST The workspace can not be synced: the sandbox has ended.')
+  t.match(said(new TypeError('an inside')), /^INTERNAL (?!.*inside)/)
+  t.match(said(new AppError('SYNC_ACTIVE')), /^SYNC_ACTIVE/)
+})
+
+t.test('Work is stored in time, once more when that failed, and whatever must not be deleted', async (t) => {
+  const asked: object[] = []
+  const warned: unknown[] = []
+  let outcome: () => Error | undefined = () => undefined
+  const sync = {
+    async sync (_owned: unknown, { direction, delete: isDeleting }: { direction: string, delete?: boolean }) {
+      asked.push({ direction, isDeleting })
+      const error = outcome()
+      if (error !== undefined) throw error
+      return {} as never
+    }
+  }
+  const log = { info () {}, error () {}, warn: (fields: unknown) => { warned.push(fields) } }
+  const moments = new SyncMoments(sync, log)
+  t.teardown(() => moments.close())
+  const lasting = (ms: number, more: object = {}) => ({
+    id: 'sb-1',
+    createdAt: new Date(Date.now()).toISOString(),
+    expiresAt: new Date(Date.now() + ms).toISOString(),
+    idleTimeoutMs: '60000',
+    s3: { syncOnTerminate: true, syncAfterRun: true, ...more },
+    sandbox: { poll: async () => null }
+  }) as never
+  const seen = async (count: number) => {
+    for (let tries = 0; tries < 200 && asked.length < count; tries++) {
+      await new Promise((resolve) => { setTimeout(resolve, 10) })
+    }
+    return asked.splice(0)
+  }
+  moments.watch(lasting(300))
+  moments.watch(lasting(300))
+  t.strictSame(await seen(1), [{ direction: 'upload', isDeleting: false }], 'before it expires, once')
+  moments.watch(lasting(-1000))
+  moments.watch(lasting(600_000, { idle: true }))
+  moments.watch({ ...lasting(600_000) as object, id: 'sb-2', idleTimeoutMs: '200' } as never)
+  t.strictSame(await seen(1), [{ direction: 'upload', isDeleting: false }], 'before it is idle for too long')
+  moments.watch({ ...lasting(100) as object, id: 'sb-3', s3: undefined } as never)
+  moments.forget('sb-1')
+
+  outcome = () => asked.length === 1 ? new AppError('SYNC_REFUSED') : undefined
+  await moments.beforeTerminate(lasting(1, { delete: true }), log)
+  t.strictSame(await seen(2), [{ direction: 'upload', isDeleting: true }, { direction: 'upload', isDeleting: false }])
+  outcome = () => new AppError('S3_UNAVAILABLE')
+  await t.rejects(moments.beforeTerminate(lasting(1, { delete: true }), log), { code: 'S3_UNAVAILABLE' })
+  t.equal((await seen(1)).length, 1)
+  await moments.afterRun(lasting(600_000))
+  t.match(warned, [{ sandboxId: 'sb-1', occasion: 'after a run' }], 'nobody waits for it, so the log has it')
+  outcome = () => new AppError('SYNC_ACTIVE')
+  await moments.afterRun(lasting(600_000))
+  outcome = () => new AppError('WORKSPACE_LOST')
+  await moments.afterRun({ ...lasting(600_000) as object, sandbox: { poll: async () => 137 } } as never)
+  await moments.afterRun(lasting(600_000, { syncAfterRun: false }))
+  t.equal(warned.length, 1, 'neither another sync nor an ended sandbox is worth a word')
+  t.equal((await seen(3)).length, 3)
 })

@@ -6,6 +6,7 @@ import type { Sandbox } from 'modal'
 import t from 'tap'
 import type { Account } from '../../schemas/account.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
+import { SecretReader } from '../../services/sync/credentials.js'
 import { takeLock, readState } from '../../services/sync/lock.js'
 import { ObjectStore } from '../../services/sync/object-store.js'
 import { download } from '../../services/sync/restore.js'
@@ -40,7 +41,18 @@ class AsUser extends SandboxExec {
 t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, async (t) => {
   const images = await mkdtemp(join(tmpdir(), 'sync-images-'))
   const [s3, emulator] = await Promise.all([startS3(), testEmulator({
-    images: { 'busybox:1': images }, secrets: { aws: { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' } }
+    images: { 'busybox:1': images },
+    secrets: {
+      aws: { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' },
+      full: {
+        AWS_ACCESS_KEY_ID: 'k',
+        AWS_SECRET_ACCESS_KEY: 's',
+        AWS_SESSION_TOKEN: 't',
+        AWS_DEFAULT_REGION: 'eu-1',
+        AWS_ENDPOINT_URL_S3: 'http://s3',
+        AWS_CREDENTIAL_EXPIRATION: '2100-01-01T00:00:00Z'
+      }
+    }
   })])
   await s3.createBucket('bucket')
   const modal = emulator.modal()
@@ -141,6 +153,22 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     t.ok(await eventually(async () => lost.length > 1))
     t.equal(lost[1], 'its sandbox does not answer')
     await t.rejects(orphan.leave(), { name: 'WorkspaceLost' })
+  })
+
+  await t.test('What a secret says about S3 is read once, and again when S3 refuses it (2.7)', async (t) => {
+    const read: unknown[] = []
+    const log = { info: (fields: unknown) => { read.push(fields) }, warn () {}, error () {} }
+    const image = { backend: 'local', claudeImage: 'local', claudeVersion: '1' } as never
+    const reader = new SecretReader({ client: modal, image, log })
+    const [values] = await Promise.all([reader.read('full'), reader.read('full')])
+    const expected = { accessKeyId: 'k', secretAccessKey: 's', sessionToken: 't', region: 'eu-1', endpointUrl: 'http://s3', expiresAt: 4_102_444_800_000 }
+    t.strictSame(values, expected)
+    reader.forget('full')
+    reader.forget('unknown')
+    t.strictSame(await reader.read('full'), expected)
+    t.equal(read.length, 1, 'not again within seconds: many requests may fail on it together')
+    t.strictSame(await reader.read('aws'), { accessKeyId: 'a', secretAccessKey: 'b' })
+    await t.rejects(reader.read('none'), { code: 'SECRET_NOT_FOUND' })
   })
 
   await t.test('A bucket is mounted by Modal with a secret, read-only unless asked, and its keys are not in the sandbox (1.3, 1.5)', async (t) => {
