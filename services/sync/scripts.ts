@@ -32,7 +32,7 @@ echo //`
 export const readScript = `${prologue}
 exec 3>&1
 options=
-tar --version 2>/dev/null | grep -q GNU && options='--format=gnu --hard-dereference --no-recursion'
+tar --version 2>/dev/null | grep -q GNU && options='--format=gnu --hard-dereference --no-recursion --no-unquote'
 batch () {
   now
   look "$@"

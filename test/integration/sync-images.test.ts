@@ -105,6 +105,9 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
   await t.test('A user that is not root syncs what it may, and is told what it may not (2.5)', { skip: notRoot }, async (t) => {
     const [from, to] = await Promise.all([start('local'), start('local')])
     t.teardown(() => Promise.all([from.terminate(), to.terminate()]))
+    await sh(from, "mkdir /work; cd /work; echo 1 > '\\\\670'; echo 2 > 'a\\\\nb'; echo 3 > 'c\\\\\\\\d'; sleep 0.1")
+    t.match(await upload(options(new SandboxExec(from), 'quotes/')), { files: 3, failed: [] }, 'a backslash is a letter of a name')
+    await sh(from, 'rm -r /work')
     for (const sandbox of [from, to]) await sh(sandbox, 'mkdir -p /work /tmp && chown 1234:1234 /work && chmod 1777 /tmp')
     await sh(from, `cd /work; mkdir locked shut; echo 1 > mine; echo 2 > secret; chmod 600 secret; echo 3 > locked/x
       chmod 755 locked; echo 4 > shut/y; chmod 700 shut; chown 1234:1234 mine; chmod 640 mine`)
