@@ -9,6 +9,6 @@ export function randomId (prefix: string): string {
 }
 
 /** SHA-256 in hex, cut to `length` characters. */
-export function digest (text: string, length = 64): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, length)
+export function digest (content: string | Uint8Array, length = 64): string {
+  return createHash('sha256').update(content).digest('hex').slice(0, length)
 }

@@ -6,11 +6,11 @@ import type { Held } from './held.js'
 import type { Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
 import {
-  filesMovedAtOnce, isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce
+  filesMovedAtOnce, isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce,
+  requestsAtOnce
 } from './parts.js'
 import type { Target } from './plan-download.js'
 import { Breaker, problemOf, type Tally } from './report.js'
-import { requestsAtOnce } from './s3-connection.js'
 import type { Workspace, WriteEntry } from './workspace.js'
 
 const bytesInFlight = 24 * 1024 * 1024

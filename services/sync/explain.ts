@@ -5,8 +5,9 @@ import { WorkspaceLost } from './workspace.js'
 
 /** A sync with failures is an error that carries its report (2.5). */
 export function incomplete (report: SyncReport): AppError {
-  const [first] = report.failed
-  const message = `${report.failed.length} files could not be synced, such as ${first!.path}: ${first!.message}`
+  const [first, ...others] = report.failed
+  const many = others.length === 0 ? '1 file could not be synced' : `${report.failed.length} files could not be synced, one of them`
+  const message = `${many}: ${first!.path}: ${first!.message}`
   return new AppError('SYNC_INCOMPLETE', { message, details: { report } })
 }
 

@@ -1,10 +1,10 @@
+import { digest } from '../../lib/ids.js'
 import type { Courier } from './courier.js'
 import { S3Fault } from './faults.js'
 import type { Held } from './held.js'
 import type { Mover } from './mover.js'
 import type { GetOptions, ObjectStore, StoredObject } from './object-store.js'
 import type { Target } from './plan-download.js'
-import { hashOf } from './s3-http.js'
 
 /** So many objects in a row that can't be fetched by the mover, and no more are tried. */
 const patience = 8
@@ -38,7 +38,7 @@ export class Fetcher {
     }
     return await twice(expected, async () => {
       const object = await this.#store.get(key, { etag })
-      return { object, hash: hashOf(object.body) }
+      return { object, hash: digest(object.body) }
     })
   }
 
@@ -70,7 +70,7 @@ export class Fetcher {
   ): Promise<string> {
     return (await twice(expected, async () => {
       await this.#store.get(key, options)
-      return { hash: hashOf(options.into) }
+      return { hash: digest(options.into) }
     })).hash
   }
 }

@@ -2,11 +2,11 @@ import {
   AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, ListMultipartUploadsCommand
 } from '@aws-sdk/client-s3'
 import { createHash } from 'node:crypto'
+import { digest } from '../../lib/ids.js'
 import type { Courier } from './courier.js'
 import { S3Fault } from './faults.js'
 import { bareEtag, decodeKey, etagOf } from './object-list.js'
 import type { S3Connection } from './s3-connection.js'
-import { hashOf } from './s3-http.js'
 
 export interface Pending { key: string, uploadId: string, initiated: Date }
 
@@ -37,7 +37,7 @@ export class MultipartUpload {
 
   /** @param number from 1. @returns the SHA-256 that S3 has checked. @throws {S3Fault} */
   async part (number: number, body: Buffer): Promise<string> {
-    const hash = hashOf(body)
+    const hash = digest(body)
     const request = { ...this.#request(number), body, bodyHash: hash, signal: this.#connection.signal }
     this.#etags[number - 1] = await this.#connection.send(async () => etagOf(await this.#connection.http.send(request)))
     return hash

@@ -1,11 +1,12 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import type { IncomingMessage } from 'node:http'
+import { digest } from '../../lib/ids.js'
 import type { Courier } from './courier.js'
 import { S3Fault } from './faults.js'
 import { abortUpload, MultipartUpload, pendingUploads, type PartContent, type Pending } from './multipart.js'
 import { bareEtag, etagOf, parseListPage, type ObjectInfo } from './object-list.js'
 import { S3Connection, type ObjectStoreOptions } from './s3-connection.js'
-import { hashOf, readBody, readText } from './s3-http.js'
+import { readBody, readText } from './s3-http.js'
 
 export interface StoredObject {
   body: Buffer
@@ -66,7 +67,7 @@ export class ObjectStore {
   async put (
     key: string, body: Buffer, metadata: Record<string, string> = {}
   ): Promise<{ etag: string, sha256: string }> {
-    const sha256 = hashOf(body)
+    const sha256 = digest(body)
     const { http, signal } = this.#connection
     const request = { ...this.#putRequest(key, metadata), body, bodyHash: sha256, signal }
     return { etag: await this.#connection.send(async () => etagOf(await http.send(request))), sha256 }

@@ -1,7 +1,7 @@
 import { AppError } from '../../errors.js'
 import type { StorageRecord } from '../sandboxes/tags.js'
 import type { SecretReader } from './credentials.js'
-import { ObjectStore } from './object-store.js'
+import type { ObjectStore } from './object-store.js'
 import type { S3Credentials } from './s3-http.js'
 
 export interface S3Settings {
@@ -31,6 +31,8 @@ export async function openStore (
   }
   const { region: ofSecret, endpointUrl: endpointOfSecret } = await get() as { region?: string, endpointUrl?: string }
   const endpoint = endpointUrl ?? endpointOfSecret ?? s3.endpointUrl
+  // The AWS SDK takes a while to load: not everybody has S3, and nobody at the start.
+  const { ObjectStore } = await import('./object-store.js')
   return new ObjectStore({
     bucket,
     prefix,

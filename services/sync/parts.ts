@@ -8,6 +8,8 @@ const mostParts = 9000
 /** Of a file that passes through here; and of one that does not. */
 export const partsAtOnce = 4
 export const partsMovedAtOnce = 6
+/** More at once does not make S3 faster, and costs memory. */
+export const requestsAtOnce = 32
 /** More than there are requests at once: every step there takes a while. */
 export const filesMovedAtOnce = 128
 

@@ -4,6 +4,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { Courier, CourierAnswer } from './courier.js'
 import { retrying, S3Fault, type RetryOptions } from './faults.js'
+import { requestsAtOnce } from './parts.js'
 import { S3Http, type S3Credentials, type S3Request, type S3Target } from './s3-http.js'
 
 /** Where credentials come from; `renew` makes the next `get` not use what is kept. */
@@ -19,8 +20,6 @@ export interface ObjectStoreOptions extends S3Target {
   signal?: AbortSignal | undefined
 }
 
-/** More at once does not make S3 faster, and costs memory. */
-export const requestsAtOnce = 32
 /** Whoever can't do it after so many attempts leaves it to this service. */
 const courierAttempts = 3
 /** Between the signature and its use there is a queue of some requests. */

@@ -174,10 +174,6 @@ function escapeText (text: string): string {
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
-export function hashOf (body: Buffer): string {
-  return createHash('sha256').update(body).digest('hex')
-}
-
 function searchOf (query: Record<string, string>): string {
   return Object.entries(query).map(([name, value]) => `${name}=${escapeText(value)}`).join('&')
 }

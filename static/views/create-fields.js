@@ -51,6 +51,7 @@ export const sections = [
       { name: 's3.initialize', label: 'Fill the workspace from S3 first', kind: 'flag', standard: true },
       { name: 's3.syncOnTerminate', label: 'Copy the workspace to S3 at the end', kind: 'flag', standard: true },
       { name: 's3.syncAfterRun', label: 'Copy it after every run', kind: 'flag' },
+      { name: 's3.delete', label: 'Also delete from S3 what was deleted here', kind: 'flag' },
       { name: 's3.versioned', label: 'Keep versions', kind: 'flag' }
     ]
   },
