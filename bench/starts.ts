@@ -50,8 +50,10 @@ export async function startUp () {
   console.log(`(e) npm start to /healthz: ${(median(times) / 1000).toFixed(2)} s; idle memory: ${median(memory).toFixed(0)} MiB`)
 }
 
-/** The node process that npm, through its shell, has started. */
+/** The node process that npm, through its shell, has started; it has children of its own. */
 async function serverUnder (pid: number): Promise<number> {
+  if ((await readFile(`/proc/${pid}/cmdline`, 'utf8')).startsWith('node\0dist/server.js')) return pid
   const [child] = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean).map(Number)
-  return child === undefined ? pid : await serverUnder(child)
+  if (child === undefined) throw new Error('npm has started no server')
+  return await serverUnder(child)
 }
