@@ -132,6 +132,8 @@ export class SyncService {
   /** Aborts when the service ends; once aborted it does not listen any more. */
   #stopper (): AbortController {
     const stop = new AbortController()
+    // Every request under way listens to it.
+    setMaxListeners(0, stop.signal)
     const { signal } = this.#closing
     if (signal.aborted) stop.abort(signal.reason)
     signal.addEventListener('abort', () => stop.abort(signal.reason), { once: true, signal: stop.signal })

@@ -219,8 +219,11 @@ t.test('An image that has busybox alone', { skip: skip || local || (busybox === 
     const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
       if (event === 'permission.requested') t.equal((await answer(started!.data.runId, data.id, { decision: 'allow' })).status, 200)
     })
-    t.match(received.map(({ event, data }) => data.type ?? event),
-      ['run.started', 'permission.requested', 'permission.resolved', 'line', 'control_response', 'result', 'run.completed'])
+    const names = received.map(({ event, data }) => data.type ?? event)
+    // Claude may act on the answer before it is told to readers.
+    t.equal(names.filter((name) => name === 'permission.resolved').length, 1)
+    t.strictSame(names.filter((name) => name !== 'permission.resolved'),
+      ['run.started', 'permission.requested', 'line', 'control_response', 'result', 'run.completed'])
     t.match(received.at(-1)!.data, { outcome: 'result', exitCode: 0 })
   })
 })

@@ -102,6 +102,8 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     const leaving = new AbortController()
     const reading = read(await other.get(owned, kept.id), 0, leaving.signal)
     t.match(JSON.parse((await reading).at(-1)!.json), { outcome: 'result' }, 'read by another replica only')
+    // The replica that started it may learn of its end a moment later.
+    await read(kept)
     const left = await short.start(account, owned, { prompt: 'x' })
     t.match(JSON.parse((await once(left)).json), { outcome: 'cancelled' })
   })

@@ -82,6 +82,19 @@ t.test('Runs of the real CLI', { skip }, async (t) => {
       t.match(await (await service.request(`${path}/${unknown}`)).json(), { code })
     }
     t.match(await (await service.request(path, { as: 'bob' })).json(), { code: 'SANDBOX_NOT_FOUND' })
+
+    const forged = '11111111-1111-4111-8111-111111111111'
+    const line = (content: string) =>
+      `{"uuid":"u","timestamp":"2026-01-01T00:00:00Z","type":"user","message":{"role":"user","content":${content}}}\n`
+    const script = `mkdir -p .claude-sandbox/projects/x; cat > .claude-sandbox/projects/x/${forged}.jsonl`
+    await service.request(`/api/modal/sandbox/${next}/exec`, {
+      method: 'POST',
+      headers: { accept: 'application/json' },
+      json: { command: ['sh', '-c', script], stdin: line('['.repeat(50_000) + ']'.repeat(50_000)) + line('"fine"') }
+    })
+    const tampered = await service.request(`${path}/${forged}`)
+    t.match(await tampered.json(), { messages: [{ message: { content: 'fine' } }] }, 'what is nested too deep is left out')
+    t.equal(tampered.status, 200)
     await service.request(`/api/modal/sandbox/${next}`, { method: 'DELETE' })
   })
 
