@@ -132,7 +132,7 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
 
   await t.test('An answer comes in between pieces of a line, which stays whole', async (t) => {
     const response = await install(`printf '{"type":"half",'\n${say('')}\nprintf '{"type":"other",'\n${say(`"a":1}\n${asks('one')}`)}
-      printf '{"type":"line","text":"%s' "$(head -c 20000 /dev/zero | tr '\\0' a)"; read -r told; printf 'b"}\\n'; echo "$told"; ${result}; cat; echo over`)
+      printf '{"type":"line","text":"%s' "$(head -c 20000 /dev/zero | tr '\\0' a)"; read -r told; sleep 1; printf 'b"}\\n'; echo "$told"; ${result}; cat; echo over`)
     const received = await read(response, async ({ event, data }, [started]) => {
       if (event === 'permission.requested') await answer(started!.data.runId, data.id, { decision: 'allow' })
     })
