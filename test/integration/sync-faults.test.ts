@@ -221,7 +221,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const id = await sandbox('ended', 'ended')
     await exec(id, 'sh', '-c', fill)
     const before = await tree(id, 'describe')
-    proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
+    proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 3000 } : undefined)
     const syncing = sync(id, 'upload')
     while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
     await end(id)
