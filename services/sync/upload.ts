@@ -24,6 +24,7 @@ export async function uploadEntries (entries: Entry[], options: Uploading): Prom
     sendLarge(rest.filter(isLarge), workspace, outcome)
   ])
   for (const result of results) if (result.status === 'rejected') throw result.reason
+  outcome.check()
 }
 
 async function sendSmall (entries: Entry[], workspace: Workspace, outcome: UploadOutcome) {
@@ -49,7 +50,6 @@ async function sendSmall (entries: Entry[], workspace: Workspace, outcome: Uploa
     }
   }
   await gate.idle()
-  outcome.check()
 }
 
 async function sendLarge (entries: Entry[], workspace: Workspace, outcome: UploadOutcome) {
