@@ -1,3 +1,4 @@
+import { jsonLength } from '../../lib/json.js'
 import type { Completion, OutcomeName } from '../../schemas/run.js'
 
 /**
@@ -11,6 +12,7 @@ export interface ResultEvent {
   model_usage_since_last_result?: unknown
 }
 
+/** What is made to be longer is not kept. */
 const longestUsage = 10_000
 
 export interface Ending {
@@ -43,13 +45,14 @@ export function completion (
   { result, text, sessionId }: { result: ResultEvent | undefined, text: boolean, sessionId: string | null }
 ): Completion {
   const outcome = outcomeOf(ending, result, text)
+  const usage = record(result?.usage)
   return {
     outcome,
     exitCode: ending.exitCode,
     isError: outcome !== 'result',
     durationMs: ending.durationMs ?? null,
     costUsd: costOf(result),
-    usage: tellable(record(result?.usage)) ?? null,
+    usage: usage !== undefined && jsonLength(usage) <= longestUsage ? usage : null,
     sessionId
   }
 }
@@ -59,15 +62,6 @@ function costOf (result: ResultEvent | undefined): number | null {
   const models = record(result?.model_usage_since_last_result)
   if (models === undefined) return amount(result?.total_cost_usd)
   return Object.values(models).reduce<number>((sum, model) => sum + (amount(record(model)?.['costUSD']) ?? 0), 0)
-}
-
-/** Not what was made to be too large to keep, or is nested deeper than it can be written again. */
-function tellable<T> (value: T): T | undefined {
-  try {
-    return (JSON.stringify(value) ?? '').length <= longestUsage ? value : undefined
-  } catch {
-    return undefined
-  }
 }
 
 function amount (value: unknown): number | null {

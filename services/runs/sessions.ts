@@ -1,4 +1,5 @@
 import { AppError } from '../../errors.js'
+import { jsonLength } from '../../lib/json.js'
 import type { SessionMessage, SessionPage, SessionSummary } from '../../schemas/session.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { homeOf } from './directory.js'
@@ -123,15 +124,6 @@ function readMessage (line: string): SessionMessage | undefined {
   const { message } = entry
   // The line break that our prompts begin with is not the user's.
   if (type === 'user' && typeof message.content === 'string') message.content = message.content.replace(/^\n/, '')
-  if (!canBeWritten(message)) return
+  if (jsonLength(message) === Infinity) return
   return { id, type, time, message, parentToolUseId }
-}
-
-/** False for what is nested so deep that it could be read, but not be written again. */
-function canBeWritten (value: unknown): boolean {
-  try {
-    return JSON.stringify(value) !== undefined
-  } catch {
-    return false
-  }
 }
