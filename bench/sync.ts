@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { s3Client, startS3 } from '../test/helpers/s3.js'
+import { s3Client, s3Settings, startS3 } from '../test/helpers/s3.js'
 import { median, openStage } from './stage.js'
 import { startFastS3 } from './sync/fast-s3.js'
 import { emptyBucket } from './sync/bucket.js'
@@ -32,13 +32,7 @@ const server = process.env.BENCH_S3 === 'fast' ? await startFastS3() : await sta
 const client = s3Client(server)
 const folder = await mkdtemp(join(tmpdir(), 'sync-bench-'))
 const stage = await openStage({
-  env: {
-    S3_ENDPOINT_URL: server.endpoint,
-    S3_REGION: server.region,
-    S3_ACCESS_KEY_ID: server.accessKeyId,
-    S3_SECRET_ACCESS_KEY: server.secretAccessKey,
-    S3_FORCE_PATH_STYLE: 'true'
-  },
+  env: { ...s3Settings(server), S3_FORCE_PATH_STYLE: 'true' },
   account: { s3: [{ bucket }] }
 })
 try {

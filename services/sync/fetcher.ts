@@ -4,10 +4,9 @@ import { S3Fault } from './faults.js'
 import type { Held } from './held.js'
 import type { Mover } from './mover.js'
 import type { GetOptions, ObjectStore, StoredObject } from './object-store.js'
+import { moverPatience } from './parts.js'
 import type { Target } from './plan-download.js'
 
-/** So many objects in a row that can't be fetched by the mover, and no more are tried. */
-const patience = 8
 /** Of a smaller object of others it costs as much to ask what it is as to fetch it. */
 const worthAsking = 256 * 1024
 
@@ -24,7 +23,7 @@ export class Fetcher {
 
   /** Whether it has a mover that works. */
   get moves (): boolean {
-    return this.#mover !== undefined && this.#failures < patience
+    return this.#mover !== undefined && this.#failures < moverPatience
   }
 
   /** A whole object. @throws {S3Fault | CourierLost} */

@@ -5,14 +5,12 @@ import { Gate } from './flow.js'
 import { changed, gone, unreadable } from './looks.js'
 import type { Mover, OpenFile, Refused } from './mover.js'
 import type { MultipartUpload } from './multipart.js'
-import { filesMovedAtOnce, partCount, partsMovedAtOnce, partSize, partSizeFor } from './parts.js'
+import { filesMovedAtOnce, moverPatience, partCount, partsMovedAtOnce, partSize, partSizeFor } from './parts.js'
 import { isLarge, type UploadOutcome } from './upload-outcome.js'
 import { rereadDelays, type Entry } from './workspace.js'
 
 /** What of small files is in the sandbox' memory. */
 const bytesAtOnce = 32 * 1024 * 1024
-/** So many files in a row that can't go this way, and no more are tried. */
-const patience = 8
 const problems = { GONE: gone, UNREADABLE: unreadable, CHANGED: changed }
 
 /** Has files sent from where they are. @returns those that have to go the other way. */
@@ -21,11 +19,11 @@ export async function moveUp (mover: Mover, files: Entry[], outcome: UploadOutco
   let failures = 0
   const attempt = async (entry: Entry, move: () => Promise<boolean>) => {
     try {
-      if (failures < patience && await move()) failures = 0
+      if (failures < moverPatience && await move()) failures = 0
       else left.push(entry)
     } catch (error) {
       left.push(entry)
-      if (error instanceof CourierLost) failures = patience
+      if (error instanceof CourierLost) failures = moverPatience
       else if (error instanceof S3Fault) failures++
       else outcome.failed(entry.path, error)
     }

@@ -100,10 +100,6 @@ export class Mover {
     return { held: new Held(body, size), hash }
   }
 
-  drop ({ number }: Held): void {
-    this.#drop(number)
-  }
-
   /** Ends it, and everything that waits for it. */
   async close (): Promise<void> {
     this.#fail(new CourierLost('it was closed'))

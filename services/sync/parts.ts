@@ -10,6 +10,8 @@ export const partsAtOnce = 4
 export const partsMovedAtOnce = 6
 /** More at once does not make S3 faster, and costs memory. */
 export const requestsAtOnce = 32
+/** So many files or objects in a row that can't go by a mover, and no more are tried. */
+export const moverPatience = 8
 /** More than there are requests at once: every step there takes a while. */
 export const filesMovedAtOnce = 128
 

@@ -6,7 +6,7 @@ import t from 'tap'
 import type { Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { finished, scripted, send } from '../helpers/chat.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { startService } from '../helpers/service.js'
 
 const skip = noBrowser || noS3 || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
@@ -21,10 +21,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     MODAL_TOKEN_SECRET: '',
     ANTHROPIC_API_KEY: '',
     ACCOUNTS: '',
-    S3_ENDPOINT_URL: s3.endpoint,
-    S3_REGION: s3.region,
-    S3_ACCESS_KEY_ID: s3.accessKeyId,
-    S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+    ...s3Settings(s3)
   })
   t.teardown(async () => {
     await browser.close()

@@ -18,6 +18,16 @@ const missing = programs.filter((program) => !isInstalled(program))
 export const noS3 = missing.length > 0 &&
   `No S3 server: ${missing.join(', ')} not installed (Debian: apt-get install --no-install-recommends ceph-mon ceph-osd radosgw)`
 
+/** What leads a service to an S3 server. */
+export function s3Settings (server: Pick<S3Server, 'endpoint' | 'region' | 'accessKeyId' | 'secretAccessKey'>) {
+  return {
+    S3_ENDPOINT_URL: server.endpoint,
+    S3_REGION: server.region,
+    S3_ACCESS_KEY_ID: server.accessKeyId,
+    S3_SECRET_ACCESS_KEY: server.secretAccessKey
+  }
+}
+
 export interface S3Server {
   endpoint: string
   region: string

@@ -9,7 +9,7 @@ import t from 'tap'
 import { digest } from '../../lib/ids.js'
 import { testEmulator } from '../helpers/emulator.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../helpers/fault-proxy.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { startServiceProcess } from '../helpers/processes.js'
 import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from '../helpers/trees.js'
 
@@ -35,10 +35,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     MODAL_TOKEN_ID: emulator.tokenId,
     MODAL_TOKEN_SECRET: emulator.tokenSecret,
     ACCOUNTS: JSON.stringify([{ id: 'faults', apiKeys: [`sha256:${digest(key)}`], s3: [{ bucket: 'work' }, { bucket: 'work', secretName: 'aws' }] }]),
-    S3_ENDPOINT_URL: proxy.endpoint,
-    S3_REGION: s3.region,
-    S3_ACCESS_KEY_ID: s3.accessKeyId,
-    S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+    ...s3Settings({ ...s3, endpoint: proxy.endpoint })
   }
   let service = await startServiceProcess(env)
   const program = await readFile(treeProgram, 'utf8')

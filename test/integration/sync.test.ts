@@ -2,7 +2,7 @@ import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import t from 'tap'
 import { digest } from '../../lib/ids.js'
 import { eventually } from '../helpers/containers.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { accountIds, keys, readSse, skip, startService, type ReceivedEvent } from '../helpers/service.js'
 
 const path = '/api/modal/sandbox'
@@ -32,10 +32,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
       'test-aws-wrong': { AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: 'wrong-secret-value' },
       'test-aws-empty': { OTHER: '1' }
     }),
-    S3_ENDPOINT_URL: s3.endpoint,
-    S3_REGION: s3.region,
-    S3_ACCESS_KEY_ID: s3.accessKeyId,
-    S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+    ...s3Settings(s3)
   })
   t.teardown(async () => {
     await service.close()
