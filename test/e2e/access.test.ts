@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, scripted } from '../helpers/chat.js'
+import { finished, local, scripted } from '../helpers/chat.js'
 import { keys, startService } from '../helpers/service.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
@@ -14,7 +14,7 @@ const everything = scripted([
 
 t.test('From signing in to the end of the session by keyboard alone, for everybody (7.1-7.8)', { skip }, async (t) => {
   const [browser, service] = await Promise.all([
-    openBrowser(), startService({ MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' })
+    openBrowser(), startService(local)
   ])
   t.teardown(async () => {
     await browser.close()

@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, scripted, send } from '../helpers/chat.js'
+import { finished, local, scripted, send } from '../helpers/chat.js'
 import { startService } from '../helpers/service.js'
-
-const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '', ACCOUNTS: '' }
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('The chat in a real browser', { skip: noBrowser || 'the page test drives the scripted model' }, async () => {})
@@ -13,7 +11,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   t.teardown(() => browser.close())
 
   t.test('A conversation with all that Claude Code does', async (t) => {
-    const service = await startService(local)
+    const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
     const { page, allow } = await openPage(t, browser, service.url)
     await page.goto(`${service.url}/#code=${service.app.signInCode}`)

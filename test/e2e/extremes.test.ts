@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { payloads } from '../fixtures/payloads.js'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { local } from '../helpers/chat.js'
 import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
 import { startService } from '../helpers/service.js'
 
@@ -13,7 +14,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 } else {
   const browser = await openBrowser()
   t.teardown(() => browser.close())
-  const service = await startService({ MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' })
+  const service = await startService(local)
   t.teardown(() => service.close())
 
   const open = async (t: Test, answers: Record<string, unknown>, hash = '') => {

@@ -1,10 +1,8 @@
 import t from 'tap'
 import type { Locator, Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, scripted, send } from '../helpers/chat.js'
+import { finished, local, scripted, send } from '../helpers/chat.js'
 import { keys, startService, type Service } from '../helpers/service.js'
-
-const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('The page in a real browser', { skip: noBrowser || 'the page test drives the scripted model' }, async () => {})

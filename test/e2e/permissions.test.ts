@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { scripted, send } from '../helpers/chat.js'
+import { local, scripted, send } from '../helpers/chat.js'
 import { keys, startService } from '../helpers/service.js'
-
-const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('Permissions in a real browser', { skip: noBrowser || 'the page test drives the scripted model' }, async () => {})

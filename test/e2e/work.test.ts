@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, scripted, send } from '../helpers/chat.js'
+import { finished, local, scripted, send } from '../helpers/chat.js'
 import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { startService } from '../helpers/service.js'
 
@@ -17,9 +17,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
   const put = async (Key: string) => { await s3.client.send(new PutObjectCommand({ Bucket: 'work', Key, Body: Key })) }
   await Promise.all(['one/from-s3.txt', 'bad/fine.txt', 'bad/a//b'].map(put))
   const service = await startService({
-    MODAL_TOKEN_ID: '',
-    MODAL_TOKEN_SECRET: '',
-    ANTHROPIC_API_KEY: '',
+    ...local,
     ACCOUNTS: '',
     ...s3Settings(s3)
   })

@@ -1,5 +1,8 @@
 import type { Page } from 'playwright-core'
 
+/** Settings of a service with the scripted model, whatever is set where the tests run. */
+export const local = { MODAL_TOKEN_ID: '', MODAL_TOKEN_SECRET: '', ANTHROPIC_API_KEY: '' }
+
 /** A prompt that the scripted model answers as told. */
 export function scripted (script: unknown) {
   return `Play this.\n\`\`\`scripted\n${JSON.stringify(script)}\n\`\`\``
