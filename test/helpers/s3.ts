@@ -159,7 +159,7 @@ osd pool default min size = 1
 osd pool default pg num = 4
 osd pool default pg autoscale mode = off
 rgw data = ${folder}/rgw
-rgw frontends = beast endpoint=127.0.0.1:${port}
+rgw frontends = beast endpoint=127.0.0.1:${port} tcp_nodelay=1
 rgw run sync thread = false
 rgw gc obj min wait = 5
 rgw gc processor period = 5
