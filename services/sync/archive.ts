@@ -1,20 +1,16 @@
-import { Held } from './held.js'
 import { encodeHeader, tarEnd, tarPadding } from './tar.js'
 import type { WriteEntry } from './workspace.js'
 
 /** An archive of entries, piece by piece. */
-export async function * archive (entries: AsyncIterable<WriteEntry>): AsyncGenerator<Uint8Array | Held> {
-  for await (const entry of entries) yield * member(entry)
+export async function * archive (entries: AsyncIterable<WriteEntry>): AsyncGenerator<Uint8Array> {
+  for await (const entry of entries) {
+    yield encodeHeader(entry)
+    if (entry.type !== 'file' || entry.size === 0) continue
+    if (entry.body instanceof Uint8Array) yield entry.body
+    else yield * entry.body!
+    yield tarPadding(entry.size)
+  }
   yield tarEnd
-}
-
-/** One entry of an archive. */
-export async function * member (entry: WriteEntry): AsyncGenerator<Uint8Array | Held> {
-  yield encodeHeader(entry)
-  if (entry.type !== 'file' || entry.size === 0) return
-  if (entry.body instanceof Uint8Array || entry.body instanceof Held) yield entry.body
-  else yield * entry.body!
-  yield tarPadding(entry.size)
 }
 
 /** Small chunks together, large ones as they are: every write to a process is a call. */

@@ -8,8 +8,9 @@ export interface CourierAnswer {
   code?: string
   date?: string
   etag?: string
-  /** SHA-256 of the body of a GET, which has as many bytes as was asked for. */
+  /** SHA-256 of the body of a GET, which has as many bytes as was asked for, and what the object says about itself. */
   hash?: string
+  metadata?: Record<string, string>
 }
 
 /** Sends a request from where the bytes are, or have to go. @throws {CourierLost} */
@@ -20,5 +21,14 @@ export class CourierLost extends Error {
   constructor (message: string, cause?: unknown) {
     super(message, { cause })
     this.name = 'CourierLost'
+  }
+}
+
+/** The files where it is are in the way, not S3. */
+export class CourierRefused extends Error {
+  /** @param code the file system's. */
+  constructor (code: string) {
+    super(code)
+    this.name = 'CourierRefused'
   }
 }

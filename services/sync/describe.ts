@@ -1,4 +1,3 @@
-import type { Held } from './held.js'
 import type { Saved } from './manifest.js'
 import { fromMetadata } from './metadata.js'
 import type { Target } from './plan-download.js'
@@ -7,7 +6,8 @@ import type { WriteEntry } from './workspace.js'
 const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
 
 interface Fetched {
-  body: Buffer | Held
+  /** Without one the entry says only what it is. */
+  body?: Buffer
   size: number
   metadata: Record<string, string>
 }
@@ -19,9 +19,8 @@ export function describe (target: Target, { body, metadata, size }: Fetched, has
   const type = saved?.type ?? told.type!
   const mode = saved?.mode ?? told.mode ?? defaultModes[type]
   const mtime = saved?.mtime ?? told.mtime ?? String(Math.floor(storedAt / 1000))
-  const entry: WriteEntry = {
-    path, type, mode, mtime, size, ...(type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
-  }
+  const content = body !== undefined && (type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
+  const entry: WriteEntry = { path, type, mode, mtime, size, ...content }
   const next: Saved = {
     type,
     mode,

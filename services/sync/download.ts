@@ -1,158 +1,130 @@
-import { CourierLost } from './courier.js'
 import { describe } from './describe.js'
-import { Fetcher } from './fetcher.js'
+import { DownloadOutcome, type Downloading } from './download-outcome.js'
+import { fetchMetadata, fetchPart, fetchWhole } from './fetch.js'
 import { ordered } from './flow.js'
-import type { Held } from './held.js'
-import type { Saved } from './manifest.js'
+import { moveDown } from './move-down.js'
 import type { ObjectStore } from './object-store.js'
-import {
-  filesMovedAtOnce, isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, partsMovedAtOnce,
-  requestsAtOnce
-} from './parts.js'
+import { isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, requestsAtOnce } from './parts.js'
 import type { Target } from './plan-download.js'
-import { Breaker, problemOf, type Tally } from './report.js'
 import type { Workspace, WriteEntry } from './workspace.js'
 
 const bytesInFlight = 24 * 1024 * 1024
 const writable = 0o700
-const nothing = Buffer.alloc(0)
-
-export interface Downloading {
-  workspace: Workspace
-  store: ObjectStore
-  tally: Tally
-}
-
-/** What has been written, as it has to be found in the workspace; by path. */
-export type Written = Map<string, Saved>
-
-/** Restores entries. What could not be fetched is in the tally. @throws {S3Fault} when nothing works any more. */
-export async function downloadEntries (
-  directories: Target[], targets: Target[], options: Downloading
-): Promise<Written> {
-  const { workspace, store, tally } = options
-  const mover = isWorthMoving(targets) ? await workspace.mover?.(store.origin) : undefined
-  const before = { files: tally.files, bytes: tally.bytes }
-  try {
-    return await writeEntries(directories, targets, options, new Fetcher(store, mover))
-  } catch (error) {
-    if (!(error instanceof CourierLost)) throw error
-    await workspace.withoutMover!()
-    Object.assign(tally, before)
-    return await writeEntries(directories, targets, options, new Fetcher(store, undefined))
-  }
-}
 
 /**
- * Directories first, symlinks last, so that nothing is ever written through one, and the modes of directories at the
- * very end, as some of them must not be written to.
+ * Restores entries: directories first, symlinks last, so that nothing is ever written through one, and the modes of
+ * directories at the very end, as some of them must not be written to. What could not be fetched is in the tally.
+ * @throws {S3Fault} when nothing works any more.
  */
-async function writeEntries (directories: Target[], targets: Target[], options: Downloading, fetcher: Fetcher) {
-  const { workspace, store, tally } = options
-  const written: Written = new Map()
-  const breaker = new Breaker()
+export async function downloadEntries (
+  directories: Target[], targets: Target[], options: Downloading
+): Promise<DownloadOutcome> {
+  const { workspace, store } = options
+  const outcome = new DownloadOutcome(options)
+  const folders = await describeDirectories(store, directories, outcome)
+  const open = folders.map((entry) => ({ ...entry, mode: entry.mode | writable }))
+  const mover = isWorthMoving(targets) ? await workspace.mover?.(store.origin) : undefined
+  if (mover !== undefined) await writeAll(workspace, open.splice(0))
+  const left = mover === undefined ? targets : await moveDown(mover, targets, outcome)
+
   const links: WriteEntry[] = []
-
-  const fetched = async (target: Target) => {
-    breaker.check()
-    try {
-      const { object, hash } = await fetcher.whole(target)
-      breaker.succeeded()
-      return describe(target, object, [hash], 0)
-    } catch (error) {
-      tally.fail(problemOf(target.path, error))
-      breaker.failed(error)
-    }
+  if (open.length + left.length > 0) {
+    await workspace.write((async function * () {
+      yield * open
+      for await (const entry of smallOf(left, outcome)) {
+        if (entry.type === 'symlink') links.push(entry)
+        else yield entry
+      }
+    })())
   }
-  const small = async function * (): AsyncGenerator<WriteEntry> {
-    const folders = await Promise.all(directories.map(async (target) => await describeDirectory(store, target)))
-    for (const { entry, saved } of folders) {
-      written.set(entry.path, saved)
-      yield { ...entry, mode: entry.mode | writable }
-    }
-    const files = targets.filter(({ size }) => size <= partSize)
-    const atOnce = fetcher.moves ? filesMovedAtOnce : requestsAtOnce
-    for await (const result of ordered(files, ({ size }) => size, fetched, atOnce, bytesInFlight)) {
-      if (result === undefined) continue
-      const { entry, saved } = result
-      written.set(entry.path, saved)
-      if (entry.type === 'symlink') links.push(entry)
-      else yield entry
-      tally.add(1, entry.size)
-    }
-    yield * links
-    for (const { entry } of folders.toReversed()) yield entry
-  }
-  await workspace.write(small())
-
-  const buffers = new PartBuffers()
-  for (const target of targets.filter(({ size }) => size > partSize)) {
-    breaker.check()
-    try {
-      written.set(target.path, await writeLarge(target, options, fetcher, buffers))
-    } catch (error) {
-      if (error instanceof CourierLost) throw error
-      await workspace.remove([target.path])
-      tally.fail(problemOf(target.path, error))
-      breaker.failed(error)
-    }
-  }
-  return written
+  await writeLarge(left.filter(({ size }) => size > partSize), workspace, outcome)
+  await writeAll(workspace, [...links, ...folders.toReversed()])
+  return outcome
 }
 
-async function describeDirectory (store: ObjectStore, target: Target) {
-  const object = target.saved === undefined
-    ? await store.get(target.key).catch(() => undefined)
-    : undefined
-  return describe(target, { body: nothing, metadata: {}, size: 0, ...object }, [], 0)
+async function writeAll (workspace: Workspace, entries: WriteEntry[]) {
+  if (entries.length > 0) await workspace.write((async function * () { yield * entries })())
+}
+
+async function describeDirectories (store: ObjectStore, targets: Target[], outcome: DownloadOutcome) {
+  return await Promise.all(targets.map(async (target) => {
+    const object = target.saved === undefined ? await store.get(target.key).catch(() => undefined) : undefined
+    const { entry, saved } = describe(target, { size: 0, metadata: object?.metadata ?? {} }, [], 0)
+    outcome.written.set(entry.path, saved)
+    return entry
+  }))
+}
+
+async function * smallOf (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
+  const fetch = async (target: Target) => {
+    outcome.check()
+    try {
+      const { object, hash } = await fetchWhole(outcome.store, target)
+      const { entry, saved } = describe(target, object, [hash], 0)
+      outcome.placed(target, saved)
+      return entry
+    } catch (error) {
+      outcome.failed(target.path, error)
+    }
+  }
+  const small = targets.filter(({ size }) => size <= partSize)
+  for await (const entry of ordered(small, ({ size }) => size, fetch, requestsAtOnce, bytesInFlight)) {
+    if (entry !== undefined) yield entry
+  }
+}
+
+async function writeLarge (targets: Target[], workspace: Workspace, outcome: DownloadOutcome) {
+  const buffers = new PartBuffers()
+  for (const target of targets) {
+    outcome.check()
+    try {
+      await writeParts(target, workspace, outcome, buffers)
+    } catch (error) {
+      await workspace.remove([target.path])
+      outcome.failed(target.path, error)
+    }
+  }
 }
 
 /** Fetches parts side by side and writes them in order; another version of the object in the meantime is a fault. */
-async function writeLarge (
-  target: Target, { workspace, tally }: Downloading, fetcher: Fetcher, buffers: PartBuffers
-): Promise<Saved> {
-  const { key, etag, size, saved } = target
+async function writeParts (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+  const { key, etag, size } = target
   const ofParts = partSizeFor(size)
   const pool = buffers.for(size)
-  const expected = saved?.partSize === ofParts ? saved.hashes : []
+  const expected = target.saved?.partSize === ofParts ? target.saved.hashes : []
   const hashes: string[] = []
-  const metadata = saved === undefined ? await fetcher.metadata(target) : {}
-  const { entry, saved: next } = describe(target, { body: nothing, metadata, size }, hashes, ofParts)
-  let failure: unknown
+  const metadata = target.saved === undefined ? await fetchMetadata(outcome.store, target) : {}
+  const { entry, saved } = describe(target, { size, metadata }, hashes, ofParts)
+  const count = outcome.tally.provisional()
+  let failure: { error: unknown } | undefined
 
-  const part = async (index: number): Promise<{ piece: Held | Buffer, give: () => void }> => {
-    const range = { start: index * ofParts, length: Math.min(ofParts, size - index * ofParts) }
-    const moved = await fetcher.byMover(key, { etag, ...range }, range.length, expected[index])
-    if (moved !== undefined) {
-      hashes[index] = moved.hash
-      return { piece: moved.held, give () {} }
-    }
+  const part = async (index: number) => {
     const buffer = await pool.take()
     const give = () => pool.give(buffer)
     try {
+      const range = { start: index * ofParts, length: Math.min(ofParts, size - index * ofParts) }
       const piece = buffer.subarray(0, range.length)
-      hashes[index] = await fetcher.part(key, { etag, ...range, into: piece }, expected[index])
+      hashes[index] = await fetchPart(outcome.store, key, { etag, ...range, into: piece }, expected[index])
       return { piece, give }
     } catch (error) {
       give()
       throw error
     }
   }
-  const atOnce = fetcher.moves ? partsMovedAtOnce : partsAtOnce
   const body = async function * () {
     try {
-      for await (const { piece, give } of ordered(Array(partCount(size)).keys(), () => 0, part, atOnce, Infinity)) {
+      const numbers = Array(partCount(size)).keys()
+      for await (const { piece, give } of ordered(numbers, () => 0, part, partsAtOnce, Infinity)) {
         yield piece
         give()
-        tally.add(0, piece.length)
+        count.add(piece.length)
       }
     } catch (error) {
-      failure = error
+      failure = { error }
       throw error
     }
   }
-  await workspace.write((async function * () { yield { ...entry, body: body() } })())
-  if (failure !== undefined) throw failure
-  tally.add(1, 0)
-  return next
+  await workspace.write((async function * () { yield { ...entry, body: body() } })()).finally(count.undo)
+  if (failure !== undefined) throw failure.error
+  outcome.placed(target, saved)
 }

@@ -1,4 +1,5 @@
 import ignore from 'ignore'
+import { partPrefix } from './keys.js'
 import type { Entry, Workspace } from './workspace.js'
 
 /** Rules of the user's own, in the language of `.gitignore`, at the top of the workspace. It is synced itself. */
@@ -14,6 +15,7 @@ const always = `
 /.claude-sandbox/statsig/
 /.claude-sandbox/telemetry/
 .nfs*
+${partPrefix}*
 /lost+found/
 `
 

@@ -1,7 +1,14 @@
 /** Objects of the sync's own, below the prefix: manifests, and what versions keep. */
 export const reserved = '.modal-sandbox/'
 export const manifestKey = `${reserved}manifest.gz`
+/** What a file in the workspace is called until all of it was fetched. */
+export const partPrefix = '.modal-sandbox-part-'
 export const versionsPrefix = `${reserved}versions/`
+
+/** Left by a download that was ended in the middle: nobody needs it. */
+export function isPart (path: string): boolean {
+  return path.slice(path.lastIndexOf('/') + 1).startsWith(partPrefix)
+}
 
 /** The manifest of one save of a versioned workspace. */
 export function versionKey (version: string): string {

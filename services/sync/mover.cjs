@@ -1,29 +1,30 @@
 // Run in a sandbox by `node -e`: moves bytes between its files and S3, as one JSON message a line on standard input
 // asks for. What lets it do so arrives there and is kept nowhere. Node 16 and later.
 'use strict'
-const { spawn } = require('child_process')
 const { createHash } = require('crypto')
 const fs = require('fs')
 const http = require('http')
 const https = require('https')
 const net = require('net')
-const { join } = require('path')
+const { dirname, join } = require('path')
 const { promisify } = require('util')
 
 const root = process.argv[1]
 const [open, read, lstat] = [fs.open, fs.read, fs.lstat].map((call) => promisify(call))
 const at = (path) => Buffer.from(join(root, path))
 let server
+/** What files are called until all of them is there; nobody else calls anything so. */
+let partPrefix
 const idleMs = 30_000
 const gatherMs = 4
 /** Nobody asks for anything any more: whoever did is gone, and this must not keep the sandbox awake. */
 const abandonedMs = 180_000
 
-/** What waits to be sent or written, by number. */
+/** What waits to be sent, by number. */
 const bodies = new Map()
 const files = new Map()
-const scratch = Buffer.allocUnsafe(1024 * 1024)
-const tars = new Map()
+/** Files that are being fetched. */
+const parts = new Map()
 
 const look = ({ mode, size, mtimeNs, ctimeNs, uid, gid }) => [mode, size, mtimeNs, ctimeNs, uid, gid].join(' ')
 const hashOf = (body) => createHash('sha256').update(body).digest('hex')
@@ -72,24 +73,49 @@ async function refusal (response) {
   return { status: response.statusCode, date: response.headers.date, code: code || `Http${response.statusCode}` }
 }
 
-function startTar () {
-  fs.mkdirSync(root, { recursive: true })
-  const env = { ...process.env, LC_ALL: 'C' }
-  const tar = spawn('tar', ['-xpof', '-'], { cwd: root, stdio: ['pipe', 'ignore', 'pipe'], env })
-  tar.complaints = ''
-  tar.stderr.on('data', (text) => { if (tar.complaints.length < 32_768) tar.complaints += text })
-  tar.ended = new Promise((resolve) => tar.on('close', resolve).on('error', () => resolve(127)))
-  tar.stdin.on('error', () => {})
-  return tar
+/** What can't be done here, whoever brings the bytes. */
+class Refused extends Error {}
+
+function here (work) {
+  try {
+    return work()
+  } catch ({ code }) {
+    throw Object.assign(new Refused(), { code })
+  }
+}
+
+/** A file of another name beside its place: what was there stays until all of the new one is there. */
+function createPart (path) {
+  const place = join(root, path)
+  const temporary = join(dirname(place), `${partPrefix}${process.pid}-${Date.now()}-${parts.size}`)
+  const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants
+  const create = () => ({ place, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
+  try {
+    return create()
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error
+    fs.mkdirSync(dirname(place), { recursive: true })
+    return create()
+  }
+}
+
+function writeAll (file, bytes, start) {
+  for (let done = 0; done < bytes.length;) done += fs.writeSync(file, bytes, done, bytes.length - done, start + done)
+}
+
+function metadataOf ({ headers }) {
+  const names = Object.keys(headers).filter((name) => name.startsWith('x-amz-meta-'))
+  return Object.fromEntries(names.map((name) => [name, headers[name]]))
 }
 
 const operations = {
   /** Whether S3 can be reached from here at all. */
-  async hello ({ origin }) {
+  async hello ({ origin, ...more }) {
+    partPrefix = more.partPrefix
     const { hostname, port, protocol } = new URL(origin)
     const scheme = protocol === 'https:' ? https : http
     const address = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (protocol === 'https:' ? 443 : 80) }
-    server = { origin, scheme, address, agent: new scheme.Agent({ keepAlive: true, maxSockets: 32 }) }
+    server = { origin, scheme, address, agent: new scheme.Agent({ keepAlive: true, maxSockets: 64 }) }
     const socket = net.connect(address)
     await new Promise((resolve, reject) => {
       socket.setTimeout(3000, () => reject(Object.assign(new Error(), { code: 'Timeout' })))
@@ -136,58 +162,58 @@ const operations = {
     bodies.delete(body)
     return { status: response.statusCode, etag: response.headers.etag }
   },
-  async get ({ body, url, headers, size }) {
+  async drop ({ body }) { bodies.delete(body) },
+  async create ({ part, path }) { parts.set(part, here(() => createPart(path))) },
+  /** An object, or `size` bytes of it, into a file that was made for it. */
+  async fetch ({ part, url, headers, start, size }) {
+    const { file } = parts.get(part)
     const response = await request(url, 'GET', headers)
     if (response.statusCode >= 300) return await refusal(response)
-    const bytes = Buffer.allocUnsafe(size)
     const hash = createHash('sha256')
     let length = 0
     await new Promise((resolve, reject) => {
       response.on('data', (chunk) => {
         hash.update(chunk)
-        chunk.copy(bytes, length)
         length += chunk.length
-      }).on('error', reject).on('end', resolve).on('close', resolve)
+        try {
+          if (length <= size) here(() => writeAll(file, chunk, start + length - chunk.length))
+        } catch (error) {
+          response.destroy(error)
+        }
+      }).on('error', reject).on('close', resolve)
     })
     if (length !== size || !response.complete) return { code: 'IncompleteBody' }
-    bodies.set(body, bytes)
-    return { status: response.statusCode, hash: hash.digest('hex') }
+    return { status: response.statusCode, hash: hash.digest('hex'), metadata: metadataOf(response) }
   },
-  async drop ({ body }) { bodies.delete(body) },
-  /** More of an archive: bytes of its own and bodies that were fetched. */
-  async write ({ lane, pieces }) {
-    if (!tars.has(lane)) tars.set(lane, startTar())
-    const tar = tars.get(lane)
-    let flows = true
-    tar.stdin.cork()
-    for (const piece of pieces) {
-      const bytes = typeof piece === 'string' ? Buffer.from(piece, 'base64') : bodies.get(piece)
-      bodies.delete(piece)
-      flows = tar.stdin.write(bytes)
-    }
-    tar.stdin.uncork()
-    if (!flows) await Promise.race([new Promise((resolve) => tar.stdin.once('drain', resolve)), tar.ended])
-  },
-  async end ({ lane }) {
-    const tar = tars.get(lane)
-    tars.delete(lane)
-    tar.stdin.end()
-    return { exitCode: await tar.ended, complaints: tar.complaints }
-  },
-  async stop () {
-    for (const tar of tars.values()) tar.kill()
-    tars.clear()
-  },
-  /** Of a file that was written just now: it is in memory, and waiting for it takes longer than reading it. */
-  async hash ({ path }) {
-    const hash = createHash('sha256')
-    const file = fs.openSync(at(path), fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK)
-    try {
-      for (let count; (count = fs.readSync(file, scratch)) > 0;) hash.update(scratch.subarray(0, count))
-    } finally {
+  /** All of a file is there; `check` has it read again in its place. */
+  async finish ({ part, mode, mtime, check }) {
+    const { file, temporary, place } = parts.get(part)
+    return here(() => {
+      fs.fchmodSync(file, mode)
+      fs.futimesSync(file, mtime, mtime)
+      fs.renameSync(temporary, place)
+      parts.delete(part)
       fs.closeSync(file)
+      return check ? { found: hashOf(fs.readFileSync(place)) } : {}
+    })
+  },
+  async discard ({ part }) {
+    if (!parts.has(part)) return
+    const { file, temporary } = parts.get(part)
+    parts.delete(part)
+    here(() => fs.closeSync(file))
+    here(() => fs.unlinkSync(temporary))
+  },
+  /** A whole small object, in one step; one that is not what was expected is not put in its place. */
+  async place ({ part, path, expected, mode, mtime, ...object }) {
+    await operations.create({ part, path })
+    try {
+      const answer = await operations.fetch({ ...object, part, start: 0 })
+      if (answer.code !== undefined || (expected !== undefined && answer.hash !== expected)) return answer
+      return { ...answer, ...await operations.finish({ part, mode, mtime, check: true }) }
+    } finally {
+      await operations.discard({ part })
     }
-    return { hash: hash.digest('hex') }
   }
 }
 
@@ -209,8 +235,9 @@ async function handle ({ id, task, ...details }) {
   pending++
   try {
     answer({ id, ...await operations[task](details) })
-  } catch ({ code }) {
-    answer({ id, code: code || 'Unknown' })
+  } catch (error) {
+    const code = error.code || 'Unknown'
+    answer({ id, ...error instanceof Refused ? { refused: code } : { code } })
   }
   if (--pending === 0) abandoned = setTimeout(() => process.exit(1), abandonedMs)
 }
@@ -222,3 +249,6 @@ process.stdin.setEncoding('utf8').on('data', (text) => {
   for (const line of lines) handle(JSON.parse(line))
 }).on('end', () => process.exit(0))
 process.stdout.on('error', () => process.exit(1))
+process.on('exit', () => {
+  for (const { temporary } of parts.values()) fs.rmSync(temporary, { force: true })
+})

@@ -1,31 +1,27 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader } from './byte-reader.js'
-import { CourierLost, type Courier, type CourierAnswer } from './courier.js'
-import { Held } from './held.js'
-import { seconds, stable } from './looks.js'
+import { CourierLost, type CourierAnswer } from './courier.js'
+import { partPrefix } from './keys.js'
 import type { ExecInput, Running } from './sandbox-exec.js'
-import { WorkspaceLost, type Entry } from './workspace.js'
+import { WorkspaceLost } from './workspace.js'
 
 const gatherMs = 4
 const program = readFileSync(new URL('mover.cjs', import.meta.url), 'utf8')
 
 export type Starter = (command: string[], input: ExecInput) => Promise<Running>
 
-/** A file as it was when all of it was read, whose bytes wait to be stored. */
-export interface Taken { entry: Entry, hash: string, courier: Courier, drop: () => void }
-
-/** Why there is nothing to store: it is gone, may not be read, changes, or is too large to be taken whole. */
-export type Refused = 'GONE' | 'UNREADABLE' | 'CHANGED' | 'LARGE'
-
 export interface Answer extends CourierAnswer {
+  /** Why the files there, and not S3, are in the way. */
+  refused?: string
+  /** What was seen of a file, and when. */
   before?: string
   after?: string
   now?: number
   large?: boolean
   short?: boolean
-  exitCode?: number
-  complaints?: string
+  /** SHA-256 of a file that was written. */
+  found?: string
 }
 
 /**
@@ -54,7 +50,7 @@ export class Mover {
   static async open (start: Starter, root: string, origin: string): Promise<Mover | undefined> {
     const mover = new Mover(start, root)
     try {
-      const { code } = await mover.ask('hello', { origin })
+      const { code } = await mover.ask('hello', { origin, partPrefix })
       if (code === undefined) return mover
     } catch (error) {
       if (!(error instanceof CourierLost)) throw error
@@ -62,42 +58,9 @@ export class Mover {
     await mover.close()
   }
 
-  /** Reads a file of at most `most` bytes while nothing changes it. @throws {CourierLost} */
-  async take (path: string, most: number): Promise<Taken | Refused> {
-    const body = ++this.#count
-    const answer = await this.ask('take', { body, path, most })
-    if (answer.code !== undefined) return refusal(answer.code)
-    if (answer.large) return 'LARGE'
-    const entry = this.#settled(path, answer)
-    if (entry !== undefined) return { entry, ...this.#taken(body, answer) }
-    this.#drop(body)
-    return 'CHANGED'
-  }
-
-  /** Opens a file that is to be read in parts. @throws {CourierLost} */
-  async open (path: string): Promise<OpenFile | Refused> {
-    const file = ++this.#count
-    const { code, before, now } = await this.ask('open', { file, path })
-    if (code !== undefined) return refusal(code)
-    return {
-      entry: entryOf(path, before!),
-      read: async (start, length) => {
-        const body = ++this.#count
-        const answer = await this.ask('read', { file, body, start, length })
-        if (answer.code === undefined && !answer.short) return this.#taken(body, answer)
-      },
-      close: async () => {
-        const { after } = await this.ask('close', { file })
-        return this.#settled(path, { before: before!, after: after ?? '', now: now! })
-      }
-    }
-  }
-
-  /** Has `send` fetch something by it. @returns the bytes, kept there, and its answer. @throws what it throws. */
-  async fetch (size: number, send: (courier: Courier) => Promise<string>): Promise<{ held: Held, hash: string }> {
-    const body = ++this.#count
-    const hash = await send((permit) => this.ask('get', { ...permit, body, size }))
-    return { held: new Held(body, size), hash }
+  /** Names something there that is new to it. */
+  number (): number {
+    return ++this.#count
   }
 
   /** Ends it, and everything that waits for it. */
@@ -107,25 +70,10 @@ export class Mover {
     await running?.finish().catch(() => {})
   }
 
-  #taken (body: number, { hash }: Answer) {
-    const courier: Courier = (permit) => this.ask('put', { ...permit, body })
-    return { hash: hash!, courier, drop: () => this.#drop(body) }
-  }
-
-  #drop (body: number) {
-    this.ask('drop', { body }).catch(() => {})
-  }
-
-  #settled (path: string, { before, after, now }: Pick<Answer, 'before' | 'after' | 'now'>): Entry | undefined {
-    if (before === undefined || after === undefined || after === '') return
-    const [first, last] = [entryOf(path, before), entryOf(path, after)]
-    return stable(first, last, now! / 1000) ? last : undefined
-  }
-
   /** Has it do something. @throws {CourierLost} */
   ask (task: string, details: object): Promise<Answer> {
     if (this.#lost !== undefined) return Promise.reject(this.#lost)
-    const id = ++this.#count
+    const id = this.number()
     this.#outbox.push(`${JSON.stringify({ id, task, ...details })}\n`)
     this.#wake()
     return new Promise((resolve, reject) => { this.#calls.set(id, { resolve, reject }) })
@@ -159,32 +107,5 @@ export class Mover {
     for (const { reject } of this.#calls.values()) reject(this.#lost)
     this.#calls.clear()
     this.#wake()
-  }
-}
-
-export interface OpenFile {
-  entry: Entry
-  /** @returns undefined when it has become too short for it. */
-  read (start: number, length: number): Promise<Omit<Taken, 'entry'> | undefined>
-  /** @returns the entry, when nothing has changed it since it was opened. */
-  close (): Promise<Entry | undefined>
-}
-
-function refusal (code: string): Refused {
-  if (code === 'ENOENT' || code === 'ENOTDIR') return 'GONE'
-  return code === 'ELOOP' ? 'CHANGED' : 'UNREADABLE'
-}
-
-function entryOf (path: string, record: string): Entry {
-  const [mode, size, mtime, ctime, uid, gid] = record.split(' ').map(BigInt) as [bigint, bigint, bigint, bigint, bigint, bigint]
-  return {
-    path,
-    type: 'file',
-    mode: Number(mode) & 0o7777,
-    size: Number(size),
-    mtime: seconds(mtime),
-    ctime: seconds(ctime),
-    uid: Number(uid),
-    gid: Number(gid)
   }
 }

@@ -1,5 +1,5 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import { digest } from '../../lib/ids.js'
 import type { Courier } from './courier.js'
 import { S3Fault } from './faults.js'
@@ -97,13 +97,16 @@ export class ObjectStore {
         throw new S3Fault('IncompleteBody')
       }
       await readBody(response, body)
-      return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response) }
+      return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response.headers) }
     })
   }
 
-  /** The same for a courier, who keeps the bytes. @returns their SHA-256. @throws {S3Fault | CourierLost} */
-  async getTo (courier: Courier, key: string, options: Omit<GetOptions, 'into'>): Promise<string> {
-    return (await this.#connection.entrust(courier, this.#getRequest(key, options))).hash!
+  /** The same for a courier, who keeps the bytes. @returns their SHA-256 and more. @throws {S3Fault | CourierLost} */
+  async getTo (
+    courier: Courier, key: string, options: Omit<GetOptions, 'into'>
+  ): Promise<{ hash: string, metadata: Record<string, string> }> {
+    const { hash, metadata } = await this.#connection.entrust(courier, this.#getRequest(key, options))
+    return { hash: hash!, metadata: metadataOf(metadata ?? {}) }
   }
 
   /** @throws {S3Fault} */
@@ -154,7 +157,7 @@ export class ObjectStore {
   }
 }
 
-function metadataOf ({ headers }: IncomingMessage): Record<string, string> {
+function metadataOf (headers: IncomingHttpHeaders): Record<string, string> {
   return Object.fromEntries(Object.entries(headers)
     .filter(([name]) => name.startsWith(metadataPrefix))
     .map(([name, value]) => [name.slice(metadataPrefix.length), String(value)]))

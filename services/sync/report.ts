@@ -42,6 +42,21 @@ export class Tally {
     if (performance.now() - this.#told >= everyMs) this.#tell()
   }
 
+  /** Bytes of a file that may yet turn out to be for nothing. */
+  provisional (): { add: (bytes: number) => void, undo: () => void } {
+    let counted = 0
+    return {
+      add: (bytes) => {
+        counted += bytes
+        this.add(0, bytes)
+      },
+      undo: () => {
+        this.bytes -= counted
+        counted = 0
+      }
+    }
+  }
+
   fail (problem: Problem): void {
     this.#failed.set(problem.path, problem)
   }

@@ -2,7 +2,7 @@ import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { downloadEntries } from './download.js'
 import { S3Fault } from './faults.js'
-import { manifestKey, versionKey } from './keys.js'
+import { isPart, manifestKey, versionKey } from './keys.js'
 import { countFiles, type Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
@@ -30,6 +30,8 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
   ])
   if (version !== undefined && !remote.found) throw new AppError('VERSION_NOT_FOUND')
+  const leftovers = [...listing.entries.keys()].filter(isPart)
+  for (const path of leftovers) listing.entries.delete(path)
   const plan = planDownload(listing.entries, remote, keepNewer)
   for (const problem of plan.problems) tally.fail(problem)
   if (version !== undefined) failMissing(remote, tally)
@@ -41,7 +43,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   if (dryRun) return tally.dryRun('download', stale.length)
 
   tally.phase('transfer')
-  await workspace.remove(plan.inTheWay)
+  await workspace.remove([...leftovers, ...plan.inTheWay])
   const written = await restore(plan, options, tally)
   if (stale.length > 0) {
     tally.phase('delete')
@@ -57,21 +59,27 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
 async function restore (plan: DownloadPlan, { workspace, store }: SyncOptions, tally: Tally) {
   let { directories, downloads } = plan
   const written = new Map<string, Saved>()
+  const proved = new Set<string>()
   for (const last of [false, true]) {
     if (directories.length + downloads.length > 0) {
       tally.phase('transfer')
-      const done = await downloadEntries(directories, downloads, { workspace, store, tally })
-      for (const [path, saved] of done) written.set(path, saved)
+      const outcome = await downloadEntries(directories, downloads, { workspace, store, tally })
+      for (const [path, saved] of outcome.written) written.set(path, saved)
+      for (const path of outcome.proved) proved.add(path)
     }
     tally.phase('verify')
-    const { wrong, count } = await verify(workspace, written, plan.unchanged)
+    const { wrong, count, leftovers } = await verify(workspace, { written, proved }, plan.unchanged)
     tally.verified = count
+    await workspace.remove(leftovers)
     if (wrong.size === 0) break
     if (last) for (const [path, message] of wrong) tally.fail({ path, code: 'NOT_VERIFIED', message })
     tally.files -= downloads.filter(({ path }) => wrong.has(path)).length
     directories = directories.filter(({ path }) => wrong.has(path))
     downloads = downloads.filter(({ path }) => wrong.has(path))
-    for (const path of wrong.keys()) written.delete(path)
+    for (const path of wrong.keys()) {
+      written.delete(path)
+      proved.delete(path)
+    }
   }
   return written
 }

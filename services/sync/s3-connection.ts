@@ -110,7 +110,7 @@ function toFault (error: unknown): unknown {
 
 /** An error of this service's own, such as one of reading the credentials. */
 function isOurs (error: Error): boolean {
-  return error.name === 'AppError' || error.name === 'CourierLost'
+  return ['AppError', 'CourierLost', 'CourierRefused'].includes(error.name)
 }
 
 /** Both signers ask whenever these are about to expire; so close an end makes them ask every time. */

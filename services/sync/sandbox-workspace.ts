@@ -1,9 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archive, gather } from './archive.js'
 import { ByteReader, EndOfStream } from './byte-reader.js'
-import { CourierLost } from './courier.js'
 import { badName, isEntry, stable, toEntry } from './looks.js'
-import { hashBy, writeBy } from './moved-files.js'
 import { Mover, type Starter } from './mover.js'
 import { looksOf, readBatches } from './read-batches.js'
 import type { Running, SandboxExec } from './sandbox-exec.js'
@@ -85,9 +83,7 @@ export class SandboxWorkspace implements Workspace {
   }
 
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
-    const mover = await this.#mover
-    if (mover !== undefined) return await writeBy(mover, entries)
-    const stdin = gather(archive(entries) as AsyncIterable<Uint8Array>, writeSize)
+    const stdin = gather(archive(entries), writeSize)
     const running = await this.#exec.start(['sh', '-c', writeScript, 'sync', this.#root], { stdin })
     await running.fed
     const { exitCode, stderr } = await running.finish()
@@ -97,15 +93,6 @@ export class SandboxWorkspace implements Workspace {
   async remove (paths: string[]): Promise<void> {
     if (paths.length === 0) return
     await this.#exec.run(['sh', '-s', '--', this.#root], { stdin: removeScript + calls('drop', paths) })
-  }
-
-  async hash (paths: string[]): Promise<Map<string, string>> {
-    const mover = await this.#mover
-    if (mover === undefined) return await this.#hash(paths)
-    return await hashBy(mover, paths).catch(async (error: unknown) => {
-      if (!(error instanceof CourierLost)) throw error
-      return await this.#hash(paths)
-    })
   }
 
   /** One for all that follows, until it is closed. */
@@ -121,7 +108,8 @@ export class SandboxWorkspace implements Workspace {
     await mover?.close()
   }
 
-  async #hash (paths: string[]): Promise<Map<string, string>> {
+  async hash (paths: string[]): Promise<Map<string, string>> {
+    if (paths.length === 0) return new Map()
     const isOdd = (path: string) => /[\n\r\\]/.test(path)
     const odd = paths.filter(isOdd)
     const script = hashScript + calls('hash', paths.filter((path) => !isOdd(path))) +

@@ -72,10 +72,8 @@ async function sendFile (first: Entry, workspace: Workspace, outcome: UploadOutc
       read.cancel()
       return outcome.refused(gone(first.path))
     }
-    const { bytes } = outcome.tally
     const result = await storeParts(read, read.entry, outcome, buffers)
     if (result !== undefined) return outcome.stored(read.entry, result.etag, result.hashes)
-    outcome.tally.bytes = bytes
     if (delay !== undefined) await sleep(delay)
   }
   outcome.refused(changed(first.path))
@@ -86,6 +84,7 @@ async function storeParts (read: LargeRead, entry: Entry, outcome: UploadOutcome
   const pool = buffers.for(entry.size)
   const hashes: string[] = []
   const parts: Promise<void>[] = []
+  const count = outcome.tally.provisional()
   let failure: unknown
   let upload: MultipartUpload | undefined
   try {
@@ -98,23 +97,25 @@ async function storeParts (read: LargeRead, entry: Entry, outcome: UploadOutcome
       await reader.fill(body).catch((error: unknown) => { pool.give(buffer); throw error })
       parts.push(upload.part(number, body).then((hash) => {
         hashes[number - 1] = hash
-        outcome.tally.add(0, body.length)
+        count.add(body.length)
       }, (error: unknown) => { failure ??= error }).finally(() => pool.give(buffer)))
     }
     await Promise.all(parts)
     if (failure !== undefined) throw failure
-    if (await read.confirm() === undefined) return await abandon(upload)
-    return { etag: await upload.complete(), hashes }
+    if (await read.confirm() !== undefined) return { etag: await upload.complete(), hashes }
+    count.undo()
+    await abandon(upload)
   } catch (error) {
     read.cancel()
     await Promise.all(parts)
+    count.undo()
     if (upload !== undefined) await abandon(upload)
     if (error instanceof EndOfStream) return
     throw error
   }
 }
 
-async function abandon (upload: MultipartUpload): Promise<undefined> {
+async function abandon (upload: MultipartUpload) {
   // One that can not be aborted now is when a later sync finds it.
   await upload.abort().catch(() => {})
 }

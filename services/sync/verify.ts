@@ -1,28 +1,33 @@
+import type { DownloadOutcome } from './download-outcome.js'
+import { isPart } from './keys.js'
 import { sameTime, type Saved } from './manifest.js'
 import type { Entry, Workspace } from './workspace.js'
 
 /**
  * Proves that entries are in the workspace as they were stored (3.5): there, with their type, size and mode, and with
  * their content where one hash covers it. Of larger files every part was compared on its way.
- * @returns what is wrong, by path, and how many files and symlinks are right.
+ * @returns what is wrong, by path, how many files and symlinks are right, and what a mover that was lost has left.
  */
 export async function verify (
-  workspace: Workspace, written: ReadonlyMap<string, Saved>, unchanged: ReadonlyMap<string, Saved>
-): Promise<{ wrong: Map<string, string>, count: number }> {
+  workspace: Workspace, { written, proved }: Pick<DownloadOutcome, 'written' | 'proved'>,
+  unchanged: ReadonlyMap<string, Saved>
+): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[] }> {
   const wrong = new Map<string, string>()
-  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0 }
-  const hashed = [...written].filter(([, { type, hashes }]) => type === 'file' && hashes.length === 1).map(([path]) => path)
+  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [] }
+  const hashed = [...written]
+    .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !proved.has(path))
+    .map(([path]) => path)
   const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash(hashed)])
   let count = 0
   const check = (path: string, saved: Saved, isWritten: boolean) => {
     const problem = difference(entries.get(path), saved) ??
-      (isWritten ? contentProblem(saved, hashes.get(path)) : undefined)
+      (isWritten && !proved.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
     if (problem !== undefined) wrong.set(path, problem)
     else if (saved.type !== 'directory') count++
   }
   for (const [path, saved] of unchanged) check(path, saved, false)
   for (const [path, saved] of written) check(path, saved, true)
-  return { wrong, count }
+  return { wrong, count, leftovers: [...entries.keys()].filter(isPart) }
 }
 
 function difference (entry: Entry | undefined, saved: Saved): string | undefined {

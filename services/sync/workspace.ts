@@ -1,4 +1,3 @@
-import type { Held } from './held.js'
 import type { Mover } from './mover.js'
 
 /** What a workspace is made of; anything else in it (sockets, devices, pipes) is no work of anybody's. */
@@ -52,11 +51,8 @@ export interface WriteEntry {
   mode: number
   mtime: string
   size: number
-  /**
-   * Of a file; pieces of a large one. As long as `size`, else the write fails. What is held by a mover can only be
-   * written by it.
-   */
-  body?: Buffer | Held | AsyncIterable<Uint8Array | Held>
+  /** Of a file; pieces of a large one. As long as `size`, else the write fails. */
+  body?: Buffer | AsyncIterable<Uint8Array>
   /** Of a symlink. */
   target?: string
 }

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { LocalWorkspace } from '../../services/sync/local-workspace.js'
-import { writeBy } from '../../services/sync/moved-files.js'
 import { Mover, type Starter } from '../../services/sync/mover.js'
-import type { Entry, WriteEntry } from '../../services/sync/workspace.js'
+import type { Entry } from '../../services/sync/workspace.js'
 
 /** A directory of this machine whose bodies are moved as those of a sandbox are, by the same program. */
 export class MovedDirectory extends LocalWorkspace {
@@ -64,9 +63,5 @@ export class MovedDirectory extends LocalWorkspace {
   async withoutMover (): Promise<void> {
     await this.#mover?.close()
     this.#mover = undefined
-  }
-
-  override async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
-    return this.#mover === undefined ? await super.write(entries) : await writeBy(this.#mover, entries)
   }
 }

@@ -1,0 +1,36 @@
+import { digest } from '../../lib/ids.js'
+import type { GetOptions, ObjectStore, StoredObject } from './object-store.js'
+import type { Target } from './plan-download.js'
+
+/** A whole object, into memory of this service. @throws {S3Fault} */
+export async function fetchWhole (
+  store: ObjectStore, { key, etag, saved }: Target
+): Promise<{ object: StoredObject, hash: string }> {
+  return await twice(saved?.hashes[0], async () => {
+    const object = await store.get(key, { etag })
+    return { object, hash: digest(object.body) }
+  })
+}
+
+/** A part of one, into memory that is there for it. @returns its hash. @throws {S3Fault} */
+export async function fetchPart (
+  store: ObjectStore, key: string, options: GetOptions & { into: Buffer }, expected: string | undefined
+): Promise<string> {
+  return (await twice(expected, async () => {
+    await store.get(key, options)
+    return { hash: digest(options.into) }
+  })).hash
+}
+
+/** What an object that is not empty says about itself. @throws {S3Fault} */
+export async function fetchMetadata (store: ObjectStore, { key, etag }: Target): Promise<Record<string, string>> {
+  return (await store.get(key, { etag, start: 0, length: 1 })).metadata
+}
+
+/** What is not as it was stored is fetched once more; S3 itself knows best then. */
+export async function twice<T extends { hash: string }> (
+  expected: string | undefined, fetch: (attempt: 1 | 2) => Promise<T>
+): Promise<T> {
+  const first = await fetch(1)
+  return expected === undefined || first.hash === expected ? first : await fetch(2)
+}

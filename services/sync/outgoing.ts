@@ -1,0 +1,83 @@
+import type { Courier } from './courier.js'
+import { seconds, stable } from './looks.js'
+import type { Answer, Mover } from './mover.js'
+import type { Entry } from './workspace.js'
+
+/** A file as it was when all of it was read, whose bytes wait to be stored. */
+export interface Taken { entry: Entry, hash: string, courier: Courier, drop: () => void }
+
+/** Why there is nothing to store: it is gone, may not be read, changes, or is too large to be taken whole. */
+export type Refused = 'GONE' | 'UNREADABLE' | 'CHANGED' | 'LARGE'
+
+export interface OpenFile {
+  entry: Entry
+  /** @returns undefined when it has become too short for it. */
+  read (start: number, length: number): Promise<Omit<Taken, 'entry'> | undefined>
+  /** @returns the entry, when nothing has changed it since it was opened. */
+  close (): Promise<Entry | undefined>
+}
+
+/** Has a file of at most `most` bytes read while nothing changes it. @throws {CourierLost} */
+export async function takeFile (mover: Mover, path: string, most: number): Promise<Taken | Refused> {
+  const body = mover.number()
+  const answer = await mover.ask('take', { body, path, most })
+  if (answer.code !== undefined) return refusal(answer.code)
+  if (answer.large) return 'LARGE'
+  const entry = settled(path, answer)
+  const taken = takenBy(mover, body, answer)
+  if (entry !== undefined) return { entry, ...taken }
+  taken.drop()
+  return 'CHANGED'
+}
+
+/** Has a file opened that is to be read in parts. @throws {CourierLost} */
+export async function openFile (mover: Mover, path: string): Promise<OpenFile | Refused> {
+  const file = mover.number()
+  const { code, before, now } = await mover.ask('open', { file, path })
+  if (code !== undefined) return refusal(code)
+  return {
+    entry: entryOf(path, before!),
+    read: async (start, length) => {
+      const body = mover.number()
+      const answer = await mover.ask('read', { file, body, start, length })
+      if (answer.code === undefined && !answer.short) return takenBy(mover, body, answer)
+    },
+    close: async () => {
+      const { after } = await mover.ask('close', { file })
+      return settled(path, { before: before!, after: after ?? '', now: now! })
+    }
+  }
+}
+
+function takenBy (mover: Mover, body: number, { hash }: Answer): Omit<Taken, 'entry'> {
+  return {
+    hash: hash!,
+    courier: (permit) => mover.ask('put', { ...permit, body }),
+    drop: () => { mover.ask('drop', { body }).catch(() => {}) }
+  }
+}
+
+function settled (path: string, { before, after, now }: Pick<Answer, 'before' | 'after' | 'now'>): Entry | undefined {
+  if (before === undefined || after === undefined || after === '') return
+  const [first, last] = [entryOf(path, before), entryOf(path, after)]
+  return stable(first, last, now! / 1000) ? last : undefined
+}
+
+function refusal (code: string): Refused {
+  if (code === 'ENOENT' || code === 'ENOTDIR') return 'GONE'
+  return code === 'ELOOP' ? 'CHANGED' : 'UNREADABLE'
+}
+
+function entryOf (path: string, record: string): Entry {
+  const [mode, size, mtime, ctime, uid, gid] = record.split(' ').map(BigInt) as [bigint, bigint, bigint, bigint, bigint, bigint]
+  return {
+    path,
+    type: 'file',
+    mode: Number(mode) & 0o7777,
+    size: Number(size),
+    mtime: seconds(mtime),
+    ctime: seconds(ctime),
+    uid: Number(uid),
+    gid: Number(gid)
+  }
+}
