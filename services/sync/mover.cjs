@@ -85,9 +85,9 @@ function here (work) {
 }
 
 /** A file of another name beside its place: what was there stays until all of the new one is there. */
-function createPart (path) {
+function createPart (part, path) {
   const place = join(root, path)
-  const temporary = join(dirname(place), `${partPrefix}${process.pid}-${Date.now()}-${parts.size}`)
+  const temporary = join(dirname(place), `${partPrefix}${Date.now()}-${part}`)
   const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants
   const create = () => ({ place, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
   try {
@@ -163,7 +163,7 @@ const operations = {
     return { status: response.statusCode, etag: response.headers.etag }
   },
   async drop ({ body }) { bodies.delete(body) },
-  async create ({ part, path }) { parts.set(part, here(() => createPart(path))) },
+  async create ({ part, path }) { parts.set(part, here(() => createPart(part, path))) },
   /** An object, or `size` bytes of it, into a file that was made for it. */
   async fetch ({ part, url, headers, start, size }) {
     const { file } = parts.get(part)
