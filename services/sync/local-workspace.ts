@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, type BigIntStats } from 'node:fs'
-import {
-  chmod, lstat, lutimes, mkdir, open, readdir, readFile, readlink, rm, rmdir, symlink, unlink
-} from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { lstat, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Gate } from './flow.js'
+import { writeEntry } from './local-write.js'
 import { badName, changed, gone, seconds, unreadable } from './looks.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
   type WriteEntry
 } from './workspace.js'
 
+const writesAtOnce = 8
 const youngestMs = 20n
 const million = 1_000_000n
 
@@ -70,16 +71,29 @@ export class LocalWorkspace implements Workspace {
     }
   }
 
+  /** Files side by side; what is no file waits for everything before it, and what follows for it. */
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
     await mkdir(this.#root, { recursive: true })
     const complaints: string[] = []
-    for await (const entry of entries) {
-      await this.#write(entry).catch((error: NodeJS.ErrnoException) => {
+    const gate = new Gate(writesAtOnce)
+    let failure: { error: unknown } | undefined
+    const write = async (entry: WriteEntry) => {
+      await writeEntry(this.#at(entry.path), entry).catch((error: NodeJS.ErrnoException) => {
         // A body that ended early is the sender's failure, not the file system's.
-        if (error.syscall === undefined) throw error
-        complaints.push(`${entry.path}: ${error.code}`)
+        if (error.syscall === undefined) failure ??= { error }
+        else complaints.push(`${entry.path}: ${error.code}`)
       })
     }
+    let files = true
+    for await (const entry of entries) {
+      const isFile = entry.type === 'file'
+      if (!isFile || !files) await gate.idle()
+      files = isFile
+      await gate.enter(0, async () => await write(entry))
+      if (failure !== undefined) break
+    }
+    await gate.idle()
+    if (failure !== undefined) throw failure.error
     return complaints.join('\n')
   }
 
@@ -117,34 +131,6 @@ export class LocalWorkspace implements Workspace {
       if (delay !== undefined) await sleep(delay)
     }
     return changed(path)
-  }
-
-  async #write ({ path, type, mode, mtime, size, body, target }: WriteEntry) {
-    const place = this.#at(path)
-    const existing = await this.#stat(path)
-    if (type === 'directory') {
-      if (existing !== undefined && !existing.isDirectory()) await rm(place)
-      await mkdir(place, { recursive: true })
-    } else {
-      await mkdir(dirname(place), { recursive: true })
-      if (existing?.isDirectory()) await rmdir(place)
-      else if (existing !== undefined) await unlink(place)
-    }
-    if (type === 'symlink') await symlink(target!, place)
-    if (type === 'file') {
-      const file = await open(place, 'wx', 0o600)
-      try {
-        let written = 0
-        for await (const chunk of body instanceof Uint8Array ? [body] : body as AsyncIterable<Uint8Array> ?? []) {
-          written += (await file.write(chunk)).bytesWritten
-        }
-        if (written !== size) throw new Error('a body ended early')
-      } finally {
-        await file.close()
-      }
-    }
-    if (type !== 'symlink') await chmod(place, mode)
-    await lutimes(place, Number(mtime), Number(mtime))
   }
 
   #at (path: string): string {
