@@ -1,5 +1,6 @@
 import { CourierRefused, type Courier } from './courier.js'
 import { twice } from './fetch.js'
+import { settableTime } from './looks.js'
 import type { Answer, Mover } from './mover.js'
 import type { ObjectStore } from './object-store.js'
 import type { Target } from './plan-download.js'
@@ -32,7 +33,7 @@ export class Incoming {
     const { path, size } = this.#target
     let found: string | undefined
     const once = async (expected: string | undefined) => await this.#get(undefined, async (permit) => {
-      const answer = await this.#ask('place', { ...permit, path, size, mode, mtime: settable(mtime), expected })
+      const answer = await this.#ask('place', { ...permit, path, size, mode, mtime: settableTime(mtime), expected })
       found = answer.found
       return answer
     })
@@ -54,7 +55,7 @@ export class Incoming {
 
   /** @param check whether to read it again. @returns the hash then. @throws {CourierLost | CourierRefused} */
   async finish ({ mode, mtime }: Attributes, check: boolean): Promise<string | undefined> {
-    return (await this.#tell('finish', { mode, mtime: settable(mtime), check })).found
+    return (await this.#tell('finish', { mode, mtime: settableTime(mtime), check })).found
   }
 
   /** What is not to be finished. */
@@ -79,10 +80,4 @@ export class Incoming {
     if (answer.refused !== undefined) throw new CourierRefused(answer.refused)
     return answer
   }
-}
-
-/** Node.js sets no finer times than microseconds, and cuts a number that may lie just below the one it stands for. */
-function settable (mtime: string): number {
-  const [seconds, fraction] = mtime.split('.')
-  return Number(fraction === undefined ? seconds : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`)
 }

@@ -1,5 +1,6 @@
 import { chmod, lstat, lutimes, mkdir, open, rm, rmdir, symlink, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { settableTime } from './looks.js'
 import type { WriteEntry } from './workspace.js'
 
 /** Puts an entry in its place on this machine, whatever is there but a directory that is not empty. */
@@ -13,7 +14,7 @@ export async function writeEntry (place: string, entry: WriteEntry): Promise<voi
     await mkdir(place, { recursive: true })
     await chmod(place, mode)
   }
-  await lutimes(place, Number(mtime), Number(mtime))
+  await lutimes(place, settableTime(mtime), settableTime(mtime))
 }
 
 async function writeFile (place: string, { mode, mtime, size, body }: WriteEntry) {
@@ -25,7 +26,7 @@ async function writeFile (place: string, { mode, mtime, size, body }: WriteEntry
     }
     if (written !== size) throw new Error('a body ended early')
     await file.chmod(mode)
-    await file.utimes(Number(mtime), Number(mtime))
+    await file.utimes(settableTime(mtime), settableTime(mtime))
   } finally {
     await file.close()
   }

@@ -30,6 +30,12 @@ export function seconds (nanoseconds: bigint): string {
   return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
 }
 
+/** Node.js sets no finer times than microseconds, and cuts a number that may lie just below the one it stands for. */
+export function settableTime (mtime: string): number {
+  const [seconds, fraction] = mtime.split('.')
+  return Number(fraction === undefined ? seconds : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`)
+}
+
 export const changed = (path: string): Problem => ({ path, code: 'CHANGED', message: 'The file keeps changing while it is read.' })
 export const gone = (path: string): Problem => ({ path, code: 'GONE', message: 'The file was removed during the sync.' })
 export const unreadable = (path: string): Problem => ({ path, code: 'UNREADABLE', message: 'The file may not be read.' })
