@@ -53,8 +53,17 @@ export class NamespaceContainer implements Container {
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.keeper.once('exit', () => { this.stop().catch(() => {}) })
     if (parts.volumes.length > 0) {
-      this.#background = setInterval(() => { this.commitVolumes().catch(() => {}) }, commitInterval).unref()
+      this.#commitLater(commitInterval)
     }
+  }
+
+  /** Commits in the background, then rests for as long as that took, or longer: commits never fill all the time. */
+  #commitLater (pause: number) {
+    this.#background = setTimeout(async () => {
+      const start = performance.now()
+      await this.commitVolumes().catch(() => {})
+      if (this.#stopping === undefined) this.#commitLater(Math.max(commitInterval, performance.now() - start))
+    }, pause).unref()
   }
 
   /** Starts the entrypoint; the container ends when it does. */
@@ -144,7 +153,7 @@ export class NamespaceContainer implements Container {
 
   async #stop () {
     const { volumes, directory, spec, warn, onStopped } = this.#parts
-    clearInterval(this.#background)
+    clearTimeout(this.#background)
     await this.#killAll()
     await this.#reloading.catch(() => {})
     await this.commitVolumes().catch((err: unknown) => {
@@ -154,7 +163,7 @@ export class NamespaceContainer implements Container {
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
     const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
-    for (const name of names) await removeTree(join(directory, name)).catch(() => {})
+    await removeTree(...names.map((name) => join(directory, name))).catch(() => {})
     onStopped()
     this.#settle(status)
   }
@@ -182,7 +191,7 @@ export class NamespaceContainer implements Container {
 
   async saveLayer (directory: string): Promise<void> {
     const { overlays, onStopped } = this.#parts
-    clearInterval(this.#background)
+    clearTimeout(this.#background)
     // First of all: the end of the entrypoint must not clean up what is to be kept.
     this.#stopping = Promise.resolve()
     await this.#killAll()

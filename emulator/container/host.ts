@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { access, constants, rm } from 'node:fs/promises'
+import { access, constants, lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -32,13 +32,17 @@ export async function hostTool (name: string): Promise<string> {
 }
 
 /**
- * Removes a tree, also what overlayfs leaves behind (directories that an ordinary user may not even list), what is
- * nested deeper than a path can be long, and what others remove at the same time.
+ * Removes trees, also what overlayfs leaves behind (directories that an ordinary user may not even list), what is
+ * nested deeper than a path can be long, and what others remove at the same time. A program of its own does it: in
+ * this process thousands of files would take it long from everything else.
  */
-export async function removeTree (path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch(async () => {
-    // It complains about what has vanished meanwhile; whether all is gone is for `rm` to say.
-    await runOnHost('chmod', '-Rf', 'u+rwX', path).catch(() => {})
-    await runOnHost('rm', '-rf', '--', path)
+export async function removeTree (...paths: string[]): Promise<void> {
+  const present = await Promise.all(paths.map(async (path) => await lstat(path).then(() => [path], () => [])))
+  const trees = present.flat()
+  if (trees.length === 0) return
+  const remove = async () => { await runOnHost('rm', '-rf', '--', ...trees) }
+  await remove().catch(async () => {
+    await runOnHost('chmod', '-Rf', 'u+rwX', ...trees).catch(() => {})
+    await remove()
   })
 }

@@ -1,5 +1,5 @@
-import { constants, type Dirent, type Stats } from 'node:fs'
-import { lstat, open, readdir, readlink, type FileHandle } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
+import { listDirectory } from './entries.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 
@@ -8,47 +8,48 @@ const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
  * followed. So a container that changes its tree under a walk can't lead the walk out of it.
  */
 export class HeldDirectory {
-  readonly #handle: FileHandle
+  readonly #descriptor: number
 
-  private constructor (handle: FileHandle) {
-    this.#handle = handle
+  private constructor (descriptor: number) {
+    this.#descriptor = descriptor
   }
 
   /** @param path trusted but for its last name: ENOTDIR or ELOOP when that is a link. */
-  static async open (path: string): Promise<HeldDirectory> {
-    return new HeldDirectory(await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
+  static open (path: string): HeldDirectory {
+    return new HeldDirectory(openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
   }
 
   async entries (): Promise<Dirent[]> {
-    return await readdir(this.#at(''), { withFileTypes: true })
+    return await listDirectory(this.#at(''))
   }
 
-  async directory (name: string): Promise<HeldDirectory> {
-    return await HeldDirectory.open(this.#at(name))
+  directory (name: string): HeldDirectory {
+    return HeldDirectory.open(this.#at(name))
   }
 
-  async file (name: string): Promise<FileHandle> {
-    return await open(this.#at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  /** A descriptor, for the caller to close. Opening does not wait for a pipe's other end. */
+  file (name: string): number {
+    return openSync(this.#at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   }
 
   /** The file system it lies on. */
-  async device (): Promise<number> {
-    return (await this.#handle.stat()).dev
+  device (): number {
+    return fstatSync(this.#descriptor).dev
   }
 
-  async link (name: string): Promise<string> {
-    return await readlink(this.#at(name))
+  link (name: string): string {
+    return readlinkSync(this.#at(name))
   }
 
-  async stats (name: string): Promise<Stats> {
-    return await lstat(this.#at(name))
+  stats (name: string): Stats {
+    return lstatSync(this.#at(name))
   }
 
-  async close (): Promise<void> {
-    await this.#handle.close()
+  close (): void {
+    closeSync(this.#descriptor)
   }
 
   #at (name: string): string {
-    return `/proc/self/fd/${this.#handle.fd}/${name}`
+    return `/proc/self/fd/${this.#descriptor}/${name}`
   }
 }

@@ -70,12 +70,13 @@ export class MountedVolume {
   }
 
   async #commit (): Promise<string[]> {
-    if (this.#mount.readOnly || !await this.#changes.any()) return []
+    const found = this.#mount.readOnly ? undefined : await this.#changes.find()
+    if (found === undefined) return []
     const { place, generation: base } = this.view()
     const merged = this.seenFrom === undefined ? undefined : `${this.seenFrom}${place}`
     let failures: string[] = []
     await this.#store.commit(this.#mount.volumeId, async (state) => {
-      failures = await this.#changes.apply({ base, merged, target: await this.#inside(state) })
+      failures = await this.#changes.apply(found, { base, merged, target: await this.#inside(state) })
     })
     return failures
   }
@@ -116,15 +117,15 @@ export class MountedVolume {
   async #acquire (): Promise<string> {
     for (;;) {
       const generation = await this.#store.acquire(this.#mount.volumeId)
-      if (await this.#hasSubPath(generation)) return generation
+      if (this.#hasSubPath(generation)) return generation
       this.#store.release(generation)
       await this.#store.commit(this.#mount.volumeId, async (state) => { await this.#inside(state) })
     }
   }
 
-  async #hasSubPath (state: string): Promise<boolean> {
+  #hasSubPath (state: string): boolean {
     const paths = this.#subPath.map((_name, index) => join(state, ...this.#subPath.slice(0, index + 1)))
-    return (await Promise.all(paths.map(isDirectory))).every(Boolean)
+    return paths.every(isDirectory)
   }
 
   /** The sub path in a state that is being made. */
@@ -132,7 +133,7 @@ export class MountedVolume {
     let path = state
     for (const name of this.#subPath) {
       path = join(path, name)
-      if (await isDirectory(path)) continue
+      if (isDirectory(path)) continue
       await mkdir(path).catch((cause) => {
         throw new ContainerError('failed', `the sub path ${this.#mount.subPath} of a volume leads over a link or a file`, { cause })
       })

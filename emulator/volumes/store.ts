@@ -59,13 +59,12 @@ export class VolumeStore {
   }
 
   async #removeUnused (volumeId: string, current: string) {
-    for (const name of await readdir(join(this.#directory, volumeId))) {
-      const path = join(this.#directory, volumeId, name)
-      if (/^\d+$/.test(name) && name !== current && !(this.#uses.get(path)! > 0)) {
-        await removeTree(path)
-        this.#uses.delete(path)
-      }
-    }
+    const names = await readdir(join(this.#directory, volumeId))
+    const unused = names.filter((name) => /^\d+$/.test(name) && name !== current)
+      .map((name) => join(this.#directory, volumeId, name))
+      .filter((path) => !(this.#uses.get(path)! > 0))
+    await removeTree(...unused)
+    for (const path of unused) this.#uses.delete(path)
   }
 
   async #current (volumeId: string): Promise<string> {
