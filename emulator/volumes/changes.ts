@@ -1,4 +1,4 @@
-import { rmdirSync, rmSync } from 'node:fs'
+import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { breathe } from './breathe.js'
 import { difference, whiteout, type Difference } from './difference.js'
@@ -127,7 +127,9 @@ export class Changes {
   /** Removes what this view knows; files of others that it has never seen stay, and their directories with them. */
   async #remove (path: string, base: string | undefined, target: string) {
     await breathe()
-    if (!isDirectory(target)) return rmSync(target, { force: true })
+    const there = statsOf(target)
+    if (there === undefined) return
+    if (!there.isDirectory()) return unlinkSync(target)
     for (const { name } of await listDirectory(target)) {
       const [child, inBase] = [below(path, name), base && below(base, name)]
       const known = inBase !== undefined && statsOf(inBase) !== undefined

@@ -1,6 +1,6 @@
 import {
   chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, opendirSync, readSync,
-  rmSync, symlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
+  symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
 import { breathe } from './breathe.js'
@@ -12,7 +12,10 @@ const buffer = Buffer.alloc(256 * 1024)
 /** Copies a file or link. Never writes into an existing file: states that must not change share it by hard link. */
 export async function copyEntry (from: HeldDirectory, entry: Dirent, target: string): Promise<void> {
   if (entry.isSymbolicLink()) {
-    const [link, stats] = [from.link(entry.name), from.stats(entry.name)]
+    const stats = from.stats(entry.name)
+    // Attributes of anything else would be given to what the link leads to.
+    if (!stats.isSymbolicLink()) return
+    const link = from.link(entry.name)
     await clear(target)
     symlinkSync(link, target)
     return keepAttributes(target, stats)
@@ -36,7 +39,8 @@ export async function copyEntry (from: HeldDirectory, entry: Dirent, target: str
 
 /** Makes a directory, in place of whatever else has its name. */
 export function makeDirectory (target: string, stats: Stats): void {
-  if (!isDirectory(target)) rmSync(target, { force: true })
+  const there = statsOf(target)
+  if (there !== undefined && !there.isDirectory()) unlinkSync(target)
   mkdirSync(target, { recursive: true })
   keepAttributes(target, stats)
 }
