@@ -87,9 +87,9 @@ async function clear (path: string) {
 function keepAttributes (path: string, stats: Stats) {
   lchownSync(path, stats.uid, stats.gid)
   if (stats.isSymbolicLink()) {
-    lutimesSync(path, stats.atime, stats.mtime)
+    lutimesSync(path, stats.atimeMs / 1000, stats.mtimeMs / 1000)
   } else {
     chmodSync(path, stats.mode & 0o7777)
-    utimesSync(path, stats.atime, stats.mtime)
+    utimesSync(path, stats.atimeMs / 1000, stats.mtimeMs / 1000)
   }
 }

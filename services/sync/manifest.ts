@@ -69,21 +69,10 @@ export async function encodeManifest ({ savedAt, entries, retired }: Manifest): 
 export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
   const manifest = emptyManifest()
   try {
-    let first = true
-    for await (const line of linesOf(bytes)) {
-      const value: unknown = JSON.parse(line)
-      if (first) {
-        const { modalSandbox, savedAt } = value as Record<string, unknown>
-        if (modalSandbox !== format || typeof savedAt !== 'string' || Number.isNaN(Date.parse(savedAt))) return manifest
-        manifest.savedAt = savedAt
-        first = false
-      } else if (isLine(value)) {
-        const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
-        const saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
-        manifest.entries.set(path, key === undefined ? saved : { ...saved, key })
-      } else if (isRetiredLine(value)) {
-        const [key, etag, storedAt] = value
-        manifest.retired.set(key, { etag, storedAt })
+    for await (const lines of linesOf(bytes)) {
+      for (const line of lines) {
+        if (isFound(manifest)) addLine(JSON.parse(line), manifest)
+        else manifest.savedAt = headOf(JSON.parse(line))
       }
     }
     return manifest
@@ -92,7 +81,25 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
   }
 }
 
-async function * linesOf (bytes: Buffer): AsyncGenerator<string> {
+/** @throws when it is no manifest. */
+function headOf ({ modalSandbox, savedAt }: Record<string, unknown>): string {
+  if (modalSandbox === format && typeof savedAt === 'string' && !Number.isNaN(Date.parse(savedAt))) return savedAt
+  throw new Error('no manifest')
+}
+
+function addLine (value: unknown, { entries, retired }: Manifest) {
+  if (isLine(value)) {
+    const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
+    const saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
+    entries.set(path, key === undefined ? saved : { ...saved, key })
+  } else if (isRetiredLine(value)) {
+    const [key, etag, storedAt] = value
+    retired.set(key, { etag, storedAt })
+  }
+}
+
+/** As they come: a promise for each would take longer than to read it. */
+async function * linesOf (bytes: Buffer): AsyncGenerator<string[]> {
   let rest = ''
   let length = 0
   const text = Readable.from([bytes]).pipe(createGunzip()).setEncoding('utf8')
@@ -101,9 +108,9 @@ async function * linesOf (bytes: Buffer): AsyncGenerator<string> {
     if (length > longest) throw new Error('too long')
     const lines = (rest + chunk).split('\n')
     rest = lines.pop()!
-    yield * lines
+    yield lines
   }
-  if (rest !== '') yield rest
+  if (rest !== '') yield [rest]
 }
 
 type Line = [string, string, number, number, string, string, string[], number, number, string?]

@@ -43,8 +43,11 @@ export class ObjectStore {
     return this.#connection.http.origin
   }
 
-  /** Everything under the prefix and `start`, page by page, in the order of the keys' bytes. @throws {S3Fault} */
-  async * list (start = ''): AsyncGenerator<ObjectInfo[]> {
+  /**
+   * Everything under the prefix and `start`, page by page, in the order of the keys' bytes.
+   * @param after only what comes after this key. @throws {S3Fault}
+   */
+  async * list (start = '', after?: string): AsyncGenerator<ObjectInfo[]> {
     let token: string | undefined
     do {
       const query = {
@@ -52,6 +55,7 @@ export class ObjectStore {
         prefix: this.#prefix + start,
         // XML can't carry every character of a key.
         'encoding-type': 'url',
+        ...(after !== undefined && { 'start-after': this.#prefix + after }),
         ...(token !== undefined && { 'continuation-token': token })
       }
       const page = await this.#connection.send(async () => {

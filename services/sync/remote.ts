@@ -3,6 +3,7 @@ import { keyProblem, manifestKey, reserved, versionKey } from './keys.js'
 import {
   decodeManifest, emptyManifest, encodeManifest, isFound, type Manifest, type Retired, type Saved
 } from './manifest.js'
+import { listAll } from './list-all.js'
 import type { ObjectInfo } from './object-list.js'
 import type { ObjectStore } from './object-store.js'
 import { listVersions } from './versions.js'
@@ -29,10 +30,11 @@ export interface Remote {
 
 /** @param version the manifest to go by; another than the current one restores an older save. @throws {S3Fault} */
 export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
-  const pages = store.list()
-  const first = pages.next()
   const current = version === manifestKey
-  const [manifest] = await Promise.all([current ? readCurrent(store) : readManifest(store, version), first])
+  const reading = current ? readCurrent(store) : readManifest(store, version)
+  const pages = listAll(store, reading.then(keysOf))
+  const first = await pages.next()
+  const manifest = await reading
   const seen = new Set<string>()
   const remote: Remote = {
     known: new Map(),
@@ -44,7 +46,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     problems: [],
     empty: true
   }
-  for (let page = await first; !page.done; page = await pages.next()) {
+  for (let page = first; !page.done; page = await pages.next()) {
     for (const object of page.value) {
       const path = pathOf(object.key)
       const saved = manifest.entries.get(path)
@@ -64,6 +66,11 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   }
   remote.empty = remote.known.size === 0 && remote.foreign.size === 0
   return remote
+}
+
+/** The keys that have to be there if a manifest is right. */
+function keysOf ({ entries, retired }: Manifest): string[] {
+  return [...[...entries].map(([path, saved]) => keyOf(path, saved)), ...retired.keys()]
 }
 
 /** When it is lost, that of the latest save: the objects of a versioned workspace are nowhere else explained. */
