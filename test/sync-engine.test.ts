@@ -168,7 +168,8 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
       for await (const page of listAll(store, Promise.resolve(expected))) found.push(...page.map(({ key }) => key))
       return found
     }
-    const inOrder = (some: string[]) => some.toSorted((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
+    const inOrder = (some: string[]) =>
+      some.toSorted((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
     const store = storeAt('list/')
     await put(store, keys)
     let begins = 0
