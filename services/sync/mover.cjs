@@ -10,13 +10,14 @@ const { dirname, join } = require('path')
 const { promisify } = require('util')
 
 const root = process.argv[1]
-const [open, read, lstat] = [fs.open, fs.read, fs.lstat].map((call) => promisify(call))
+const [open, read, write, lstat] = [fs.open, fs.read, fs.write, fs.lstat].map((call) => promisify(call))
 const at = (path) => Buffer.from(join(root, path))
 let server
 /** What files are called until all of them is there; nobody else calls anything so. */
 let partPrefix
 const idleMs = 30_000
 const gatherMs = 4
+const smallSize = 65_536
 /** Nobody asks for anything any more: whoever did is gone, and this must not keep the sandbox awake. */
 const abandonedMs = 180_000
 
@@ -76,9 +77,9 @@ async function refusal (response) {
 /** What can't be done here, whoever brings the bytes. */
 class Refused extends Error {}
 
-function here (work) {
+async function local (work) {
   try {
-    return work()
+    return await work()
   } catch ({ code }) {
     throw Object.assign(new Refused(), { code })
   }
@@ -99,8 +100,15 @@ function createPart (part, path) {
   }
 }
 
-function writeAll (file, bytes, start) {
+function writeNow (file, bytes, start) {
   for (let done = 0; done < bytes.length;) done += fs.writeSync(file, bytes, done, bytes.length - done, start + done)
+}
+
+/** By another thread: for more than a little it takes as long as everything else together. */
+async function writeBeside (file, bytes, start) {
+  for (let done = 0; done < bytes.length;) {
+    done += (await write(file, bytes, done, bytes.length - done, start + done)).bytesWritten
+  }
 }
 
 function metadataOf ({ headers }) {
@@ -163,32 +171,33 @@ const operations = {
     return { status: response.statusCode, etag: response.headers.etag }
   },
   async drop ({ body }) { bodies.delete(body) },
-  async create ({ part, path }) { parts.set(part, here(() => createPart(part, path))) },
+  async create ({ part, path }) { await local(() => parts.set(part, createPart(part, path))) },
   /** An object, or `size` bytes of it, into a file that was made for it. */
   async fetch ({ part, url, headers, start, size }) {
     const { file } = parts.get(part)
     const response = await request(url, 'GET', headers)
     if (response.statusCode >= 300) return await refusal(response)
     const hash = createHash('sha256')
+    const put = size <= smallSize ? writeNow : writeBeside
+    const writes = []
+    let failure
     let length = 0
     await new Promise((resolve, reject) => {
       response.on('data', (chunk) => {
         hash.update(chunk)
+        const at = start + length
         length += chunk.length
-        try {
-          if (length <= size) here(() => writeAll(file, chunk, start + length - chunk.length))
-        } catch (error) {
-          response.destroy(error)
-        }
+        if (length <= size) writes.push(local(() => put(file, chunk, at)).catch((error) => { failure = error }))
       }).on('error', reject).on('close', resolve)
-    })
+    }).finally(() => Promise.all(writes))
+    if (failure) throw failure
     if (length !== size || !response.complete) return { code: 'IncompleteBody' }
     return { status: response.statusCode, hash: hash.digest('hex'), metadata: metadataOf(response) }
   },
   /** All of a file is there; `check` has it read again in its place. */
   async finish ({ part, mode, mtime, check }) {
     const { file, temporary, place } = parts.get(part)
-    return here(() => {
+    return await local(() => {
       fs.fchmodSync(file, mode)
       fs.futimesSync(file, mtime, mtime)
       fs.renameSync(temporary, place)
@@ -201,8 +210,10 @@ const operations = {
     if (!parts.has(part)) return
     const { file, temporary } = parts.get(part)
     parts.delete(part)
-    here(() => fs.closeSync(file))
-    here(() => fs.unlinkSync(temporary))
+    await local(() => {
+      fs.closeSync(file)
+      fs.unlinkSync(temporary)
+    })
   },
   /** A whole small object, in one step; one that is not what was expected is not put in its place. */
   async place ({ part, path, expected, mode, mtime, ...object }) {
