@@ -158,6 +158,25 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await t.rejects(orphan.leave(), { name: 'WorkspaceLost' })
   })
 
+  await t.test('Of many replicas that want the place at once one gets it, also that of a dead one', async (t) => {
+    const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
+    t.teardown(() => sandbox.terminate())
+    const contest = async () => {
+      const take = async () => await takeLock(new SandboxExec(sandbox), () => {})
+      const all = await Promise.allSettled(Array.from({ length: 8 }, take))
+      const lost = all.filter((one) => one.status === 'rejected' && one.reason.code === 'SYNC_ACTIVE')
+      t.equal(lost.length, 7)
+      return all.find((one) => one.status === 'fulfilled')!.value
+    }
+    const dead = await contest()
+    await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
+    const next = await contest()
+    await dead.leave()
+    await t.rejects(takeLock(new SandboxExec(sandbox), () => {}), { code: 'SYNC_ACTIVE' })
+    await next.leave()
+    t.match(await readState(new SandboxExec(sandbox)), { active: false })
+  })
+
   await t.test('What a secret says about S3 is read once, and again when S3 refuses it (2.7)', async (t) => {
     const read: unknown[] = []
     const log = { info: (fields: unknown) => { read.push(fields) }, warn () {}, error () {} }
