@@ -17,6 +17,7 @@ import { Gate, ordered } from '../services/sync/flow.js'
 import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
 import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { decodeManifest, encodeManifest, sameTime, type Saved } from '../services/sync/manifest.js'
+import { readLooks, type Look } from '../services/sync/looks.js'
 import { fromMetadata, toMetadata } from '../services/sync/metadata.js'
 import { SyncMoments } from '../services/sync/moments.js'
 import { ObjectStore } from '../services/sync/object-store.js'
@@ -226,6 +227,29 @@ t.test('A stream is read by exact numbers of bytes, however it is cut', async (t
   await t.rejects(reader.take(1), EndOfStream)
   await t.rejects(new ByteReader(source('abc')).until('x'), EndOfStream)
   await t.rejects(new ByteReader(source('abc')).skip(4), EndOfStream)
+})
+
+t.test('Records of a listing are understood whatever their names, and however the stream is cut', async (t) => {
+  const fields = 'ff 12 1700000000.123456789 1700000001.5 1000 100'
+  const records = ['.//41ed 4096 1 2 0 0', `./a/b c//81${fields}`, `./line\nbreak 1 2 3//81${fields}`, `./ü/👩\ufffd//a1${fields}`,
+    './pipe//11a4 0 1 1 0 0']
+  const notUtf8 = Buffer.from(`./\xff//81${fields}\n`, 'latin1')
+  const bytes = Buffer.concat([Buffer.from(records.map((record) => `${record}\n`).join('')), notUtf8, Buffer.from('//\nrest')])
+  for (const size of [1, 7, 64, bytes.length]) {
+    const chunks = async function * () {
+      for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
+    }
+    const reader = new ByteReader(chunks())
+    const looks: Look[] = []
+    await readLooks(reader, (look) => { looks.push(look) })
+    t.strictSame(looks.map(({ path, type, validName }) => [path, type, validName]), [
+      ['.', 'directory', true], ['a/b c', 'file', true], ['line\nbreak 1 2 3', 'file', true], ['ü/👩\ufffd', 'symlink', true],
+      ['pipe', 'special', true], ['\ufffd', 'file', false]
+    ], `${size}`)
+    t.match(looks[1], { mode: 0o777, size: 12, mtime: '1700000000.123456789', ctime: '1700000001.5', uid: 1000, gid: 100 })
+    t.equal((await reader.take(4)).toString(), 'rest', 'what follows is not taken')
+    await t.rejects(readLooks(reader, () => {}), EndOfStream)
+  }
 })
 
 t.test('Archives of ours are read by tar, and tar\'s by us', async (t) => {

@@ -63,13 +63,31 @@ export class ByteReader {
         return found
       }
       from = Math.max(0, this.#chunk.length - sought.length + 1)
-      const before = this.#chunk
-      if (!await this.#more()) {
-        if (before.length === 0) return
-        throw new EndOfStream()
-      }
-      this.#chunk = before.length === 0 ? this.#chunk : Buffer.concat([before, this.#chunk])
+      if (await this.#longer()) continue
+      if (this.#chunk.length === 0) return
+      throw new EndOfStream()
     }
+  }
+
+  /**
+   * Has `read` take what it can of the bytes that are there, and again with more of them, until it has all it wants.
+   * @param read says how many of the bytes it took. @throws {EndOfStream}
+   */
+  async parse (read: (bytes: Buffer) => { taken: number, done: boolean }): Promise<void> {
+    for (let over = false; !over;) {
+      const { taken, done } = read(this.#chunk)
+      this.#chunk = this.#chunk.subarray(taken)
+      over = done
+      if (!over && !await this.#longer()) throw new EndOfStream()
+    }
+  }
+
+  /** Adds what comes next to what is there. */
+  async #longer (): Promise<boolean> {
+    const before = this.#chunk
+    if (!await this.#more()) return false
+    if (before.length > 0) this.#chunk = Buffer.concat([before, this.#chunk])
+    return true
   }
 
   async #more (): Promise<boolean> {

@@ -1,7 +1,51 @@
+import type { ByteReader } from './byte-reader.js'
 import type { EntryType, Entry, Problem } from './workspace.js'
 
 /** What a look at a name found; `validName` is false for one that is not UTF-8. */
 export interface Look extends Omit<Entry, 'type'> { type: EntryType | 'special', validName: boolean }
+
+const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
+
+/** Records as the scripts write them, up to the line that ends them. @throws {EndOfStream} */
+export async function readLooks (reader: ByteReader, onLook: (look: Look) => void): Promise<void> {
+  await reader.parse((bytes) => {
+    // One character a byte: to search and cut a string is faster than to ask the buffer about each record.
+    const text = bytes.toString('latin1')
+    for (let taken = 0; ;) {
+      const nameEnd = text.indexOf('//', taken)
+      const end = nameEnd === -1 ? -1 : text.indexOf('\n', nameEnd)
+      if (end === -1) return { taken, done: false }
+      if (nameEnd === taken) return { taken: end + 1, done: true }
+      onLook(toLook(text.slice(taken, nameEnd), text.slice(nameEnd + 2, end)))
+      taken = end + 1
+    }
+  })
+}
+
+/** @param name with one character a byte. */
+function toLook (name: string, fields: string): Look {
+  const bare = name.startsWith('./') ? name.slice(2) : name
+  const bytes = isAscii(bare) ? undefined : Buffer.from(bare, 'latin1')
+  const path = bytes?.toString() ?? bare
+  const [raw, size, mtime, ctime, uid, gid] = fields.split(' ') as [string, string, string, string, string, string]
+  const bits = parseInt(raw, 16)
+  const type = types[bits & 0o170000] ?? 'special'
+  return {
+    path,
+    type,
+    mode: bits & 0o7777,
+    size: type === 'directory' ? 0 : Number(size),
+    mtime,
+    ctime,
+    uid: Number(uid),
+    gid: Number(gid),
+    validName: bytes === undefined || !path.includes('\ufffd') || Buffer.from(path).equals(bytes)
+  }
+}
+
+function isAscii (text: string): boolean {
+  return !/[^\0-\x7f]/.test(text)
+}
 
 export function isEntry (look: Look): look is Look & Entry {
   return look.type !== 'special'

@@ -1,7 +1,7 @@
 import { ByteReader, EndOfStream } from './byte-reader.js'
-import { changed, gone, isEntry, stable, toEntry, unreadable, type Look } from './looks.js'
+import { changed, gone, isEntry, readLooks, stable, toEntry, unreadable, type Look } from './looks.js'
 import type { SandboxExec } from './sandbox-exec.js'
-import { calls, lostReason, readLooks, readScript, scriptExit } from './scripts.js'
+import { calls, lostReason, readScript, scriptExit } from './scripts.js'
 import { readMember } from './tar.js'
 import type { Entry, Problem, ReadEntry } from './workspace.js'
 
@@ -68,7 +68,7 @@ export async function looksOf (reader: ByteReader, timed = true) {
   const now = timed ? await reader.until('\n') : undefined
   if (timed && now === undefined) throw new EndOfStream()
   const looks = new Map<string, Look>()
-  for await (const look of readLooks(reader)) looks.set(look.path, look)
+  await readLooks(reader, (look) => { looks.set(look.path, look) })
   return { now: Number(now ?? 0), looks }
 }
 

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archive, gather } from './archive.js'
 import { ByteReader, EndOfStream } from './byte-reader.js'
-import { badName, isEntry, stable, toEntry } from './looks.js'
+import { badName, isEntry, readLooks, stable, toEntry } from './looks.js'
 import { Mover, type Starter } from './mover.js'
 import { looksOf, readBatches } from './read-batches.js'
 import type { Running, SandboxExec } from './sandbox-exec.js'
-import { hashScript, calls, listScript, lookScript, lostReason, quote, readLargeScript, readLooks, removeScript, scriptExit, writeScript } from './scripts.js'
+import { hashScript, calls, listScript, lookScript, lostReason, quote, readLargeScript, removeScript, scriptExit, writeScript } from './scripts.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
   type WriteEntry
@@ -28,12 +28,12 @@ export class SandboxWorkspace implements Workspace {
     const running = await this.#exec.start(['sh', '-c', listScript, 'sync', this.#root])
     const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
     try {
-      for await (const look of readLooks(new ByteReader(running.stdout))) {
-        if (look.path === '.') continue
+      await readLooks(new ByteReader(running.stdout), (look) => {
+        if (look.path === '.') return
         if (!look.validName) listing.problems.push(badName(look.path))
         else if (isEntry(look)) listing.entries.set(look.path, toEntry(look))
         else listing.special++
-      }
+      })
     } catch (error) {
       if (!(error instanceof EndOfStream)) throw error
       const { exitCode, stderr } = await running.finish()

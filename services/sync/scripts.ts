@@ -1,6 +1,4 @@
-import { EndOfStream, type ByteReader } from './byte-reader.js'
-import type { Look } from './looks.js'
-import { WorkspaceLost, type EntryType } from './workspace.js'
+import { WorkspaceLost } from './workspace.js'
 
 /** Exit codes of the scripts, beside those of what they call. */
 export const scriptExit = { noRoot: 3, noTools: 8, cut: 9 }
@@ -104,32 +102,4 @@ export function lostReason (exitCode: number, stderr: string): WorkspaceLost {
   if (exitCode === scriptExit.noRoot) return new WorkspaceLost('the workspace directory does not exist or may not be read')
   if (exitCode === scriptExit.noTools) return new WorkspaceLost('the image lacks find, stat, tar or cat')
   return new WorkspaceLost(`a command in the sandbox ended with ${exitCode}: ${stderr.slice(0, 300)}`)
-}
-
-const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
-
-/** Records up to the line that ends them. @throws {EndOfStream} */
-export async function * readLooks (reader: ByteReader): AsyncGenerator<Look> {
-  while (true) {
-    const name = await reader.until('//')
-    if (name === undefined) throw new EndOfStream()
-    const rest = await reader.until('\n')
-    if (rest === undefined) throw new EndOfStream()
-    if (name.length === 0) return
-    const path = name.toString('utf8').replace(/^\.\//, '')
-    const [raw, size, mtime, ctime, uid, gid] = rest.toString('latin1').split(' ') as [string, string, string, string, string, string]
-    const bits = parseInt(raw, 16)
-    const type = types[bits & 0o170000] ?? 'special'
-    yield {
-      path,
-      type,
-      mode: bits & 0o7777,
-      size: type === 'directory' ? 0 : Number(size),
-      mtime,
-      ctime,
-      uid: Number(uid),
-      gid: Number(gid),
-      validName: !path.includes('\ufffd') || Buffer.from(path).equals(name.subarray(2))
-    }
-  }
 }
