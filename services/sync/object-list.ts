@@ -26,14 +26,14 @@ export function parseListPage (xml: string, prefix: string): ListPage {
     end = xml.indexOf('</Contents>', start)
     const object = xml.slice(start, end)
     objects.push({
-      key: decodeKey(field(object, 'Key') ?? '').slice(prefix.length),
-      size: Number(field(object, 'Size')),
-      etag: bareEtag(field(object, 'ETag')),
-      storedAt: Date.parse(field(object, 'LastModified') ?? '') || 0
+      key: decodeKey(field(object, '<Key>') ?? '').slice(prefix.length),
+      size: Number(field(object, '<Size>')),
+      etag: bareEtag(field(object, '<ETag>')),
+      storedAt: Date.parse(field(object, '<LastModified>') ?? '') || 0
     })
   }
   const rest = first === -1 ? xml : xml.slice(0, first) + xml.slice(last)
-  return { objects, next: field(rest, 'IsTruncated') === 'true' ? field(rest, 'NextContinuationToken') : undefined }
+  return { objects, next: field(rest, '<IsTruncated>') === 'true' ? field(rest, '<NextContinuationToken>') : undefined }
 }
 
 export function bareEtag (etag: string | undefined): string {
@@ -47,14 +47,17 @@ export function etagOf (response: IncomingMessage): string {
 }
 
 export function decodeKey (key: string): string {
-  return decodeURIComponent(key.replaceAll('+', '%20'))
+  return /[%+]/.test(key) ? decodeURIComponent(key.replaceAll('+', '%20')) : key
 }
 
-function field (xml: string, name: string): string | undefined {
-  const start = xml.indexOf(`<${name}>`)
+/** @param tag of an element that has text alone. */
+function field (xml: string, tag: string): string | undefined {
+  const start = xml.indexOf(tag)
   if (start === -1) return
-  const text = xml.slice(start + name.length + 2, xml.indexOf(`</${name}>`, start))
-  return text.includes('&') ? text.replace(/&(?:#(x?)([0-9a-f]+)|(\w+));/gi, decodeEntity) : text
+  const text = xml.slice(start + tag.length, xml.indexOf('</', start))
+  // ETags have quotes, so this is the one that there is of each object.
+  const unquoted = text.replaceAll('&quot;', '"')
+  return unquoted.includes('&') ? unquoted.replace(/&(?:#(x?)([0-9a-f]+)|(\w+));/gi, decodeEntity) : unquoted
 }
 
 function decodeEntity (whole: string, hex: string, digits: string, name: string): string {
