@@ -47,7 +47,8 @@ export function etagOf (response: IncomingMessage): string {
 }
 
 export function decodeKey (key: string): string {
-  return /[%+]/.test(key) ? decodeURIComponent(key.replaceAll('+', '%20')) : key
+  // Even where there is nothing to decode this makes a string of its own, which does not keep the page in memory.
+  return decodeURIComponent(key.replaceAll('+', '%20'))
 }
 
 /** @param tag of an element that has text alone. */
