@@ -185,8 +185,9 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     t.equal((await store.delete(removed)).length, 0)
     const added = Array.from({ length: 1500 }, (_, n) => `more/${n}`)
     await put(store, added)
+    const broken = Array.from({ length: 3000 }, (_, n) => n % 2 === 0 ? `z\ud800${n}` : `z\u0001${n}`)
     const now = inOrder([...keys.filter((key) => !removed.includes(key)), ...added])
-    for (const [what, expected] of Object.entries({ all: keys, nothing: [], 'what is no more': removed, others: added })) {
+    for (const [what, expected] of Object.entries({ all: keys, nothing: [], 'what is no more': removed, others: added, odd: broken })) {
       t.strictSame(await list(store, expected), now, `while ${what} is expected`)
     }
     class Ignoring extends ObjectStore {

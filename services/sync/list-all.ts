@@ -1,4 +1,6 @@
+import { S3Fault } from './faults.js'
 import { ordered } from './flow.js'
+import { pathProblem } from './keys.js'
 import type { ObjectInfo } from './object-list.js'
 import type { ObjectStore } from './object-store.js'
 
@@ -26,15 +28,23 @@ export async function * listAll (
   const second = ranges.length > 1 ? (await listed.next()).value as ObjectInfo[] | undefined : undefined
   if (second === undefined) return yield * pages
   yield second
-  for await (const objects of listed) yield objects!
+  for await (const objects of listed) {
+    if (objects === undefined) throw new S3Fault('ListOutOfOrder')
+    yield objects
+  }
 }
 
 /** The last one is open: there may be more than was expected. */
 function rangesAfter (after: string, keys: Iterable<string>): Range[] {
   const ends = [...keys].filter((key) => key > after).sort()
     .filter((_key, index) => index % keysInRange === keysInRange - 1)
-    .filter((key) => inOrder(after, key) < 0).sort(inOrder)
+    .filter((key) => isKey(key) && inOrder(after, key) < 0).sort(inOrder)
   return [after, ...ends].map((start, index) => ({ after: start, to: ends[index] }))
+}
+
+/** A manifest is anybody's text: what can't be a key can't be asked for. */
+function isKey (key: string): boolean {
+  return pathProblem(key, '') === undefined && Buffer.from(key).toString() === key
 }
 
 /** @returns undefined from a server that does not begin where it was asked to. */
