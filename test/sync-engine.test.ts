@@ -319,7 +319,7 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
   })
 
   await t.test('Rules of .syncignore and ours leave files out, and say so', async (t) => {
-    await write('i', '.syncignore', 'node_modules/\n*.log\n!keep.log\n')
+    await write('i', '.syncignore', 'node_modules/\n*.log\n!keep.log\n!/.claude-sandbox/.credentials.json\n')
     for (const path of ['node_modules/x', 'a.log', 'keep.log', 'src/b.log', 'src/c', '.claude-sandbox/.credentials.json']) await write('i', path, path)
     await utimes(join(root, 'i', 'src/c'), 1, 1)
     await chmod(join(root, 'i', 'src'), 0o700)

@@ -21,14 +21,16 @@ ${partPrefix}*
 
 /** The entries that are to be stored. */
 export async function withoutIgnored (workspace: Workspace, entries: Map<string, Entry>): Promise<Map<string, Entry>> {
-  const rules = ignore({ ignorecase: false }).add(always)
+  // Two sets: the user's rules must not bring back what ours leave out.
+  const [ours, rules] = [ignore({ ignorecase: false }).add(always), ignore({ ignorecase: false })]
   const own = entries.get(ignoreFile)
   if (own?.type === 'file' && own.size <= longest) {
     for await (const read of workspace.readMany([own])) if ('body' in read) rules.add(read.body.toString())
   }
   const wanted = new Map<string, Entry>()
   for (const [path, entry] of entries) {
-    if (!rules.ignores(entry.type === 'directory' ? `${path}/` : path)) wanted.set(path, entry)
+    const name = entry.type === 'directory' ? `${path}/` : path
+    if (!ours.ignores(name) && !rules.ignores(name)) wanted.set(path, entry)
   }
   return wanted
 }
