@@ -56,6 +56,7 @@ async function moveLarge (incoming: Incoming, target: Target, outcome: DownloadO
     const { entry, saved } = describe(target, { size, metadata: told }, hashes, ofParts)
     if (!isMovable(entry)) return false
     await incoming.finish(entry, false)
+    count.undo()
     outcome.placed(target, saved)
     return true
   }).finally(count.undo)
