@@ -21,16 +21,18 @@ ${partPrefix}*
 
 /** The entries that are to be stored. */
 export async function withoutIgnored (workspace: Workspace, entries: Map<string, Entry>): Promise<Map<string, Entry>> {
-  // Two sets: the user's rules must not bring back what ours leave out.
-  const [ours, rules] = [ignore({ ignorecase: false }).add(always), ignore({ ignorecase: false })]
+  // Sets of their own: the user's rules must not bring back what ours leave out.
+  const rules = [ignore({ ignorecase: false }).add(always)]
   const own = entries.get(ignoreFile)
   if (own?.type === 'file' && own.size <= longest) {
-    for await (const read of workspace.readMany([own])) if ('body' in read) rules.add(read.body.toString())
+    for await (const read of workspace.readMany([own])) {
+      if ('body' in read) rules.push(ignore({ ignorecase: false }).add(read.body.toString()))
+    }
   }
   const wanted = new Map<string, Entry>()
   for (const [path, entry] of entries) {
     const name = entry.type === 'directory' ? `${path}/` : path
-    if (!ours.ignores(name) && !rules.ignores(name)) wanted.set(path, entry)
+    if (!rules.some((set) => set.ignores(name))) wanted.set(path, entry)
   }
   return wanted
 }

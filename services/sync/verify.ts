@@ -14,19 +14,17 @@ export async function verify (
 ): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[] }> {
   const wrong = new Map<string, string>()
   if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [] }
-  const hashed = [...written]
+  const hashed = new Set([...written]
     .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !proved.has(path))
-    .map(([path]) => path)
-  const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash(hashed)])
+    .map(([path]) => path))
+  const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash([...hashed])])
   let count = 0
-  const check = (path: string, saved: Saved, isWritten: boolean) => {
+  for (const [path, saved] of [...unchanged, ...written]) {
     const problem = difference(entries.get(path), saved) ??
-      (isWritten && !proved.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
+      (hashed.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
     if (problem !== undefined) wrong.set(path, problem)
     else if (saved.type !== 'directory') count++
   }
-  for (const [path, saved] of unchanged) check(path, saved, false)
-  for (const [path, saved] of written) check(path, saved, true)
   return { wrong, count, leftovers: [...entries.keys()].filter(isPart) }
 }
 
@@ -40,8 +38,7 @@ function difference (entry: Entry | undefined, saved: Saved): string | undefined
   if (!sameTime(entry.mtime, saved.mtime)) return 'It was changed meanwhile.'
 }
 
-function contentProblem ({ type, hashes }: Saved, hash: string | undefined): string | undefined {
-  if (type !== 'file' || hashes.length !== 1) return
+function contentProblem ({ hashes }: Saved, hash: string | undefined): string | undefined {
   if (hash === undefined) return 'It can not be read.'
   if (hash !== hashes[0]) return 'Its content is not what S3 has.'
 }
