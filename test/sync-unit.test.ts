@@ -78,6 +78,7 @@ const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   missing: new Map(),
   retired: new Map(),
   storedAt: new Map(),
+  packs: new Map(),
   found: true,
   problems: [],
   empty: false,

@@ -1,3 +1,5 @@
+import { S3Fault } from './faults.js'
+import { packKey } from './keys.js'
 import type { Retired, Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
 import { keyOf, type Remote } from './remote.js'
@@ -18,6 +20,13 @@ export async function deleteObjects (
     left.set(path, entries.get(path)!)
   }
   return left
+}
+
+/** Packs that nothing refers to any more; one that can't be deleted now is when a later sync finds it. */
+export async function deletePacks (store: ObjectStore, packs: string[]) {
+  await store.delete(packs.map(packKey)).catch((error: unknown) => {
+    if (!(error instanceof S3Fault)) throw error
+  })
 }
 
 /** What is no use any more, with the objects at the own keys of paths that a save now has elsewhere, or leaves out. */

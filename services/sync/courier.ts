@@ -14,7 +14,7 @@ export interface CourierAnswer {
 }
 
 /** Sends a request from where the bytes are, or have to go. @throws {CourierLost} */
-export type Courier = (permit: Permit) => Promise<CourierAnswer>
+export type Courier<T extends CourierAnswer = CourierAnswer> = (permit: Permit) => Promise<T>
 
 /** It will not send anything any more; others can. */
 export class CourierLost extends Error {

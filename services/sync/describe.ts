@@ -30,7 +30,8 @@ export function describe (target: Target, { body, metadata, size }: Fetched, has
     hashes,
     partSize: ofParts,
     own: saved?.own ?? false,
-    ...(saved?.key !== undefined && { key: saved.key })
+    ...(saved?.key !== undefined && { key: saved.key }),
+    ...(saved?.packed !== undefined && { packed: saved.packed })
   }
   return { entry, saved: next }
 }

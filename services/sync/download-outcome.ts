@@ -1,5 +1,6 @@
 import type { Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
+import type { Packs } from './packs.js'
 import type { Target } from './plan-download.js'
 import { Breaker, problemOf, type Tally } from './report.js'
 import type { Workspace } from './workspace.js'
@@ -8,6 +9,8 @@ export interface Downloading {
   workspace: Workspace
   store: ObjectStore
   tally: Tally
+  /** Those that may be used. */
+  packs: Packs
 }
 
 /** What has become of the objects, whichever way they come. */
@@ -26,10 +29,10 @@ export class DownloadOutcome {
     this.tally = tally
   }
 
-  /** @param found the hash of what is in its place now, where it was read again. */
-  placed ({ path, size }: Target, saved: Saved, found?: string): void {
+  /** @param proved whether it was read again in its place as it was fetched. */
+  placed ({ path, size }: Target, saved: Saved, proved = false): void {
     this.written.set(path, saved)
-    if (found !== undefined && found === saved.hashes[0]) this.proved.add(path)
+    if (proved) this.proved.add(path)
     this.#breaker.succeeded()
     this.tally.add(1, size)
   }

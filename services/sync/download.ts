@@ -1,9 +1,10 @@
 import { describe } from './describe.js'
 import { DownloadOutcome, type Downloading } from './download-outcome.js'
-import { fetchMetadata, fetchPart, fetchWhole } from './fetch.js'
+import { fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
 import { ordered } from './flow.js'
 import { moveDown } from './move-down.js'
 import type { ObjectStore } from './object-store.js'
+import { planUnpacking, type Packs, type PackTarget } from './packs.js'
 import { isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, requestsAtOnce } from './parts.js'
 import type { Target } from './plan-download.js'
 import type { Workspace, WriteEntry } from './workspace.js'
@@ -19,19 +20,19 @@ const writable = 0o700
 export async function downloadEntries (
   directories: Target[], targets: Target[], options: Downloading
 ): Promise<DownloadOutcome> {
-  const { workspace, store } = options
+  const { workspace, store, packs } = options
   const outcome = new DownloadOutcome(options)
   const folders = await describeDirectories(store, directories, outcome)
   const open = folders.map((entry) => ({ ...entry, mode: entry.mode | writable }))
   const mover = isWorthMoving(targets) ? await workspace.mover?.(store.origin) : undefined
   if (mover !== undefined) await writeAll(workspace, open.splice(0))
-  const left = mover === undefined ? targets : await moveDown(mover, targets, outcome)
+  const left = mover === undefined ? targets : await moveDown(mover, targets, packs, outcome)
 
   const links: WriteEntry[] = []
   if (open.length + left.length > 0) {
     await workspace.write((async function * () {
       yield * open
-      for await (const entry of smallOf(left, outcome)) {
+      for await (const entry of smallOf(left, mover === undefined ? packs : new Map(), outcome)) {
         if (entry.type === 'symlink') links.push(entry)
         else yield entry
       }
@@ -55,7 +56,21 @@ async function describeDirectories (store: ObjectStore, targets: Target[], outco
   }))
 }
 
-async function * smallOf (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
+async function * smallOf (targets: Target[], packs: Packs, outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
+  const { packed, single } = planUnpacking(targets.filter(({ size }) => size <= partSize), packs)
+  const unpack = async (pack: PackTarget) => ({ pack, contents: await fetchPacked(outcome.store, pack) })
+  for await (const { pack, contents } of ordered(packed, ({ size }) => size, unpack, requestsAtOnce, bytesInFlight)) {
+    outcome.check()
+    for (const [target, body] of contents) {
+      outcome.placed(target, target.saved)
+      yield describe(target, { body, size: target.size, metadata: {} }, target.saved.hashes, 0).entry
+    }
+    single.push(...pack.targets.filter((target) => !contents.has(target)))
+  }
+  yield * singles(single, outcome)
+}
+
+async function * singles (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
   const fetch = async (target: Target) => {
     outcome.check()
     try {
@@ -67,8 +82,7 @@ async function * smallOf (targets: Target[], outcome: DownloadOutcome): AsyncGen
       outcome.failed(target.path, error)
     }
   }
-  const small = targets.filter(({ size }) => size <= partSize)
-  for await (const entry of ordered(small, ({ size }) => size, fetch, requestsAtOnce, bytesInFlight)) {
+  for await (const entry of ordered(targets, ({ size }) => size, fetch, requestsAtOnce, bytesInFlight)) {
     if (entry !== undefined) yield entry
   }
 }

@@ -1,5 +1,7 @@
 import { digest } from '../../lib/ids.js'
+import { S3Fault } from './faults.js'
 import type { GetOptions, ObjectStore, StoredObject } from './object-store.js'
+import type { PackedTarget, PackTarget } from './packs.js'
 import type { Target } from './plan-download.js'
 
 /** A whole object, into memory of this service. @throws {S3Fault} */
@@ -10,6 +12,26 @@ export async function fetchWhole (
     const object = await store.get(key, { etag })
     return { object, hash: digest(object.body) }
   })
+}
+
+/**
+ * Contents out of a pack, for those targets that are in it as they were stored.
+ * @returns none when it can't be had: it is only a help.
+ */
+export async function fetchPacked (
+  store: ObjectStore, { key, size, targets }: PackTarget
+): Promise<Map<PackedTarget, Buffer>> {
+  try {
+    const { body } = await store.get(key, { into: Buffer.allocUnsafeSlow(size) })
+    const contents = targets.map((target) => {
+      const { size, saved: { packed: { start } } } = target
+      return [target, body.subarray(start, start + size)] as const
+    })
+    return new Map(contents.filter(([{ saved }, content]) => digest(content) === saved.hashes[0]))
+  } catch (error) {
+    if (error instanceof S3Fault) return new Map()
+    throw error
+  }
 }
 
 /** A part of one, into memory that is there for it. @returns its hash. @throws {S3Fault} */

@@ -3,69 +3,89 @@ import { twice } from './fetch.js'
 import { settableTime } from './looks.js'
 import type { Answer, Mover } from './mover.js'
 import type { ObjectStore } from './object-store.js'
+import type { PackedTarget, PackTarget } from './packs.js'
 import type { Target } from './plan-download.js'
 
 /** How a file has to be in the end. */
 export interface Attributes { mode: number, mtime: string }
 
 /** What was fetched, as S3 had it. */
-export interface Fetched { hash: string, metadata: Record<string, string> }
+export interface Fetched {
+  hash: string
+  metadata: Record<string, string>
+  /** Whether it was read again in its place as it was fetched. */
+  proved?: boolean
+}
 
 /** A file that a mover fetches: it is in its place when all of it is there, and never before. */
 export class Incoming {
   readonly #mover: Mover
   readonly #store: ObjectStore
   readonly #target: Target
-  readonly #part: number
+  readonly #number: number
 
   constructor (mover: Mover, store: ObjectStore, target: Target) {
     this.#mover = mover
     this.#store = store
     this.#target = target
-    this.#part = mover.number()
+    this.#number = mover.number()
   }
 
   /**
    * A small object in one step; what is not as it was stored is fetched once more, as S3 knows best.
-   * @returns also the hash of what is in its place now. @throws {S3Fault | CourierLost | CourierRefused}
+   * @throws {S3Fault | CourierLost | CourierRefused}
    */
-  async place (expected: string | undefined, { mode, mtime }: Attributes): Promise<Fetched & { found: string }> {
-    const { path, size } = this.#target
-    let found: string | undefined
-    const once = async (expected: string | undefined) => await this.#get(undefined, async (permit) => {
-      const answer = await this.#ask('place', { ...permit, path, size, mode, mtime: settableTime(mtime), expected })
-      found = answer.found
-      return answer
-    })
-    const fetched = await twice(expected, async (attempt) => await once(attempt === 1 ? expected : undefined))
-    return { ...fetched, found: found! }
+  async place (expected: string | undefined, attributes: Attributes): Promise<Fetched> {
+    const settled = { ...this.#settled(attributes), size: this.#target.size }
+    return await twice(expected, async (attempt) => await this.#get(undefined, (permit) =>
+      this.#ask('place', { ...permit, ...settled, ...(attempt === 1 && { expected }) })))
+  }
+
+  /** A small object that is to be settled, or dropped. @throws {S3Fault | CourierLost} */
+  async hold (): Promise<Fetched> {
+    const { size } = this.#target
+    return await this.#get(undefined, (permit) => this.#ask('get', { ...permit, body: this.#number, size }))
+  }
+
+  /** @returns whether it was read again in its place as it was fetched. @throws {CourierLost | CourierRefused} */
+  async settle (attributes: Attributes): Promise<boolean> {
+    const answer = await this.#tell('settle', { body: this.#number, ...this.#settled(attributes) })
+    return answer.proved === true
+  }
+
+  async drop (): Promise<void> {
+    await this.#ask('drop', { body: this.#number }).catch(() => {})
+  }
+
+  /** A file that gets its content piece by piece. @throws {CourierLost | CourierRefused} */
+  async create (): Promise<void> {
+    await this.#tell('create', { part: this.#number, path: this.#target.path })
+  }
+
+  /** Bytes of the object to where they belong. @throws {S3Fault | CourierLost | CourierRefused} */
+  async fetch (expected: string | undefined, start: number, size: number): Promise<Fetched> {
+    return await twice(expected, async () => await this.#get({ start, length: size },
+      (permit) => this.#ask('fetch', { ...permit, part: this.#number, start, size })))
   }
 
   /** @throws {CourierLost | CourierRefused} */
-  async create (): Promise<void> {
-    await this.#tell('create', { path: this.#target.path })
-  }
-
-  /** The object, or bytes of it, to where they belong. @throws {S3Fault | CourierLost | CourierRefused} */
-  async fetch (expected?: string, range?: { start: number, length: number }): Promise<Fetched> {
-    const { start, length: size } = range ?? { start: 0, length: this.#target.size }
-    return await twice(expected, async () =>
-      await this.#get(range, (permit) => this.#ask('fetch', { ...permit, start, size })))
-  }
-
-  /** @param check whether to read it again. @returns the hash then. @throws {CourierLost | CourierRefused} */
-  async finish ({ mode, mtime }: Attributes, check: boolean): Promise<string | undefined> {
-    return (await this.#tell('finish', { mode, mtime: settableTime(mtime), check })).found
+  async finish (attributes: Attributes): Promise<void> {
+    await this.#tell('finish', { part: this.#number, ...this.#settled(attributes) })
   }
 
   /** What is not to be finished. */
   async discard (): Promise<void> {
-    await this.#ask('discard', {}).catch(() => {})
+    await this.#ask('discard', { part: this.#number }).catch(() => {})
   }
 
-  async #get (range: { start: number, length: number } | undefined, courier: Courier): Promise<Fetched> {
+  #settled ({ mode, mtime }: Attributes) {
+    return { path: this.#target.path, mode, mtime: settableTime(mtime) }
+  }
+
+  async #get (range: { start: number, length: number } | undefined, courier: Courier<Answer>): Promise<Fetched> {
     const { key, etag } = this.#target
-    return await this.#store.getTo(courier, key, { etag, ...range })
+    const answer = await this.#store.getTo<Answer>(courier, key, { etag, ...range })
+    return { ...answer, hash: answer.hash! }
   }
 
   /** What has nothing to do with S3. */
@@ -76,8 +96,21 @@ export class Incoming {
   }
 
   async #ask (task: string, details: object): Promise<Answer> {
-    const answer = await this.#mover.ask(task, { part: this.#part, ...details })
+    const answer = await this.#mover.ask(task, details)
     if (answer.refused !== undefined) throw new CourierRefused(answer.refused)
     return answer
   }
+}
+
+/**
+ * Has a pack fetched, and files of it put in their places.
+ * @returns targets that are not there. @throws {S3Fault | CourierLost}
+ */
+export async function unpack (
+  mover: Mover, store: ObjectStore, { key, size, targets }: PackTarget
+): Promise<Set<PackedTarget>> {
+  const files = targets.map(({ path, size, saved: { mode, mtime, hashes, packed } }) =>
+    [path, packed.start, size, mode, settableTime(mtime), hashes[0]])
+  const { failed } = await store.getTo<Answer>((permit) => mover.ask('unpack', { ...permit, size, files }), key, {})
+  return new Set(failed?.map((index) => targets[index]!))
 }

@@ -1,9 +1,21 @@
-/** Objects of the sync's own, below the prefix: manifests, and what versions keep. */
+/** Objects of the sync's own, below the prefix: manifests, packs, and what versions keep. */
 export const reserved = '.modal-sandbox/'
 export const manifestKey = `${reserved}manifest.gz`
 /** What a file in the workspace is called until all of it was fetched. */
 export const partPrefix = '.modal-sandbox-part-'
 export const versionsPrefix = `${reserved}versions/`
+
+const packsPrefix = `${reserved}packs/`
+
+/** Where the contents of many small files are, besides their own objects. @param hash SHA-256 of all of it. */
+export function packKey (hash: string): string {
+  return packsPrefix + hash
+}
+
+/** The hash of the pack that has that key. */
+export function packOf (key: string): string | undefined {
+  return key.startsWith(packsPrefix) ? /^[0-9a-f]{64}$/.exec(key.slice(packsPrefix.length))?.[0] : undefined
+}
 
 /** Left by a download that was ended in the middle: nobody needs it. */
 export function isPart (path: string): boolean {

@@ -22,7 +22,12 @@ export interface Saved {
   own: boolean
   /** Where the object is, when not at the entry's own path: in a save of a versioned workspace. */
   key?: string
+  /** Where the content of a small file is besides. */
+  packed?: Packed
 }
+
+/** A place in a pack, which is named by its hash. It may be gone or hold something else: only a hash proves it. */
+export interface Packed { pack: string, start: number }
 
 /** An object as it was seen, and no other one that may take its place. */
 export interface Retired { etag: string, storedAt: number }
@@ -51,12 +56,15 @@ export function isFound ({ savedAt }: Manifest): boolean {
   return savedAt !== never
 }
 
-/** One JSON array a line behind a line that says what it is, compressed. */
+/** One JSON array a line behind a line that says what it is and which packs there are, compressed. */
 export async function encodeManifest ({ savedAt, entries, retired }: Manifest): Promise<Buffer> {
-  const lines = [JSON.stringify({ modalSandbox: format, savedAt, entries: entries.size })]
-  for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key }] of entries) {
+  const packs = new Map<string, number>()
+  for (const { packed } of entries.values()) if (packed && !packs.has(packed.pack)) packs.set(packed.pack, packs.size)
+  const lines = [JSON.stringify({ modalSandbox: format, savedAt, entries: entries.size, packs: [...packs.keys()] })]
+  for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key = 0, packed }] of entries) {
+    const place = packed && [packs.get(packed.pack), packed.start]
     lines.push(JSON.stringify([path, letters[type], mode, size, mtime, etag, hashes, partSize, own ? 1 : 0,
-      ...key === undefined ? [] : [key]]))
+      ...place ? [key, ...place] : key === 0 ? [] : [key]]))
   }
   for (const [key, { etag, storedAt }] of retired) lines.push(JSON.stringify([key, etag, storedAt]))
   return await compress(lines.join('\n'), { level: 1 })
@@ -68,11 +76,12 @@ export async function encodeManifest ({ savedAt, entries, retired }: Manifest): 
  */
 export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
   const manifest = emptyManifest()
+  let packs: string[] = []
   try {
     for await (const lines of linesOf(bytes)) {
       for (const line of lines) {
-        if (isFound(manifest)) addLine(JSON.parse(line), manifest)
-        else manifest.savedAt = headOf(JSON.parse(line))
+        if (isFound(manifest)) addLine(JSON.parse(line), manifest, packs)
+        else ({ savedAt: manifest.savedAt, packs } = headOf(JSON.parse(line)))
       }
     }
     return manifest
@@ -82,16 +91,19 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
 }
 
 /** @throws when it is no manifest. */
-function headOf ({ modalSandbox, savedAt }: Record<string, unknown>): string {
-  if (modalSandbox === format && typeof savedAt === 'string' && !Number.isNaN(Date.parse(savedAt))) return savedAt
+function headOf ({ modalSandbox, savedAt, packs = [] }: Record<string, unknown>): { savedAt: string, packs: string[] } {
+  const isHead = modalSandbox === format && typeof savedAt === 'string' && !Number.isNaN(Date.parse(savedAt))
+  if (isHead && Array.isArray(packs) && packs.every(isHash)) return { savedAt, packs }
   throw new Error('no manifest')
 }
 
-function addLine (value: unknown, { entries, retired }: Manifest) {
+function addLine (value: unknown, { entries, retired }: Manifest, packs: string[]) {
   if (isLine(value)) {
-    const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
-    const saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
-    entries.set(path, key === undefined ? saved : { ...saved, key })
+    const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
+    const saved: Saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
+    if (typeof key === 'string') saved.key = key
+    if (pack !== undefined && packs[pack] !== undefined) saved.packed = { pack: packs[pack], start: start! }
+    entries.set(path, saved)
   } else if (isRetiredLine(value)) {
     const [key, etag, storedAt] = value
     retired.set(key, { etag, storedAt })
@@ -113,15 +125,21 @@ async function * linesOf (bytes: Buffer): AsyncGenerator<string[]> {
   if (rest !== '') yield [rest]
 }
 
-type Line = [string, string, number, number, string, string, string[], number, number, string?]
+/** The last two are a place in a pack, by its number in the head; before them is 0 where there is no key. */
+type Line = [string, string, number, number, string, string, string[], number, number, (string | 0)?, number?, number?]
 
 function isLine (value: unknown): value is Line {
   if (!Array.isArray(value)) return false
-  const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key] = value
+  const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
   return typeof path === 'string' && typeof letter === 'string' && Object.hasOwn(typesByLetter, letter) &&
     isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^\d+(\.\d+)?$/.test(mtime) &&
-    typeof etag === 'string' && Array.isArray(hashes) && hashes.every((hash) => /^[0-9a-f]{64}$/.test(hash)) &&
-    isCount(partSize) && isCount(own) && (key === undefined || typeof key === 'string')
+    typeof etag === 'string' && Array.isArray(hashes) && hashes.every(isHash) && isCount(partSize) && isCount(own) &&
+    (key === undefined || key === 0 || typeof key === 'string') &&
+    (pack === undefined || (isCount(pack) && isCount(start)))
+}
+
+function isHash (value: unknown): boolean {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
 }
 
 function isRetiredLine (value: unknown): value is [string, string, number] {

@@ -1,13 +1,14 @@
-import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader } from './byte-reader.js'
 import { CourierLost, type CourierAnswer } from './courier.js'
 import { partPrefix } from './keys.js'
+import { program } from './mover-program.js'
 import type { ExecInput, Running } from './sandbox-exec.js'
 import { WorkspaceLost } from './workspace.js'
 
 const gatherMs = 4
-const program = readFileSync(new URL('mover.cjs', import.meta.url), 'utf8')
+/** As large as one write to a process may sensibly be. */
+const writeSize = 1024 * 1024
 
 export type Starter = (command: string[], input: ExecInput) => Promise<Running>
 
@@ -20,8 +21,10 @@ export interface Answer extends CourierAnswer {
   now?: number
   large?: boolean
   short?: boolean
-  /** SHA-256 of a file that was written. */
-  found?: string
+  /** Whether a file that was put in its place was read there as it was written. */
+  proved?: boolean
+  /** Indexes of files that could not be packed or unpacked. */
+  failed?: number[]
 }
 
 /**
@@ -86,7 +89,8 @@ export class Mover {
       await sleep(gatherMs)
       const text = this.#outbox.join('')
       this.#outbox = []
-      if (text !== '') yield Buffer.from(text)
+      const bytes = Buffer.from(text)
+      for (let from = 0; from < bytes.length; from += writeSize) yield bytes.subarray(from, from + writeSize)
     }
   }
 

@@ -1,7 +1,7 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import type { IncomingHttpHeaders } from 'node:http'
 import { digest } from '../../lib/ids.js'
-import type { Courier } from './courier.js'
+import type { Courier, CourierAnswer } from './courier.js'
 import { S3Fault } from './faults.js'
 import { abortUpload, MultipartUpload, pendingUploads, type PartContent, type Pending } from './multipart.js'
 import { bareEtag, etagOf, parseListPage, type ObjectInfo } from './object-list.js'
@@ -105,12 +105,12 @@ export class ObjectStore {
     })
   }
 
-  /** The same for a courier, who keeps the bytes. @returns their SHA-256 and more. @throws {S3Fault | CourierLost} */
-  async getTo (
-    courier: Courier, key: string, options: Omit<GetOptions, 'into'>
-  ): Promise<{ hash: string, metadata: Record<string, string> }> {
-    const { hash, metadata } = await this.#connection.entrust(courier, this.#getRequest(key, options))
-    return { hash: hash!, metadata: metadataOf(metadata ?? {}) }
+  /** The same for a courier, who keeps the bytes. @returns what it says. @throws {S3Fault | CourierLost} */
+  async getTo<T extends CourierAnswer> (
+    courier: Courier<T>, key: string, options: Omit<GetOptions, 'into'>
+  ): Promise<T & { metadata: Record<string, string> }> {
+    const answer = await this.#connection.entrust(courier, this.#getRequest(key, options))
+    return { ...answer, metadata: metadataOf(answer.metadata ?? {}) }
   }
 
   /** @throws {S3Fault} */

@@ -30,6 +30,18 @@ export async function takeFile (mover: Mover, path: string, most: number): Promi
   return 'CHANGED'
 }
 
+/**
+ * Has small files read one behind the other; which of them could not be is told by their indexes.
+ * @throws {CourierLost}
+ */
+export async function packTogether (
+  mover: Mover, files: { path: string, size: number }[]
+): Promise<Omit<Taken, 'entry'> & { failed: Set<number> }> {
+  const body = mover.number()
+  const answer = await mover.ask('pack', { body, files: files.map(({ path, size }) => [path, size]) })
+  return { failed: new Set(answer.failed), ...takenBy(mover, body, answer) }
+}
+
 /** Has a file opened that is to be read in parts. @throws {CourierLost} */
 export async function openFile (mover: Mover, path: string): Promise<OpenFile | Refused> {
   const file = mover.number()

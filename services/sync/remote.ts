@@ -1,5 +1,5 @@
 import { S3Fault } from './faults.js'
-import { keyProblem, manifestKey, reserved, versionKey } from './keys.js'
+import { keyProblem, manifestKey, packOf, reserved, versionKey } from './keys.js'
 import {
   decodeManifest, emptyManifest, encodeManifest, isFound, type Manifest, type Retired, type Saved
 } from './manifest.js'
@@ -21,6 +21,8 @@ export interface Remote {
   retired: Map<string, Retired>
   /** By path: when S3 got the known objects that are at their own paths. */
   storedAt: Map<string, number>
+  /** By hash: packs that are there, and their sizes. */
+  packs: Map<string, number>
   /** Whether there is a manifest. */
   found: boolean
   problems: Problem[]
@@ -42,6 +44,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     missing: new Map(),
     retired: new Map(),
     storedAt: new Map(),
+    packs: new Map(),
     found: isFound(manifest),
     problems: [],
     empty: true
@@ -49,8 +52,10 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   for (let page = first; !page.done; page = await pages.next()) {
     for (const object of page.value) {
       const path = pathOf(object.key)
+      const pack = packOf(object.key)
       const saved = manifest.entries.get(path)
-      if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
+      if (pack !== undefined) remote.packs.set(pack, object.size)
+      else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         seen.add(path)
         remote.known.set(path, saved)
         if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)

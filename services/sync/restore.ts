@@ -5,6 +5,7 @@ import { S3Fault } from './faults.js'
 import { isPart, manifestKey, versionKey } from './keys.js'
 import { countFiles, type Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
+import type { Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, writeManifest, type Remote } from './remote.js'
 import { Tally } from './report.js'
@@ -44,7 +45,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
 
   tally.phase('transfer')
   await workspace.remove([...leftovers, ...plan.inTheWay])
-  const written = await restore(plan, options, tally)
+  const written = await restore(plan, remote.packs, options, tally)
   if (stale.length > 0) {
     tally.phase('delete')
     await workspace.remove(stale.toReversed())
@@ -56,14 +57,16 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
 }
 
 /** Transfers, then looks at the workspace again; what is not as it has to be gets one more chance. */
-async function restore (plan: DownloadPlan, { workspace, store }: SyncOptions, tally: Tally) {
+async function restore (plan: DownloadPlan, packs: Packs, { workspace, store }: SyncOptions, tally: Tally) {
   let { directories, downloads } = plan
   const written = new Map<string, Saved>()
   const proved = new Set<string>()
   for (const last of [false, true]) {
     if (directories.length + downloads.length > 0) {
       tally.phase('transfer')
-      const outcome = await downloadEntries(directories, downloads, { workspace, store, tally })
+      const outcome = await downloadEntries(directories, downloads, {
+        workspace, store, tally, packs: last ? new Map() : packs
+      })
       for (const [path, saved] of outcome.written) written.set(path, saved)
       for (const path of outcome.proved) proved.add(path)
     }

@@ -80,7 +80,7 @@ export class S3Connection {
   }
 
   /** Has another program send a request that is good for nothing else. @throws {S3Fault | CourierLost} */
-  async entrust (courier: Courier, request: S3Request): Promise<CourierAnswer> {
+  async entrust<T extends CourierAnswer> (courier: Courier<T>, request: S3Request): Promise<T> {
     return await this.send(async () => {
       const answer = await courier(await this.http.presign(request, permitSeconds))
       const { status, code, date } = answer

@@ -1,10 +1,12 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { abortLeftovers, deleteObjects, retire } from './cleanup.js'
+import { abortLeftovers, deleteObjects, deletePacks, retire } from './cleanup.js'
 import { withoutIgnored } from './ignore.js'
 import { newVersion } from './keys.js'
 import { countFiles, type Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
+import { packSmall } from './pack-up.js'
+import { unusedPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
 import { readRemote, saveKey, writeManifest, type Remote } from './remote.js'
 import { Tally, type OnProgress } from './report.js'
@@ -74,10 +76,13 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   tally.deleted = countFiles(new Map([...gone].filter(([path]) => !tally.hasFailed(path))))
   // What failed keeps what is known of it: it is there as it was.
   for (const [path, saved] of remote.known) if (tally.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
+  const isPacked = await packSmall(entries, { ...remote, workspace, store, wanted })
   const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.known.size || versioned
-  if (isChanged) {
+  if (isChanged || isPacked) {
     const unused = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
     await writeManifest(store, { entries, retired: retire(unused, remote, tally) }, version)
+    // Earlier saves need those that this one does not.
+    if (!versioned) await deletePacks(store, unusedPacks(entries, remote.packs))
   }
   return tally.report('upload', version === undefined ? {} : { version })
 }

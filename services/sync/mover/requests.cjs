@@ -1,0 +1,71 @@
+'use strict'
+// Requests to S3, as permits allow them.
+const http = require('http')
+const https = require('https')
+const net = require('net')
+
+const idleMs = 30_000
+const connectMs = 3000
+let server
+
+/** @throws when nothing listens there, or nothing answers in time. */
+async function connect (origin) {
+  const { hostname, port, protocol } = new URL(origin)
+  const scheme = protocol === 'https:' ? https : http
+  const address = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (protocol === 'https:' ? 443 : 80) }
+  server = { origin, scheme, address, agent: new scheme.Agent({ keepAlive: true, maxSockets: 64 }) }
+  const socket = net.connect(address)
+  await new Promise((resolve, reject) => {
+    socket.setTimeout(connectMs, () => reject(Object.assign(new Error(), { code: 'Timeout' })))
+    socket.once('connect', resolve).once('error', reject)
+  }).finally(() => socket.destroy())
+}
+
+/** Every URL is of the one origin: it is not taken apart each time. */
+function request (url, method, headers, body) {
+  return new Promise((resolve, reject) => {
+    const path = url.slice(server.origin.length)
+    const outgoing = server.scheme.request({ ...server.address, agent: server.agent, path, method, headers }, resolve)
+    outgoing.setTimeout(idleMs, () => outgoing.destroy(Object.assign(new Error(), { code: 'Timeout' })))
+    outgoing.on('error', reject)
+    outgoing.end(body)
+  })
+}
+
+async function refusal (response) {
+  let text = ''
+  for await (const chunk of response) if (text.length < 65_536) text += chunk
+  const [, code] = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text) || []
+  return { status: response.statusCode, date: response.headers.date, code: code || `Http${response.statusCode}` }
+}
+
+async function put ({ url, headers }, body) {
+  const response = await request(url, 'PUT', headers, body)
+  if (response.statusCode >= 300) return await refusal(response)
+  response.resume()
+  return { status: response.statusCode, etag: response.headers.etag }
+}
+
+/** An object, or a part of one, that has `size` bytes; there is no body when it is refused or incomplete. */
+async function get ({ url, headers, size }) {
+  const response = await request(url, 'GET', headers)
+  if (response.statusCode >= 300) return await refusal(response)
+  const body = Buffer.allocUnsafeSlow(size)
+  let length = 0
+  await new Promise((resolve, reject) => {
+    response.on('data', (chunk) => {
+      chunk.copy(body, length)
+      length += chunk.length
+      if (length > size) response.destroy()
+    }).on('error', reject).on('close', resolve)
+  })
+  if (length !== size || !response.complete) return { code: 'IncompleteBody' }
+  return { status: response.statusCode, body, metadata: metadataOf(response) }
+}
+
+function metadataOf ({ headers }) {
+  const names = Object.keys(headers).filter((name) => name.startsWith('x-amz-meta-'))
+  return Object.fromEntries(names.map((name) => [name, headers[name]]))
+}
+
+module.exports = { connect, put, get }

@@ -1,0 +1,111 @@
+import { packKey } from './keys.js'
+import type { Packed, Saved } from './manifest.js'
+import type { Target } from './plan-download.js'
+
+/** A pack is in memory as a whole. */
+export const packSize = 4 * 1024 * 1024
+export const packFiles = 1000
+/** Larger files are worth a request of their own. */
+const largestFile = 64 * 1024
+/** So few files are fetched one by one as fast. */
+const fewestFiles = 32
+/** So many bytes that nobody wants are as good as a request more. */
+const worthOfRequest = 256 * 1024
+
+/** Packs that S3 has, by hash, and their sizes. */
+export type Packs = ReadonlyMap<string, number>
+
+export type SmallFile = [path: string, saved: Saved]
+
+/** A target whose content is in a pack, too. */
+export type PackedTarget = Target & { saved: Saved & { packed: Packed } }
+
+export interface PackTarget { key: string, size: number, targets: PackedTarget[] }
+
+/**
+ * Where the contents of small files are in packs already, as far as they have no place yet: whoever moves a file does
+ * not change what is in it. @param known what S3 had.
+ */
+export function findPlaces (
+  entries: ReadonlyMap<string, Saved>, known: ReadonlyMap<string, Saved>, packs: Packs
+): Map<string, Packed> {
+  const isThere = (packed?: Packed) => packed !== undefined && packs.has(packed.pack)
+  const lost = [...entries].filter(([, saved]) => isPackable(saved) && !isThere(saved.packed))
+  if (lost.length === 0) return new Map()
+  const byContent = new Map<string, Packed>()
+  for (const { packed, hashes } of known.values()) if (isThere(packed)) byContent.set(hashes[0]!, packed!)
+  const found = lost.map(([path, { hashes }]) => [path, byContent.get(hashes[0]!)])
+  return new Map(found.filter((place): place is [string, Packed] => place[1] !== undefined))
+}
+
+/**
+ * Small files that are in no pack of use, unless they are few. One of which less than half is needed any more is of
+ * none: what is left of it goes into a new one.
+ */
+export function looseFiles (entries: ReadonlyMap<string, Saved>, packs: Packs): SmallFile[] {
+  const used = bytesUsed(entries)
+  const isUseful = ({ pack }: Packed) => packs.has(pack) && used.get(pack)! * 2 >= packs.get(pack)!
+  const loose = [...entries].filter(([, saved]) =>
+    isPackable(saved) && (saved.packed === undefined || !isUseful(saved.packed)))
+  return loose.length < fewestFiles ? [] : loose
+}
+
+function isPackable ({ type, size, hashes }: Saved): boolean {
+  return type === 'file' && size > 0 && size <= largestFile && hashes.length === 1
+}
+
+function bytesUsed (entries: ReadonlyMap<string, Saved>): Map<string, number> {
+  const used = new Map<string, number>()
+  for (const { packed, size } of entries.values()) {
+    if (packed !== undefined) used.set(packed.pack, (used.get(packed.pack) ?? 0) + size)
+  }
+  return used
+}
+
+/** Files in the order in which they are packed, pack by pack. */
+export function * batchesOf (files: SmallFile[]): Generator<SmallFile[]> {
+  let batch: SmallFile[] = []
+  let bytes = 0
+  for (const file of files) {
+    const { size } = file[1]
+    if (batch.length === packFiles || bytes + size > packSize) {
+      yield batch
+      batch = []
+      bytes = 0
+    }
+    batch.push(file)
+    bytes += size
+  }
+  if (batch.length > 0) yield batch
+}
+
+/** Packs that no entry needs any more. */
+export function unusedPacks (entries: ReadonlyMap<string, Saved>, packs: Packs): string[] {
+  const used = bytesUsed(entries)
+  return [...packs.keys()].filter((pack) => !used.has(pack))
+}
+
+/** Which packs are worth fetching, and what has to be fetched one by one. */
+export function planUnpacking (targets: Target[], packs: Packs): { packed: PackTarget[], single: Target[] } {
+  const byPack = new Map<string, PackedTarget[]>()
+  for (const target of targets) {
+    if (!isPacked(target)) continue
+    const { pack } = target.saved.packed
+    if (byPack.has(pack)) byPack.get(pack)!.push(target)
+    else byPack.set(pack, [target])
+  }
+  const packed: PackTarget[] = []
+  const taken = new Set<Target>()
+  for (const [pack, targets] of byPack) {
+    const size = packs.get(pack) ?? Infinity
+    const unwanted = size - targets.reduce((sum, { size }) => sum + size, 0)
+    if (size > packSize || unwanted > (targets.length - 1) * worthOfRequest) continue
+    packed.push({ key: packKey(pack), size, targets })
+    for (const target of targets) taken.add(target)
+  }
+  return { packed, single: targets.filter((target) => !taken.has(target)) }
+}
+
+function isPacked (target: Target): target is PackedTarget {
+  return target.saved?.packed !== undefined && target.saved.type === 'file'
+}

@@ -1,0 +1,207 @@
+import { writeFileSync } from 'node:fs'
+import { mkdir, mkdtemp, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { digest } from '../lib/ids.js'
+import { LocalWorkspace } from '../services/sync/local-workspace.js'
+import { ObjectStore } from '../services/sync/object-store.js'
+import { download } from '../services/sync/restore.js'
+import { upload } from '../services/sync/save.js'
+import { startFaultProxy, type Chooser } from './helpers/fault-proxy.js'
+import { MovedDirectory } from './helpers/moved-directory.js'
+import { noS3, startS3 } from './helpers/s3.js'
+
+const many = 600
+
+t.test('Many small files come in a few packs, and from their own objects where those are of no use', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  const proxy = await startFaultProxy(s3.endpoint)
+  const root = await mkdtemp(join(tmpdir(), 'sync-packs-'))
+  t.teardown(async () => {
+    await proxy.close()
+    await s3.close()
+    await rm(root, { recursive: true, force: true })
+  })
+  await s3.createBucket('work')
+  const target = { bucket: 'work', region: s3.region, endpoint: proxy.endpoint, forcePathStyle: true }
+  const at = (directory: string, prefix: string, Kind: typeof LocalWorkspace = LocalWorkspace) => {
+    const store = new ObjectStore({ ...target, prefix, credentials: { get: async () => s3, renew () {} } })
+    const workspace = new Kind(join(root, directory))
+    t.teardown(async () => {
+      store.close()
+      if (workspace instanceof MovedDirectory) await workspace.withoutMover()
+    })
+    return { workspace, store, prefix }
+  }
+  const look = (directory: string) => digest(execFileSync('sh', ['-c', 'find . -type f -printf "%P %m %s %T@\n" | LC_ALL=C sort; ' +
+    'find . -type f -exec sha256sum {} + | LC_ALL=C sort'], { cwd: join(root, directory) }))
+  /** The keys of requests that pass while `work` goes on. */
+  const requestsOf = async (method: string, work: () => Promise<unknown>, choose: Chooser = () => undefined) => {
+    const keys: string[] = []
+    proxy.use((request) => {
+      const { pathname, searchParams } = new URL(request.url, 'http://any')
+      if (request.method === method && !searchParams.has('list-type') && !searchParams.has('uploads')) keys.push(pathname)
+      return choose(request)
+    })
+    await work()
+    proxy.use()
+    return keys
+  }
+  const packsOf = async (prefix: string) => {
+    const keys: string[] = []
+    for await (const page of at('', prefix).store.list('.modal-sandbox/packs/')) keys.push(...page.map(({ key }) => key))
+    return keys
+  }
+  let time = 1e9
+  const write = async (path: string, content: string) => {
+    await writeFile(join(root, path), content)
+    await utimes(join(root, path), time, time)
+  }
+  const fill = async (directory: string, mark: string, from = 0, to = many) => {
+    await mkdir(join(root, directory, 'sub'), { recursive: true })
+    time += 1.25
+    for (let n = from; n < to; n++) await write(`${directory}/sub/${n}`, `${mark} ${n} `.repeat(20))
+    await sleep(30)
+  }
+  await fill('a', 'first')
+
+  for (const Kind of [LocalWorkspace, MovedDirectory]) {
+    await t.test(`A request brings hundreds of them, byte for byte (${Kind.name}; 3.2, 3.5)`, async (t) => {
+      const prefix = `${Kind.name}/`
+      t.match(await upload(at('a', prefix, Kind)), { files: many, verified: many, failed: [] })
+      t.equal((await packsOf(prefix)).length, 1)
+      t.match(await upload(at('a', prefix, Kind)), { files: 0, skipped: many })
+      await rm(join(root, 'b'), { recursive: true, force: true })
+      const keys = await requestsOf('GET', async () => {
+        t.match(await download(at('b', prefix, Kind)), { files: many, verified: many, failed: [] })
+      })
+      t.equal(keys.length, 2, 'a manifest and a pack')
+      t.equal(look('b'), look('a'))
+    })
+
+    await t.test(`What a pack does not hold any more comes from its object (${Kind.name}; 3.5)`, async (t) => {
+      const prefix = `${Kind.name}-liar/`
+      const { store, workspace } = at('a', prefix, Kind)
+      await upload({ workspace, store, prefix })
+      const [key] = await packsOf(prefix)
+      const { body } = await store.get(key!)
+      await store.put(key!, body.fill('x', 0, body.length / 2))
+      for (const spoil of [
+        async () => await store.put(key!, Buffer.concat([body, body])),
+        async () => await store.put(key!, Buffer.alloc(5 * 1024 * 1024)),
+        async () => await store.delete([key!])
+      ]) {
+        await rm(join(root, 'b'), { recursive: true, force: true })
+        const keys = await requestsOf('GET', async () => {
+          t.match(await download(at('b', prefix, Kind)), { files: many, verified: many, failed: [] })
+        })
+        t.ok(keys.length > many / 3, `${keys.length} requests`)
+        t.equal(look('b'), look('a'))
+        await spoil()
+      }
+    })
+
+    await t.test(`A file that changes before it is packed is stored as it was (${Kind.name})`, async (t) => {
+      const prefix = `${Kind.name}-changing/`
+      await fill('c', 'before')
+      const before = look('c')
+      let stored = 0
+      await requestsOf('PUT', async () => t.match(await upload(at('c', prefix, Kind)), { files: many, failed: [] }), ({ method }) => {
+        if (method === 'PUT' && ++stored === many) writeFileSync(join(root, 'c/sub/7'), 'after! 7 '.repeat(20))
+        return undefined
+      })
+      await rm(join(root, 'b'), { recursive: true, force: true })
+      const keys = await requestsOf('GET', async () => t.match(await download(at('b', prefix, Kind)), { files: many, failed: [] }))
+      t.match(keys, ['', '', /sub\/7$/].map((key) => key === '' ? String : key))
+      t.equal(look('b'), before)
+    })
+  }
+
+  await t.test('What a pack has is not packed again, whatever it is called now; what is left of one goes into a new one', async (t) => {
+    const prefix = 'moving/'
+    await fill('d', 'first')
+    await upload(at('d', prefix))
+    const [first] = await packsOf(prefix)
+    await rename(join(root, 'd/sub'), join(root, 'd/moved'))
+    t.match(await upload({ ...at('d', prefix), delete: true }), { files: many, deleted: many })
+    t.strictSame(await packsOf(prefix), [first])
+    await rename(join(root, 'd/moved'), join(root, 'd/sub'))
+    await fill('d', 'second', 0, many / 3)
+    await upload({ ...at('d', prefix), delete: true })
+    t.equal((await packsOf(prefix)).length, 2)
+    await fill('d', 'third', many / 3, many * 2 / 3)
+    await upload({ ...at('d', prefix), delete: true })
+    const packs = await packsOf(prefix)
+    t.equal(packs.length, 2, 'the second one and a new one')
+    t.notOk(packs.includes(first!))
+    const keys = await requestsOf('GET', async () => t.match(await download(at('e', prefix)), { files: many, failed: [] }))
+    t.equal(keys.length, 3)
+    t.equal(look('e'), look('d'))
+    await rm(join(root, 'd/sub'), { recursive: true })
+    await write('d/only', 'one')
+    await upload({ ...at('d', prefix), delete: true })
+    t.strictSame(await packsOf(prefix), [], 'nobody needs them')
+  })
+
+  await t.test('Few files are not worth it', async (t) => {
+    await fill('f', 'few', 0, 20)
+    await upload(at('f', 'few/'))
+    t.strictSame(await packsOf('few/'), [])
+  })
+
+  await t.test('A pack of which little is wanted is not fetched', async (t) => {
+    await fill('g', 'all')
+    await upload(at('g', 'little/'))
+    await rm(join(root, 'g/sub/7'))
+    const keys = await requestsOf('GET', async () => t.match(await download(at('g', 'little/')), { files: 1, skipped: many - 1 }))
+    t.match(keys, [/manifest/, /sub\/7$/])
+  })
+
+  await t.test('What others have put there is packed when it is known', async (t) => {
+    const { store } = at('h', 'theirs/')
+    for (let n = 0; n < 40; n++) await store.put(`${n}`, Buffer.from(`theirs ${n}`))
+    t.match(await download(at('h', 'theirs/')), { files: 40 })
+    t.match(await upload(at('h', 'theirs/')), { files: 0, skipped: 40 })
+    t.equal((await packsOf('theirs/')).length, 1)
+    const keys = await requestsOf('GET', async () => t.match(await download(at('i', 'theirs/')), { files: 40 }))
+    t.equal(keys.length, 2)
+  })
+
+  await t.test('Saves that are kept keep their packs', async (t) => {
+    await fill('j', 'first')
+    const { version } = await upload({ ...at('j', 'kept/'), versioned: true })
+    const first = look('j')
+    await fill('j', 'second')
+    await upload({ ...at('j', 'kept/'), versioned: true })
+    const keys = await requestsOf('GET', async () => await download({ ...at('k', 'kept/'), version }))
+    t.equal(keys.length, 2)
+    t.equal(look('k'), first)
+    await download(at('k', 'kept/'))
+    t.equal(look('k'), look('j'))
+  })
+
+  await t.test('Where packs can not be stored, fetched or deleted all goes as well without (2.5)', async (t) => {
+    const noPacks: Chooser = ({ url }) => url.includes('/packs/') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
+    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+      await fill('l', 'first')
+      await requestsOf('PUT', async () => t.match(await upload(at('l', 'denied/', Kind)), { files: many, failed: [] }), noPacks)
+      t.strictSame(await packsOf('denied/'), [])
+      t.match(await upload(at('l', 'denied/', Kind)), { files: 0, skipped: many }, 'it is tried again')
+      t.equal((await packsOf('denied/')).length, 1)
+      await rm(join(root, 'm'), { recursive: true, force: true })
+      await requestsOf('GET', async () => t.match(await download(at('m', 'denied/', Kind)), { files: many, failed: [] }), noPacks)
+      t.equal(look('m'), look('l'))
+      await fill('l', 'second')
+      const noDeletes: Chooser = ({ url }) => url.includes('?delete') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
+      await requestsOf('POST', async () => t.match(await upload(at('l', 'denied/', Kind)), { files: many, failed: [] }), noDeletes)
+      t.equal((await packsOf('denied/')).length, 2)
+      await rm(join(root, 'l/sub/1'))
+      await upload({ ...at('l', 'denied/', Kind), delete: true })
+      t.equal((await packsOf('denied/')).length, 1, 'a later sync finds what is left')
+      await at('l', 'denied/').store.delete([...await packsOf('denied/'), '.modal-sandbox/manifest.gz'])
+    }
+  })
+})
