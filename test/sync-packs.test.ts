@@ -147,7 +147,7 @@ t.test('Many small files come in a few packs, and from their own objects where t
   })
 
   await t.test('Few files are not worth it', async (t) => {
-    await fill('f', 'few', 0, 20)
+    await fill('f', 'few', 0, 15)
     await upload(at('f', 'few/'))
     t.strictSame(await packsOf('few/'), [])
   })

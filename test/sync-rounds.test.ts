@@ -98,7 +98,8 @@ t.test('Nothing is lost between a directory and S3, whatever the network does (2
   async function uploadRound (t: Test, lane: Lane, seed: number, random: () => number): Promise<Tree> {
     const { bucket, proxy, source, sync } = lane
     const same = (found: string[], message: string) => t.strictSame(found, [], `round ${seed}: ${message}`)
-    await tree('change', source, seed, '25')
+    // Enough for packs at first, and then what becomes of them.
+    await tree('change', source, seed, seed <= firstSeed + lanes ? '150' : '25')
     proxy.use(randomFaults(random, random() * 0.15))
     // In a process of its own: it writes while the sync reads.
     const busy = run('node', [treeProgram, 'busy', source, String(seed), '600'], { maxBuffer: 2 ** 26 })

@@ -8,7 +8,7 @@ export const packFiles = 1000
 /** Larger files are worth a request of their own. */
 const largestFile = 64 * 1024
 /** So few files are fetched one by one as fast. */
-const fewestFiles = 32
+const fewestFiles = 16
 /** So many bytes that nobody wants are as good as a request more. */
 const worthOfRequest = 256 * 1024
 

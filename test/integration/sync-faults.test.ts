@@ -73,7 +73,8 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const [from, to] = [await sandbox('from', 'rounds'), await sandbox('to', 'rounds')]
     for (let seed = 1; seed <= rounds; seed++) {
       const random = randomNumbers(seed)
-      const before = await tree(from, 'change', seed, '25')
+      // Enough for packs at first, and then what becomes of them.
+      const before = await tree(from, 'change', seed, seed === 1 ? '150' : '25')
       proxy.use(randomFaults(random, 0.1))
       const except = failedPaths(await sync(from, 'upload'))
       const stored = await readBucket(s3.client, 'work', 'rounds/')
