@@ -5,10 +5,15 @@ const { join } = require('path')
 
 const root = process.argv[1]
 
-/** Whole contents that wait to be sent or written, by number. */
+/** Contents that wait to be sent or, in chunks, to be written; by number. */
 const bodies = new Map()
 
 const at = (path) => join(root, path)
-const hashOf = (body) => createHash('sha256').update(body).digest('hex')
+
+function hashOf (...chunks) {
+  const hash = createHash('sha256')
+  for (const chunk of chunks) hash.update(chunk)
+  return hash.digest('hex')
+}
 
 module.exports = { bodies, at, hashOf }

@@ -6,7 +6,7 @@ const { promisify } = require('util')
 const { at, bodies, hashOf } = require('./files.cjs')
 const requests = require('./requests.cjs')
 
-const write = promisify(fs.write)
+const writev = promisify(fs.writev)
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 const smallSize = 65_536
 const scratch = Buffer.allocUnsafeSlow(smallSize)
@@ -48,11 +48,14 @@ function createPart (path) {
 }
 
 /** By another thread what is more than a little: that takes as long as everything else together. */
-async function writeTo (file, bytes, start) {
-  if (bytes.length <= smallSize && fs.writeSync(file, bytes, 0, bytes.length, start) === bytes.length) return
-  for (let done = 0; done < bytes.length;) {
-    done += (await write(file, bytes, done, bytes.length - done, start + done)).bytesWritten
-  }
+async function writeTo (file, chunks, start) {
+  const size = chunks.reduce((sum, { length }) => sum + length, 0)
+  // Node.js 16 refuses to write nothing.
+  if (size === 0) return
+  const written = size <= smallSize
+    ? fs.writevSync(file, chunks, start)
+    : (await writev(file, chunks, start)).bytesWritten
+  if (written !== size) throw Object.assign(new Error(), { code: 'ENOSPC' })
 }
 
 function finish (part, mode, mtime) {
@@ -70,26 +73,28 @@ function discard (part) {
 }
 
 /** @returns whether what is read in its place is what was written (3.5). */
-async function putInPlace (path, bytes, mode, mtime) {
+async function putInPlace (path, chunks, mode, mtime) {
   const part = createPart(path)
   try {
-    await writeTo(part.file, bytes, 0)
+    await writeTo(part.file, chunks, 0)
     finish(part, mode, mtime)
   } finally {
     discard(part)
   }
-  return isThere(part.place, bytes)
+  return isThere(part.place, chunks)
 }
 
-function isThere (place, bytes) {
+function isThere (place, chunks) {
   const file = fs.openSync(place, O_RDONLY | O_NOFOLLOW)
   try {
-    for (let start = 0; ;) {
-      const length = fs.readSync(file, scratch, 0, scratch.length, start)
-      if (length === 0) return start === bytes.length
-      if (scratch.compare(bytes, start, Math.min(start + length, bytes.length), 0, length) !== 0) return false
-      start += length
+    for (const chunk of chunks) {
+      for (let start = 0; start < chunk.length;) {
+        const length = fs.readSync(file, scratch, 0, Math.min(scratch.length, chunk.length - start))
+        if (length === 0 || scratch.compare(chunk, start, start + length, 0, length) !== 0) return false
+        start += length
+      }
     }
+    return fs.readSync(file, scratch) === 0
   } finally {
     fs.closeSync(file)
   }
@@ -98,32 +103,33 @@ function isThere (place, bytes) {
 const operations = {
   /** A whole small object, in one step; one that is not what was expected is not put in its place. */
   async place ({ path, expected, mode, mtime, ...object }) {
-    const { body, ...answer } = await requests.get(object)
-    if (body === undefined) return answer
-    const hash = hashOf(body)
+    const { chunks, ...answer } = await requests.get(object)
+    if (chunks === undefined) return answer
+    const hash = hashOf(...chunks)
     if (expected !== undefined && hash !== expected) return { ...answer, hash }
-    return { ...answer, hash, proved: await local(() => putInPlace(path, body, mode, mtime)) }
+    return { ...answer, hash, proved: await local(() => putInPlace(path, chunks, mode, mtime)) }
   },
   /** The same in two steps, for one that says itself how it has to be. */
   async get ({ body, ...object }) {
-    const { body: bytes, ...answer } = await requests.get(object)
-    if (bytes === undefined) return answer
-    bodies.set(body, bytes)
-    return { ...answer, hash: hashOf(bytes) }
+    const { chunks, ...answer } = await requests.get(object)
+    if (chunks === undefined) return answer
+    bodies.set(body, chunks)
+    return { ...answer, hash: hashOf(...chunks) }
   },
   async settle ({ body, path, mode, mtime }) {
-    const bytes = bodies.get(body)
+    const chunks = bodies.get(body)
     bodies.delete(body)
-    return { proved: await local(() => putInPlace(path, bytes, mode, mtime)) }
+    return { proved: await local(() => putInPlace(path, chunks, mode, mtime)) }
   },
   /** Many small ones, as `[path, start, size, mode, mtime, hash]`, out of one; tells which of them are not there. */
   async unpack ({ files, ...object }) {
-    const { body, ...answer } = await requests.get(object)
-    if (body === undefined) return answer
+    const { chunks, ...answer } = await requests.get(object)
+    if (chunks === undefined) return answer
+    const pack = Buffer.concat(chunks)
     const failed = []
     for (const [index, [path, start, size, mode, mtime, hash]] of files.entries()) {
-      const bytes = body.subarray(start, start + size)
-      const isDone = hashOf(bytes) === hash && await putInPlace(path, bytes, mode, mtime).catch(() => false)
+      const bytes = pack.subarray(start, start + size)
+      const isDone = hashOf(bytes) === hash && await putInPlace(path, [bytes], mode, mtime).catch(() => false)
       if (!isDone) failed.push(index)
     }
     return { ...answer, failed }
@@ -131,10 +137,10 @@ const operations = {
   async create ({ part, path }) { await local(() => parts.set(part, createPart(path))) },
   /** A piece of an object into a file that was made for it. */
   async fetch ({ part, start, ...object }) {
-    const { body, ...answer } = await requests.get(object)
-    if (body === undefined) return answer
-    await local(() => writeTo(parts.get(part).file, body, start))
-    return { ...answer, hash: hashOf(body) }
+    const { chunks, ...answer } = await requests.get(object)
+    if (chunks === undefined) return answer
+    await local(() => writeTo(parts.get(part).file, chunks, start))
+    return { ...answer, hash: hashOf(...chunks) }
   },
   /** All of a file is there. */
   async finish ({ part, mode, mtime }) {

@@ -46,21 +46,24 @@ async function put ({ url, headers }, body) {
   return { status: response.statusCode, etag: response.headers.etag }
 }
 
-/** An object, or a part of one, that has `size` bytes; there is no body when it is refused or incomplete. */
+/**
+ * An object, or a part of one, that has `size` bytes, as chunks: to put them together would be one more copy of all.
+ * There are none when it is refused or incomplete.
+ */
 async function get ({ url, headers, size }) {
   const response = await request(url, 'GET', headers)
   if (response.statusCode >= 300) return await refusal(response)
-  const body = Buffer.allocUnsafeSlow(size)
+  const chunks = []
   let length = 0
   await new Promise((resolve, reject) => {
     response.on('data', (chunk) => {
-      chunk.copy(body, length)
+      chunks.push(chunk)
       length += chunk.length
       if (length > size) response.destroy()
     }).on('error', reject).on('close', resolve)
   })
   if (length !== size || !response.complete) return { code: 'IncompleteBody' }
-  return { status: response.statusCode, body, metadata: metadataOf(response) }
+  return { status: response.statusCode, chunks, metadata: metadataOf(response) }
 }
 
 function metadataOf ({ headers }) {
