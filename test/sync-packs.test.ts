@@ -183,6 +183,21 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.equal(look('k'), look('j'))
   })
 
+  await t.test('A mover that dies at a pack leaves the rest to the service', async (t) => {
+    const dies = (workspace: LocalWorkspace): Chooser => ({ url }) => {
+      if (url.includes('/packs/')) (workspace as MovedDirectory).kill()
+      return undefined
+    }
+    await fill('n', 'dead')
+    const up = at('n', 'dead/', MovedDirectory)
+    await requestsOf('PUT', async () => t.match(await upload(up), { files: many, failed: [] }), dies(up.workspace))
+    await upload(at('n', 'dead/', MovedDirectory))
+    t.ok((await packsOf('dead/')).length > 0)
+    const down = at('o', 'dead/', MovedDirectory)
+    await requestsOf('GET', async () => t.match(await download(down), { files: many, failed: [] }), dies(down.workspace))
+    t.equal(look('o'), look('n'))
+  })
+
   await t.test('Where packs can not be stored, fetched or deleted all goes as well without (2.5)', async (t) => {
     const noPacks: Chooser = ({ url }) => url.includes('/packs/') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
     for (const Kind of [LocalWorkspace, MovedDirectory]) {
