@@ -5,9 +5,17 @@ const listeners = new AsyncLocalStorage<(text: string) => void>()
 
 interface BuildUpdate { taskLogs?: { data?: string }[] }
 
+let listening = 0
+
 /** Runs `work` and hands every piece of image build log that arrives meanwhile to `onLog`. */
-export function withBuildLog<T> (onLog: (text: string) => void, work: () => Promise<T>): Promise<T> {
-  return listeners.run(onLog, work)
+export async function withBuildLog<T> (onLog: (text: string) => void, work: () => Promise<T>): Promise<T> {
+  listening++
+  try {
+    return await listeners.run(onLog, work)
+  } finally {
+    // As long as anybody may listen every promise of the whole process costs more.
+    if (--listening === 0) listeners.disable()
+  }
 }
 
 /**
