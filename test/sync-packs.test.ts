@@ -146,6 +146,17 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.strictSame(await packsOf(prefix), [], 'nobody needs them')
   })
 
+  await t.test('Nobody reads in a pack what a file said that is deleted', async (t) => {
+    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+      const prefix = `${Kind.name}-deleted/`
+      await fill('p', 'all of it')
+      await upload(at('p', prefix, Kind))
+      const { store } = at('p', prefix)
+      const [key] = await packsOf(prefix)
+      t.equal((await store.get(key!)).body.indexOf('all of it'), -1)
+    }
+  })
+
   await t.test('Few files are not worth it', async (t) => {
     await fill('f', 'few', 0, 15)
     await upload(at('f', 'few/'))

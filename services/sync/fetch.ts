@@ -1,7 +1,7 @@
 import { digest } from '../../lib/ids.js'
 import { S3Fault } from './faults.js'
 import type { GetOptions, ObjectStore, StoredObject } from './object-store.js'
-import type { PackedTarget, PackTarget } from './packs.js'
+import { cipher, type PackedTarget, type PackTarget } from './packs.js'
 import type { Target } from './plan-download.js'
 
 /** A whole object, into memory of this service. @throws {S3Fault} */
@@ -24,8 +24,8 @@ export async function fetchPacked (
   try {
     const { body } = await store.get(key, { into: Buffer.allocUnsafeSlow(size) })
     const contents = targets.map((target) => {
-      const { size, saved: { packed: { start } } } = target
-      return [target, body.subarray(start, start + size)] as const
+      const { size, saved: { hashes, packed: { start } } } = target
+      return [target, cipher(body.subarray(start, start + size), hashes[0]!)] as const
     })
     return new Map(contents.filter(([{ saved }, content]) => digest(content) === saved.hashes[0]))
   } catch (error) {

@@ -31,14 +31,15 @@ export async function takeFile (mover: Mover, path: string, most: number): Promi
 }
 
 /**
- * Has small files read one behind the other; which of them could not be is told by their indexes.
+ * Has small files read and packed one behind the other; which of them could not be is told by their indexes.
+ * @param files their `content` is the hash of what they hold.
  * @throws {CourierLost}
  */
 export async function packTogether (
-  mover: Mover, files: { path: string, size: number }[]
+  mover: Mover, files: { path: string, size: number, content: string }[]
 ): Promise<Omit<Taken, 'entry'> & { failed: Set<number> }> {
   const body = mover.number()
-  const answer = await mover.ask('pack', { body, files: files.map(({ path, size }) => [path, size]) })
+  const answer = await mover.ask('pack', { body, files: files.map(({ path, size, content }) => [path, size, content]) })
   return { failed: new Set(answer.failed), ...takenBy(mover, body, answer) }
 }
 

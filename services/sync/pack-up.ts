@@ -8,7 +8,7 @@ import type { Mover } from './mover.js'
 import type { ObjectStore } from './object-store.js'
 import { packTogether } from './outgoing.js'
 import { isWorthMoving } from './parts.js'
-import { batchesOf, findPlaces, looseFiles, type Packs, type SmallFile } from './packs.js'
+import { batchesOf, cipher, findPlaces, looseFiles, type Packs, type SmallFile } from './packs.js'
 import type { Entry, Workspace } from './workspace.js'
 
 /** Packs that are made side by side. */
@@ -84,7 +84,7 @@ async function packHere (batch: SmallFile[], { workspace, store, wanted }: Packi
     if (!('body' in read) || digest(read.body) !== contents.get(read.entry.path)) continue
     starts.set(contents.get(read.entry.path)!, start)
     start += read.body.length
-    bodies.push(read.body)
+    bodies.push(cipher(read.body, contents.get(read.entry.path)!))
   }
   const body = Buffer.concat(bodies)
   const hash = digest(body)

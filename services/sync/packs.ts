@@ -1,3 +1,4 @@
+import { createCipheriv } from 'node:crypto'
 import { packKey } from './keys.js'
 import type { Packed, Saved } from './manifest.js'
 import type { Target } from './plan-download.js'
@@ -12,6 +13,9 @@ const fewestFiles = 16
 /** So many bytes that nobody wants are as good as a request more. */
 const worthOfRequest = 256 * 1024
 
+/** A key has only one content, so all may begin with the same. */
+const firstCounter = Buffer.alloc(16)
+
 /** Packs that S3 has, by hash, and their sizes. */
 export type Packs = ReadonlyMap<string, number>
 
@@ -19,6 +23,14 @@ export type SmallFile = [path: string, saved: Saved]
 
 /** A target whose content is in a pack, too. */
 export type PackedTarget = Target & { saved: Saved & { packed: Packed } }
+
+/**
+ * Enciphers a content for a pack, or deciphers it, with its own hash as the key (AES-256 in counter mode): when a file
+ * is deleted the manifest forgets the key, and nobody can read what is left of it in a pack.
+ */
+export function cipher (content: Buffer, hash: string): Buffer {
+  return createCipheriv('aes-256-ctr', Buffer.from(hash, 'hex'), firstCounter).update(content)
+}
 
 export interface PackTarget { key: string, size: number, targets: PackedTarget[] }
 

@@ -1,6 +1,6 @@
 'use strict'
 // What is known of files by both directions.
-const { createHash } = require('crypto')
+const { createCipheriv, createHash } = require('crypto')
 const { join } = require('path')
 
 const root = process.argv[1]
@@ -16,4 +16,9 @@ function hashOf (...chunks) {
   return hash.digest('hex')
 }
 
-module.exports = { bodies, at, hashOf }
+/** @see packs.ts */
+function cipher (content, hash) {
+  return createCipheriv('aes-256-ctr', Buffer.from(hash, 'hex'), Buffer.alloc(16)).update(content)
+}
+
+module.exports = { bodies, at, cipher, hashOf }

@@ -3,7 +3,7 @@
 const fs = require('fs')
 const { dirname, join } = require('path')
 const { promisify } = require('util')
-const { at, bodies, hashOf } = require('./files.cjs')
+const { at, bodies, cipher, hashOf } = require('./files.cjs')
 const requests = require('./requests.cjs')
 
 const writev = promisify(fs.writev)
@@ -128,7 +128,7 @@ const operations = {
     const pack = Buffer.concat(chunks)
     const failed = []
     for (const [index, [path, start, size, mode, mtime, hash]] of files.entries()) {
-      const bytes = pack.subarray(start, start + size)
+      const bytes = cipher(pack.subarray(start, start + size), hash)
       const isDone = hashOf(bytes) === hash && await putInPlace(path, [bytes], mode, mtime).catch(() => false)
       if (!isDone) failed.push(index)
     }

@@ -2,7 +2,7 @@
 // Files of the workspace on their way to S3.
 const fs = require('fs')
 const { promisify } = require('util')
-const { at, bodies, hashOf } = require('./files.cjs')
+const { at, bodies, cipher, hashOf } = require('./files.cjs')
 const requests = require('./requests.cjs')
 
 const [open, read, lstat] = [fs.open, fs.read, fs.lstat].map((call) => promisify(call))
@@ -43,13 +43,15 @@ async function fill (file, body, start) {
   return true
 }
 
-/** @returns whether `body` has been filled by the file. */
-async function readInto (body, path) {
+/** @returns undefined when there is no such file, or not so much in it. */
+async function readWhole ([path, size]) {
   try {
+    const body = Buffer.allocUnsafe(size)
     const file = await openAt(path)
-    return await fill(file, body, 0).finally(() => fs.closeSync(file))
+    const isWhole = await fill(file, body, 0).finally(() => fs.closeSync(file))
+    return isWhole ? body : undefined
   } catch {
-    return false
+    return undefined
   }
 }
 
@@ -71,17 +73,15 @@ const operations = {
     bodies.set(body, bytes)
     return { before: look(opened.before), after: opened.after, now: opened.now, hash: hashOf(bytes) }
   },
-  /** Reads many small files, as `[path, size]`, into one body. What they hold now is for who unpacks them to check. */
+  /** Puts small files, as `[path, size, hash]`, into one body. What they hold now is for who unpacks them to check. */
   async pack ({ body, files }) {
-    const bytes = Buffer.alloc(files.reduce((sum, [, size]) => sum + size, 0))
-    const failed = []
-    let start = 0
-    const readOne = async ([path, size], index) => {
-      if (!await readInto(bytes.subarray(start, start += size), path)) failed.push(index)
-    }
+    const contents = []
     for (let next = 0; next < files.length; next += filesAtOnce) {
-      await Promise.all(files.slice(next, next + filesAtOnce).map((file, n) => readOne(file, next + n)))
+      contents.push(...await Promise.all(files.slice(next, next + filesAtOnce).map(readWhole)))
     }
+    const failed = [...files.keys()].filter((index) => contents[index] === undefined)
+    const sealed = files.map(([, size, hash], index) => cipher(contents[index] || Buffer.alloc(size), hash))
+    const bytes = Buffer.concat(sealed)
     bodies.set(body, bytes)
     return { hash: hashOf(bytes), failed }
   },
