@@ -175,6 +175,41 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     await end(id, '?sync=false')
   })
 
+  await t.test('Who asks for the same sandbox again waits for the one that fills it (3.1)', async (t) => {
+    for (let n = 0; n < 40; n++) await put(`alice/joined/${n}`, `content ${n}`)
+    const ask = async () => await request(path, {
+      method: 'POST', json: { s3: { bucket: 'work', keyPrefix: 'alice/joined' } }, headers: { 'idempotency-key': 'joined' }
+    })
+    const [one, other] = await Promise.all([ask(), ask()])
+    t.match([one.status, other.status], [200, 200])
+    t.equal(one.body.id, other.body.id)
+    t.equal(await sh(one.body.id, 'ls | wc -l'), '40\n')
+    await end(one.body.id, '?sync=false')
+  })
+
+  await t.test('A sandbox that is to end waits for the sync that is running, and for what came after it (2.8, 5.4)', async (t) => {
+    const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/waits' } })
+    await sh(id, 'head -c 50000000 /dev/urandom > large; sleep 0.1')
+    const syncing = sync(id, { direction: 'upload' })
+    t.ok(await eventually(async () => (await request(`${path}/${id}/sync`)).body.active))
+    await sh(id, 'echo last > last; sleep 0.1')
+    const ended = await end(id)
+    t.match(await syncing, { status: 200, body: { failed: [] } })
+    t.match(ended.steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { failed: [] } })
+    t.strictSame(await objects('alice/waits/'), ['large', 'last'])
+  })
+
+  await t.test('A sandbox without any network is filled and stored all the same, by the service', async (t) => {
+    const sandbox = { s3: { bucket: 'work', keyPrefix: 'alice/blocked' }, network: { block: true } }
+    const first = await created(sandbox)
+    t.match(await sh(first, `curl -s --max-time 2 ${s3.endpoint} || echo unreachable`), /unreachable/)
+    await sh(first, 'for n in $(seq 600); do echo $n > $n; done; head -c 9000000 /dev/zero > large; sleep 0.1')
+    t.match((await end(first)).steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { files: 601 } })
+    const next = await created(sandbox)
+    t.equal(await sh(next, 'ls | wc -l; cat 600; stat -c %s large'), '601\n600\n9000000\n')
+    await end(next, '?sync=false')
+  })
+
   await t.test('Keys that are no paths are refused by name, and the rest is restored', async (t) => {
     for (const key of ['ok', 'a//b', '../x', './y', 'x', 'x/y', '/abs']) await put(`alice/odd/${key}`, key)
     const result = await create({ s3: { bucket: 'work', keyPrefix: 'alice/odd' } })
