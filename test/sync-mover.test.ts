@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { download } from '../services/sync/restore.js'
 import { upload } from '../services/sync/save.js'
 import { Incoming } from '../services/sync/incoming.js'
@@ -11,6 +12,7 @@ import { openFile, takeFile } from '../services/sync/outgoing.js'
 import { digest } from '../lib/ids.js'
 import { S3Http } from '../services/sync/s3-http.js'
 import { ObjectStore } from '../services/sync/object-store.js'
+import { partCount } from '../services/sync/parts.js'
 import { parseListPage } from '../services/sync/object-list.js'
 import { randomFaults, randomNumbers, startFaultProxy } from './helpers/fault-proxy.js'
 import { MovedDirectory } from './helpers/moved-directory.js'
@@ -39,7 +41,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     try {
       return await work(where)
     } finally {
-      await where.workspace.withoutMover()
+      await where.workspace.withoutMover?.()
     }
   }
   const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
@@ -168,6 +170,33 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.match(await sync(download, down), { files: 18, verified: 18, failed: [] })
     t.equal(micro(look('e')), micro(look('a')))
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    proxy.use()
+  })
+
+  await t.test('A file of 50 GiB is sent in parts of which S3 takes as many, a few at a time, and leaves nothing when it fails', async (t) => {
+    t.ok(partCount(50 * 1024 * mebi) <= 10_000)
+    await mkdir(join(root, 'vast'))
+    await write('vast/file', '')
+    await truncate(join(root, 'vast', 'file'), 50 * 1024 * mebi)
+    await sleep(30)
+    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+      let parts = 0
+      let largest = 0
+      proxy.use(({ method, url }) => {
+        if (method !== 'PUT' || !url.includes('partNumber')) return undefined
+        largest = Math.max(largest, process.memoryUsage().rss)
+        return ++parts > 12 ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
+      })
+      const where = at('vast', `vast-${Kind.name}/`)
+      const before = process.memoryUsage().rss
+      const workspace = Kind === MovedDirectory ? where.workspace : new LocalWorkspace(join(root, 'vast'))
+      t.match(await sync(upload, { ...where, workspace: workspace as MovedDirectory }), {
+        files: 0, bytes: 0, failed: [{ path: 'file', code: 'AccessDenied' }]
+      })
+      t.ok(parts < 40, 'and then no more is tried')
+      t.ok(largest - before < 150 * mebi, `${Math.round((largest - before) / mebi)} MiB`)
+      t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+    }
     proxy.use()
   })
 
