@@ -1,59 +1,34 @@
 import { Value } from '@sinclair/typebox/value'
 import { AppError } from '../../errors.js'
+import { PassThrough } from 'node:stream'
 import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
-import { SandboxExec } from './sandbox-exec.js'
+import { within } from '../sandboxes/steps.js'
+import { ByteReader } from './byte-reader.js'
+import { beatScript, exitTaken, leaveScript, stateScript, takeScript } from './lock-scripts.js'
+import type { Running, SandboxExec } from './sandbox-exec.js'
 import { WorkspaceLost } from './workspace.js'
 
 /** Private to the sandbox, beside what runs keep there. */
 const state = '/tmp/.modal-sandbox'
-const taken = 75
 /** A holder that could not say that it lives for `giveUpMs` stops, before another one may take its place. */
 const usualPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
-/** Seconds after which a holder that says nothing counts as dead. */
-const deadAfter = 40
 /** The last report is kept in the sandbox: what is wrong with thousands of files is not read there. */
 const keptFailures = 200
-const longestReport = 256 * 1024
+/** Who took the place is told to leave, and by another command when it does not say in this time that it has. */
+const leaveMs = 5000
 
-/** Whether the holder's file was touched lately; a time that lies ahead is no sign of life. */
-const alive = `
-alive () {
-  [ -n "$holder" ] || return 1
-  age=$(( $(date +%s) - $(stat -c %Y "$1/$holder" 2>/dev/null || echo 0) ))
-  [ "$age" -lt ${deadAfter} ] && [ "$age" -gt -${deadAfter} ]
-}`
-
-/**
- * The place is a link to its holder's file, made in one step and with the holder's name on it; the file is touched as
- * long as the holder lives. Whoever makes the directory that is named after a dead holder may take its place over.
- */
-const takeScript = `${alive}
-umask 077
-state=$1 id=$2 lock=$1/sync
-mkdir -p "$state" && : > "$state/$id" || exit 1
-refused () { rm -f "$state/$id"; exit ${taken}; }
-ln -sn "$id" "$lock" 2>/dev/null && exit 0
-holder=$(readlink "$lock")
-alive "$state" && refused
-mkdir "$state/left-$holder" 2>/dev/null || refused
-rm -rf "$lock"
-ln -sn "$id" "$lock" 2>/dev/null || refused`
-
-const leaveScript = `
-umask 077
-[ "$(readlink "$1/sync")" = "$2" ] || exit 0
-if [ -n "$3" ]; then cat > "$1/last-sync"; fi
-rm -f "$1/sync" "$1/$2"`
-
-const beatScript = `[ "$(readlink "$1/sync")" = "$2" ] && touch -c "$1/$2" || exit ${taken}`
-
-const stateScript = `${alive}
-holder=$(readlink "$1/sync")
-alive "$1" && echo active || echo idle
-head -c ${longestReport} "$1/last-sync" 2>/dev/null`
+export interface TakeOptions {
+  pace?: typeof usualPace
+  /** What the same command does as soon as the place is taken: a script and its arguments. */
+  first?: { script: string, args: string[] }
+  /** Ends that work. */
+  signal?: AbortSignal
+}
 
 export interface Held {
+  /** What the first work says. */
+  output: ByteReader
   /** Gives the place back, and keeps the report for whoever asks on any replica. */
   leave (last?: LastSync): Promise<void>
 }
@@ -64,27 +39,45 @@ export interface Held {
  * @throws {AppError} SYNC_ACTIVE, {WorkspaceLost}.
  */
 export async function takeLock (
-  exec: SandboxExec, onLost: (reason: WorkspaceLost) => void, { heartbeatMs, giveUpMs } = usualPace
+  exec: SandboxExec, onLost: (reason: WorkspaceLost) => void, options: TakeOptions = {}
 ): Promise<Held> {
+  const { pace: { heartbeatMs, giveUpMs } = usualPace, first = { script: '', args: [] }, signal } = options
   const id = randomId('sync')
-  const { exitCode, stderr } = await exec.run(['sh', '-c', takeScript, 'take', state, id])
-  if (exitCode === taken) throw new AppError('SYNC_ACTIVE')
-  if (exitCode !== 0) throw new WorkspaceLost(`the sync could not be announced in the sandbox: ${stderr.slice(0, 300)}`)
+  const farewell = new PassThrough()
+  const command = ['sh', '-c', takeScript(first.script), 'take', state, id, ...first.args]
+  const holder = await exec.start(command, { stdin: farewell })
+  const output = new ByteReader(holder.stdout)
+  await waitUntilTaken(holder, output)
+  signal?.addEventListener('abort', holder.cancel, { once: true })
+  if (signal?.aborted) holder.cancel()
   let lastBeat = performance.now()
   const beat = setInterval(async () => {
     const now = performance.now()
     if (now - lastBeat > giveUpMs) return onLost(new WorkspaceLost('its sandbox does not answer'))
     const { exitCode } = await exec.run(['sh', '-c', beatScript, 'beat', state, id]).catch(() => ({ exitCode: undefined }))
     if (exitCode === 0) lastBeat = now
-    else if (exitCode === taken) onLost(new WorkspaceLost('another sync has taken its place'))
+    else if (exitCode === exitTaken) onLost(new WorkspaceLost('another sync has taken its place'))
   }, heartbeatMs)
   return {
+    output,
     async leave (last) {
       clearInterval(beat)
-      const stdin = last === undefined ? '' : JSON.stringify(shortened(last))
-      await exec.run(['sh', '-c', leaveScript, 'leave', state, id, last === undefined ? '' : 'report'], { stdin })
+      const [what, report] = last === undefined ? ['none', ''] : ['report', JSON.stringify(shortened(last))]
+      farewell.end(`${what}\n${report}`)
+      const answer = await within(leaveMs, () => output.until('left\n')).catch(() => undefined)
+      signal?.removeEventListener('abort', holder.cancel)
+      holder.finish().catch(() => {})
+      if (answer === undefined) await exec.run(['sh', '-c', leaveScript, 'leave', state, id, what], { stdin: report })
     }
   }
+}
+
+async function waitUntilTaken (holder: Running, output: ByteReader) {
+  const said = (await output.until('\n'))?.toString() ?? ''
+  if (said === 'taken') return
+  const { exitCode } = await holder.finish()
+  if (exitCode === exitTaken) throw new AppError('SYNC_ACTIVE')
+  throw new WorkspaceLost(`the sync could not be announced in the sandbox: ${said.slice(0, 300)}`)
 }
 
 /** What the sandbox says about its syncs; only its owner sees it, so it need not be believed beyond its form. */

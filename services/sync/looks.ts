@@ -6,8 +6,9 @@ export interface Look extends Omit<Entry, 'type'> { type: EntryType | 'special',
 
 const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
 
-/** Records as the scripts write them, up to the line that ends them. @throws {EndOfStream} */
-export async function readLooks (reader: ByteReader, onLook: (look: Look) => void): Promise<void> {
+/** Records as the scripts write them. @returns what the line that ends them says more. @throws {EndOfStream} */
+export async function readLooks (reader: ByteReader, onLook: (look: Look) => void): Promise<string> {
+  let last = ''
   await reader.parse((bytes) => {
     // One character a byte: to search and cut a string is faster than to ask the buffer about each record.
     const text = bytes.toString('latin1')
@@ -15,11 +16,15 @@ export async function readLooks (reader: ByteReader, onLook: (look: Look) => voi
       const nameEnd = text.indexOf('//', taken)
       const end = nameEnd === -1 ? -1 : text.indexOf('\n', nameEnd)
       if (end === -1) return { taken, done: false }
-      if (nameEnd === taken) return { taken: end + 1, done: true }
+      if (nameEnd === taken) {
+        last = text.slice(nameEnd + 2, end)
+        return { taken: end + 1, done: true }
+      }
       onLook(toLook(text.slice(taken, nameEnd), text.slice(nameEnd + 2, end)))
       taken = end + 1
     }
   })
+  return last
 }
 
 /** @param name with one character a byte. */

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { archive, gather } from './archive.js'
 import { ByteReader, EndOfStream } from './byte-reader.js'
-import { badName, isEntry, readLooks, stable, toEntry } from './looks.js'
+import { readListing } from './listing.js'
+import { stable, toEntry } from './looks.js'
 import { Mover, type Starter } from './mover.js'
 import { looksOf, readBatches } from './read-batches.js'
 import type { Running, SandboxExec } from './sandbox-exec.js'
-import { hashScript, calls, listScript, lookScript, lostReason, quote, readLargeScript, removeScript, scriptExit, writeScript } from './scripts.js'
+import { hashScript, calls, listScript, lookScript, lostReason, quote, readLargeScript, removeScript, writeScript } from './scripts.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
   type WriteEntry
@@ -17,33 +18,23 @@ const writeSize = 1024 * 1024
 export class SandboxWorkspace implements Workspace {
   readonly #exec: SandboxExec
   readonly #root: string
+  #begun: ByteReader | undefined
   #mover: Promise<Mover | undefined> | undefined
 
-  constructor (exec: SandboxExec, root: string) {
+  /** @param begun what a list script says that was started already. */
+  constructor (exec: SandboxExec, root: string, begun?: ByteReader) {
     this.#exec = exec
     this.#root = root
+    this.#begun = begun
   }
 
   async list (): Promise<Listing> {
+    const begun = this.#begun
+    this.#begun = undefined
+    if (begun !== undefined) return await readListing(begun)
     const running = await this.#exec.start(['sh', '-c', listScript, 'sync', this.#root])
-    const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
-    try {
-      await readLooks(new ByteReader(running.stdout), (look) => {
-        if (look.path === '.') return
-        if (!look.validName) listing.problems.push(badName(look.path))
-        else if (isEntry(look)) listing.entries.set(look.path, toEntry(look))
-        else listing.special++
-      })
-    } catch (error) {
-      if (!(error instanceof EndOfStream)) throw error
-      const { exitCode, stderr } = await running.finish()
-      if (exitCode === scriptExit.noRoot) return { ...listing, missing: true }
-      throw lostReason(exitCode, stderr)
-    }
-    const { stderr } = await running.finish()
-    for (const [, path] of stderr.matchAll(/^find: '?\.\/(.*?)'?: Permission denied$/gm)) {
-      listing.problems.push({ path: path!, code: 'UNREADABLE', message: 'The directory may not be read.' })
-    }
+    const listing = await readListing(new ByteReader(running.stdout))
+    await running.finish()
     return listing
   }
 

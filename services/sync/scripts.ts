@@ -3,6 +3,8 @@ import { WorkspaceLost } from './workspace.js'
 /** Exit codes of the scripts, beside those of what they call. */
 export const scriptExit = { noRoot: 3, noTools: 8, cut: 9 }
 
+const longestComplaints = 32 * 1024
+
 /**
  * Common to all scripts; `$1` is the workspace. Only what GNU's and busybox' userland share is used. A record ends its
  * name with `//`, which no path from find has, so a name may hold anything else, line breaks included. `%.9Y` gives
@@ -17,10 +19,15 @@ look () { stat -c "$format" "$@" 2>/dev/null; echo //; }
 now () { case $(date +%s.%N) in *[!0-9.]*|*.) date +%s;; *) date +%s.%N;; esac; }
 `
 
-/** Records of everything in the workspace. */
-export const listScript = `${prologue}
-find . -exec stat -c "$format" {} +
-echo //`
+/** Records of everything in the workspace, what find's exit code is, and what it complains about, to a line of `//`. */
+export const listScript = `
+list () {${prologue}
+  find . -exec stat -c "$format" {} +
+}
+exec 3>&1
+complaints=$(list "$1" 2>&1 >&3)
+echo "//$?"
+printf '%.${longestComplaints}s\\n//\\n' "$complaints"`
 
 /**
  * Reads a script from standard input whose lines are `batch 'name' 'name'...`. For each it writes the time, records, an

@@ -13,6 +13,7 @@ import { download } from './restore.js'
 import { SandboxExec } from './sandbox-exec.js'
 import { SandboxWorkspace } from './sandbox-workspace.js'
 import { upload } from './save.js'
+import { listScript } from './scripts.js'
 import { listVersions } from './versions.js'
 
 export interface SyncServiceOptions extends StoreSources { log: Log }
@@ -97,14 +98,17 @@ export class SyncService {
   ): Promise<SyncReport> {
     const { direction, log = this.#options.log, patienceMs = 0, onProgress } = options
     const { signal } = stop
-    const workspace = new SandboxWorkspace(new SandboxExec(owned.sandbox, signal), owned.mountPath ?? owned.workdir)
+    const root = owned.mountPath ?? owned.workdir
     const store = await openStore(storage, this.#options, signal)
     // Not with the signal: a sync that is stopped gives its place back.
     const exec = new SandboxExec(owned.sandbox)
-    const held = await this.#take(exec, patienceMs, (reason) => stop.abort(reason)).catch((error: unknown) => {
+    const first = { script: listScript, args: [root] }
+    const take = () => takeLock(exec, (reason) => stop.abort(reason), { first, signal })
+    const held = await this.#take(take, patienceMs).catch((error: unknown) => {
       store.close()
       throw error
     })
+    const workspace = new SandboxWorkspace(new SandboxExec(owned.sandbox, signal), root, held.output)
     let last: LastSync | undefined
     try {
       const common = {
@@ -140,10 +144,10 @@ export class SyncService {
     return stop
   }
 
-  async #take (exec: SandboxExec, patienceMs: number, onLost: (reason: Error) => void): Promise<Held> {
+  async #take (take: () => Promise<Held>, patienceMs: number): Promise<Held> {
     for (const until = Date.now() + patienceMs; ;) {
       try {
-        return await takeLock(exec, onLost)
+        return await take()
       } catch (error) {
         if (!(error instanceof AppError) || Date.now() >= until) throw error
         await sleep(500, undefined, { signal: this.#closing.signal })

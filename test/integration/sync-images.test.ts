@@ -10,6 +10,7 @@ import { SecretReader } from '../../services/sync/credentials.js'
 import { takeLock, readState } from '../../services/sync/lock.js'
 import { ObjectStore } from '../../services/sync/object-store.js'
 import { download } from '../../services/sync/restore.js'
+import { Tally } from '../../services/sync/report.js'
 import { SandboxExec, type ExecInput, type Running } from '../../services/sync/sandbox-exec.js'
 import { SandboxWorkspace } from '../../services/sync/sandbox-workspace.js'
 import { upload } from '../../services/sync/save.js'
@@ -135,7 +136,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const lost: string[] = []
     const onLost = ({ message }: WorkspaceLost) => { lost.push(message) }
     const pace = { heartbeatMs: 200, giveUpMs: 5000 }
-    const first = await takeLock(exec, onLost, pace)
+    const first = await takeLock(exec, onLost, { pace })
     await t.rejects(takeLock(exec, onLost), { code: 'SYNC_ACTIVE' })
     t.match(await readState(exec), { active: true, last: null })
     const old = await sh(sandbox, 'cd /tmp/.modal-sandbox && touch -d "@$(($(date +%s) - 30))" sync_* && stat -c %Y sync_*')
@@ -143,7 +144,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await first.leave()
     t.match(await readState(exec), { active: false })
 
-    const dead = await takeLock(exec, onLost, { heartbeatMs: 1500, giveUpMs: 5000 })
+    const dead = await takeLock(exec, onLost, { pace: { heartbeatMs: 1500, giveUpMs: 5000 } })
     await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
     const next = await takeLock(exec, onLost)
     t.ok(await eventually(async () => lost.length > 0), 'who comes back too late notices')
@@ -151,11 +152,41 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await dead.leave()
     t.match(await readState(exec), { active: true }, 'and does not take it from the next')
     await next.leave()
-    const orphan = await takeLock(exec, onLost, { heartbeatMs: 100, giveUpMs: 300 })
+    const orphan = await takeLock(exec, onLost, { pace: { heartbeatMs: 100, giveUpMs: 300 } })
     await sandbox.terminate({ wait: true })
     t.ok(await eventually(async () => lost.length > 1))
     t.equal(lost[1], 'its sandbox does not answer')
     await t.rejects(orphan.leave(), { name: 'WorkspaceLost' })
+  })
+
+  await t.test('Who took the place does the first work, and waits neither for ever nor in vain to give it back', async (t) => {
+    const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
+    t.teardown(() => sandbox.terminate())
+    const exec = new SandboxExec(sandbox)
+    const work = (script: string) => ({ first: { script, args: ['here'] } })
+    const listening = async () => (await sh(sandbox, 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).includes('sh -c \nalive')
+
+    const failing = await takeLock(exec, () => {}, work('cat; echo "$1"; exit 7'))
+    t.equal((await failing.output.until('\n'))?.toString(), 'here', 'nothing that it is told is for the work')
+    const report = { ...new Tally().report('upload'), failed: [] }
+    await failing.leave({ direction: 'upload', finishedAt: new Date().toISOString(), report })
+    t.match(await readState(exec), { active: false, last: { report } }, 'nor does it matter how that ends')
+    t.ok(await eventually(async () => !await listening()))
+
+    const stop = new AbortController()
+    const stopped = await takeLock(exec, () => {}, { ...work('sleep 600'), signal: stop.signal })
+    t.ok(await listening())
+    stop.abort()
+    t.ok(await eventually(async () => !await listening()), 'a sync that is stopped ends it')
+    t.match(await readState(exec), { active: true }, 'but has its place until it gives it back')
+    await stopped.leave()
+    t.match(await readState(exec), { active: false, last: { report } })
+
+    const long = await takeLock(exec, () => {})
+    t.ok(await eventually(async () => !await listening()), 'it does not keep the sandbox awake')
+    t.match(await readState(exec), { active: true })
+    await long.leave()
+    t.match(await readState(exec), { active: false })
   })
 
   await t.test('Of many replicas that want the place at once one gets it, also that of a dead one', async (t) => {

@@ -1,0 +1,66 @@
+export const exitTaken = 75
+/** Seconds after which a holder that says nothing counts as dead. */
+const deadAfter = 40
+/** Whoever took the place is listened to for so many seconds: a command that waits for ever keeps a sandbox awake. */
+const patience = 5
+const longestReport = 256 * 1024
+
+/** Whether the holder's file was touched lately; a time that lies ahead is no sign of life. */
+const alive = `
+alive () {
+  [ -n "$holder" ] || return 1
+  age=$(( $(date +%s) - $(stat -c %Y "$1/$holder" 2>/dev/null || echo 0) ))
+  [ "$age" -lt ${deadAfter} ] && [ "$age" -gt -${deadAfter} ]
+}`
+
+/** Gives the place back, if it is still ours; `$3` says whether a report comes that is to be kept. */
+const leave = `
+leave () {
+  [ "$(readlink "$1/sync")" = "$2" ] || return 0
+  if [ "$3" = report ]; then cat > "$1/last-sync"; fi
+  rm -f "$1/sync" "$1/$2"
+}`
+
+/**
+ * The place is a link to its holder's file, made in one step and with the holder's name on it; the file is touched as
+ * long as the holder lives. Whoever makes the directory that is named after a dead holder may take its place over.
+ *
+ * Says `taken`, does the first work of the sync, and waits a while to be told to leave: each command that need not be
+ * started saves a sync that finds nothing to do a good part of its time.
+ * @param work a script, for the arguments behind the first two.
+ */
+export const takeScript = (work: string) => `${alive}${leave}
+exec 2>&1
+umask 077
+state=$1 id=$2 lock=$1/sync
+mkdir -p "$state" && : > "$state/$id" || exit 1
+refused () { rm -f "$state/$id"; exit ${exitTaken}; }
+take () {
+  ln -sn "$id" "$lock" 2>/dev/null && return
+  holder=$(readlink "$lock")
+  alive "$state" && refused
+  mkdir "$state/left-$holder" 2>/dev/null || refused
+  rm -rf "$lock"
+  ln -sn "$id" "$lock" 2>/dev/null || refused
+}
+take
+echo taken
+shift 2
+(${work}
+) < /dev/null
+exec 3<&0
+sleep ${patience} < /dev/null > /dev/null 2>&1 & clock=$!
+{ read -r what && leave "$state" "$id" "$what" && echo left; kill $clock; } <&3 &
+wait $clock
+kill $! 2>/dev/null`
+
+export const leaveScript = `${leave}
+umask 077
+leave "$@"`
+
+export const beatScript = `[ "$(readlink "$1/sync")" = "$2" ] && touch -c "$1/$2" || exit ${exitTaken}`
+
+export const stateScript = `${alive}
+holder=$(readlink "$1/sync")
+alive "$1" && echo active || echo idle
+head -c ${longestReport} "$1/last-sync" 2>/dev/null`
