@@ -13,11 +13,12 @@ alive () {
   [ "$age" -lt ${deadAfter} ] && [ "$age" -gt -${deadAfter} ]
 }`
 
-/** Gives the place back, if it is still ours; `$3` says whether a report comes that is to be kept. */
+/** Waits for a whole line, which is a report or empty, and gives the place back if it is still ours. */
 const leave = `
 leave () {
+  read -r report || return
   [ "$(readlink "$1/sync")" = "$2" ] || return 0
-  if [ "$3" = report ]; then cat > "$1/last-sync"; fi
+  [ -z "$report" ] || printf %s "$report" > "$1/last-sync"
   rm -f "$1/sync" "$1/$2"
 }`
 
@@ -33,7 +34,7 @@ export const takeScript = (work: string) => `${alive}${leave}
 exec 2>&1
 umask 077
 state=$1 id=$2 lock=$1/sync
-mkdir -p "$state" && : > "$state/$id" || exit 1
+{ [ -d "$state" ] || mkdir -p "$state"; } && : > "$state/$id" || exit 1
 refused () { rm -f "$state/$id"; exit ${exitTaken}; }
 take () {
   ln -sn "$id" "$lock" 2>/dev/null && return
@@ -50,7 +51,7 @@ shift 2
 ) < /dev/null
 exec 3<&0
 sleep ${patience} < /dev/null > /dev/null 2>&1 & clock=$!
-{ read -r what && leave "$state" "$id" "$what" && echo left; kill $clock; } <&3 &
+{ leave "$state" "$id" && echo left; kill $clock; } <&3 &
 wait $clock
 kill $! 2>/dev/null`
 

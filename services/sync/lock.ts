@@ -62,12 +62,12 @@ export async function takeLock (
     output,
     async leave (last) {
       clearInterval(beat)
-      const [what, report] = last === undefined ? ['none', ''] : ['report', JSON.stringify(shortened(last))]
-      farewell.end(`${what}\n${report}`)
+      const report = last === undefined ? '\n' : `${JSON.stringify(shortened(last))}\n`
+      farewell.end(report)
       const answer = await within(leaveMs, () => output.until('left\n')).catch(() => undefined)
       signal?.removeEventListener('abort', holder.cancel)
       holder.finish().catch(() => {})
-      if (answer === undefined) await exec.run(['sh', '-c', leaveScript, 'leave', state, id, what], { stdin: report })
+      if (answer === undefined) await exec.run(['sh', '-c', leaveScript, 'leave', state, id], { stdin: report })
     }
   }
 }
