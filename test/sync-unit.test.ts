@@ -14,6 +14,7 @@ import { deleteObjects } from '../services/sync/cleanup.js'
 import { explain } from '../services/sync/explain.js'
 import { retrying, S3Fault } from '../services/sync/faults.js'
 import { Gate, ordered } from '../services/sync/flow.js'
+import { withoutIgnored } from '../services/sync/ignore.js'
 import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
 import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { decodeManifest, encodeManifest, sameTime, type Saved } from '../services/sync/manifest.js'
@@ -206,6 +207,19 @@ t.test('A download restores what differs, never through a symlink, and leaves ne
   t.strictSame(plan.stale, ['deleted'], 'only what is as it was stored')
   t.match(plan.problems, [{ path: 'x', code: 'KEY_CONFLICT' }])
   t.ok(planDownload(local, remote, false).downloads.some(({ path }) => path === 'edited'))
+})
+
+t.test('What no session needs again is left out at its place only, files and directories each as what they are', async (t) => {
+  const cli = '.claude-sandbox'
+  const out = [`${cli}/.credentials.json`, `${cli}/debug/`, `${cli}/debug/log`, `${cli}/ide/1.lock`, 'lost+found/', 'lost+found/x',
+    '.nfs0001', 'a/.nfs/', 'a/.nfs/b', '.modal-sandbox-part-1', 'a/.modal-sandbox-part-2']
+  const kept = [`${cli}/debug`, `${cli}/debugger/x`, `${cli}/.credentials.json2`, `${cli}/settings.json`, `a/${cli}/debug/x`,
+    'xclaude-sandbox/debug/x', 'lost+found', 'a/lost+found/', 'lostfound/', 'a.nfs', 'nfs', '.modal-sandbox-par', '.claude-sandbox/']
+  const all = new Map([...out, ...kept].map((name) => {
+    const path = name.replace(/\/$/, '')
+    return [name, entry(path, { type: name.endsWith('/') ? 'directory' : 'file' })]
+  }))
+  t.strictSame([...(await withoutIgnored(new LocalWorkspace('/'), all)).keys()], kept)
 })
 
 t.test('Parts grow with the file: 50 GB and far more fit', async (t) => {
