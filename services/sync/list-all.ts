@@ -52,9 +52,9 @@ async function listRange (store: ObjectStore, { after, to }: Range): Promise<Obj
   const objects: ObjectInfo[] = []
   for await (const page of store.list('', after)) {
     if (page.length > 0 && inOrder(page[0]!.key, after) <= 0) return
-    const beyond = to === undefined ? -1 : page.findIndex(({ key }) => inOrder(key, to) > 0)
-    objects.push(...beyond === -1 ? page : page.slice(0, beyond))
-    if (beyond !== -1) break
+    const within = to === undefined ? page.length : page.findLastIndex(({ key }) => inOrder(key, to) <= 0) + 1
+    objects.push(...within === page.length ? page : page.slice(0, within))
+    if (within < page.length) break
   }
   return objects
 }

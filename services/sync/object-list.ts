@@ -56,6 +56,7 @@ function field (xml: string, tag: string): string | undefined {
   const start = xml.indexOf(tag)
   if (start === -1) return
   const text = xml.slice(start + tag.length, xml.indexOf('</', start))
+  if (!text.includes('&')) return text
   // ETags have quotes, so this is the one that there is of each object.
   const unquoted = text.replaceAll('&quot;', '"')
   return unquoted.includes('&') ? unquoted.replace(/&(?:#(x?)([0-9a-f]+)|(\w+));/gi, decodeEntity) : unquoted
