@@ -5,8 +5,8 @@ import type { Courier, CourierAnswer } from './courier.js'
 import { S3Fault } from './faults.js'
 import { abortUpload, MultipartUpload, pendingUploads, type PartContent, type Pending } from './multipart.js'
 import { bareEtag, etagOf, parseListPage, type ObjectInfo } from './object-list.js'
+import { readBody, readText } from './s3-answer.js'
 import { S3Connection, type ObjectStoreOptions } from './s3-connection.js'
-import { readBody, readText } from './s3-http.js'
 
 export interface StoredObject {
   body: Buffer

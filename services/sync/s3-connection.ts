@@ -5,7 +5,8 @@ import { Agent as HttpsAgent } from 'node:https'
 import type { Courier, CourierAnswer } from './courier.js'
 import { retrying, S3Fault, type RetryOptions } from './faults.js'
 import { requestsAtOnce } from './parts.js'
-import { S3Http, type S3Credentials, type S3Request, type S3Target } from './s3-http.js'
+import type { S3Target } from './s3-address.js'
+import { S3Http, type S3Credentials, type S3Request } from './s3-http.js'
 
 /** Where credentials come from; `renew` makes the next `get` not use what is kept. */
 export interface CredentialSource {
