@@ -63,11 +63,11 @@ export function pathProblem (path: string, prefix: string): { code: string, mess
  * not lead out of the workspace, nor stand for a path that another key has.
  */
 export function keyProblem (key: string): { code: string, message: string } | undefined {
-  const names = key.replace(/\/$/, '').split('/')
-  if (names.some((name) => name === '' || name === '.' || name === '..') || key.includes('\0')) {
+  const path = key.replace(/\/$/, '')
+  if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
     return { code: 'KEY_UNSAFE', message: 'The key is no path inside of a workspace.' }
   }
-  if (names.some((name) => Buffer.byteLength(name) > longestName)) {
+  if (Buffer.byteLength(path) > longestName && path.split('/').some((name) => Buffer.byteLength(name) > longestName)) {
     return { code: 'NAME_TOO_LONG', message: `A name has more than ${longestName} bytes.` }
   }
 }
