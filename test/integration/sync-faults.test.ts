@@ -19,6 +19,13 @@ const noS3fs = await run('s3fs', ['--version']).then(() => access('/dev/fuse', c
   () => process.getuid!() === 0 ? false : 'mounting needs root', () => 's3fs (Debian: s3fs) or /dev/fuse is missing')
 const rounds = Number(process.env.SYNC_ROUNDS ?? 1)
 const fill = 'cd /workspace && head -c 20000000 /dev/urandom > large && for n in $(seq 20); do echo $n > $n; done'
+const hourMs = 3_600_000
+/** A module that a process begins with: its clock is wrong by so much from then on. */
+const clockWrongBy = (ms: number) => 'data:text/javascript,' + encodeURIComponent(`const Right = Date
+  globalThis.Date = class extends Right {
+    static now () { return Right.now() + ${ms} }
+    constructor (...args) { super(...args.length > 0 ? args : [Right.now() + ${ms}]) }
+  }`)
 const api = '/api/modal/sandbox'
 const key = 'sync-faults-key'
 
@@ -215,6 +222,35 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     await end(id)
   })
 
+  for (const [which, offset] of [['fast', hourMs], ['slow', -hourMs]] as const) {
+    const title = `A service whose clock is an hour ${which} signs by the clock of S3, also for the sandbox (2.1, 3.1)`
+    await t.test(title, { timeout: 60_000 }, async (t) => {
+      await service.stop()
+      service = await startServiceProcess({ ...env, NODE_OPTIONS: `--import=${clockWrongBy(offset)}` })
+      const [from, to] = [await sandbox(`${which}-from`, which), await sandbox(`${which}-to`, which)]
+      await exec(from, 'sh', '-c', fill)
+      const before = await tree(from, 'describe')
+      const permits: number[] = []
+      proxy.use(({ url }) => {
+        const [, date] = /X-Amz-Date=(\w+)Z/.exec(url) ?? []
+        if (date !== undefined) permits.push(signedAt(date))
+        return undefined
+      })
+      t.match(await sync(from, 'upload'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
+      const sent = permits.length
+      t.match(await sync(to, 'download'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
+      proxy.use()
+      t.strictSame(differences(before, await tree(to, 'describe'), { times: true }), [])
+      const { body: { last } } = await request(`${api}/${to}/sync`)
+      t.ok(Math.abs(Date.parse(last.finishedAt) - Date.now() - offset) < 60_000, 'its clock is wrong indeed')
+      t.ok(sent > 0 && permits.length > sent, 'files went both ways by permits')
+      t.strictSame(permits.filter((at) => Math.abs(at - Date.now()) > 60_000), [], 'and each was good')
+      for (const id of [from, to]) await end(id)
+      await service.stop()
+      service = await startServiceProcess(env)
+    })
+  }
+
   await t.test('A sandbox that ends in the middle is told, and its volume is stored from the next one', async (t) => {
     const id = await sandbox('ended', 'ended')
     // More than is under way at a time, which could still arrive.
@@ -234,3 +270,8 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     await end(next)
   })
 })
+
+/** What a signed URL says of its time, in milliseconds. */
+function signedAt (date: string): number {
+  return Date.parse(date.replace(/(....)(..)(..T..)(..)(..)/, '$1-$2-$3:$4:$5Z'))
+}

@@ -1,0 +1,86 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { LocalWorkspace } from '../services/sync/local-workspace.js'
+import { ObjectStore } from '../services/sync/object-store.js'
+import type { SyncReport } from '../schemas/sync.js'
+import { download } from '../services/sync/restore.js'
+import { upload } from '../services/sync/save.js'
+import { MovedDirectory } from './helpers/moved-directory.js'
+import { noS3, startS3 } from './helpers/s3.js'
+import { incompleteUploads } from './helpers/trees.js'
+
+const files = Number(process.env.SYNC_FILES ?? 0)
+const tooLong = files > 0 ? false : 'it takes minutes: SYNC_FILES=100000 runs it'
+const filesPerDirectory = 200
+const mebi = 1024 ** 2
+/** Together more than all syncs may take, so that no content can stay in memory. */
+const totalBytes = 1024 * mebi
+const size = Math.floor(totalBytes / files)
+/** What any sync takes; and what is known of a file until its end. */
+const baseBytes = 200 * mebi
+const bytesPerFile = 3 * 1024
+
+t.test('Very many files go to S3 and back in bounded memory (2.4)', { skip: noS3 || tooLong, timeout: 3_600_000 }, async (t) => {
+  const s3 = await startS3({ memoryMiB: 4096 })
+  const root = await mkdtemp(join(tmpdir(), 'sync-scale-'))
+  t.teardown(async () => {
+    await s3.close()
+    await rm(root, { recursive: true, force: true })
+  })
+  await s3.createBucket('work')
+  const pathOf = (n: number) => `${Math.floor(n / filesPerDirectory)}/${n}`
+  const contentOf = (n: number) => Buffer.alloc(size, `${n} `)
+  for (let n = 0; n < files; n++) {
+    if (n % filesPerDirectory === 0) await mkdir(join(root, 'from', pathOf(n), '..'), { recursive: true })
+    await writeFile(join(root, 'from', pathOf(n)), contentOf(n))
+  }
+
+  async function sync (
+    work: typeof upload | typeof download, directory: string, Kind: typeof LocalWorkspace
+  ): Promise<SyncReport> {
+    const prefix = `${Kind.name}/`
+    const store = new ObjectStore({
+      bucket: 'work',
+      prefix,
+      region: s3.region,
+      endpoint: s3.endpoint,
+      forcePathStyle: true,
+      credentials: { get: async () => s3, renew () {} }
+    })
+    const workspace = new Kind(join(root, directory))
+    let most = 0
+    const watch = setInterval(() => { most = Math.max(most, process.memoryUsage.rss()) }, 20)
+    try {
+      return await work({ workspace, store, prefix })
+    } finally {
+      clearInterval(watch)
+      store.close()
+      if (workspace instanceof MovedDirectory) await workspace.withoutMover()
+      const grown = most - before
+      t.comment(`${Kind.name}, ${work.name}: ${Math.round(grown / mebi)} MiB more`)
+      t.ok(grown < baseBytes + files * bytesPerFile, `${work.name} grows by ${grown} bytes`)
+    }
+  }
+
+  const before = process.memoryUsage.rss()
+  const bytes = files * size
+  // The bytes of the first pass through this process, those of the second through the mover's.
+  for (const Kind of [LocalWorkspace, MovedDirectory]) {
+    const stored = await sync(upload, 'from', Kind)
+    t.match(stored, { files, bytes, verified: files, failed: [] }, `stored in ${stored.durationMs} ms`)
+    t.match(await sync(upload, 'from', Kind), { files: 0, skipped: files, failed: [] }, 'nothing is sent twice')
+    await mkdir(join(root, 'to'))
+    const restored = await sync(download, 'to', Kind)
+    t.match(restored, { files, verified: files, failed: [] }, `restored in ${restored.durationMs} ms`)
+    const odd: number[] = []
+    for (let n = 0; n < files; n++) {
+      if (!(await readFile(join(root, 'to', pathOf(n)))).equals(contentOf(n))) odd.push(n)
+    }
+    t.strictSame(odd, [], 'every byte')
+    t.comment(JSON.stringify({ storedMs: stored.durationMs, restoredMs: restored.durationMs }))
+    await rm(join(root, 'to'), { recursive: true })
+  }
+  t.strictSame(await incompleteUploads(s3.client, 'work'), [])
+})
