@@ -39,9 +39,11 @@ refused () { rm -f "$state/$id"; exit ${exitTaken}; }
 take () {
   ln -sn "$id" "$lock" 2>/dev/null && return
   holder=$(readlink "$lock")
+  # There is none while another one takes over.
+  [ -n "$holder" ] || refused
   alive "$state" && refused
   mkdir "$state/left-$holder" 2>/dev/null || refused
-  rm -rf "$lock"
+  rm -f "$lock"
   ln -sn "$id" "$lock" 2>/dev/null || refused
 }
 take

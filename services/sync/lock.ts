@@ -41,7 +41,7 @@ export interface Held {
 export async function takeLock (
   exec: SandboxExec, onLost: (reason: WorkspaceLost) => void, options: TakeOptions = {}
 ): Promise<Held> {
-  const { pace: { heartbeatMs, giveUpMs } = usualPace, first = { script: '', args: [] }, signal } = options
+  const { pace: { heartbeatMs, giveUpMs } = usualPace, first = { script: ':', args: [] }, signal } = options
   const id = randomId('sync')
   const farewell = new PassThrough()
   const command = ['sh', '-c', takeScript(first.script), 'take', state, id, ...first.args]
