@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { startScriptedModel, type Script, type ScriptedModel } from '../emulator/model/index.js'
+import { eventually } from './helpers/containers.js'
 
 const CLI = findCli()
 const needsCli = CLI === undefined ? { skip: 'the Claude CLI is not installed for this platform' } : {}
@@ -247,13 +248,9 @@ t.test('A client that goes away stops its stream, and close ends open ones withi
   const before = timers()
   const client = new AbortController()
   await open([{ text: 'slow', chunk: 1, delayMs: 600_000 }], client.signal)
-  const turns = async (until: () => boolean) => {
-    for (let i = 0; i < 1000 && !until(); i++) await new Promise((resolve) => setImmediate(resolve))
-    return until()
-  }
-  t.ok(await turns(() => timers() > before), 'the next piece waits for its time')
+  t.ok(await eventually(async () => timers() > before), 'the next piece waits for its time')
   client.abort()
-  t.ok(await turns(() => timers() <= before), 'and no more once the client is gone')
+  t.ok(await eventually(async () => timers() <= before), 'and no more once the client is gone')
 
   const readers = [await open([{ text: 'slow', delayMs: 600_000 }]), await open({ blocks: [], hang: true })]
   const started = Date.now()

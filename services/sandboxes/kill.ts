@@ -15,16 +15,22 @@ export const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs:
 /**
  * Signals, stage after stage, every process whose environment has one of the texts, their descendants, and whoever is
  * in a session that one of them led: a tool may clear the environment of what it starts, or leave its parent. Works
- * with dash, bash and busybox: one grep reads the NUL-separated entries (GNU's and busybox' both do), all else is the
- * shell's own. KILL is repeated, as a process may fork between being found and being killed. A file that the variable
- * `ended` names says that who was asked with INT has gone: the rest need not be waited for.
+ * with dash, bash and busybox: one grep reads the NUL-separated entries, or one for each process where it stops at the
+ * first NUL (as busybox' does, unless it was built to be compatible); all else is the shell's own. KILL is repeated, as
+ * a process may fork between being found and being killed. A file that the variable `ended` names says that who was
+ * asked with INT has gone: the rest need not be waited for.
  */
 export const killScript = `
 markers=$1; shift
 family=' '
+if printf 'a\\0b' | grep -qF b; then
+  marked () { grep -lFe "$markers" /proc/[0-9]*/environ; }
+else
+  marked () { for file in /proc/[0-9]*/environ; do tr '\\0' '\\n' < "$file" | grep -qFe "$markers" && echo "$file"; done; }
+fi
 alive () {
   found=' '
-  for file in $(grep -lFe "$markers" /proc/[0-9]*/environ 2>/dev/null); do pid=\${file#/proc/}; add "\${pid%/*}"; done
+  for file in $(marked 2>/dev/null); do pid=\${file#/proc/}; add "\${pid%/*}"; done
   more=yes
   while [ $more = yes ]; do more=no; relatives; done
   [ "$found" != ' ' ]

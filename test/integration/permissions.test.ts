@@ -1,9 +1,7 @@
-import { spawnSync } from 'node:child_process'
-import { copyFileSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startScriptedModel } from '../../emulator/model/index.js'
+import { installBusybox, noBusybox } from '../helpers/busybox.js'
 import { readSse, skip, startService, type ReceivedEvent } from '../helpers/service.js'
 import { openStage, type Replica } from '../helpers/stage.js'
 
@@ -193,14 +191,9 @@ t.test('What a Claude could say that is none', { skip: skip || local }, async (t
   })
 })
 
-const busybox = spawnSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).stdout.trim()
-
-t.test('An image that has busybox alone', { skip: skip || local || (busybox === '' && 'busybox is not installed') }, async (t) => {
+t.test('An image that has busybox alone', { skip: skip || local || noBusybox }, async (t) => {
   const image = t.testdir({ bin: {}, tmp: {}, proc: {}, dev: {}, etc: {}, root: {}, sys: {}, run: {}, workspace: {} })
-  copyFileSync(busybox, join(image, 'bin', 'busybox'))
-  for (const name of spawnSync(busybox, ['--list'], { encoding: 'utf8' }).stdout.split('\n')) {
-    if (name !== '' && !['busybox', 'script'].includes(name)) symlinkSync('busybox', join(image, 'bin', name))
-  }
+  await installBusybox(image, ['script'])
   const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000', EMULATOR_IMAGES: JSON.stringify({ busy: image }) })
   t.teardown(service.close)
   const id = await create(service.request, 'alice', { image: { registry: 'busy' }, env: { PATH: '/workspace/bin:/bin' } })

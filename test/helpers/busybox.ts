@@ -1,0 +1,21 @@
+import { spawnSync } from 'node:child_process'
+import { copyFile, mkdir, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+
+const run = (script: string) => spawnSync('sh', ['-c', script], { encoding: 'utf8' }).stdout.trim()
+const program = run('command -v busybox')
+
+/** Why there can be no image of busybox alone: it has no libraries. */
+export const noBusybox = run(`ldd '${program}' 2>&1`).includes('not a dynamic')
+  ? false
+  : 'a busybox that needs no libraries is not installed (Debian: busybox-static)'
+
+/** Makes `image/bin` a whole userland by itself, but for some of its programs. */
+export async function installBusybox (image: string, without: string[] = []): Promise<void> {
+  await mkdir(join(image, 'bin'), { recursive: true })
+  await copyFile(program, join(image, 'bin', 'busybox'))
+  const names = run(`'${program}' --list`).split('\n')
+  for (const name of names) {
+    if (name !== 'busybox' && !without.includes(name)) await symlink('busybox', join(image, 'bin', name))
+  }
+}
