@@ -1,6 +1,6 @@
 import { Value } from '@sinclair/typebox/value'
-import { AppError } from '../../errors.js'
 import { PassThrough } from 'node:stream'
+import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
 import { within } from '../sandboxes/steps.js'

@@ -7,8 +7,6 @@ import type { ExecInput, Running } from './sandbox-exec.js'
 import { WorkspaceLost } from './workspace.js'
 
 const gatherMs = 4
-/** As large as one write to a process may sensibly be. */
-const writeSize = 1024 * 1024
 
 export type Starter = (command: string[], input: ExecInput) => Promise<Running>
 
@@ -89,8 +87,7 @@ export class Mover {
       await sleep(gatherMs)
       const text = this.#outbox.join('')
       this.#outbox = []
-      const bytes = Buffer.from(text)
-      for (let from = 0; from < bytes.length; from += writeSize) yield bytes.subarray(from, from + writeSize)
+      if (text !== '') yield Buffer.from(text)
     }
   }
 

@@ -81,10 +81,12 @@ async function packHere (batch: SmallFile[], { workspace, store, wanted }: Packi
   const starts = new Map<string, number>()
   let start = 0
   for await (const read of workspace.readMany(batch.map(([path]) => wanted.get(path)!))) {
-    if (!('body' in read) || digest(read.body) !== contents.get(read.entry.path)) continue
-    starts.set(contents.get(read.entry.path)!, start)
+    if (!('body' in read)) continue
+    const content = digest(read.body)
+    if (content !== contents.get(read.entry.path)) continue
+    starts.set(content, start)
     start += read.body.length
-    bodies.push(cipher(read.body, contents.get(read.entry.path)!))
+    bodies.push(cipher(read.body, content))
   }
   const body = Buffer.concat(bodies)
   const hash = digest(body)

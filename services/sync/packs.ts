@@ -4,8 +4,8 @@ import type { Packed, Saved } from './manifest.js'
 import type { Target } from './plan-download.js'
 
 /** A pack is in memory as a whole. */
-export const packSize = 4 * 1024 * 1024
-export const packFiles = 1000
+const packSize = 4 * 1024 * 1024
+const packFiles = 1000
 /** Larger files are worth a request of their own. */
 const largestFile = 64 * 1024
 /** So few files are fetched one by one as fast. */

@@ -133,14 +133,16 @@ async function feed (process: ContainerProcess<Uint8Array>, stdin: ExecInput['st
   // Whoever ends before it has read all says why by its exit code.
   let open = true
   const closed = () => { open = false }
-  for await (const chunk of typeof stdin === 'string' ? slices(Buffer.from(stdin)) : stdin ?? []) {
-    await writer.write(chunk as Uint8Array<ArrayBuffer>).catch(closed)
-    if (!open) return
+  for await (const chunk of typeof stdin === 'string' ? [Buffer.from(stdin)] : stdin ?? []) {
+    for (const piece of slices(chunk)) {
+      await writer.write(piece as Uint8Array<ArrayBuffer>).catch(closed)
+      if (!open) return
+    }
   }
   await writer.close().catch(closed)
 }
 
-function * slices (bytes: Buffer) {
+function * slices (bytes: Uint8Array) {
   for (let from = 0; from < bytes.length; from += writeSize) yield bytes.subarray(from, from + writeSize)
 }
 
