@@ -42,7 +42,7 @@ export function findPlaces (
   entries: ReadonlyMap<string, Saved>, known: ReadonlyMap<string, Saved>, packs: Packs
 ): Map<string, Packed> {
   const isThere = (packed?: Packed) => packed !== undefined && packs.has(packed.pack)
-  const lost = [...entries].filter(([, saved]) => isPackable(saved) && !isThere(saved.packed))
+  const lost = entriesThat(entries, (saved) => isPackable(saved) && !isThere(saved.packed))
   if (lost.length === 0) return new Map()
   const byContent = new Map<string, Packed>()
   for (const { packed, hashes } of known.values()) if (isThere(packed)) byContent.set(hashes[0]!, packed!)
@@ -57,9 +57,16 @@ export function findPlaces (
 export function looseFiles (entries: ReadonlyMap<string, Saved>, packs: Packs): SmallFile[] {
   const used = bytesUsed(entries)
   const isUseful = ({ pack }: Packed) => packs.has(pack) && used.get(pack)! * 2 >= packs.get(pack)!
-  const loose = [...entries].filter(([, saved]) =>
+  const loose = entriesThat(entries, (saved) =>
     isPackable(saved) && (saved.packed === undefined || !isUseful(saved.packed)))
   return loose.length < fewestFiles ? [] : loose
+}
+
+/** Mostly there are few among many, so nothing is made for the others. */
+function entriesThat (entries: ReadonlyMap<string, Saved>, isWanted: (saved: Saved) => boolean): SmallFile[] {
+  const found: SmallFile[] = []
+  for (const [path, saved] of entries) if (isWanted(saved)) found.push([path, saved])
+  return found
 }
 
 function isPackable ({ type, size, hashes }: Saved): boolean {

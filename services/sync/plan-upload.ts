@@ -28,10 +28,11 @@ export function planUpload (
   const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
   const parents = parentsOf(wanted.keys())
   for (const [path, entry] of wanted) {
-    const problem = pathProblem(path, prefix)
     const saved = remote.known.get(path)
+    const isStored = saved !== undefined && isSame(entry, saved)
+    const problem = isStored ? undefined : pathProblem(path, prefix)
     if (problem !== undefined) plan.problems.push({ path, ...problem })
-    else if (saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
+    else if (isStored) plan.unchanged.set(path, saved)
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
