@@ -17,7 +17,8 @@ import { Gate, ordered } from '../services/sync/flow.js'
 import { withoutIgnored } from '../services/sync/ignore.js'
 import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
 import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { decodeManifest, encodeManifest, sameTime, type Saved } from '../services/sync/manifest.js'
+import { decodeManifest, encodeManifest, readPageEnds } from '../services/sync/manifest-file.js'
+import { sameTime, type Saved } from '../services/sync/manifest.js'
 import { readLooks, type Look } from '../services/sync/looks.js'
 import { fromMetadata, toMetadata } from '../services/sync/metadata.js'
 import { SyncMoments } from '../services/sync/moments.js'
@@ -145,6 +146,21 @@ t.test('A manifest survives its way, and what makes no sense in one is left out'
     '["a","f",1,1,"now","e",[],0,1]', '["a","f",1,1,"1","e",["zz"],0,1]', '["a","e",-1]', '["a",1,1]', '5', good)).entries.keys()], ['ok'])
   for (const bad of [Buffer.from('no gzip'), gzipSync('no json'), gzipSync(`{"modalSandbox":2}\n${good}`), gzipSync(`${head}\n[`), Buffer.alloc(0)]) {
     t.equal((await decodeManifest(bad)).entries.size, 0)
+  }
+})
+
+t.test('A manifest tells first where pages of the list end, whatever of the rest can be read', async (t) => {
+  const paths = Array.from({ length: 2000 }, (_, n) => `dir/${String(n).padStart(4, '0')}`)
+  const entries = new Map(paths.map((path) => [path, saved({})]))
+  entries.set('dir', saved({ type: 'directory', etag: '' }))
+  const whole = await encodeManifest({ savedAt: new Date().toISOString(), entries, retired: new Map() })
+  t.strictSame(await readPageEnds(whole), ['dir/0948', 'dir/1898'], 'the manifest itself has a key, a plain directory has none')
+  t.strictSame(await readPageEnds(Buffer.from('no gzip')), [])
+  t.strictSame(await readPageEnds(Buffer.alloc(0)), [])
+  const savedAt = new Date().toISOString()
+  for (const pageEnds of ['a', [1], { 0: 'a' }]) {
+    const bytes = gzipSync(JSON.stringify({ modalSandbox: 1, savedAt, pageEnds }))
+    t.strictSame(await readPageEnds(bytes), [], JSON.stringify(pageEnds))
   }
 })
 

@@ -1,8 +1,8 @@
 import { S3Fault } from './faults.js'
 import { packKey } from './keys.js'
-import type { Retired, Saved } from './manifest.js'
+import { keyOf, type Retired, type Saved } from './manifest.js'
 import type { ObjectStore } from './object-store.js'
-import { keyOf, type Remote } from './remote.js'
+import type { Remote } from './remote.js'
 import type { Tally } from './report.js'
 
 const day = 24 * 60 * 60 * 1000

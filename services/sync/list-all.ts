@@ -5,27 +5,30 @@ import type { ObjectInfo } from './object-list.js'
 import type { ObjectStore } from './object-store.js'
 
 const rangesAtOnce = 6
-/** A page has 1,000 keys; what others have put there, too, should not make two of one. */
-const keysInRange = 950
+/** A manifest is anybody's text, and each of them is a request. */
+const mostRanges = 1000
 
 /** Keys after one and up to another. */
 interface Range { after: string, to: string | undefined }
 
 /**
- * Everything under a store's prefix, page by page in the order of the keys. Those that are most likely there tell where
- * pages will begin, so that they can be asked for side by side; where that is wrong it takes a few more pages.
- * @throws {S3Fault} and what `expected` throws.
+ * Everything under a store's prefix, page by page in the order of the keys.
+ * @param pageEnds keys with which pages are likely to end, so that they can be asked for side by side; where that is
+ * wrong it takes a few more pages. @throws {S3Fault} and what `pageEnds` throws.
  */
 export async function * listAll (
-  store: ObjectStore, expected: Promise<Iterable<string>>
+  store: ObjectStore, pageEnds: Promise<string[]>
 ): AsyncGenerator<ObjectInfo[]> {
   const pages = store.list()
-  const [first, keys] = await Promise.all([pages.next(), expected])
+  const [first, ends] = await Promise.all([pages.next(), pageEnds])
   if (first.done) return
-  yield first.value
-  const ranges = rangesAfter(first.value.at(-1)?.key ?? '', keys)
+  const ranges = rangesAfter(first.value.at(-1)?.key ?? '', ends)
   const listed = ordered(ranges, () => 0, async (range) => await listRange(store, range), rangesAtOnce, Infinity)
-  const second = ranges.length > 1 ? (await listed.next()).value as ObjectInfo[] | undefined : undefined
+  // They are asked for while the first page is looked at.
+  const begun = ranges.length > 1 ? listed.next() : undefined
+  begun?.catch(() => {})
+  yield first.value
+  const second = (await begun)?.value as ObjectInfo[] | undefined
   if (second === undefined) return yield * pages
   yield second
   for await (const objects of listed) {
@@ -35,14 +38,12 @@ export async function * listAll (
 }
 
 /** The last one is open: there may be more than was expected. */
-function rangesAfter (after: string, keys: Iterable<string>): Range[] {
-  const ends = [...keys].filter((key) => key > after).sort()
-    .filter((_key, index) => index % keysInRange === keysInRange - 1)
-    .filter((key) => isKey(key) && inOrder(after, key) < 0).sort(inOrder)
+function rangesAfter (after: string, pageEnds: string[]): Range[] {
+  const ends = pageEnds.slice(0, mostRanges).filter((key) => isKey(key) && inOrder(after, key) < 0).sort(inOrder)
   return [after, ...ends].map((start, index) => ({ after: start, to: ends[index] }))
 }
 
-/** A manifest is anybody's text: what can't be a key can't be asked for. */
+/** What can't be a key can't be asked for. */
 function isKey (key: string): boolean {
   return pathProblem(key, '') === undefined && Buffer.from(key).toString() === key
 }

@@ -1,6 +1,6 @@
 import { parentsOf } from './keys.js'
-import { isSame, type Saved } from './manifest.js'
-import { keyOf, type Remote } from './remote.js'
+import { isSame, keyOf, type Saved } from './manifest.js'
+import type { Remote } from './remote.js'
 import type { Entry, Problem } from './workspace.js'
 
 export interface Target {

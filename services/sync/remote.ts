@@ -1,13 +1,12 @@
-import { S3Fault } from './faults.js'
-import { keyProblem, manifestKey, packOf, reserved, versionKey } from './keys.js'
-import {
-  decodeManifest, emptyManifest, encodeManifest, isFound, type Manifest, type Retired, type Saved
-} from './manifest.js'
+import { bare, keyProblem, manifestKey, packOf, reserved } from './keys.js'
+import { isFound, keyOf, type Manifest, type Retired, type Saved } from './manifest.js'
+import { readCurrent, readManifest } from './manifests.js'
 import { listAll } from './list-all.js'
 import type { ObjectInfo } from './object-list.js'
 import type { ObjectStore } from './object-store.js'
-import { listVersions } from './versions.js'
 import type { Problem } from './workspace.js'
+
+const savesPrefix = `${reserved}saves/`
 
 /** What is under a prefix: S3's own list, explained by a manifest where that is right about it. */
 export interface Remote {
@@ -34,10 +33,8 @@ export interface Remote {
 export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
   const current = version === manifestKey
   const reading = current ? readCurrent(store) : readManifest(store, version)
-  const pages = listAll(store, reading.then(keysOf))
-  const first = await pages.next()
-  const manifest = await reading
-  const seen = new Set<string>()
+  const pages = listAll(store, reading.pageEnds)
+  const [first, manifest] = await Promise.all([pages.next(), reading.manifest])
   const remote: Remote = {
     known: new Map(),
     foreign: new Map(),
@@ -56,7 +53,6 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
       const saved = manifest.entries.get(path)
       if (pack !== undefined) remote.packs.set(pack, object.size)
       else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
-        seen.add(path)
         remote.known.set(path, saved)
         if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)
       } else if (isRetired(manifest, object)) remote.retired.set(object.key, manifest.retired.get(object.key)!)
@@ -64,8 +60,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     }
   }
   for (const [path, saved] of manifest.entries) {
-    if (seen.has(path)) continue
-    if (keyProblem(path) !== undefined || remote.foreign.has(path)) continue
+    if (remote.known.has(path) || keyProblem(path) !== undefined || remote.foreign.has(path)) continue
     if (saved.type === 'directory' && saved.etag === '') remote.known.set(path, saved)
     else remote.missing.set(path, saved)
   }
@@ -73,51 +68,13 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   return remote
 }
 
-/** The keys that have to be there if a manifest is right. */
-function keysOf ({ entries, retired }: Manifest): string[] {
-  return [...[...entries].map(([path, saved]) => keyOf(path, saved)), ...retired.keys()]
-}
-
-/** When it is lost, that of the latest save: the objects of a versioned workspace are nowhere else explained. */
-async function readCurrent (store: ObjectStore): Promise<Manifest> {
-  const manifest = await readManifest(store, manifestKey)
-  if (isFound(manifest)) return manifest
-  const [latest] = await listVersions(store)
-  return latest === undefined ? manifest : await readManifest(store, versionKey(latest.version))
-}
-
-/** An empty one when there is none. @throws {S3Fault} */
-async function readManifest (store: ObjectStore, key: string): Promise<Manifest> {
-  try {
-    return await decodeManifest((await store.get(key)).body)
-  } catch (error) {
-    if (error instanceof S3Fault && error.status === 404) return emptyManifest()
-    throw error
-  }
-}
-
-/** @param version also keeps it as the one of this save. @throws {S3Fault} */
-export async function writeManifest (
-  store: ObjectStore, { entries, retired }: Omit<Manifest, 'savedAt'>, version?: string
-): Promise<void> {
-  const bytes = await encodeManifest({ savedAt: new Date().toISOString(), entries, retired })
-  if (version !== undefined) await store.put(versionKey(version), bytes)
-  await store.put(manifestKey, bytes)
-}
-
-/** The key of an entry's object, below the prefix. */
-export function keyOf (path: string, { type, key }: Pick<Saved, 'type' | 'key'>): string {
-  return key ?? (type === 'directory' ? `${path}/` : path)
-}
-
 /** Objects of saves are kept as `.modal-sandbox/saves/<save>/<path>`. */
 export function saveKey (save: string, path: string, type: Saved['type']): string {
-  return `${reserved}saves/${save}/${type === 'directory' ? `${path}/` : path}`
+  return `${savesPrefix}${save}/${type === 'directory' ? `${path}/` : path}`
 }
 
 function pathOf (key: string): string {
-  const path = key.startsWith(`${reserved}saves/`) ? key.split('/').slice(3).join('/') : key
-  return path.replace(/\/$/, '')
+  return bare(key.startsWith(savesPrefix) ? key.split('/').slice(3).join('/') : key)
 }
 
 /** A symlink's object is as long as its target, a directory's empty. */

@@ -1,9 +1,8 @@
 import { S3Fault } from './faults.js'
-import type { Saved } from './manifest.js'
+import { keyOf, type Saved } from './manifest.js'
 import { toMetadata } from './metadata.js'
 import type { ObjectStore } from './object-store.js'
 import { partSize, partSizeFor } from './parts.js'
-import { keyOf } from './remote.js'
 import { Breaker, problemOf, type Tally } from './report.js'
 import type { Entry, Problem, Workspace } from './workspace.js'
 
