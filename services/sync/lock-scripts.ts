@@ -24,7 +24,7 @@ leave () {
 
 /**
  * The place is a link to its holder's file, made in one step and with the holder's name on it; the file is touched as
- * long as the holder lives. Whoever makes the directory that is named after a dead holder may take its place over.
+ * long as the holder lives. Whoever makes the link that is named after a dead holder is its heir and takes its place.
  *
  * Says `taken`, does the first work of the sync, and waits a while to be told to leave: each command that need not be
  * started saves a sync that finds nothing to do a good part of its time.
@@ -36,13 +36,21 @@ umask 077
 state=$1 id=$2 lock=$1/sync
 { [ -d "$state" ] || mkdir -p "$state"; } && : > "$state/$id" || exit 1
 refused () { rm -f "$state/$id"; exit ${exitTaken}; }
+inherit () { ln -sn "$id" "$state/left-$holder" 2>/dev/null; }
 take () {
   ln -sn "$id" "$lock" 2>/dev/null && return
-  holder=$(readlink "$lock")
+  dead=$(readlink "$lock")
   # There is none while another one takes over.
-  [ -n "$holder" ] || refused
+  [ -n "$dead" ] || refused
+  holder=$dead
   alive "$state" && refused
-  mkdir "$state/left-$holder" 2>/dev/null || refused
+  inherit || {
+    # It has an heir, who lives unless it was killed before the place was its own.
+    holder=$(readlink "$state/left-$dead")
+    alive "$state" && refused
+    inherit || refused
+  }
+  [ "$(readlink "$lock")" = "$dead" ] || refused
   rm -f "$lock"
   ln -sn "$id" "$lock" 2>/dev/null || refused
 }

@@ -178,7 +178,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     t.match(await readState(exec), { active: false })
   })
 
-  await t.test('Of many replicas that want the place at once one gets it, also that of a dead one', async (t) => {
+  await t.test('Of many replicas that want the place at once one gets it, also that of a dead one and its dead heir', async (t) => {
     const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
     t.teardown(() => sandbox.terminate())
     const contest = async () => {
@@ -191,6 +191,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     let holder = await contest()
     for (let round = 0; round < 4; round++) {
       await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
+      if (round % 2 === 1) await sh(sandbox, `cd /tmp/.modal-sandbox && ln -s sync_killed${round} "left-$(readlink sync)"`)
       const dead = holder
       holder = await contest()
       await dead.leave()
