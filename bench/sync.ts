@@ -52,6 +52,7 @@ async function measure (workload: string, tree: number[], peers: Peer[]) {
   const maker = fileURLToPath(new URL('sync/make-tree.js', import.meta.url))
   execFileSync(process.execPath, [maker, 'in', directory, ...groups])
   const ours = await openOurs(stage, bucket, groups)
+  const bytes = sizeOf(tree)
   const all = [...peers, engine(server, bucket), ours]
   const times = new Map(all.map(({ name }) => [name, { upload: [], 'nothing changed': [], download: [] } as Times]))
   await ours.resetPeak()
@@ -59,8 +60,10 @@ async function measure (workload: string, tree: number[], peers: Peer[]) {
     for (const [index, peer] of all.entries()) {
       const prefix = `${workload}/${round}/${index}/`
       const mine = times.get(peer.name)!
+      touchMemory(bytes)
       mine.upload.push(await peer.upload(directory, prefix))
       mine['nothing changed'].push(await peer.upload(directory, prefix))
+      touchMemory(bytes)
       mine.download.push(await peer.download(prefix, back))
       await rm(back, { recursive: true, force: true })
       await emptyBucket(client, bucket)
@@ -70,6 +73,23 @@ async function measure (workload: string, tree: number[], peers: Peer[]) {
   await ours.close()
   await rm(directory, { recursive: true, force: true })
   report(workload, times, peers, peak)
+}
+
+/** Bytes of a tree, as far as they are known before it is made. */
+function sizeOf (tree: number[]): number {
+  let bytes = 0
+  for (let at = 0; at < tree.length; at += 3) bytes += tree[at]! * (tree[at + 1]! + tree[at + 2]!) / 2
+  return bytes
+}
+
+/**
+ * Makes the host of a virtual machine hand out so much memory: to get back what nobody has used for some seconds takes
+ * longer than to fill it, and not every peer has just freed as much as it needs.
+ */
+function touchMemory (bytes: number) {
+  const piece = 256 * mebi
+  const touch = `Array.from({ length: ${Math.ceil(bytes / piece)} }, () => Buffer.alloc(${piece}, 1))`
+  execFileSync(process.execPath, ['-e', touch])
 }
 
 type Times = Record<typeof kinds[number], number[]>

@@ -42,6 +42,8 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
   }
   const first = await sandbox('tree')
   await exec(first, 'node', '--input-type=module', '-e', program, 'in', '/workspace', ...tree)
+  // The volume has it all now, and a sandbox a copy to itself.
+  await end(sandboxes.pop()!)
   const byPrefix = new Map<string, string>()
 
   return {
@@ -55,7 +57,7 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
       const id = byPrefix.get(prefix)!
       await exec(id, 'sh', '-c', 'rm -rf /workspace/*')
       const seconds = await timed(id, 'download')
-      // Each has a copy of the volume to itself: those of all rounds would fill the memory.
+      // The copies of all rounds would fill the memory.
       await end(sandboxes.pop()!)
       return seconds
     },
