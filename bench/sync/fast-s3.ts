@@ -86,12 +86,17 @@ function send (request: IncomingMessage, response: ServerResponse, object: Store
 }
 
 function list (query: URLSearchParams): string {
-  const [prefix, after] = [query.get('prefix') ?? '', query.get('continuation-token') ?? query.get('marker') ?? '']
+  const [prefix, delimiter] = [query.get('prefix') ?? '', query.get('delimiter') ?? '']
+  const after = query.get('continuation-token') ?? query.get('start-after') ?? query.get('marker') ?? ''
   const encode = query.get('encoding-type') === 'url' ? encodeURIComponent : (key: string) => key
-  const keys = [...objects.keys()].filter((key) => key.startsWith(prefix) && key > after).toSorted()
-  const page = keys.slice(0, 1000)
-  const more = keys.length > page.length
+  const folderEnd = (key: string) => delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length)
+  const nameOf = (key: string) => key.slice(0, folderEnd(key) + 1) || key
+  const below = [...objects.keys()].filter((key) => key.startsWith(prefix))
+  const names = [...new Set(below.map(nameOf))].filter((name) => name > after).toSorted()
+  const page = names.slice(0, 1000)
+  const more = names.length > page.length
   const contents = page.map((key) => {
+    if (folderEnd(key) !== -1) return `<CommonPrefixes><Prefix>${encode(key)}</Prefix></CommonPrefixes>`
     const { size, etag, time } = objects.get(key)!
     return `<Contents><Key>${encode(key)}</Key><Size>${size}</Size><ETag>${etag}</ETag>` +
       `<LastModified>${time.toISOString()}</LastModified></Contents>`
