@@ -13,7 +13,6 @@ const api = '/api/modal/sandbox'
 /** The whole way: HTTP, service, SDK, emulator, sandbox; and back to S3 through the service. */
 export async function openOurs ({ request, servicePid }: Stage, bucket: string, tree: string[]) {
   const volume = { name: `tree-${Date.now()}` }
-  const sandboxes: string[] = []
   const post = async (path: string, json: object) =>
     await (await request(path, json, { method: 'POST', headers: { accept: 'application/json' } })).json() as any
 
@@ -24,7 +23,6 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
       idleTimeoutMs: 3_600_000,
       s3: { bucket, keyPrefix, initialize: false, syncOnTerminate: false }
     })
-    sandboxes.push(id)
     return id as string
   }
   async function exec (id: string, ...command: string[]) {
@@ -43,7 +41,7 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
   const first = await sandbox('tree')
   await exec(first, 'node', '--input-type=module', '-e', program, 'in', '/workspace', ...tree)
   // The volume has it all now, and a sandbox a copy to itself.
-  await end(sandboxes.pop()!)
+  await end(first)
   const byPrefix = new Map<string, string>()
 
   return {
@@ -58,7 +56,8 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
       await exec(id, 'sh', '-c', 'rm -rf /workspace/*')
       const seconds = await timed(id, 'download')
       // The copies of all rounds would fill the memory.
-      await end(sandboxes.pop()!)
+      byPrefix.delete(prefix)
+      await end(id)
       return seconds
     },
     /** Starts to measure anew. */
@@ -69,7 +68,7 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
       return Number(/VmHWM:\s+(\d+)/.exec(status)![1]) / 1024
     },
     async close () {
-      for (const id of sandboxes) await end(id)
+      for (const id of byPrefix.values()) await end(id)
     }
   }
 }

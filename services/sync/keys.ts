@@ -47,8 +47,8 @@ const longestName = 255
 
 /** Why S3 can't carry a path of the workspace under a prefix; undefined when it can. */
 export function pathProblem (path: string, prefix: string): { code: string, message: string } | undefined {
-  if (path.startsWith(reserved) || `${path}/` === reserved) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are the sync's own.` }
-  if (mayBeLonger(prefix + path, longestKey - 1) && Buffer.byteLength(prefix + path) >= longestKey) {
+  if (`${path}/`.startsWith(reserved)) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are the sync's own.` }
+  if (Buffer.byteLength(prefix + path) + 1 > longestKey) {
     return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${longestKey} bytes.` }
   }
   // XML has no form for them, so no server can list such a key; tab and line breaks it has.
@@ -67,7 +67,7 @@ export function keyProblem (key: string): { code: string, message: string } | un
   if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
     return { code: 'KEY_UNSAFE', message: 'The key is no path inside of a workspace.' }
   }
-  if (mayBeLonger(path, longestName) && path.split('/').some((name) => Buffer.byteLength(name) > longestName)) {
+  if (Buffer.byteLength(path) > longestName && path.split('/').some((name) => Buffer.byteLength(name) > longestName)) {
     return { code: 'NAME_TOO_LONG', message: `A name has more than ${longestName} bytes.` }
   }
 }
@@ -75,11 +75,6 @@ export function keyProblem (key: string): { code: string, message: string } | un
 /** Without the slash that ends the key of a directory. */
 export function bare (key: string): string {
   return key.endsWith('/') ? key.slice(0, -1) : key
-}
-
-/** Cheaper than to count bytes: no unit of a string has more than three. */
-function mayBeLonger (text: string, bytes: number): boolean {
-  return text.length * 3 > bytes
 }
 
 /** All directories on the way to some paths. */

@@ -50,6 +50,7 @@ take () {
     alive "$state" && refused
     inherit || refused
   }
+  # Who had it meanwhile and has left looks dead as well, and the place may be another's.
   [ "$(readlink "$lock")" = "$dead" ] || refused
   rm -f "$lock"
   ln -sn "$id" "$lock" 2>/dev/null || refused

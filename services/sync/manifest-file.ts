@@ -44,7 +44,7 @@ function keysOf ({ entries, retired }: Manifest, packs: Iterable<string>): strin
 
 /** The last keys of the pages that S3's list will have: who knows them first can ask for all side by side. */
 export function pageEnds (keys: string[]): string[] {
-  return keys.sort().filter((_key, index) => index % keysInPage === keysInPage - 1)
+  return keys.toSorted().filter((_key, index) => index % keysInPage === keysInPage - 1)
 }
 
 /** Those that a manifest tells, long before all of it is read. They are anybody's text. */

@@ -29,10 +29,12 @@ export function planUpload (
   const parents = parentsOf(wanted.keys())
   for (const [path, entry] of wanted) {
     const saved = remote.known.get(path)
-    const isStored = saved !== undefined && isSame(entry, saved)
-    const problem = isStored ? undefined : pathProblem(path, prefix)
+    if (saved !== undefined && isSame(entry, saved)) {
+      plan.unchanged.set(path, saved)
+      continue
+    }
+    const problem = pathProblem(path, prefix)
     if (problem !== undefined) plan.problems.push({ path, ...problem })
-    else if (isStored) plan.unchanged.set(path, saved)
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }

@@ -1,7 +1,7 @@
 import { bare, keyProblem, manifestKey, packOf, reserved } from './keys.js'
+import { listAll } from './list-all.js'
 import { isFound, keyOf, type Manifest, type Retired, type Saved } from './manifest.js'
 import { readCurrent, readManifest } from './manifests.js'
-import { listAll } from './list-all.js'
 import type { ObjectInfo } from './object-list.js'
 import type { ObjectStore } from './object-store.js'
 import type { Problem } from './workspace.js'
@@ -70,7 +70,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
 
 /** Objects of saves are kept as `.modal-sandbox/saves/<save>/<path>`. */
 export function saveKey (save: string, path: string, type: Saved['type']): string {
-  return `${savesPrefix}${save}/${type === 'directory' ? `${path}/` : path}`
+  return `${savesPrefix}${save}/${keyOf(path, { type })}`
 }
 
 function pathOf (key: string): string {
