@@ -1,6 +1,6 @@
 // npm run build && npm run bench: what the service costs, as ratios against the bare SDK in the same run.
-import { openStage, bareSandbox } from './stage.js'
 import { runLatency, runThroughput } from './runs-latency.js'
+import { openStage, bareSandbox } from './stage.js'
 import { creation, startUp } from './starts.js'
 import { concurrency, latency, throughput } from './streams.js'
 

@@ -1,7 +1,7 @@
 // tsx bench/runs.ts [scene...]: what runs promise, with the full counts. Takes a quarter of an hour.
 import { openStage } from '../test/helpers/stage.js'
-import { percentile } from './stage.js'
 import { cancels, killRestarts, manyReaders, reconnects, resumes, stalledReader } from './runs-scenes.js'
+import { percentile } from './stage.js'
 
 const stage = await openStage({ RUN_DISCONNECT_GRACE_MS: '60000' })
 const scenes: Record<string, () => Promise<string>> = {

@@ -1,13 +1,13 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
-import { SecretReader } from '../services/sync/credentials.js'
-import { SyncMoments } from '../services/sync/moments.js'
+import { AutoSync } from '../services/sync/auto-sync.js'
+import { SecretReader } from '../services/sync/s3/credentials.js'
 import { SyncService } from '../services/sync/service.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
     sync: SyncService
-    storage: SyncMoments
+    storage: AutoSync
   }
 }
 
@@ -18,7 +18,7 @@ export default fp<StorageOptions>(async (fastify, { config }) => {
   const { log, modal: { client, backend } } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
   const sync = new SyncService({ s3: config.s3, secrets: new SecretReader({ client, image, log }), log })
-  const storage = new SyncMoments(sync, log)
+  const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)
   fastify.decorate('storage', storage)
   // While connections are still open: whoever waits for a sync is told that it was stopped.

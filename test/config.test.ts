@@ -8,10 +8,10 @@ import t from 'tap'
 import { ConfigError, configured, parseConfig, withModalServer } from '../config.js'
 import { AppError, chain, wrap } from '../errors.js'
 import { digest } from '../lib/ids.js'
-import { developmentAccount } from '../services/accounts/development.js'
-import { appName, volumeName } from '../services/accounts/names.js'
-import { AccountRegistry, mayUseSecret } from '../services/accounts/registry.js'
 import type { Account } from '../schemas/account.js'
+import { developmentAccount } from '../services/accounts/development.js'
+import { AccountRegistry, mayUseSecret } from '../services/accounts/registry.js'
+import { appName, volumeName } from '../services/modal/names.js'
 
 const account = (id: string, extra: Partial<Account> = {}): Account => ({
   id, apiKeys: [`sha256:${digest(`key-of-${id}`)}`], secrets: [], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 60 }, ...extra

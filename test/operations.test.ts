@@ -3,11 +3,11 @@ import { createServer, type AddressInfo } from 'node:net'
 import { ModalClient } from 'modal'
 import t from 'tap'
 import { withModalServer } from '../config.js'
+import { appName } from '../services/modal/names.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
+import { encodeTags } from '../services/sandboxes/tags.js'
 import { noBrowser, openBrowser, openPage } from './helpers/browser.js'
 import { routesOf } from './helpers/routes.js'
-import { appName } from '../services/accounts/names.js'
-import { encodeTags } from '../services/sandboxes/tags.js'
 import { accountIds, skip, startService } from './helpers/service.js'
 
 t.test('What operators of the service ask it', { skip }, async (t) => {

@@ -7,7 +7,9 @@ import { promptText, runCommand, runEnvironment } from '../services/runs/command
 import { LineSplitter, readLine } from '../services/runs/lines.js'
 import { completion, outcomeOf } from '../services/runs/outcome.js'
 import { OutputParser, type ParsedEvent } from '../services/runs/output.js'
-import { writeRecord, type AskedRecord, type EndedRecord, type ResolvedRecord, type StartedRecord } from '../services/runs/records.js'
+import {
+  writeRecord, type AskedRecord, type EndedRecord, type ResolvedRecord, type StartedRecord
+} from '../services/runs/records.js'
 import { RunState } from '../services/runs/state.js'
 import { EventWindow } from '../services/runs/window.js'
 import type { OwnedSandbox } from '../services/sandboxes/owned.js'

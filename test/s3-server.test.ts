@@ -1,6 +1,6 @@
 import {
-  CompleteMultipartUploadCommand, CreateMultipartUploadCommand, GetObjectCommand, ListBucketsCommand, PutObjectCommand,
-  UploadPartCommand
+  CompleteMultipartUploadCommand, CreateMultipartUploadCommand, GetObjectCommand, ListBucketsCommand,
+  PutObjectCommand, UploadPartCommand
 } from '@aws-sdk/client-s3'
 import t from 'tap'
 import { noS3, s3Client, startS3 } from './helpers/s3.js'

@@ -3,10 +3,11 @@ import { ClientError, Status } from 'nice-grpc-common'
 import { ConflictError, InvalidError, NotFoundError, ResourceExhaustedError } from 'modal'
 import { AppError, chain } from '../errors.js'
 import type { Account } from '../schemas/account.js'
+import { callModal } from '../services/modal/call.js'
+import { modalError } from '../services/modal/errors.js'
 import { imageRecipe } from '../services/sandboxes/images.js'
-import { modalError } from '../services/sandboxes/modal-errors.js'
 import { planSandbox } from '../services/sandboxes/plan.js'
-import { call, Steps, type StepEvent } from '../services/sandboxes/steps.js'
+import { Steps, type StepEvent } from '../services/sandboxes/steps.js'
 import { decodeTags, encodeTags, type SandboxRecord } from '../services/sandboxes/tags.js'
 import { statusOf } from '../services/sandboxes/view.js'
 
@@ -97,7 +98,7 @@ t.test('Errors of the SDK and of gRPC get their code, their step and their cause
 })
 
 t.test('A Modal that does not answer is a timeout, not a hung request', async (t) => {
-  await t.rejects(call('app', 20, () => new Promise(() => {})), { code: 'MODAL_TIMEOUT', step: 'app' })
+  await t.rejects(callModal('app', 20, () => new Promise(() => {})), { code: 'MODAL_TIMEOUT', step: 'app' })
   const events: StepEvent[] = []
   const silent = { info () {}, warn () {}, error () {} }
   const steps = new Steps(silent, (event) => events.push(event))

@@ -1,15 +1,17 @@
-import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import {
+  chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { listAll } from '../services/sync/list-all.js'
+import { download } from '../services/sync/download.js'
 import { decodeManifest, encodeManifest, pageEnds } from '../services/sync/manifest-file.js'
-import type { Saved } from '../services/sync/manifest.js'
-import { ObjectStore } from '../services/sync/object-store.js'
-import { download } from '../services/sync/restore.js'
-import { upload } from '../services/sync/save.js'
+import type { SavedEntry } from '../services/sync/manifest.js'
+import { listInRanges } from '../services/sync/s3/list-ranges.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { upload } from '../services/sync/upload.js'
 import { startFaultProxy } from './helpers/fault-proxy.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 import { noS3, startS3 } from './helpers/s3.js'
 
 t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
@@ -166,7 +168,7 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
       Promise.all(some.map(async (key) => await store.put(key, Buffer.alloc(0)))).then(() => {})
     const list = async (store: ObjectStore, expected: string[]) => {
       const found: string[] = []
-      const pages = listAll(store, Promise.resolve(pageEnds(expected)))
+      const pages = listInRanges(store, Promise.resolve(pageEnds(expected)))
       for await (const page of pages) found.push(...page.map(({ key }) => key))
       return found
     }
@@ -183,7 +185,7 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     }
     t.strictSame(await list(storeAt('list/', s3.endpoint, Counting), keys), inOrder(keys))
     t.equal(begins, 2, 'the pages after the first one begin by themselves')
-    const liar = listAll(storeAt('list/', s3.endpoint, Counting), Promise.resolve(Array.from({ length: 3000 }, (_, n) => `y${n}`)))
+    const liar = listInRanges(storeAt('list/', s3.endpoint, Counting), Promise.resolve(Array.from({ length: 3000 }, (_, n) => `y${n}`)))
     let pages = 0
     for await (const page of liar) pages += Math.sign(page.length)
     t.ok(begins < 1010, 'whoever can write a manifest has only so many requests made')
@@ -210,15 +212,15 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     await upload(at('t'))
     const { entries } = await decodeManifest((await store.get('.modal-sandbox/manifest.gz')).body)
     const [a, large] = [entries.get('a')!, entries.get('large')!]
-    const lie = async (all: [string, Saved][]) => {
+    const lie = async (all: [string, SavedEntry][]) => {
       const retired = new Map([['a', { etag: a.etag, storedAt: 1 }]])
-      await store.put('.modal-sandbox/manifest.gz', await encodeManifest({ savedAt: new Date().toISOString(), entries: new Map(all), retired }))
+      await store.put('.modal-sandbox/manifest.gz', await encodeManifest({ savedAt: new Date().toISOString(), entries: new Map(all), superseded: retired }))
     }
     const [outside, saves] = ['../outside', '.modal-sandbox/saves/20260101T000000000Z-0000/']
     const { etag } = await store.put(outside, Buffer.from('x'))
     await store.put(`${saves}../outside`, Buffer.from('x'))
     await store.put(`${saves}d/../../outside`, Buffer.from('x'))
-    const file: Saved = { type: 'file', mode: 0o644, size: 1, mtime: '1', etag, hashes: [], partSize: 0, own: true }
+    const file: SavedEntry = { type: 'file', mode: 0o644, size: 1, mtime: '1', etag, hashes: [], partSize: 0, own: true }
     await lie([
       ['a', { ...a, hashes: ['0'.repeat(64)] }], ['large', { ...large, hashes: large.hashes.map(() => '0'.repeat(64)) }],
       [outside, file], ['../outside2', { ...file, type: 'directory', etag: '', size: 0 }], ['gone', file],

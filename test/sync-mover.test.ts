@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { download } from '../services/sync/restore.js'
-import { upload } from '../services/sync/save.js'
-import { Incoming } from '../services/sync/incoming.js'
-import { openFile, takeFile } from '../services/sync/outgoing.js'
 import { digest } from '../lib/ids.js'
-import { S3Http } from '../services/sync/s3-http.js'
-import { ObjectStore } from '../services/sync/object-store.js'
-import { parseListPage } from '../services/sync/object-list.js'
+import { download } from '../services/sync/download.js'
+import { S3Http } from '../services/sync/s3/http.js'
+import { parseListPage } from '../services/sync/s3/list.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { IncomingFile } from '../services/sync/transfer/agent-incoming.js'
+import { openFile, bufferFile } from '../services/sync/transfer/agent-outgoing.js'
+import { upload } from '../services/sync/upload.js'
 import { randomFaults, randomNumbers, startFaultProxy } from './helpers/fault-proxy.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 import { MovedDirectory } from './helpers/moved-directory.js'
 import { noS3, startS3 } from './helpers/s3.js'
 import { incompleteUploads } from './helpers/trees.js'
@@ -40,7 +40,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     try {
       return await work(where)
     } finally {
-      await where.workspace.withoutMover?.()
+      await where.workspace.closeAgent?.()
     }
   }
   const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
@@ -95,7 +95,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
   ] as const) {
     await t.test(`All goes the other way where there is ${reason}`, async (t) => {
       const where = at('a', `${reason}/`, node)
-      if (endpoint !== undefined) where.workspace.mover = MovedDirectory.prototype.mover.bind(where.workspace, endpoint)
+      if (endpoint !== undefined) where.workspace.agent = MovedDirectory.prototype.agent.bind(where.workspace, endpoint)
       t.match(await sync(upload, where), { files: 18, verified: 18, failed: [] })
       t.equal(where.workspace.streamed, 18)
       await rm(join(root, 'd'), { recursive: true, force: true })
@@ -148,11 +148,11 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     t.match(await sync(upload, at('g', 'torn/')), { verified: 2, failed: [] }, 'the next sync takes them')
 
-    const mover = (await at('g', 'torn/').workspace.mover(proxy.endpoint))!
+    const mover = (await at('g', 'torn/').workspace.agent(proxy.endpoint))!
     t.teardown(() => mover.close())
     execFileSync('sh', ['-c', 'ln -s small link; mkfifo pipe'], { cwd: join(root, 'g') })
-    t.strictSame(await Promise.all(['gone', 'pipe', 'link'].map((path) => takeFile(mover, path, mebi))), ['GONE', 'GONE', 'CHANGED'])
-    t.strictSame(await Promise.all(['gone', 'large'].map((path) => takeFile(mover, path, mebi))), ['GONE', 'LARGE'])
+    t.strictSame(await Promise.all(['gone', 'pipe', 'link'].map((path) => bufferFile(mover, path, mebi))), ['GONE', 'GONE', 'CHANGED'])
+    t.strictSame(await Promise.all(['gone', 'large'].map((path) => bufferFile(mover, path, mebi))), ['GONE', 'LARGE'])
     t.equal(await openFile(mover, 'gone'), 'GONE')
     const file = await openFile(mover, 'large')
     if (typeof file === 'string') throw new Error(file)
@@ -217,22 +217,22 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     const { store, workspace } = at('h', 'again/')
     await mkdir(join(root, 'h', 'directory', 'full'), { recursive: true })
     const { etag } = await store.put('x', Buffer.from('content'))
-    const mover = (await workspace.mover(proxy.endpoint))!
-    t.teardown(() => workspace.withoutMover())
-    const incoming = (path: string, more = {}) => new Incoming(mover, store, { path, key: 'x', etag, size: 7, ...more })
+    const mover = (await workspace.agent(proxy.endpoint))!
+    t.teardown(() => workspace.closeAgent())
+    const incoming = (path: string, more = {}) => new IncomingFile(mover, store, { path, key: 'x', etag, size: 7, ...more })
     const attributes = { mode: 0o600, mtime: '3' }
     const hash = digest(Buffer.from('content'))
-    t.match(await incoming('a/b/x').place('another hash', attributes), { hash, proved: true })
+    t.match(await incoming('a/b/x').fetchAndCommit('another hash', attributes), { hash, proved: true })
     t.equal((await lstat(join(root, 'h', 'a', 'b', 'x'))).mtimeMs, 3000)
-    await t.rejects(incoming('none', { key: 'none' }).place(hash, attributes), { name: 'S3Fault' })
-    await t.rejects(incoming('changed', { etag: 'another' }).place(hash, attributes), { code: 'PreconditionFailed' })
-    await t.rejects(incoming('directory').place(hash, attributes), { name: 'CourierRefused' })
+    await t.rejects(incoming('none', { key: 'none' }).fetchAndCommit(hash, attributes), { name: 'S3Fault' })
+    await t.rejects(incoming('changed', { etag: 'another' }).fetchAndCommit(hash, attributes), { code: 'PreconditionFailed' })
+    await t.rejects(incoming('directory').fetchAndCommit(hash, attributes), { name: 'CourierRefused' })
     await t.rejects(incoming('a/b/x/y').create(), { name: 'CourierRefused', message: 'ENOTDIR' })
-    await t.rejects(incoming('never created').finish(attributes), { name: 'CourierRefused' })
+    await t.rejects(incoming('never created').commitParts(attributes), { name: 'CourierRefused' })
     const left = incoming('left')
     await left.create()
-    await left.fetch(hash, 0, 7)
-    await left.discard()
+    await left.fetchPart(hash, 0, 7)
+    await left.discardParts()
     t.strictSame(await readdir(join(root, 'h')), ['a', 'directory'])
   })
 

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { digest } from '../lib/ids.js'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { ObjectStore } from '../services/sync/object-store.js'
-import { download } from '../services/sync/restore.js'
-import { upload } from '../services/sync/save.js'
+import { download } from '../services/sync/download.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { upload } from '../services/sync/upload.js'
 import { startFaultProxy, type Chooser } from './helpers/fault-proxy.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 import { MovedDirectory } from './helpers/moved-directory.js'
 import { noS3, startS3 } from './helpers/s3.js'
 
@@ -32,7 +32,7 @@ t.test('Many small files come in a few packs, and from their own objects where t
     const workspace = new Kind(join(root, directory))
     t.teardown(async () => {
       store.close()
-      if (workspace instanceof MovedDirectory) await workspace.withoutMover()
+      if (workspace instanceof MovedDirectory) await workspace.closeAgent()
     })
     return { workspace, store, prefix }
   }

@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import type { SyncReport } from '../schemas/sync.js'
-import { S3Fault } from '../services/sync/faults.js'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { ObjectStore } from '../services/sync/object-store.js'
-import { download } from '../services/sync/restore.js'
-import { upload } from '../services/sync/save.js'
+import { download } from '../services/sync/download.js'
+import { S3Error } from '../services/sync/s3/errors.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { upload } from '../services/sync/upload.js'
 import { randomFaults, randomNumbers, startFaultProxy, type Fault } from './helpers/fault-proxy.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 import { noS3, startS3 } from './helpers/s3.js'
 import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from './helpers/trees.js'
 
@@ -57,7 +57,7 @@ t.test('Nothing is lost between a directory and S3, whatever the network does (2
       try {
         return await (direction === 'upload' ? upload : download)({ workspace, store, prefix, ...options })
       } catch (error) {
-        if (error instanceof S3Fault) return
+        if (error instanceof S3Error) return
         throw error
       } finally {
         store.close()

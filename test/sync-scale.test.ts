@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
-import { ObjectStore } from '../services/sync/object-store.js'
 import type { SyncReport } from '../schemas/sync.js'
-import { download } from '../services/sync/restore.js'
-import { upload } from '../services/sync/save.js'
+import { download } from '../services/sync/download.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { upload } from '../services/sync/upload.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 import { MovedDirectory } from './helpers/moved-directory.js'
 import { noS3, startS3 } from './helpers/s3.js'
 import { incompleteUploads } from './helpers/trees.js'
@@ -70,7 +70,7 @@ t.test('Very many files go to S3 and back in bounded memory (2.4)', { skip: noS3
       clearInterval(watch)
       most = Math.max(most, memoryInUse())
       store.close()
-      if (workspace instanceof MovedDirectory) await workspace.withoutMover()
+      if (workspace instanceof MovedDirectory) await workspace.closeAgent()
       const grown = most - before
       t.comment(`${Kind.name}, ${work.name}: ${Math.round(grown / mebi)} MiB more`)
       t.ok(grown < baseBytes + files * bytesPerFile, `${work.name} grows by ${grown} bytes`)

@@ -6,34 +6,34 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import type { Account } from '../schemas/account.js'
 import { AppError } from '../errors.js'
+import { ByteReader, EndOfStream } from '../lib/byte-reader.js'
+import type { Account } from '../schemas/account.js'
 import { checkStorage, planStorage } from '../services/sandboxes/storage.js'
-import { ByteReader, EndOfStream } from '../services/sync/byte-reader.js'
+import { AutoSync } from '../services/sync/auto-sync.js'
 import { deleteObjects } from '../services/sync/cleanup.js'
-import { explain } from '../services/sync/explain.js'
-import { retrying, S3Fault } from '../services/sync/faults.js'
-import { Gate, ordered } from '../services/sync/flow.js'
+import { toAppError } from '../services/sync/errors.js'
 import { withoutIgnored } from '../services/sync/ignore.js'
-import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/keys.js'
-import { LocalWorkspace } from '../services/sync/local-workspace.js'
 import { decodeManifest, encodeManifest, readPageEnds } from '../services/sync/manifest-file.js'
-import { sameTime, type Saved } from '../services/sync/manifest.js'
-import { readLooks, type Look } from '../services/sync/looks.js'
-import { fromMetadata, toMetadata } from '../services/sync/metadata.js'
-import { SyncMoments } from '../services/sync/moments.js'
-import { ObjectStore } from '../services/sync/object-store.js'
-import { partCount, partSizeFor } from '../services/sync/parts.js'
+import { sameTime, type SavedEntry } from '../services/sync/manifest.js'
 import { planDownload } from '../services/sync/plan-download.js'
 import { planUpload } from '../services/sync/plan-upload.js'
 import type { Remote } from '../services/sync/remote.js'
-import { Tally } from '../services/sync/report.js'
-import { escapeKey } from '../services/sync/s3-address.js'
-import { encodeHeader, readMember, tarEnd, tarPadding } from '../services/sync/tar.js'
+import { SyncStats } from '../services/sync/report.js'
+import { escapeKey } from '../services/sync/s3/address.js'
+import { withRetries, S3Error } from '../services/sync/s3/errors.js'
+import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/s3/keys.js'
+import { fromMetadata, toMetadata } from '../services/sync/s3/metadata.js'
+import { ObjectStore } from '../services/sync/s3/object-store.js'
+import { Semaphore, mapOrdered } from '../services/sync/transfer/concurrency.js'
+import { partCount, partSizeFor } from '../services/sync/transfer/limits.js'
 import { verify } from '../services/sync/verify.js'
-import { WorkspaceLost, type Entry } from '../services/sync/workspace.js'
+import { readStatRecords, type StatRecord } from '../services/sync/workspace/stat-records.js'
+import { encodeHeader, readMember, tarEnd, tarPadding } from '../services/sync/workspace/tar.js'
+import { WorkspaceLost, type Entry } from '../services/sync/workspace/workspace.js'
+import { LocalWorkspace } from './helpers/local-workspace.js'
 
-const saved = (more: Partial<Saved> = {}): Saved => ({
+const saved = (more: Partial<SavedEntry> = {}): SavedEntry => ({
   type: 'file', mode: 0o644, size: 3, mtime: '1000.5', etag: 'e', hashes: [], partSize: 0, own: true, ...more
 })
 
@@ -75,15 +75,15 @@ const entry = (path: string, more: Partial<Entry> = {}): Entry => ({
 })
 const entries = (...list: Entry[]) => new Map(list.map((one) => [one.path, one]))
 const remoteOf = (more: Partial<Remote> = {}): Remote => ({
-  known: new Map(),
-  foreign: new Map(),
+  tracked: new Map(),
+  untracked: new Map(),
   missing: new Map(),
-  retired: new Map(),
+  superseded: new Map(),
   storedAt: new Map(),
   packs: new Map(),
-  found: true,
+  hasManifest: true,
   problems: [],
-  empty: false,
+  isEmpty: false,
   ...more
 })
 const foreign = (key: string) => ({ key, size: 3, etag: 'f', storedAt: 2_000_000 })
@@ -137,7 +137,7 @@ t.test('A manifest survives its way, and what makes no sense in one is left out'
   const all = new Map([['a', saved({ hashes: ['0'.repeat(64)] })], ['d', saved({ type: 'directory', etag: '' })],
     ['l\n"', saved({ type: 'symlink', own: false, key: '.modal-sandbox/saves/v/l' })]])
   const retired = new Map([['old/', { etag: 'r', storedAt: 1_700_000_000_123 }]])
-  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all, retired }
+  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all, superseded: retired }
   t.strictSame(await decodeManifest(await encodeManifest(manifest)), manifest)
   const head = JSON.stringify({ modalSandbox: 1, savedAt: manifest.savedAt })
   const lines = (...texts: string[]) => decodeManifest(gzipSync([head, ...texts].join('\n')))
@@ -153,7 +153,7 @@ t.test('A manifest tells first where pages of the list end, whatever of the rest
   const paths = Array.from({ length: 2000 }, (_, n) => `dir/${String(n).padStart(4, '0')}`)
   const entries = new Map(paths.map((path) => [path, saved({})]))
   entries.set('dir', saved({ type: 'directory', etag: '' }))
-  const whole = await encodeManifest({ savedAt: new Date().toISOString(), entries, retired: new Map() })
+  const whole = await encodeManifest({ savedAt: new Date().toISOString(), entries, superseded: new Map() })
   t.strictSame(await readPageEnds(whole), ['dir/0948', 'dir/1898'], 'the manifest itself has a key, a plain directory has none')
   t.strictSame(await readPageEnds(whole.subarray(0, whole.length - 9)), ['dir/0948', 'dir/1898'], 'although it is cut off')
   t.strictSame(await readPageEnds(Buffer.from('no gzip')), [])
@@ -199,7 +199,7 @@ t.test('An upload stores what is new or changed, and nothing else', async (t) =>
     entry('odd', { type: 'directory', mode: 0o700 }), entry('odd/x'), entry('link', { type: 'symlink', mode: 0o777 }), entry('bad\u0001'))
   const known = new Map(['same', 'changed', 'newer', 'mode', 'gone', 'odd/x', 'plain/x', 'ignored'].map((path) => [path, saved()]))
   known.set('link', saved({ type: 'symlink', mode: 0o755 }))
-  const plan = planUpload(local, new Map([...local, ['ignored', entry('ignored')]]), remoteOf({ known }), '')
+  const plan = planUpload(local, new Map([...local, ['ignored', entry('ignored')]]), remoteOf({ tracked: known }), '')
   t.strictSame(plan.uploads.map(({ path }) => path), ['changed', 'newer', 'mode', 'new', 'empty', 'odd'])
   t.strictSame([...plan.unchanged.keys()], ['same', 'plain', 'plain/x', 'odd/x', 'link'])
   t.strictSame([...plan.stale.keys()], ['gone'], 'what is merely ignored is not gone')
@@ -209,8 +209,8 @@ t.test('An upload stores what is new or changed, and nothing else', async (t) =>
 t.test('A download restores what differs, never through a symlink, and leaves newer work alone when asked', async (t) => {
   const known = new Map([['same', saved()], ['old', saved()], ['dir/x', saved()], ['edited', saved()], ['d', saved({ type: 'directory', mode: 0o700 })]])
   const remote = remoteOf({
-    known,
-    foreign: new Map([['theirs', foreign('theirs')], ['x', foreign('x')], ['x/y', foreign('x/y')], ['touched', foreign('touched')]]),
+    tracked: known,
+    untracked: new Map([['theirs', foreign('theirs')], ['x', foreign('x')], ['x/y', foreign('x/y')], ['touched', foreign('touched')]]),
     missing: new Map([['deleted', saved()], ['deleted-but-edited', saved()]])
   })
   const local = entries(entry('same'), entry('old', { mtime: '900' }), entry('dir', { type: 'symlink' }), entry('edited', { mtime: '2000' }),
@@ -272,15 +272,15 @@ t.test('Records of a listing are understood whatever their names, and however th
       for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
     }
     const reader = new ByteReader(chunks())
-    const looks: Look[] = []
-    await readLooks(reader, (look) => { looks.push(look) })
+    const looks: StatRecord[] = []
+    await readStatRecords(reader, (look) => { looks.push(look) })
     t.strictSame(looks.map(({ path, type, validName }) => [path, type, validName]), [
       ['.', 'directory', true], ['a/b c', 'file', true], ['line\nbreak 1 2 3', 'file', true], ['ü/👩\ufffd', 'symlink', true],
       ['pipe', 'special', true], ['\ufffd', 'file', false]
     ], `${size}`)
     t.match(looks[1], { mode: 0o777, size: 12, mtime: '1700000000.123456789', ctime: '1700000001.5', uid: 1000, gid: 100 })
     t.equal((await reader.take(4)).toString(), 'rest', 'what follows is not taken')
-    await t.rejects(readLooks(reader, () => {}), EndOfStream)
+    await t.rejects(readStatRecords(reader, () => {}), EndOfStream)
   }
 })
 
@@ -315,29 +315,29 @@ t.test('Archives of ours are read by tar, and tar\'s by us', async (t) => {
 })
 
 t.test('Faults are tried again as they deserve', async (t) => {
-  const kinds = (...codes: [string, number?][]) => codes.map(([code, status]) => new S3Fault(code, { status }).kind)
+  const kinds = (...codes: [string, number?][]) => codes.map(([code, status]) => new S3Error(code, { status }).kind)
   t.strictSame(kinds(['SlowDown', 503], ['Http503', 503], ['ECONNRESET'], ['InternalError', 500], ['ExpiredToken', 400],
     ['RequestTimeTooSkewed', 403], ['AccessDenied', 403], ['NoSuchBucket', 404], ['RequestTimeout', 400], ['Http429', 429]),
   ['slow', 'slow', 'transient', 'transient', 'credentials', 'skew', 'fatal', 'fatal', 'transient', 'slow'])
   let calls = 0
   const seen: string[] = []
-  const onFault = ({ kind }: S3Fault) => { seen.push(kind) }
+  const onFault = ({ kind }: S3Error) => { seen.push(kind) }
   const failing = (times: number, fault: unknown) => async () => {
     if (calls++ < times) throw fault
     return 'done'
   }
-  t.equal(await retrying(failing(3, new S3Fault('ECONNRESET')), { onFault }), 'done')
+  t.equal(await withRetries(failing(3, new S3Error('ECONNRESET')), { onFault }), 'done')
   t.strictSame(seen, ['transient', 'transient', 'transient'])
   calls = 0
-  await t.rejects(retrying(failing(1, new S3Fault('AccessDenied', { status: 403 })), { onFault }), { code: 'AccessDenied' })
+  await t.rejects(withRetries(failing(1, new S3Error('AccessDenied', { status: 403 })), { onFault }), { code: 'AccessDenied' })
   t.equal(calls, 1)
   calls = 0
-  await t.rejects(retrying(failing(99, new S3Fault('ExpiredToken', { status: 400 })), { onFault }), { code: 'ExpiredToken' })
+  await t.rejects(withRetries(failing(99, new S3Error('ExpiredToken', { status: 400 })), { onFault }), { code: 'ExpiredToken' })
   t.ok(calls <= 5, 'new credentials that are no better are no reason to go on')
   calls = 0
-  await t.rejects(retrying(failing(1, new TypeError('a mistake of ours')), { onFault }), TypeError)
+  await t.rejects(withRetries(failing(1, new TypeError('a mistake of ours')), { onFault }), TypeError)
   const stopped = AbortSignal.abort(new Error('stopped'))
-  await t.rejects(retrying(failing(0, undefined), { onFault, signal: stopped }), { message: 'stopped' })
+  await t.rejects(withRetries(failing(0, undefined), { onFault, signal: stopped }), { message: 'stopped' })
 })
 
 t.test('Work at once is bounded in number and bytes, and comes out in order', async (t) => {
@@ -348,7 +348,7 @@ t.test('Work at once is bounded in number and bytes, and comes out in order', as
     await new Promise((resolve) => { setTimeout(resolve, 2) })
     running--
   }
-  const gate = new Gate(3, 10)
+  const gate = new Semaphore(3, 10)
   for (let i = 0; i < 20; i++) await gate.enter(i % 2 === 0 ? 9 : 1, work)
   await gate.idle()
   t.equal(running, 0)
@@ -357,7 +357,7 @@ t.test('Work at once is bounded in number and bytes, and comes out in order', as
   await gate.idle()
   const results = []
   const slowFirst = async (n: number) => { await new Promise((resolve) => { setTimeout(resolve, 10 - n) }); return n }
-  for await (const n of ordered([1, 2, 3, 4, 5], () => 1, slowFirst, 3, 2)) results.push(n)
+  for await (const n of mapOrdered([1, 2, 3, 4, 5], () => 1, slowFirst, 3, 2)) results.push(n)
   t.strictSame(results, [1, 2, 3, 4, 5])
 })
 
@@ -397,7 +397,7 @@ t.test('Every way in which an entry may not be what was stored is said', async (
   const workspace = { list: async () => ({ entries: listed }), hash: async () => hashes } as never
   const stored = ['ok', 'mode', 'size', 'time', 'type', 'content', 'unreadable', 'missing'].map((path) => [path, saved({ hashes: ['h'] })] as const)
   const unchanged = new Map([['dir', saved({ type: 'directory', mode: 0o755 })], ['link', saved({ type: 'symlink', size: 3 })]])
-  const { wrong, count } = await verify(workspace, { written: new Map(stored), proved: new Set() }, unchanged)
+  const { wrong, count } = await verify(workspace, { written: new Map(stored), verifiedInPlace: new Set() }, unchanged)
   t.equal(count, 1)
   const reasons = {
     mode: /^Its mode is 600, not 644/,
@@ -411,11 +411,11 @@ t.test('Every way in which an entry may not be what was stored is said', async (
   }
   t.match(Object.fromEntries(wrong), reasons)
   t.equal(wrong.size, Object.keys(reasons).length)
-  t.equal((await verify(workspace, { written: new Map(), proved: new Set() }, new Map([['link', saved({ type: 'symlink', size: 4 })]]))).count, 1)
+  t.equal((await verify(workspace, { written: new Map(), verifiedInPlace: new Set() }, new Map([['link', saved({ type: 'symlink', size: 4 })]]))).count, 1)
 })
 
 t.test('What S3 refuses to delete is named and stays known (2.5)', async (t) => {
-  const tally = new Tally()
+  const tally = new SyncStats()
   const asked: string[][] = []
   const store = { delete: async (keys: string[]) => { asked.push(keys); return [{ key: 'd/', code: 'AccessDenied' }] } } as never
   const gone = new Map([['a', saved()], ['d', saved({ type: 'directory' })], ['plain', saved({ type: 'directory', etag: '' })], ['kept', saved({ key: 'saves/x' })]])
@@ -425,11 +425,11 @@ t.test('What S3 refuses to delete is named and stays known (2.5)', async (t) => 
 })
 
 t.test('A failure of S3 or of the sandbox is explained without its inside (3.4, 10.1)', async (t) => {
-  const said = (cause: unknown) => { const { code, message } = explain(cause); return `${code} ${message}` }
-  t.equal(said(new S3Fault('ECONNREFUSED')), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: ECONNREFUSED.')
-  t.equal(said(new S3Fault('SlowDown', { status: 503 })), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: SlowDown.')
-  t.equal(said(new S3Fault('AccessDenied', { status: 403 })), 'S3_REFUSED The S3 credentials may not use this bucket or prefix.')
-  t.equal(said(new S3Fault('Odd', { status: 400 })), 'S3_REFUSED S3 refused a request: Odd.')
+  const said = (cause: unknown) => { const { code, message } = toAppError(cause); return `${code} ${message}` }
+  t.equal(said(new S3Error('ECONNREFUSED')), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: ECONNREFUSED.')
+  t.equal(said(new S3Error('SlowDown', { status: 503 })), 'S3_UNAVAILABLE S3 can not be reached, or is too slow: SlowDown.')
+  t.equal(said(new S3Error('AccessDenied', { status: 403 })), 'S3_REFUSED The S3 credentials may not use this bucket or prefix.')
+  t.equal(said(new S3Error('Odd', { status: 400 })), 'S3_REFUSED S3 refused a request: Odd.')
   t.equal(said(new WorkspaceLost('the sandbox has ended')), 'WORKSPACE_LOST The workspace can not be synced: the sandbox has ended.')
   t.match(said(new TypeError('an inside')), /^INTERNAL (?!.*inside)/)
   t.match(said(new AppError('SYNC_ACTIVE')), /^SYNC_ACTIVE/)
@@ -448,7 +448,7 @@ t.test('Work is stored in time, once more when that failed, and whatever must no
     }
   }
   const log = { info () {}, error () {}, warn: (fields: unknown) => { warned.push(fields) } }
-  const moments = new SyncMoments(sync, log)
+  const moments = new AutoSync(sync, log)
   t.teardown(() => moments.close())
   const lasting = (ms: number, more: object = {}) => ({
     id: 'sb-1',

@@ -1,9 +1,9 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { download } from '../../services/sync/restore.js'
-import { upload } from '../../services/sync/save.js'
-import { LocalWorkspace } from '../../services/sync/local-workspace.js'
-import { ObjectStore } from '../../services/sync/object-store.js'
+import { download } from '../../services/sync/download.js'
+import { ObjectStore } from '../../services/sync/s3/object-store.js'
+import { upload } from '../../services/sync/upload.js'
+import { LocalWorkspace } from '../../test/helpers/local-workspace.js'
 import type { Stage } from '../stage.js'
 import type { Peer, Server } from './peers.js'
 

@@ -1,10 +1,10 @@
 import { createRemoteJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
-import { AppError } from '../../errors.js'
 import { Value } from '@sinclair/typebox/value'
+import { AppError } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
 import { matches } from '../../lib/pattern.js'
 import { Account } from '../../schemas/account.js'
-import { appName } from './names.js'
+import { appName } from '../modal/names.js'
 
 export interface TokenSettings {
   secret: string | undefined

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
+import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 
-const script = readFileSync(new URL('files.sh', import.meta.url), 'utf8')
+const script = loadScript(import.meta.url, 'files.sh')
 
 export type Action = 'list' | 'changed' | 'read' | 'write' | 'delete'
 

@@ -1,6 +1,6 @@
-import { execMarker } from '../sandboxes/kill.js'
-import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunSpec } from '../../schemas/run.js'
+import { execMarker } from '../modal/process.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { directoryOf, homeOf, lock, stateOf } from './directory.js'
 import { script } from './shell.js'
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path/posix'
 import { AppError, wrap } from '../../errors.js'
-import { execMarker, killMarked, killScript, type KillStage } from '../sandboxes/kill.js'
+import { killMarked, killScript, type KillStage } from '../modal/kill.js'
+import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { writeRecord, type StartedRecord } from './records.js'
 import { script, shell } from './shell.js'

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ContainerProcess } from 'modal'
 import { AppError, chain } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
+import { callModal } from '../modal/call.js'
+import { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { call, type Log } from '../sandboxes/steps.js'
 import { followCommand } from './command.js'
 import { buryRun, scanRuns } from './directory.js'
-import { follow } from './follow.js'
+import { follow, silenceMs } from './follow.js'
 import { OutputParser, type ParsedEvent } from './output.js'
-import { callMs, sandboxGone } from './shell.js'
+import { callMs } from './shell.js'
 
 /** How often in a row, and after how long, the log is tried again when nothing of it arrives. */
 const tries = 8
@@ -22,7 +23,7 @@ export interface FollowerParts {
   /** Where to begin. */
   position: number
   /** The runner itself, whose output is the log from its first byte on. */
-  runner?: ContainerProcess<Uint8Array> | undefined
+  runner?: SandboxProcess | undefined
   onEvents: (events: ParsedEvent[]) => void
   hasReaders: () => boolean
   log: Log
@@ -55,7 +56,7 @@ export class Follower {
     this.#leaving.abort()
   }
 
-  async #follow (runner: ContainerProcess<Uint8Array> | undefined): Promise<FollowerEnd> {
+  async #follow (runner: SandboxProcess | undefined): Promise<FollowerEnd> {
     const { owned, log, runId } = this.#parts
     let cause: unknown
     let process = runner
@@ -81,21 +82,21 @@ export class Follower {
     return { how: 'stream', cause }
   }
 
-  async #open (): Promise<ContainerProcess<Uint8Array>> {
+  async #open (): Promise<SandboxProcess> {
     const { owned, runId } = this.#parts
     const command = followCommand(owned, runId, this.#position)
-    return await call('follow run', callMs, () => owned.sandbox.exec(command, { mode: 'binary', workdir: '/' }), sandboxGone)
+    return await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
   }
 
-  async #read (process: ContainerProcess<Uint8Array>) {
-    const { owned, runId, format, secrets, onEvents, hasReaders } = this.#parts
+  async #read (process: SandboxProcess) {
+    const { runId, format, secrets, onEvents, hasReaders } = this.#parts
     const parser = new OutputParser({ run: runId, format, secrets, offset: this.#position })
     const over = new AbortController()
     const stop = () => { over.abort() }
     this.#leaving.signal.addEventListener('abort', stop, { once: true })
     if (this.#leaving.signal.aborted) stop()
     try {
-      await follow(process, owned.sandbox, {
+      await follow(process, {
         hasReaders,
         onBeat: (beat) => { this.#beat = beat },
         signal: over.signal,
@@ -128,7 +129,7 @@ export class Follower {
   async #sandboxEnded (error: unknown): Promise<boolean> {
     if (error instanceof AppError && error.code === 'SANDBOX_ENDED') return true
     for (let again = 0; again < 3; again++) {
-      const exitCode = await call('poll', callMs, () => this.#parts.owned.sandbox.poll()).catch(() => null)
+      const exitCode = await callModal('poll', callMs, () => this.#parts.owned.sandbox.poll()).catch(() => null)
       if (exitCode !== null) return true
       await sleep(300, undefined, { ref: false })
     }

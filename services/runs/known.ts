@@ -1,7 +1,7 @@
 import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
-import { lookupMs, type OwnedSandbox } from '../sandboxes/owned.js'
-import { call } from '../sandboxes/steps.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { runIdPattern } from './directory.js'
 import type { StartedRecord } from './records.js'
 import type { Run } from './run.js'
@@ -46,7 +46,7 @@ export class KnownRuns {
 
   /** Notes at the sandbox which run is its latest, so that other replicas need not ask it. */
   async point ({ sandbox }: OwnedSandbox, runId: string): Promise<void> {
-    await call('note run', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [tag]: runId }) })
+    await callModal('note run', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [tag]: runId }) })
   }
 
   /** @throws {AppError} RUN_NOT_FOUND; SANDBOX_ENDED when only a sandbox on the same volume could tell. */
@@ -108,7 +108,7 @@ export class KnownRuns {
 }
 
 async function latestOf ({ sandbox }: OwnedSandbox): Promise<string | null> {
-  return (await call('tags', lookupMs, () => sandbox.getTags()))[tag] ?? null
+  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[tag] ?? null
 }
 
 function sandboxEnded (error: AppError): 'sandbox ended' {

@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import type { ContainerProcess, ModalClient, Secret } from 'modal'
+import type { ModalClient, Secret } from 'modal'
 import { chain } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { RunSpec } from '../../schemas/run.js'
+import { callModal } from '../modal/call.js'
+import { sandboxGone, SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { call, type Log } from '../sandboxes/steps.js'
 import { promptText, runCommand, runEnvironment } from './command.js'
 import { buryRun, prepareRun, stopRun } from './directory.js'
+import { silenceMs } from './follow.js'
 import type { StartedRecord } from './records.js'
-import { callMs, sandboxGone } from './shell.js'
+import { callMs } from './shell.js'
 import { checkArguments } from './spec.js'
 
 /** On top of the runner's own timer: Modal's, in case somebody has ended the runner. */
@@ -29,7 +32,7 @@ export interface Launch {
 }
 
 /** What the run's log begins with, and the process whose output is that log. */
-export interface Launched { started: StartedRecord, runner: ContainerProcess<Uint8Array> }
+export interface Launched { started: StartedRecord, runner: SandboxProcess }
 
 /** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
 export async function launch (
@@ -45,18 +48,20 @@ export async function launch (
   const noted = note().catch((error: unknown) => {
     log.warn({ runId: id, chain: chain(error) }, 'run not noted at its sandbox')
   })
-  const runner = await call('start Claude', callMs, () => owned.sandbox.exec(command, {
-    mode: 'binary',
+  const runner = await SandboxProcess.start(owned.sandbox, command, {
+    step: 'start Claude',
+    silenceMs,
     workdir: owned.workdir,
     timeoutMs: timeoutMs + backstopMs,
     env: { ...model.env, ...runEnvironment(owned) },
-    secrets
-  }), { ...sandboxGone, invalid: 'CLAUDE_FAILED' }).catch(async (error: unknown) => {
+    secrets,
+    meanings: { ...sandboxGone, invalid: 'CLAUDE_FAILED' }
+  }).catch(async (error: unknown) => {
     await takeBack(id, owned).catch((cause: unknown) => log.warn({ runId: id, chain: chain(cause) }, 'run not taken back'))
     throw error
   })
   await noted
-  return { started, runner: runner as ContainerProcess<Uint8Array> }
+  return { started, runner }
 }
 
 function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutMs: number): StartedRecord {
@@ -77,7 +82,7 @@ function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutM
 /** The Modal secret with the model key, when the operator named one. A wrong name is not the client's mistake. */
 async function lookUpSecret (client: ModalClient, name: string | undefined): Promise<Secret[]> {
   if (name === undefined) return []
-  return [await call('model secret', callMs, () => client.secrets.fromName(name), { notFound: 'CLAUDE_FAILED' })]
+  return [await callModal('model secret', callMs, () => client.secrets.fromName(name), { notFound: 'CLAUDE_FAILED' })]
 }
 
 /** A start that failed may have happened all the same. */

@@ -1,8 +1,8 @@
-import type { ContainerProcess } from 'modal'
 import { chain, wrap } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { Completion } from '../../schemas/run.js'
+import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import type { Log } from '../sandboxes/steps.js'
 import { stopRun } from './directory.js'
 import { Follower, type FollowerEnd } from './follower.js'
 import type { Ending } from './outcome.js'
@@ -71,7 +71,7 @@ export class Progress {
   }
 
   /** Follows the log from a position on; the output of its runner is the log from the first byte on. */
-  follow (position: number, runner?: ContainerProcess<Uint8Array>): void {
+  follow (position: number, runner?: SandboxProcess): void {
     const { owned, started, secrets, log } = this.#parts
     if (runner !== undefined) this.#own = true
     this.#window = new EventWindow(position)

@@ -1,7 +1,7 @@
-import type { ContainerProcess } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
-import { expiryOf } from '../sandboxes/expiry.js'
+import { expiryOf } from '../modal/lifetime.js'
+import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { Progress, type RunParts } from './progress.js'
 import { surveyPermissions, type Survey } from './survey.js'
@@ -86,7 +86,7 @@ export class Run {
   }
 
   /** This replica's own run: the output of its runner is the log from the first byte on. */
-  followRunner (runner: ContainerProcess<Uint8Array>): void {
+  followRunner (runner: SandboxProcess): void {
     this.#progress.follow(0, runner)
   }
 

@@ -1,11 +1,12 @@
 import { AppError, chain } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
+import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
-import { appName } from '../accounts/names.js'
-import { expiryOf } from '../sandboxes/expiry.js'
+import { withDeadline } from '../modal/call.js'
+import { expiryOf } from '../modal/lifetime.js'
+import { appName } from '../modal/names.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { within, type Log } from '../sandboxes/steps.js'
 import { endRun } from './ending.js'
 import { KnownRuns } from './known.js'
 import { launch, type LaunchOptions } from './launch.js'
@@ -122,7 +123,7 @@ export class RunService {
   async close (): Promise<void> {
     const watched = this.#known.own().filter((run) => run.completion === undefined && !run.continues)
     const ended = Promise.allSettled(watched.map(async (run) => { await this.cancel(run) }))
-    await within(closeMs, () => ended).catch((error: unknown) => {
+    await withDeadline(closeMs, () => ended).catch((error: unknown) => {
       this.#options.log.error({ runIds: watched.map(({ id }) => id), chain: chain(error) }, 'runs could not be ended in time')
     })
     this.#known.close()

@@ -1,8 +1,7 @@
 import type { ModalClient } from 'modal'
 import type { PendingPermission } from '../../schemas/run.js'
+import { callModal, lookupMs } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { lookupMs } from '../sandboxes/owned.js'
-import { call } from '../sandboxes/steps.js'
 import { decodeTags } from '../sandboxes/tags.js'
 import { buryRun, scanRuns, type ScannedRun } from './directory.js'
 import { OutputParser } from './output.js'
@@ -84,7 +83,7 @@ function merge (head: RunState, tail: RunState): RunState {
 /** Whether another sandbox on this volume has the run. The id comes from the volume: it may be anybody's. */
 async function stillRuns (client: ModalClient, { owner }: OwnedSandbox, sandboxId: string): Promise<boolean> {
   if (!/^sb-[A-Za-z0-9-]{1,100}$/.test(sandboxId)) return false
-  return await call('poll', lookupMs, async () => {
+  return await callModal('poll', lookupMs, async () => {
     const sandbox = await client.sandboxes.fromId(sandboxId)
     if (decodeTags(await sandbox.getTags())?.owner !== owner) return false
     return await sandbox.poll() === null

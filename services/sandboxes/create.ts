@@ -1,15 +1,17 @@
 import type { App, Image, ModalClient } from 'modal'
 import { wrap, type AppError } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
+import { callModal, withDeadline, lookupMs } from '../modal/call.js'
 import { withBuildLog } from './build-log.js'
-import { EarlierSandboxes } from './earlier.js'
+import { IdempotentSandboxes } from './idempotency.js'
 import { describeImage, imageRecipe, type ImageSettings } from './images.js'
 import { Reservations } from './limits.js'
 import { lookUp, lookUpApp, type Lookups } from './lookups.js'
-import { lookupMs, type OwnedSandbox, type OwnedSandboxes } from './owned.js'
+import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { planSandbox, type Plan, type Timeouts } from './plan.js'
-import { call, Steps, within, type Log, type StepEvent } from './steps.js'
+import { Steps, type StepEvent } from './steps.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
 import { makeWorkdir } from './workdir.js'
 
@@ -47,12 +49,12 @@ const initializeMs = 60 * minute
 /** Makes sandboxes in named steps. Owner, name and all that finds them again are set at their creation. */
 export class Creator {
   readonly #options: CreatorOptions
-  readonly #earlier: EarlierSandboxes
+  readonly #earlier: IdempotentSandboxes
   readonly #reservations = new Reservations()
 
   constructor (options: CreatorOptions) {
     this.#options = options
-    this.#earlier = new EarlierSandboxes(options.client, options.owned)
+    this.#earlier = new IdempotentSandboxes(options.client, options.owned)
   }
 
   /** @throws {AppError} naming the step that failed; what that request had made is undone (1.6). */
@@ -78,7 +80,7 @@ export class Creator {
       const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
       const made = await this.#prepare(sandbox, steps, options.log)
       options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
-      return { owned: owned.keep(made), isNew: true }
+      return { owned: owned.cache(made), isNew: true }
     } finally {
       reservation.release()
     }
@@ -142,8 +144,8 @@ export class Creator {
   /** Makes ready what an interrupted request has started; one that ended before it was ready has never been. */
   async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
-    const exitCode = await call('poll', lookupMs, () => earlier.sandbox.poll())
-    if (exitCode === null) return this.#options.owned.keep(await this.#prepare(earlier, steps, log))
+    const exitCode = await callModal('poll', lookupMs, () => earlier.sandbox.poll())
+    if (exitCode === null) return this.#options.owned.cache(await this.#prepare(earlier, steps, log))
   }
 
   /**
@@ -166,7 +168,7 @@ export class Creator {
       await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
       return ready
     } catch (error) {
-      await within(minute, () => sandbox.terminate({ wait: true })).then(
+      await withDeadline(minute, () => sandbox.terminate({ wait: true })).then(
         () => log.info({ sandboxId: id }, 'sandbox undone'),
         (err: unknown) => log.error({ sandboxId: id, err }, 'sandbox could not be undone'))
       throw error

@@ -1,15 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { ContainerProcess, ModalClient } from 'modal'
-import { AppError, chain } from '../../errors.js'
+import type { ModalClient } from 'modal'
+import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
+import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecExit, ExecResult, ExecSpec } from '../../schemas/exec.js'
-import { ChunkEncoder, Collector, ExecOutput, type OnChunk, type StreamName } from './exec-output.js'
-import { execMarker, killMarked } from './kill.js'
-import { modalError } from './modal-errors.js'
-import { lookupMs, type OwnedSandbox } from './owned.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import { killMarked } from '../modal/kill.js'
+import { execMarker, explainFailure, SandboxProcess, type OnChunk, type StreamName } from '../modal/process.js'
+import { ChunkEncoder, Collector } from './exec-output.js'
+import type { OwnedSandbox } from './owned.js'
 import { checkSecrets } from './plan.js'
-import { call, type Log } from './steps.js'
 
 /** The SDK refuses more; it counts characters. */
 const argvLimit = 65_536
@@ -22,7 +22,7 @@ const day = 86_400_000
 interface ExecParts {
   id: string
   owned: OwnedSandbox
-  process: ContainerProcess<Uint8Array>
+  process: SandboxProcess
   spec: ExecSpec
   log: Log
   /** Where it is listed until it has ended. */
@@ -33,7 +33,7 @@ interface ExecParts {
 export class Exec {
   readonly id: string
   readonly #owned: OwnedSandbox
-  readonly #process: ContainerProcess<Uint8Array>
+  readonly #process: SandboxProcess
   readonly #spec: ExecSpec
   readonly #log: Log
   readonly #started = performance.now()
@@ -83,13 +83,15 @@ export class Exec {
     signal.addEventListener('abort', left, { once: true })
     if (signal.aborted) left()
     try {
-      const exitCode = await this.#exit(new ExecOutput(this.#process, onChunk), input)
+      // A command need not read its input, so nothing waits for it.
+      this.#process.write(input ?? this.#spec.stdin ?? '').catch(() => {})
+      const exitCode = await this.#process.pipe(onChunk)
       const exit = { exitCode, timedOut, durationMs: Math.round(performance.now() - this.#started) }
       this.#log.info({ execId: this.id, ...exit }, 'exec ended')
       return exit
     } catch (error) {
       this.kill('output lost')
-      throw await explain(error, this.#owned, 'exec')
+      throw await explainFailure(error, this.#owned.sandbox, 'exec')
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', left)
@@ -117,43 +119,8 @@ export class Exec {
   async kill (reason: string): Promise<void> {
     this.#killed ??= killMarked(this.#owned.sandbox, `${execMarker}=${this.id}`).then(
       (gone) => this.#log.info({ execId: this.id, reason, gone }, 'exec killed'),
-      (error: unknown) => this.#log.warn({ execId: this.id, reason, chain: chain(error) }, 'exec could not be killed'))
+      (err: unknown) => this.#log.warn({ execId: this.id, reason, err }, 'exec could not be killed'))
     await this.#killed
-  }
-
-  /** The exit code, once the output has been handed over. */
-  async #exit (output: ExecOutput, input?: AsyncIterable<Uint8Array>): Promise<number> {
-    const over = new AbortController()
-    this.#feed(input).catch(() => {})
-    try {
-      // `wait()` retries for ever when the sandbox' host is gone; its inner form can be told to stop (modal 0.11.1).
-      const exitCode = await Promise.race([
-        this.#process._wait(over.signal), output.drained.then(() => this.#watch(over.signal))
-      ])
-      await output.finish()
-      return exitCode
-    } finally {
-      over.abort()
-      output.cancel()
-    }
-  }
-
-  /** While a command has no output any more but does not end: maybe the sandbox has. */
-  async #watch (signal: AbortSignal): Promise<never> {
-    while (true) {
-      await sleep(10_000, undefined, { signal })
-      const exitCode = await call('poll', lookupMs, () => this.#owned.sandbox.poll())
-      if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })
-    }
-  }
-
-  /** Writes stdin and ends it. A command need not read it, so nothing waits for this and a broken pipe is no error. */
-  async #feed (input?: AsyncIterable<Uint8Array>) {
-    const { stdin } = this.#spec
-    const writer = this.#process.stdin.getWriter()
-    if (input !== undefined) for await (const piece of input) await writer.write(piece)
-    else if (stdin !== undefined && stdin !== '') await writer.write(Buffer.from(stdin))
-    await writer.close()
   }
 }
 
@@ -166,31 +133,23 @@ export async function startExec (
   }
   const names = spec.secrets ?? []
   checkSecrets(account, names)
-  const secrets = await call('secrets', lookupMs, () => Promise.all(names.map((name) => client.secrets.fromName(name))),
+  const secrets = await callModal('secrets', lookupMs, () => Promise.all(names.map((name) => client.secrets.fromName(name))),
     { notFound: 'SECRET_NOT_FOUND' })
   const id = randomId('exec')
-  const params = {
-    mode: 'binary' as const,
-    workdir: spec.workdir ?? owned.workdir,
-    env: { ...spec.env, [execMarker]: id },
-    secrets,
-    ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + netMs, day) })
-  }
   try {
-    const process = await call('exec', startMs, () => owned.sandbox.exec(spec.command, params), {
-      notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED'
+    const process = await SandboxProcess.start(owned.sandbox, spec.command, {
+      step: 'exec',
+      workdir: spec.workdir ?? owned.workdir,
+      env: spec.env ?? {},
+      secrets,
+      marker: id,
+      startMs,
+      meanings: { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' },
+      ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + netMs, day) })
     })
     log.info({ execId: id, sandboxId: owned.id }, 'exec started')
-    return new Exec({ id, owned, process: process as ContainerProcess<Uint8Array>, spec, log, running })
+    return new Exec({ id, owned, process, spec, log, running })
   } catch (error) {
-    throw await explain(error, owned, 'exec')
+    throw await explainFailure(error, owned.sandbox, 'exec')
   }
-}
-
-/** An exec fails in many ways when its sandbox ends; only the sandbox itself says so plainly. */
-async function explain (error: unknown, { sandbox }: OwnedSandbox, step: string): Promise<AppError> {
-  const failure = modalError(error, step)
-  const exitCode = await call('poll', lookupMs, () => sandbox.poll()).catch(() => null)
-  if (exitCode === null || failure.code === 'SANDBOX_ENDED') return failure
-  return new AppError('SANDBOX_ENDED', { cause: failure, step, details: { exitCode } })
 }

@@ -3,9 +3,9 @@ import { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
-import { appName } from '../accounts/names.js'
-import { lookupMs, type OwnedSandbox, type OwnedSandboxes } from './owned.js'
-import { call } from './steps.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import { appName } from '../modal/names.js'
+import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { encodeTags } from './tags.js'
 import { viewOf } from './view.js'
 
@@ -18,7 +18,7 @@ export async function listSandboxes (
   const handles = await runningOf(client, account, Object.fromEntries(wanted))
   // Modal's list has bare ids: each record is one more call.
   const found = await mapConcurrently(handles, async (handle) => {
-    return await owned.adopt(account, handle).catch((error: AppError) => {
+    return await owned.verify(account, handle).catch((error: AppError) => {
       // It ended for good between the list and this look.
       if (error.code === 'SANDBOX_NOT_FOUND') return undefined
       throw error
@@ -39,7 +39,7 @@ export async function listSandboxes (
 
 /** Handles of the running sandboxes; none, and nothing made, for an account without an app. */
 async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
-  return await call('list', 2 * lookupMs, async () => {
+  return await callModal('list', 2 * lookupMs, async () => {
     const app = await client.apps.fromName(appName(account.id)).catch((error: unknown) => {
       if (!(error instanceof NotFoundError)) throw error
       return undefined

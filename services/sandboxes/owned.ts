@@ -1,8 +1,8 @@
 import type { ModalClient, Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
-import { appName } from '../accounts/names.js'
-import { call } from './steps.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import { appName } from '../modal/names.js'
 import { decodeTags, type SandboxRecord } from './tags.js'
 
 /** A sandbox that is proven to belong to the account that asked. */
@@ -12,7 +12,6 @@ export interface OwnedSandbox extends SandboxRecord {
   sandbox: Sandbox
 }
 
-export const lookupMs = 30_000
 /** Handles keep a sandbox' command connection and its record, which never changes: worth a few kilobytes each. */
 const keptHandles = 500
 
@@ -33,17 +32,17 @@ export class OwnedSandboxes {
   async find (account: Account, id: string): Promise<OwnedSandbox> {
     const owner = appName(account.id)
     const known = this.#kept.get(`${owner}/${id}`)
-    if (known !== undefined) return this.keep(known)
+    if (known !== undefined) return this.cache(known)
     if (!/^sb-[A-Za-z0-9-]{1,100}$/.test(id)) throw new AppError('SANDBOX_NOT_FOUND')
     const found = await this.#read(await this.#client.sandboxes.fromId(id))
     if (found === undefined || found.owner !== owner) throw new AppError('SANDBOX_NOT_FOUND')
-    return this.keep(found)
+    return this.cache(found)
   }
 
   /** Reads the record of a handle that Modal gave us; undefined when this service did not make the sandbox. */
   async #read (sandbox: Sandbox): Promise<OwnedSandbox | undefined> {
     const meanings = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
-    const tags = await call('find', lookupMs, () => sandbox.getTags(), meanings).catch((error: AppError) => {
+    const tags = await callModal('find', lookupMs, () => sandbox.getTags(), meanings).catch((error: AppError) => {
       // A bare error: no step and no text of Modal's may tell a missing sandbox from somebody else's.
       throw error.code === 'SANDBOX_NOT_FOUND' ? new AppError('SANDBOX_NOT_FOUND', { cause: error }) : error
     })
@@ -52,15 +51,15 @@ export class OwnedSandboxes {
   }
 
   /** The record behind a handle of the account's own app. */
-  async adopt (account: Account, sandbox: Sandbox): Promise<OwnedSandbox | undefined> {
+  async verify (account: Account, sandbox: Sandbox): Promise<OwnedSandbox | undefined> {
     const known = this.#kept.get(`${appName(account.id)}/${sandbox.sandboxId}`)
-    if (known !== undefined) return this.keep(known)
+    if (known !== undefined) return this.cache(known)
     const found = await this.#read(sandbox)
-    return found?.owner === appName(account.id) ? this.keep(found) : undefined
+    return found?.owner === appName(account.id) ? this.cache(found) : undefined
   }
 
   /** One that is not ready yet is not kept: its record still changes, and another replica may be the one to do it. */
-  keep (owned: OwnedSandbox): OwnedSandbox {
+  cache (owned: OwnedSandbox): OwnedSandbox {
     if (owned.preparing !== undefined) return owned
     const key = `${owned.owner}/${owned.id}`
     this.#kept.delete(key)

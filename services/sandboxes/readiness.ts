@@ -1,6 +1,6 @@
 import { NotFoundError, type ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
-import { call } from './steps.js'
+import { callModal } from '../modal/call.js'
 
 const freshMs = 5000
 const patienceMs = 3000
@@ -19,7 +19,7 @@ export class Readiness {
   async check (): Promise<void> {
     if (performance.now() - this.#asked > freshMs) {
       this.#asked = performance.now()
-      this.#answer = call('readiness', patienceMs, () => this.#ask())
+      this.#answer = callModal('readiness', patienceMs, () => this.#ask())
       this.#answer.catch(() => {})
     }
     await this.#answer.catch((cause: unknown) => {

@@ -1,8 +1,8 @@
 import type { ModalClient, Sandbox } from 'modal'
 import { chain, type AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
-import { lookupMs } from './owned.js'
-import { call, type Log } from './steps.js'
+import type { Log } from '../../lib/log.js'
+import { callModal, lookupMs } from '../modal/call.js'
 import { decodeTags, encodeTags, type SandboxRecord } from './tags.js'
 
 export interface ReaperOptions {
@@ -66,7 +66,7 @@ export class Reaper {
   /** Across all accounts: a token may have named any, and after a restart nobody knows which. */
   async #list (): Promise<Sandbox[]> {
     const { client, deployment } = this.#options
-    return await call('reaper list', 4 * lookupMs, async () => {
+    return await callModal('reaper list', 4 * lookupMs, async () => {
       const handles: Sandbox[] = []
       for await (const handle of client.sandboxes.list({ tags: encodeTags({ deployment }) })) handles.push(handle)
       return handles
@@ -83,15 +83,15 @@ export class Reaper {
     // What was read may be old by now: only what is true at this moment counts.
     const fresh = await this.#read(handle)
     const reason = fresh && this.#reason(id, fresh)
-    if (reason === undefined || await call('reaper poll', lookupMs, () => handle.poll(), gone) !== null) return
-    await call('reaper terminate', terminateMs, () => handle.terminate({ wait: true }), gone)
+    if (reason === undefined || await callModal('reaper poll', lookupMs, () => handle.poll(), gone) !== null) return
+    await callModal('reaper terminate', terminateMs, () => handle.terminate({ wait: true }), gone)
     const { owner, expiresAt, createdAt } = fresh!
     this.#options.log.warn({ sandboxId: id, reason, owner, createdAt, expiresAt }, 'sandbox reaped')
     return { id, reason }
   }
 
   async #read (handle: Sandbox): Promise<SandboxRecord | undefined> {
-    const record = decodeTags(await call('reaper tags', lookupMs, () => handle.getTags(), gone))
+    const record = decodeTags(await callModal('reaper tags', lookupMs, () => handle.getTags(), gone))
     return record?.deployment === this.#options.deployment ? record : undefined
   }
 

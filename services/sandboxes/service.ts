@@ -1,16 +1,17 @@
 import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
-import type { SyncReport } from '../../schemas/sync.js'
 import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { callModal, withDeadline, lookupMs } from '../modal/call.js'
 import { Creator, type CreateOptions } from './create.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes } from './list.js'
-import { lookupMs, OwnedSandboxes, type OwnedSandbox } from './owned.js'
+import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './plan.js'
-import { call, within, type Log } from './steps.js'
 import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
@@ -139,7 +140,7 @@ export class SandboxService {
 
   /** Before the service stops: nobody could see or end its commands any more. */
   async close (): Promise<void> {
-    await within(closeMs, () => Promise.all([...this.#execs].map((exec) => exec.kill('shutdown')))).catch(() => {})
+    await withDeadline(closeMs, () => Promise.all([...this.#execs].map((exec) => exec.kill('shutdown')))).catch(() => {})
   }
 }
 
@@ -152,5 +153,5 @@ export async function requireRunning (owned: OwnedSandbox): Promise<void> {
 /** Null while it runs. */
 async function exitCodeOf ({ sandbox }: OwnedSandbox): Promise<number | null> {
   const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
-  return await call('poll', lookupMs, () => sandbox.poll(), gone)
+  return await callModal('poll', lookupMs, () => sandbox.poll(), gone)
 }

@@ -1,12 +1,6 @@
-import { AppError } from '../../errors.js'
-import { modalError, type ErrorMeanings } from './modal-errors.js'
-
-/** The part of a pino logger that services use. */
-export interface Log {
-  info (fields: object, message: string): void
-  warn (fields: object, message: string): void
-  error (fields: object, message: string): void
-}
+import type { Log } from '../../lib/log.js'
+import { callModal } from '../modal/call.js'
+import type { ErrorMeanings } from '../modal/errors.js'
 
 export interface StepEvent {
   step: string
@@ -18,30 +12,6 @@ export interface StepOptions<T> extends ErrorMeanings {
   timeoutMs: number
   /** Resource ids for the log (10.5). */
   ids?: (result: T) => Record<string, unknown>
-}
-
-/** Waits no longer than `timeoutMs`: the SDK has no deadlines of its own, and a hung Modal must not hang a request. */
-export async function within<T> (timeoutMs: number, work: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new AppError('MODAL_TIMEOUT')), timeoutMs)
-  })
-  try {
-    return await Promise.race([work(), late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** One call of the SDK that has a name in errors. @throws {AppError} with that step and the SDK's error as cause. */
-export async function call<T> (
-  step: string, timeoutMs: number, work: () => Promise<T>, meanings?: ErrorMeanings
-): Promise<T> {
-  try {
-    return await within(timeoutMs, work)
-  } catch (cause) {
-    throw modalError(cause, step, meanings)
-  }
 }
 
 /** Named, timed and logged steps of one longer operation (1.6, 10.3). */
@@ -59,7 +29,7 @@ export class Steps {
     const durationMs = () => Math.round(performance.now() - started)
     this.#onStep({ step, status: 'started' })
     try {
-      const result = await call(step, timeoutMs, work, meanings)
+      const result = await callModal(step, timeoutMs, work, meanings)
       this.#log.info({ step, durationMs: durationMs(), ...ids?.(result) }, 'step done')
       this.#onStep({ step, status: 'done', durationMs: durationMs() })
       return result

@@ -3,7 +3,7 @@ import { AppError } from '../../errors.js'
 import { matches } from '../../lib/pattern.js'
 import type { Account, AccountStorage } from '../../schemas/account.js'
 import type { Storage } from '../../schemas/sandbox.js'
-import { slug } from '../accounts/names.js'
+import { slug } from '../modal/names.js'
 import type { StorageRecord } from './tags.js'
 
 /**

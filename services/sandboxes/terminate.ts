@@ -1,9 +1,11 @@
 import { AppError, chain, wrap } from '../../errors.js'
-import type { SyncReport } from '../../schemas/sync.js'
+import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
-import { execMarker, killMarked } from './kill.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { callModal, withDeadline } from '../modal/call.js'
+import { killMarked } from '../modal/kill.js'
+import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from './owned.js'
-import { call, within, type Log } from './steps.js'
 import { statusOf } from './view.js'
 
 export interface TerminateOptions {
@@ -42,7 +44,7 @@ export async function terminateSandbox (
     }
   }
 
-  if (beforeStop !== undefined) await run('runs', () => within(beforeStopMs, beforeStop))
+  if (beforeStop !== undefined) await run('runs', () => withDeadline(beforeStopMs, beforeStop))
   // Every process of an exec is marked; one that does not listen goes with the sandbox.
   await run('stop', () => killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }]))
   if (store !== undefined) {
@@ -51,7 +53,7 @@ export async function terminateSandbox (
     if (report !== undefined) steps.at(-1)!.report = report as SyncReport
   }
   const { result: exitCode = null, failure } = await run('terminate', () =>
-    call('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
+    callModal('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
   if (failure !== undefined) {
     const { code, message } = failure
     throw new AppError(code, { message, step: 'terminate', cause: failure, details: { steps } })

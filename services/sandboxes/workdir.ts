@@ -1,5 +1,6 @@
 import type { Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
+import { runCommand } from '../modal/process.js'
 
 /**
  * Makes the working directory in a new sandbox. Whether Modal makes a `workdir` that does not exist is not documented,
@@ -7,8 +8,9 @@ import { AppError } from '../../errors.js'
  * @throws {AppError} INVALID_SANDBOX with what mkdir says.
  */
 export async function makeWorkdir (sandbox: Sandbox, workdir: string): Promise<void> {
-  const mkdir = await sandbox.exec(['mkdir', '-p', '--', workdir], { workdir: '/', stdout: 'ignore', timeoutMs: 60_000 })
-  const [reason, exitCode] = await Promise.all([mkdir.stderr.readText(), mkdir.wait()])
+  const { exitCode, stderr } = await runCommand(sandbox, 'workdir', ['mkdir', '-p', '--', workdir], {
+    timeoutMs: 60_000, meanings: { notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX' }
+  })
   if (exitCode === 0) return
-  throw new AppError('INVALID_SANDBOX', { message: `body.workdir can not be made: ${reason.trim().slice(0, 500)}` })
+  throw new AppError('INVALID_SANDBOX', { message: `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}` })
 }

@@ -1,19 +1,19 @@
-import { S3Fault } from './faults.js'
-import { packKey } from './keys.js'
-import { keyOf, type Retired, type Saved } from './manifest.js'
-import type { ObjectStore } from './object-store.js'
+import { keyOf, type Superseded, type SavedEntry } from './manifest.js'
 import type { Remote } from './remote.js'
-import type { Tally } from './report.js'
+import type { SyncStats } from './report.js'
+import { S3Error } from './s3/errors.js'
+import { packKey } from './s3/keys.js'
+import type { ObjectStore } from './s3/object-store.js'
 
 const day = 24 * 60 * 60 * 1000
 
 /** Deletes entries' own objects; what saves keep stays. @returns what could not be deleted; the tally has it, too. */
 export async function deleteObjects (
-  store: ObjectStore, entries: ReadonlyMap<string, Saved>, tally: Tally
-): Promise<Map<string, Saved>> {
+  store: ObjectStore, entries: ReadonlyMap<string, SavedEntry>, tally: SyncStats
+): Promise<Map<string, SavedEntry>> {
   const objects = [...entries].filter(([, { etag, key }]) => etag !== '' && key === undefined)
   const paths = new Map(objects.map(([path, saved]) => [keyOf(path, saved), path]))
-  const left = new Map<string, Saved>()
+  const left = new Map<string, SavedEntry>()
   for (const { key, code } of await store.delete([...paths.keys()])) {
     const path = paths.get(key)!
     tally.fail({ path, code, message: 'S3 refused to delete it.' })
@@ -25,16 +25,16 @@ export async function deleteObjects (
 /** Packs that nothing refers to any more; one that can't be deleted now is when a later sync finds it. */
 export async function deletePacks (store: ObjectStore, packs: string[]) {
   await store.delete(packs.map(packKey)).catch((error: unknown) => {
-    if (!(error instanceof S3Fault)) throw error
+    if (!(error instanceof S3Error)) throw error
   })
 }
 
 /** What is no use any more, with the objects at the own keys of paths that a save now has elsewhere, or leaves out. */
-export function retire (paths: string[], remote: Remote, tally: Tally): Map<string, Retired> {
-  const retired = new Map(remote.retired)
+export function supersede (paths: string[], remote: Remote, tally: SyncStats): Map<string, Superseded> {
+  const retired = new Map(remote.superseded)
   for (const path of paths) {
     if (tally.hasFailed(path)) continue
-    const [foreign, saved, storedAt] = [remote.foreign.get(path), remote.known.get(path), remote.storedAt.get(path)]
+    const [foreign, saved, storedAt] = [remote.untracked.get(path), remote.tracked.get(path), remote.storedAt.get(path)]
     if (foreign !== undefined) retired.set(foreign.key, { etag: foreign.etag, storedAt: foreign.storedAt })
     if (storedAt !== undefined) retired.set(keyOf(path, saved!), { etag: saved!.etag, storedAt })
   }

@@ -1,144 +1,102 @@
-import { describe } from './describe.js'
-import { DownloadOutcome, type Downloading } from './download-outcome.js'
-import { fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
-import { ordered } from './flow.js'
-import { moveDown } from './move-down.js'
-import type { ObjectStore } from './object-store.js'
-import { planUnpacking, type Packs, type PackTarget } from './packs.js'
-import { isWorthMoving, partCount, PartBuffers, partsAtOnce, partSize, partSizeFor, requestsAtOnce } from './parts.js'
-import type { Target } from './plan-download.js'
-import type { Workspace, WriteEntry } from './workspace.js'
+import { AppError } from '../../errors.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { writeManifest } from './manifest-store.js'
+import { countFiles, type SavedEntry } from './manifest.js'
+import type { Packs } from './packs.js'
+import { planDownload, type DownloadPlan } from './plan-download.js'
+import { readRemote, type Remote } from './remote.js'
+import { SyncStats } from './report.js'
+import { S3Error } from './s3/errors.js'
+import { isPart, manifestKey, versionKey } from './s3/keys.js'
+import type { ObjectStore } from './s3/object-store.js'
+import { downloadFiles } from './transfer/download-files.js'
+import type { TransferOptions } from './upload.js'
+import { verify } from './verify.js'
 
-const bytesInFlight = 24 * 1024 * 1024
-const writable = 0o700
+export interface DownloadOptions extends TransferOptions {
+  /** The save to restore; the latest otherwise. */
+  version?: string | undefined
+  /** Leave alone what is younger in the workspace. */
+  keepNewer?: boolean
+}
 
 /**
- * Restores entries: directories first, symlinks last, so that nothing is ever written through one, and the modes of
- * directories at the very end, as some of them must not be written to. What could not be fetched is in the tally.
- * @throws {S3Fault} when nothing works any more.
+ * Restores a workspace from a prefix and proves that all is there (3.2, 3.5); an empty prefix is a success (3.6).
+ * @throws {S3Error | WorkspaceLost | AppError} VERSION_NOT_FOUND; single files that failed are in the report.
  */
-export async function downloadEntries (
-  directories: Target[], targets: Target[], options: Downloading
-): Promise<DownloadOutcome> {
-  const { workspace, store, packs } = options
-  const outcome = new DownloadOutcome(options)
-  const folders = await describeDirectories(store, directories, outcome)
-  const open = folders.map((entry) => ({ ...entry, mode: entry.mode | writable }))
-  const mover = isWorthMoving(targets) ? await workspace.mover?.(store.origin) : undefined
-  if (mover !== undefined) await writeAll(workspace, open.splice(0))
-  const left = mover === undefined ? targets : await moveDown(mover, targets, packs, outcome)
+export async function download (options: DownloadOptions): Promise<SyncReport> {
+  const { workspace, store, version, dryRun = false, keepNewer = false, onProgress } = options
+  const tally = new SyncStats(onProgress)
+  tally.phase('list')
+  const [listing, remote] = await Promise.all([
+    workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
+  ])
+  if (version !== undefined && !remote.hasManifest) throw new AppError('VERSION_NOT_FOUND')
+  const leftovers = [...listing.entries.keys()].filter(isPart)
+  for (const path of leftovers) listing.entries.delete(path)
+  const plan = planDownload(listing.entries, remote, keepNewer)
+  for (const problem of plan.problems) tally.fail(problem)
+  if (version !== undefined) failMissing(remote, tally)
+  tally.skipped = countFiles(plan.unchanged)
+  tally.kept = plan.kept.length
+  tally.totalFiles = plan.downloads.length
+  tally.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
+  const stale = options.delete ? plan.stale : []
+  if (dryRun) return tally.dryRun('download', stale.length)
 
-  const links: WriteEntry[] = []
-  if (open.length + left.length > 0) {
-    await workspace.write((async function * () {
-      yield * open
-      for await (const entry of smallOf(left, mover === undefined ? packs : new Map(), outcome)) {
-        if (entry.type === 'symlink') links.push(entry)
-        else yield entry
-      }
-    })())
+  tally.phase('transfer')
+  await workspace.remove([...leftovers, ...plan.inTheWay])
+  const written = await restore(plan, remote.packs, options, tally)
+  if (stale.length > 0) {
+    tally.phase('delete')
+    await workspace.remove(stale.toReversed())
+    tally.deleted = stale.length
   }
-  await writeLarge(left.filter(({ size }) => size > partSize), workspace, outcome)
-  await writeAll(workspace, [...links, ...folders.toReversed()])
-  return outcome
+  const learned = [...written.values()].some(({ own }) => !own)
+  if (learned && version === undefined) await remember(store, remote, written)
+  return tally.report('download', version === undefined ? {} : { version })
 }
 
-async function writeAll (workspace: Workspace, entries: WriteEntry[]) {
-  if (entries.length > 0) await workspace.write((async function * () { yield * entries })())
-}
-
-async function describeDirectories (store: ObjectStore, targets: Target[], outcome: DownloadOutcome) {
-  return await Promise.all(targets.map(async (target) => {
-    const object = target.saved === undefined ? await store.get(target.key).catch(() => undefined) : undefined
-    const { entry, saved } = describe(target, { size: 0, metadata: object?.metadata ?? {} }, [], 0)
-    outcome.written.set(entry.path, saved)
-    return entry
-  }))
-}
-
-async function * smallOf (targets: Target[], packs: Packs, outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
-  const { packed, single } = planUnpacking(targets.filter(({ size }) => size <= partSize), packs)
-  const unpack = async (pack: PackTarget) => ({ pack, contents: await fetchPacked(outcome.store, pack) })
-  for await (const { pack, contents } of ordered(packed, ({ size }) => size, unpack, requestsAtOnce, bytesInFlight)) {
-    outcome.check()
-    for (const [target, body] of contents) {
-      outcome.placed(target, target.saved)
-      yield describe(target, { body, size: target.size, metadata: {} }, target.saved.hashes, 0).entry
+/** Transfers, then looks at the workspace again; what is not as it has to be gets one more chance. */
+async function restore (plan: DownloadPlan, packs: Packs, { workspace, store }: TransferOptions, tally: SyncStats) {
+  let { directories, downloads } = plan
+  const written = new Map<string, SavedEntry>()
+  const proved = new Set<string>()
+  for (const last of [false, true]) {
+    if (directories.length + downloads.length > 0) {
+      tally.phase('transfer')
+      const outcome = await downloadFiles(directories, downloads, {
+        workspace, store, tally, packs: last ? new Map() : packs
+      })
+      for (const [path, saved] of outcome.written) written.set(path, saved)
+      for (const path of outcome.verifiedInPlace) proved.add(path)
     }
-    single.push(...pack.targets.filter((target) => !contents.has(target)))
-  }
-  yield * singles(single, outcome)
-}
-
-async function * singles (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
-  const fetch = async (target: Target) => {
-    outcome.check()
-    try {
-      const { object, hash } = await fetchWhole(outcome.store, target)
-      const { entry, saved } = describe(target, object, [hash], 0)
-      outcome.placed(target, saved)
-      return entry
-    } catch (error) {
-      outcome.failed(target.path, error)
+    tally.phase('verify')
+    const { wrong, count, leftovers } = await verify(workspace, { written, verifiedInPlace: proved }, plan.unchanged)
+    tally.verified = count
+    await workspace.remove(leftovers)
+    if (wrong.size === 0) break
+    if (last) for (const [path, message] of wrong) tally.fail({ path, code: 'NOT_VERIFIED', message })
+    tally.files -= downloads.filter(({ path }) => wrong.has(path)).length
+    directories = directories.filter(({ path }) => wrong.has(path))
+    downloads = downloads.filter(({ path }) => wrong.has(path))
+    for (const path of wrong.keys()) {
+      written.delete(path)
+      proved.delete(path)
     }
   }
-  for await (const entry of ordered(targets, ({ size }) => size, fetch, requestsAtOnce, bytesInFlight)) {
-    if (entry !== undefined) yield entry
-  }
+  return written
 }
 
-async function writeLarge (targets: Target[], workspace: Workspace, outcome: DownloadOutcome) {
-  const buffers = new PartBuffers()
-  for (const target of targets) {
-    outcome.check()
-    try {
-      await writeParts(target, workspace, outcome, buffers)
-    } catch (error) {
-      await workspace.remove([target.path])
-      outcome.failed(target.path, error)
-    }
-  }
+/** The next sync needs not ask these objects again what they are. Who may only read the prefix has to. */
+async function remember (store: ObjectStore, { tracked: known, superseded: retired }: Remote, written: Map<string, SavedEntry>) {
+  await writeManifest(store, { entries: new Map([...known, ...written]), superseded: retired }).catch((error: unknown) => {
+    if (!(error instanceof S3Error) || error.kind !== 'fatal') throw error
+  })
 }
 
-/** Fetches parts side by side and writes them in order; another version of the object in the meantime is a fault. */
-async function writeParts (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
-  const { key, etag, size } = target
-  const ofParts = partSizeFor(size)
-  const pool = buffers.for(size)
-  const expected = target.saved?.partSize === ofParts ? target.saved.hashes : []
-  const hashes: string[] = []
-  const metadata = target.saved === undefined ? await fetchMetadata(outcome.store, target) : {}
-  const { entry, saved } = describe(target, { size, metadata }, hashes, ofParts)
-  const count = outcome.tally.provisional()
-  let failure: { error: unknown } | undefined
-
-  const part = async (index: number) => {
-    const buffer = await pool.take()
-    const give = () => pool.give(buffer)
-    try {
-      const range = { start: index * ofParts, length: Math.min(ofParts, size - index * ofParts) }
-      const piece = buffer.subarray(0, range.length)
-      hashes[index] = await fetchPart(outcome.store, key, { etag, ...range, into: piece }, expected[index])
-      return { piece, give }
-    } catch (error) {
-      give()
-      throw error
-    }
+function failMissing ({ missing }: Remote, tally: SyncStats) {
+  for (const path of missing.keys()) {
+    tally.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this save.' })
   }
-  const body = async function * () {
-    try {
-      const numbers = Array(partCount(size)).keys()
-      for await (const { piece, give } of ordered(numbers, () => 0, part, partsAtOnce, Infinity)) {
-        yield piece
-        give()
-        count.add(piece.length)
-      }
-    } catch (error) {
-      failure = { error }
-      throw error
-    }
-  }
-  await workspace.write((async function * () { yield { ...entry, body: body() } })()).finally(count.undo)
-  if (failure !== undefined) throw failure.error
-  outcome.placed(target, saved)
 }

@@ -1,6 +1,6 @@
 import ignore from 'ignore'
-import { partPrefix } from './keys.js'
-import type { Entry, Workspace } from './workspace.js'
+import { partPrefix } from './s3/keys.js'
+import type { Entry, Workspace } from './workspace/workspace.js'
 
 /** Rules of the user's own, in the language of `.gitignore`, at the top of the workspace. It is synced itself. */
 export const ignoreFile = '.syncignore'

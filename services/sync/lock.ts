@@ -1,90 +1,85 @@
 import { Value } from '@sinclair/typebox/value'
-import { PassThrough } from 'node:stream'
 import { AppError } from '../../errors.js'
+import { ByteReader } from '../../lib/byte-reader.js'
 import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
-import { within } from '../sandboxes/steps.js'
-import { ByteReader } from './byte-reader.js'
-import { beatScript, exitTaken, leaveScript, stateScript, takeScript } from './lock-scripts.js'
-import type { Running, SandboxExec } from './sandbox-exec.js'
-import { WorkspaceLost } from './workspace.js'
+import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
+import { loadScript } from '../modal/script.js'
+import type { SandboxCommands } from './workspace/commands.js'
+import { WorkspaceLost } from './workspace/workspace.js'
 
-/** Private to the sandbox, beside what runs keep there. */
-const state = '/tmp/.modal-sandbox'
-/** A holder that could not say that it lives for `giveUpMs` stops, before another one may take its place. */
+const script = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
+/** A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. */
 const usualPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
 /** The last report is kept in the sandbox: what is wrong with thousands of files is not read there. */
 const keptFailures = 200
-/** Who took the place is told to leave, and by another command when it does not say in this time that it has. */
-const leaveMs = 5000
 
-export interface TakeOptions {
+export interface AcquireOptions {
   pace?: typeof usualPace
-  /** What the same command does as soon as the place is taken: a script and its arguments. */
-  first?: { script: string, args: string[] }
-  /** Ends that work. */
+  /** What the same command does once the lock is acquired, which saves a round trip: a script and its arguments. */
+  then?: { script: string, args: string[] }
+  /** Ends that script. */
   signal?: AbortSignal
 }
 
-export interface Held {
-  /** What the first work says. */
+/** The lock of a sandbox's one sync. */
+export interface SyncLock {
+  /** What the script behind the lock prints. */
   output: ByteReader
-  /** Gives the place back, and keeps the report for whoever asks on any replica. */
-  leave (last?: LastSync): Promise<void>
+  /** Gives the lock back, and keeps the report for everybody who asks, at any replica. @throws {WorkspaceLost} */
+  release (last?: LastSync): Promise<void>
 }
 
 /**
- * Takes a sandbox' one place for a sync, against every replica.
- * @param onLost the place is another's, or will be soon: the sync has to stop.
+ * Acquires the sync lock of a sandbox, against every replica.
+ * @param onLost another sync has it, or will have it soon: this one has to stop.
  * @throws {AppError} SYNC_ACTIVE, {WorkspaceLost}.
  */
-export async function takeLock (
-  exec: SandboxExec, onLost: (reason: WorkspaceLost) => void, options: TakeOptions = {}
-): Promise<Held> {
-  const { pace: { heartbeatMs, giveUpMs } = usualPace, first = { script: ':', args: [] }, signal } = options
+export async function acquireSyncLock (
+  commands: SandboxCommands, onLost: (reason: WorkspaceLost) => void, options: AcquireOptions = {}
+): Promise<SyncLock> {
+  const { pace: { heartbeatMs, giveUpMs } = usualPace, then = { script: '', args: [] }, signal } = options
   const id = randomId('sync')
-  const farewell = new PassThrough()
-  const command = ['sh', '-c', takeScript(first.script), 'take', state, id, ...first.args]
-  const holder = await exec.start(command, { stdin: farewell })
-  const output = new ByteReader(holder.stdout)
-  await waitUntilTaken(holder, output)
-  signal?.addEventListener('abort', holder.cancel, { once: true })
-  if (signal?.aborted) holder.cancel()
+  const command = ['sh', '-c', `(${script}) || exit\nshift 3\n${then.script}`, 'sync-lock', stateDirectory, 'acquire', id]
+  const running = await commands.start([...command, ...then.args])
+  const output = new ByteReader(running.stdout)
+  const line = (await output.until('\n'))?.toString()
+  if (line !== 'acquired') {
+    const { exitCode, stderr } = await running.finish()
+    if (exitCode === exitLocked) throw new AppError('SYNC_ACTIVE')
+    throw new WorkspaceLost(`the sync lock could not be acquired: ${stderr.slice(0, 300)}`)
+  }
+  signal?.addEventListener('abort', running.cancel, { once: true })
+  if (signal?.aborted) running.cancel()
   let lastBeat = performance.now()
-  const beat = setInterval(async () => {
+  const heartbeat = setInterval(async () => {
     const now = performance.now()
     if (now - lastBeat > giveUpMs) return onLost(new WorkspaceLost('its sandbox does not answer'))
-    const { exitCode } = await exec.run(['sh', '-c', beatScript, 'beat', state, id]).catch(() => ({ exitCode: undefined }))
+    const { exitCode } = await call(commands, 'keep', id).catch(() => ({ exitCode: undefined }))
     if (exitCode === 0) lastBeat = now
-    else if (exitCode === exitTaken) onLost(new WorkspaceLost('another sync has taken its place'))
+    else if (exitCode === exitLocked) onLost(new WorkspaceLost('another sync has taken over'))
   }, heartbeatMs)
   return {
     output,
-    async leave (last) {
-      clearInterval(beat)
+    async release (last) {
+      clearInterval(heartbeat)
+      signal?.removeEventListener('abort', running.cancel)
+      running.finish().catch(() => {})
       const report = last === undefined ? '\n' : `${JSON.stringify(shortened(last))}\n`
-      farewell.end(report)
-      const answer = await within(leaveMs, () => output.until('left\n')).catch(() => undefined)
-      signal?.removeEventListener('abort', holder.cancel)
-      holder.finish().catch(() => {})
-      if (answer === undefined) await exec.run(['sh', '-c', leaveScript, 'leave', state, id], { stdin: report })
+      await call(commands, 'release', id, report)
     }
   }
 }
 
-async function waitUntilTaken (holder: Running, output: ByteReader) {
-  const said = (await output.until('\n'))?.toString() ?? ''
-  if (said === 'taken') return
-  const { exitCode } = await holder.finish()
-  if (exitCode === exitTaken) throw new AppError('SYNC_ACTIVE')
-  throw new WorkspaceLost(`the sync could not be announced in the sandbox: ${said.slice(0, 300)}`)
-}
-
 /** What the sandbox says about its syncs; only its owner sees it, so it need not be believed beyond its form. */
-export async function readState (exec: SandboxExec): Promise<{ active: boolean, last: LastSync | null }> {
-  const { stdout } = await exec.run(['sh', '-c', stateScript, 'state', state])
+export async function readSyncState (commands: SandboxCommands): Promise<{ active: boolean, last: LastSync | null }> {
+  const { stdout } = await call(commands, 'show')
   const [first, ...rest] = stdout.split('\n')
   return { active: first === 'active', last: parse(rest.join('\n')) }
+}
+
+async function call (commands: SandboxCommands, action: 'keep' | 'release' | 'show', id = '', stdin = '') {
+  return await commands.run(['sh', '-c', script, 'sync-lock', stateDirectory, action, id], { stdin })
 }
 
 function parse (text: string): LastSync | null {

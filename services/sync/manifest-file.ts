@@ -1,9 +1,9 @@
 import { createGunzip, gzip } from 'node:zlib'
 import { promisify } from 'node:util'
 import { Readable } from 'node:stream'
-import { manifestKey, packKey } from './keys.js'
-import { emptyManifest, keyOf, type Manifest, type Retired, type Saved } from './manifest.js'
-import type { EntryType } from './workspace.js'
+import { emptyManifest, keyOf, type Manifest, type Superseded, type SavedEntry } from './manifest.js'
+import { manifestKey, packKey } from './s3/keys.js'
+import type { EntryType } from './workspace/workspace.js'
 
 const compress = promisify(gzip)
 
@@ -20,7 +20,7 @@ interface Head { savedAt: string, packs: string[], pageEnds: string[] }
 
 /** One JSON array a line behind a line that says what it is and what is good to know first, compressed. */
 export async function encodeManifest (manifest: Manifest): Promise<Buffer> {
-  const { savedAt, entries, retired } = manifest
+  const { savedAt, entries, superseded: retired } = manifest
   const packs = new Map<string, number>()
   for (const { packed } of entries.values()) if (packed && !packs.has(packed.pack)) packs.set(packed.pack, packs.size)
   const head: Head = { savedAt, packs: [...packs.keys()], pageEnds: pageEnds(keysOf(manifest, packs.keys())) }
@@ -35,7 +35,7 @@ export async function encodeManifest (manifest: Manifest): Promise<Buffer> {
 }
 
 /** Everything that is under the prefix as far as the sync knows. */
-function keysOf ({ entries, retired }: Manifest, packs: Iterable<string>): string[] {
+function keysOf ({ entries, superseded: retired }: Manifest, packs: Iterable<string>): string[] {
   const keys = [manifestKey, ...retired.keys()]
   for (const pack of packs) keys.push(packKey(pack))
   for (const [path, saved] of entries) if (saved.etag !== '') keys.push(keyOf(path, saved))
@@ -60,7 +60,7 @@ export async function readPageEnds (bytes: Buffer): Promise<string[]> {
  * is an empty one, and what it says about an object counts only while the object is what it says.
  */
 export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
-  const [entries, retired] = [new Map<string, Saved>(), new Map<string, Retired>()]
+  const [entries, retired] = [new Map<string, SavedEntry>(), new Map<string, Superseded>()]
   let head: Head | undefined
   try {
     for await (const lines of linesOf(bytes)) {
@@ -73,7 +73,7 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
   } catch {
     return emptyManifest()
   }
-  return head === undefined ? emptyManifest() : { savedAt: head.savedAt, entries, retired }
+  return head === undefined ? emptyManifest() : { savedAt: head.savedAt, entries, superseded: retired }
 }
 
 /** @throws when it is no manifest. */
@@ -87,10 +87,10 @@ function isListOf (value: unknown, isOne: (one: unknown) => one is string): valu
   return Array.isArray(value) && value.every(isOne)
 }
 
-function addLine (value: unknown, { packs }: Head, entries: Map<string, Saved>, retired: Map<string, Retired>) {
+function addLine (value: unknown, { packs }: Head, entries: Map<string, SavedEntry>, retired: Map<string, Superseded>) {
   if (isLine(value)) {
     const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
-    const saved: Saved = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
+    const saved: SavedEntry = { type: typesByLetter[letter]!, mode, size, mtime, etag, hashes, partSize, own: own === 1 }
     if (typeof key === 'string') saved.key = key
     if (pack !== undefined && packs[pack] !== undefined) saved.packed = { pack: packs[pack], start: start! }
     entries.set(path, saved)

@@ -1,7 +1,7 @@
-import type { Entry, EntryType } from './workspace.js'
+import type { Entry, EntryType } from './workspace/workspace.js'
 
 /** What a sync knows about an entry that it has stored or restored. */
-export interface Saved {
+export interface SavedEntry {
   type: EntryType
   mode: number
   size: number
@@ -18,26 +18,26 @@ export interface Saved {
   /** Where the object is, when not at the entry's own path: in a save of a versioned workspace. */
   key?: string
   /** Where the content of a small file is besides. */
-  packed?: Packed
+  packed?: PackLocation
 }
 
 /** A place in a pack, which is named by its hash. It may be gone or hold something else: only a hash proves it. */
-export interface Packed { pack: string, start: number }
+export interface PackLocation { pack: string, start: number }
 
 /** An object as it was seen, and no other one that may take its place. */
-export interface Retired { etag: string, storedAt: number }
+export interface Superseded { etag: string, storedAt: number }
 
 export interface Manifest {
   savedAt: string
-  entries: ReadonlyMap<string, Saved>
+  entries: ReadonlyMap<string, SavedEntry>
   /** By key: objects that the workspace has no more, and that stay because earlier saves may need them. */
-  retired: ReadonlyMap<string, Retired>
+  superseded: ReadonlyMap<string, Superseded>
 }
 
 const never = new Date(0).toISOString()
 
 export function emptyManifest (): Manifest {
-  return { savedAt: never, entries: new Map(), retired: new Map() }
+  return { savedAt: never, entries: new Map(), superseded: new Map() }
 }
 
 /** Whether it was written at all, and could be read. */
@@ -46,12 +46,12 @@ export function isFound ({ savedAt }: Manifest): boolean {
 }
 
 /** The key of an entry's object, below the prefix. */
-export function keyOf (path: string, { type, key }: Pick<Saved, 'type' | 'key'>): string {
+export function keyOf (path: string, { type, key }: Pick<SavedEntry, 'type' | 'key'>): string {
   return key ?? (type === 'directory' ? `${path}/` : path)
 }
 
 /** Files and symlinks. */
-export function countFiles (entries: Map<string, Saved>): number {
+export function countFiles (entries: Map<string, SavedEntry>): number {
   let count = 0
   for (const { type } of entries.values()) if (type !== 'directory') count++
   return count
@@ -70,12 +70,12 @@ export function sameTime (one: string, other: string): boolean {
 }
 
 /** Whether an entry is as it was when it was stored. */
-export function isSame (entry: Entry, saved: Saved): boolean {
+export function isSame (entry: Entry, saved: SavedEntry): boolean {
   if (entry.type !== saved.type || entry.mode !== saved.mode) return entry.type === 'symlink' && isSameLink(entry, saved)
   return entry.type === 'directory' || (entry.size === saved.size && sameTime(entry.mtime, saved.mtime))
 }
 
 /** Linux has no modes of symlinks: whatever a tool says they are does not matter. */
-function isSameLink (entry: Entry, saved: Saved): boolean {
+function isSameLink (entry: Entry, saved: SavedEntry): boolean {
   return saved.type === 'symlink' && entry.size === saved.size && sameTime(entry.mtime, saved.mtime)
 }

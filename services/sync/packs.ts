@@ -1,7 +1,7 @@
 import { createCipheriv } from 'node:crypto'
-import { packKey } from './keys.js'
-import type { Packed, Saved } from './manifest.js'
+import type { PackLocation, SavedEntry } from './manifest.js'
 import type { Target } from './plan-download.js'
+import { packKey } from './s3/keys.js'
 
 /** A pack is in memory as a whole. */
 const packSize = 4 * 1024 * 1024
@@ -19,10 +19,10 @@ const firstCounter = Buffer.alloc(16)
 /** Packs that S3 has, by hash, and their sizes. */
 export type Packs = ReadonlyMap<string, number>
 
-export type SmallFile = [path: string, saved: Saved]
+export type SmallFile = [path: string, saved: SavedEntry]
 
 /** A target whose content is in a pack, too. */
-export type PackedTarget = Target & { saved: Saved & { packed: Packed } }
+export type PackedTarget = Target & { saved: SavedEntry & { packed: PackLocation } }
 
 /**
  * Enciphers a content for a pack, or deciphers it, with its own hash as the key (AES-256 in counter mode): when a file
@@ -38,42 +38,42 @@ export interface PackTarget { key: string, size: number, targets: PackedTarget[]
  * Where the contents of small files are in packs already, as far as they have no place yet: whoever moves a file does
  * not change what is in it. @param known what S3 had.
  */
-export function findPlaces (
-  entries: ReadonlyMap<string, Saved>, known: ReadonlyMap<string, Saved>, packs: Packs
-): Map<string, Packed> {
-  const isThere = (packed?: Packed) => packed !== undefined && packs.has(packed.pack)
+export function findPackLocations (
+  entries: ReadonlyMap<string, SavedEntry>, known: ReadonlyMap<string, SavedEntry>, packs: Packs
+): Map<string, PackLocation> {
+  const isThere = (packed?: PackLocation) => packed !== undefined && packs.has(packed.pack)
   const lost = entriesThat(entries, (saved) => isPackable(saved) && !isThere(saved.packed))
   if (lost.length === 0) return new Map()
-  const byContent = new Map<string, Packed>()
+  const byContent = new Map<string, PackLocation>()
   for (const { packed, hashes } of known.values()) if (isThere(packed)) byContent.set(hashes[0]!, packed!)
   const found = lost.map(([path, { hashes }]) => [path, byContent.get(hashes[0]!)])
-  return new Map(found.filter((place): place is [string, Packed] => place[1] !== undefined))
+  return new Map(found.filter((place): place is [string, PackLocation] => place[1] !== undefined))
 }
 
 /**
  * Small files that are in no pack of use, unless they are few. One of which less than half is needed any more is of
  * none: what is left of it goes into a new one.
  */
-export function looseFiles (entries: ReadonlyMap<string, Saved>, packs: Packs): SmallFile[] {
+export function filesToPack (entries: ReadonlyMap<string, SavedEntry>, packs: Packs): SmallFile[] {
   const used = bytesUsed(entries)
-  const isUseful = ({ pack }: Packed) => packs.has(pack) && used.get(pack)! * 2 >= packs.get(pack)!
+  const isUseful = ({ pack }: PackLocation) => packs.has(pack) && used.get(pack)! * 2 >= packs.get(pack)!
   const loose = entriesThat(entries, (saved) =>
     isPackable(saved) && (saved.packed === undefined || !isUseful(saved.packed)))
   return loose.length < fewestFiles ? [] : loose
 }
 
 /** Mostly there are few among many, so nothing is made for the others. */
-function entriesThat (entries: ReadonlyMap<string, Saved>, isWanted: (saved: Saved) => boolean): SmallFile[] {
+function entriesThat (entries: ReadonlyMap<string, SavedEntry>, isWanted: (saved: SavedEntry) => boolean): SmallFile[] {
   const found: SmallFile[] = []
   for (const [path, saved] of entries) if (isWanted(saved)) found.push([path, saved])
   return found
 }
 
-function isPackable ({ type, size, hashes }: Saved): boolean {
+function isPackable ({ type, size, hashes }: SavedEntry): boolean {
   return type === 'file' && size > 0 && size <= largestFile && hashes.length === 1
 }
 
-function bytesUsed (entries: ReadonlyMap<string, Saved>): Map<string, number> {
+function bytesUsed (entries: ReadonlyMap<string, SavedEntry>): Map<string, number> {
   const used = new Map<string, number>()
   for (const { packed, size } of entries.values()) {
     if (packed !== undefined) used.set(packed.pack, (used.get(packed.pack) ?? 0) + size)
@@ -82,7 +82,7 @@ function bytesUsed (entries: ReadonlyMap<string, Saved>): Map<string, number> {
 }
 
 /** Files in the order in which they are packed, pack by pack. */
-export function * batchesOf (files: SmallFile[]): Generator<SmallFile[]> {
+export function * packBatches (files: SmallFile[]): Generator<SmallFile[]> {
   let batch: SmallFile[] = []
   let bytes = 0
   for (const file of files) {
@@ -99,7 +99,7 @@ export function * batchesOf (files: SmallFile[]): Generator<SmallFile[]> {
 }
 
 /** Packs that no entry needs any more. */
-export function unusedPacks (entries: ReadonlyMap<string, Saved>, packs: Packs): string[] {
+export function unusedPacks (entries: ReadonlyMap<string, SavedEntry>, packs: Packs): string[] {
   const used = bytesUsed(entries)
   return [...packs.keys()].filter((pack) => !used.has(pack))
 }

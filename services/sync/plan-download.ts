@@ -1,7 +1,7 @@
-import { parentsOf } from './keys.js'
-import { isSame, keyOf, type Saved } from './manifest.js'
+import { isSame, keyOf, type SavedEntry } from './manifest.js'
 import type { Remote } from './remote.js'
-import type { Entry, Problem } from './workspace.js'
+import { parentsOf } from './s3/keys.js'
+import type { Entry, Problem } from './workspace/workspace.js'
 
 export interface Target {
   path: string
@@ -10,7 +10,7 @@ export interface Target {
   size: number
   storedAt?: number
   /** What a manifest says; the object itself says it otherwise. */
-  saved?: Saved
+  saved?: SavedEntry
 }
 
 export interface DownloadPlan {
@@ -18,7 +18,7 @@ export interface DownloadPlan {
   /** Files and symlinks. */
   downloads: Target[]
   /** In the workspace already, as they are. */
-  unchanged: Map<string, Saved>
+  unchanged: Map<string, SavedEntry>
   /** In the workspace, and changed there since they were stored. */
   kept: string[]
   /** What has to be removed before, in this order: what is in a directory, then the directory. */
@@ -43,10 +43,10 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
     problems: [...remote.problems]
   }
   const targets = new Map<string, Target>()
-  for (const [path, saved] of remote.known) {
+  for (const [path, saved] of remote.tracked) {
     targets.set(path, { path, key: keyOf(path, saved), etag: saved.etag, size: saved.size, saved })
   }
-  for (const [path, object] of remote.foreign) targets.set(path, { path, ...object })
+  for (const [path, object] of remote.untracked) targets.set(path, { path, ...object })
   const parents = parentsOf(targets.keys())
   for (const { path, ...target } of targets.values()) {
     if (isDirectory(target) || !parents.has(path)) continue

@@ -1,17 +1,17 @@
-import { parentsOf, pathProblem } from './keys.js'
-import { isSame, type Saved } from './manifest.js'
+import { isSame, type SavedEntry } from './manifest.js'
 import type { Remote } from './remote.js'
-import type { Entry, Problem } from './workspace.js'
+import { parentsOf, pathProblem } from './s3/keys.js'
+import type { Entry, Problem } from './workspace/workspace.js'
 
 export interface UploadPlan {
   /** To be stored, directories too. */
   uploads: Entry[]
   /** Stored already, as they are. */
-  unchanged: Map<string, Saved>
+  unchanged: Map<string, SavedEntry>
   /** Stored by us once, and not in the workspace any more. */
-  stale: Map<string, Saved>
+  stale: Map<string, SavedEntry>
   /** Stored by us where something of another kind has to be now: it has to go, or nobody could restore both. */
-  replaced: Map<string, Saved>
+  replaced: Map<string, SavedEntry>
   problems: Problem[]
 }
 
@@ -28,7 +28,7 @@ export function planUpload (
   const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
   const parents = parentsOf(wanted.keys())
   for (const [path, entry] of wanted) {
-    const saved = remote.known.get(path)
+    const saved = remote.tracked.get(path)
     if (saved !== undefined && isSame(entry, saved)) {
       plan.unchanged.set(path, saved)
       continue
@@ -38,7 +38,7 @@ export function planUpload (
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
-  for (const [path, saved] of remote.known) {
+  for (const [path, saved] of remote.tracked) {
     if (saved.own && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
     else if (!all.has(path)) plan.stale.set(path, saved)
   }
@@ -50,16 +50,16 @@ function isPlain ({ type, path, mode }: Entry, parents: Set<string>): boolean {
   return type === 'directory' && parents.has(path) && mode === plainDirectoryMode
 }
 
-function plainDirectory ({ mode, mtime }: Entry): Saved {
+function plainDirectory ({ mode, mtime }: Entry): SavedEntry {
   return { type: 'directory', mode, size: 0, mtime, etag: '', hashes: [], partSize: 0, own: true }
 }
 
 /** A directory that was stored with its mode has to be stored again when it is an ordinary one now. */
-function hasOwnObject (saved: Saved | undefined): boolean {
+function hasOwnObject (saved: SavedEntry | undefined): boolean {
   return saved?.type === 'directory' && saved.etag !== ''
 }
 
-function isReplaced (path: string, saved: Saved, wanted: ReadonlyMap<string, Entry>): boolean {
+function isReplaced (path: string, saved: SavedEntry, wanted: ReadonlyMap<string, Entry>): boolean {
   const entry = wanted.get(path)
   if (entry !== undefined) return saved.etag !== '' && (entry.type === 'directory') !== (saved.type === 'directory')
   return [...parentsOf([path])].some((parent) => (wanted.get(parent)?.type ?? 'directory') !== 'directory')

@@ -1,13 +1,13 @@
 import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
-import { S3Fault } from './faults.js'
-import type { Problem } from './workspace.js'
+import { S3Error } from './s3/errors.js'
+import type { Problem } from './workspace/workspace.js'
 
 export type OnProgress = (progress: SyncProgress) => void
 
 const everyMs = 250
 
 /** Counts what a sync does, tells who watches now and then, and sums it up. */
-export class Tally {
+export class SyncStats {
   readonly #started = performance.now()
   readonly #onProgress: OnProgress
   readonly #failed = new Map<string, Problem>()
@@ -102,7 +102,7 @@ export class Tally {
 
 /** What a failed request means for one file. */
 export function problemOf (path: string, error: unknown): Problem {
-  if (!(error instanceof S3Fault)) throw error
+  if (!(error instanceof S3Error)) throw error
   const message = error.kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, too often.'
   return { path, code: error.code, message }
 }

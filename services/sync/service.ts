@@ -1,24 +1,25 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AppError, chain } from '../../errors.js'
+import { AppError } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { LastSync, SyncReport, SyncSpec, SyncState } from '../../schemas/sync.js'
+import { withDeadline } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { within, type Log } from '../sandboxes/steps.js'
 import type { StorageRecord } from '../sandboxes/tags.js'
-import { explain, incomplete } from './explain.js'
-import { readState, takeLock, type Held } from './lock.js'
-import { openStore, type StoreSources } from './open-store.js'
+import { download } from './download.js'
+import { toAppError, syncIncomplete } from './errors.js'
+import { acquireSyncLock, readSyncState, type SyncLock } from './lock.js'
 import type { OnProgress } from './report.js'
-import { download } from './restore.js'
-import { SandboxExec } from './sandbox-exec.js'
-import { SandboxWorkspace } from './sandbox-workspace.js'
-import { upload } from './save.js'
-import { listScript } from './scripts.js'
+import { openStore, type StoreSources } from './s3/open-store.js'
+import { upload } from './upload.js'
 import { listVersions } from './versions.js'
+import { SandboxCommands } from './workspace/commands.js'
+import { SandboxWorkspace } from './workspace/sandbox-workspace.js'
+import { listScript } from './workspace/scripts.js'
 
 export interface SyncServiceOptions extends StoreSources { log: Log }
 
-export interface SyncOptions extends Partial<Omit<SyncSpec, 'direction'>> {
+export interface SyncRequest extends Partial<Omit<SyncSpec, 'direction'>> {
   direction: SyncSpec['direction']
   onProgress?: OnProgress
   log?: Log
@@ -48,7 +49,7 @@ export class SyncService {
    * @throws {AppError} NO_STORAGE, SYNC_ACTIVE, SYNC_REFUSED, VERSION_NOT_FOUND, WORKSPACE_LOST, S3_REFUSED,
    * S3_UNAVAILABLE; SYNC_INCOMPLETE with the report when single files failed (2.5).
    */
-  async sync (owned: OwnedSandbox, options: SyncOptions): Promise<SyncReport> {
+  async sync (owned: OwnedSandbox, options: SyncRequest): Promise<SyncReport> {
     const { direction, log = this.#options.log } = options
     const storage = storageOf(owned)
     const ids = { sandboxId: owned.id, direction, bucket: storage.bucket, prefix: storage.prefix }
@@ -60,10 +61,10 @@ export class SyncService {
       const report = await work
       const { failed, ...counts } = report
       log.info({ ...ids, ...counts, failed: failed.length }, 'sync completed')
-      if (failed.length > 0) throw incomplete(report)
+      if (failed.length > 0) throw syncIncomplete(report)
       return report
     } catch (error) {
-      throw explain(stop.signal.aborted ? stop.signal.reason : error)
+      throw toAppError(stop.signal.aborted ? stop.signal.reason : error)
     } finally {
       this.#running.delete(work)
       stop.abort()
@@ -74,7 +75,7 @@ export class SyncService {
   async state (owned: OwnedSandbox): Promise<SyncState> {
     const storage = storageOf(owned)
     try {
-      const state = await readState(new SandboxExec(owned.sandbox))
+      const state = await readSyncState(new SandboxCommands(owned.sandbox))
       if (!storage.versioned) return state
       const store = await openStore(storage, this.#options, this.#closing.signal)
       try {
@@ -83,32 +84,32 @@ export class SyncService {
         store.close()
       }
     } catch (error) {
-      throw explain(error)
+      throw toAppError(error)
     }
   }
 
   /** Stops what runs; the workspace and S3 are whole as far as they came, and the next sync goes on from there. */
   async close (): Promise<void> {
     this.#closing.abort(new AppError('SHUTTING_DOWN'))
-    await within(closeMs, () => Promise.allSettled([...this.#running])).catch(() => {})
+    await withDeadline(closeMs, () => Promise.allSettled([...this.#running])).catch(() => {})
   }
 
   async #sync (
-    owned: OwnedSandbox, storage: StorageRecord, options: SyncOptions, stop: AbortController
+    owned: OwnedSandbox, storage: StorageRecord, options: SyncRequest, stop: AbortController
   ): Promise<SyncReport> {
     const { direction, log = this.#options.log, patienceMs = 0, onProgress } = options
     const { signal } = stop
     const root = owned.mountPath ?? owned.workdir
     const store = await openStore(storage, this.#options, signal)
-    // Not with the signal: a sync that is stopped gives its place back.
-    const exec = new SandboxExec(owned.sandbox)
-    const first = { script: listScript, args: [root] }
-    const take = () => takeLock(exec, (reason) => stop.abort(reason), { first, signal })
-    const held = await this.#take(take, patienceMs).catch((error: unknown) => {
+    // Not with the signal: a sync that is stopped still releases its lock.
+    const commands = new SandboxCommands(owned.sandbox)
+    const then = { script: listScript, args: [root] }
+    const acquire = () => acquireSyncLock(commands, (reason) => stop.abort(reason), { then, signal })
+    const lock = await this.#waitFor(acquire, patienceMs).catch((error: unknown) => {
       store.close()
       throw error
     })
-    const workspace = new SandboxWorkspace(new SandboxExec(owned.sandbox, signal), root, held.output)
+    const workspace = new SandboxWorkspace(new SandboxCommands(owned.sandbox, signal), root, lock.output)
     let last: LastSync | undefined
     try {
       const common = {
@@ -126,9 +127,9 @@ export class SyncService {
       return report
     } finally {
       store.close()
-      await workspace.withoutMover().catch(() => {})
-      await held.leave(last).catch((error: unknown) => {
-        log.warn({ sandboxId: owned.id, chain: chain(error) }, 'sync could not be signed off in the sandbox')
+      await workspace.closeAgent().catch(() => {})
+      await lock.release(last).catch((err: unknown) => {
+        log.warn({ sandboxId: owned.id, err }, 'sync lock could not be released')
       })
     }
   }
@@ -144,10 +145,10 @@ export class SyncService {
     return stop
   }
 
-  async #take (take: () => Promise<Held>, patienceMs: number): Promise<Held> {
+  async #waitFor (acquire: () => Promise<SyncLock>, patienceMs: number): Promise<SyncLock> {
     for (const until = Date.now() + patienceMs; ;) {
       try {
-        return await take()
+        return await acquire()
       } catch (error) {
         if (!(error instanceof AppError) || Date.now() >= until) throw error
         await sleep(500, undefined, { signal: this.#closing.signal })

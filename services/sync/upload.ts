@@ -1,121 +1,104 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { ByteReader, EndOfStream } from './byte-reader.js'
-import { Gate } from './flow.js'
-import { changed, gone } from './looks.js'
-import { moveUp } from './move-up.js'
-import type { MultipartUpload } from './multipart.js'
-import { isWorthMoving, partCount, PartBuffers, partSizeFor, requestsAtOnce } from './parts.js'
-import { isLarge, UploadOutcome, type Uploading } from './upload-outcome.js'
-import { rereadDelays, type Entry, type LargeRead, type Workspace } from './workspace.js'
+import { AppError } from '../../errors.js'
+import type { SyncReport } from '../../schemas/sync.js'
+import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup.js'
+import { withoutIgnored } from './ignore.js'
+import { writeManifest } from './manifest-store.js'
+import { countFiles, type SavedEntry } from './manifest.js'
+import { uploadPacks } from './pack-upload.js'
+import { unusedPacks } from './packs.js'
+import { planUpload, type UploadPlan } from './plan-upload.js'
+import { readRemote, saveKey, type Remote } from './remote.js'
+import { SyncStats, type OnProgress } from './report.js'
+import { newVersion } from './s3/keys.js'
+import type { ObjectStore } from './s3/object-store.js'
+import { uploadFiles } from './transfer/upload-files.js'
+import type { Workspace } from './workspace/workspace.js'
 
-/** What of small files is on its way to S3, beside what is being read. */
-const bytesInFlight = 12 * 1024 * 1024
-
-/** Stores entries; those that could not be are in the tally. @throws {S3Fault} when nothing works any more. */
-export async function uploadEntries (entries: Entry[], options: Uploading): Promise<void> {
-  const { workspace, store } = options
-  const outcome = new UploadOutcome(options)
-  const files = entries.filter(({ type }) => type === 'file')
-  const mover = isWorthMoving(files) ? await workspace.mover?.(store.origin) : undefined
-  const left = mover === undefined ? files : await moveUp(mover, files, outcome)
-  const rest = [...entries.filter(({ type }) => type !== 'file'), ...left]
-  const results = await Promise.allSettled([
-    sendSmall(rest.filter((entry) => !isLarge(entry)), workspace, outcome),
-    sendLarge(rest.filter(isLarge), workspace, outcome)
-  ])
-  for (const result of results) if (result.status === 'rejected') throw result.reason
-  outcome.check()
+export interface TransferOptions {
+  workspace: Workspace
+  store: ObjectStore
+  /** The store's, for the limits of keys. */
+  prefix: string
+  dryRun?: boolean
+  /** Also remove on the other side what a sync has put there and is gone on this side. */
+  delete?: boolean
+  onProgress?: OnProgress | undefined
 }
 
-async function sendSmall (entries: Entry[], workspace: Workspace, outcome: UploadOutcome) {
-  const gate = new Gate(requestsAtOnce, bytesInFlight)
-  const put = async (entry: Entry, body: Buffer) => {
-    outcome.check()
-    const { key, metadata } = outcome.target(entry)
-    await gate.enter(body.length, async () => {
-      try {
-        const { etag, sha256 } = await outcome.store.put(key, body, metadata)
-        outcome.stored(entry, etag, [sha256])
-      } catch (error) {
-        outcome.failed(entry.path, error)
-      }
+export interface UploadOptions extends TransferOptions {
+  /** Each save stays as it was, beside those before it. */
+  versioned?: boolean
+}
+
+/**
+ * Stores a workspace under a prefix: lists both sides, plans, transfers what differs, and writes the manifest last.
+ * @throws {S3Fault | WorkspaceLost | AppError} SYNC_REFUSED; single files that failed are in the report.
+ */
+export async function upload (options: UploadOptions): Promise<SyncReport> {
+  const { workspace, store, prefix, dryRun = false, versioned = false, onProgress } = options
+  const tally = new SyncStats(onProgress)
+  tally.phase('list')
+  const [listing, remote] = await Promise.all([workspace.list(), readRemote(store)])
+  if (listing.missing) throw new AppError('SYNC_REFUSED', { message: 'The workspace directory is missing or may not be read.' })
+  for (const problem of listing.problems) tally.fail(problem)
+  const wanted = await withoutIgnored(workspace, listing.entries)
+  const plan = planUpload(wanted, listing.entries, remote, prefix)
+  if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
+  for (const problem of plan.problems) tally.fail(problem)
+  const files = plan.uploads.filter(({ type }) => type !== 'directory')
+  tally.skipped = countFiles(plan.unchanged)
+  tally.verified = tally.skipped
+  tally.ignored = listing.special + listing.entries.size - wanted.size
+  tally.totalFiles = files.length
+  tally.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
+  // A save is the workspace as it was, as far as that can be seen: earlier ones still have what this one leaves out.
+  const isSeen = wanted.size > 0 && listing.problems.length === 0
+  const gone = goneFrom(plan, versioned && isSeen ? 'all' : options.delete ? 'own' : 'none')
+  if (dryRun) return tally.dryRun('upload', countFiles(gone))
+
+  const version = versioned ? newVersion(new Date()) : undefined
+  const entries = new Map([...plan.unchanged, ...plan.stale].filter(([path]) => !gone.has(path)))
+  if (plan.uploads.length > 0) {
+    tally.phase('transfer')
+    await abortLeftovers(store, new Set(wanted.keys()))
+    await uploadFiles(plan.uploads, {
+      workspace,
+      store,
+      tally,
+      keyFor: ({ path, type }) => version === undefined ? undefined : saveKey(version, path, type),
+      onStored: (path, saved) => { entries.set(path, saved) }
     })
   }
-  for (const entry of entries) if (entry.type === 'directory') await put(entry, Buffer.alloc(0))
-  const files = entries.filter(({ type }) => type !== 'directory')
-  if (files.length > 0) {
-    for await (const read of workspace.readMany(files)) {
-      if ('body' in read) await put(read.entry, read.body)
-      else outcome.refused(read)
-    }
+  const superseded = new Map([...plan.replaced, ...gone].filter(([path]) => !tally.hasFailed(path)))
+  if (!versioned && superseded.size > 0) {
+    tally.phase('delete')
+    for (const [path, saved] of await deleteObjects(store, superseded, tally)) entries.set(path, saved)
   }
-  await gate.idle()
+  tally.deleted = countFiles(new Map([...gone].filter(([path]) => !tally.hasFailed(path))))
+  // What failed keeps what is known of it: it is there as it was.
+  for (const [path, saved] of remote.tracked) if (tally.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
+  const isPacked = await uploadPacks(entries, { ...remote, workspace, store, wanted })
+  const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned
+  if (isChanged || isPacked) {
+    const unused = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
+    await writeManifest(store, { entries, superseded: supersede(unused, remote, tally) }, version)
+    // Earlier saves need those that this one does not.
+    if (!versioned) await deletePacks(store, unusedPacks(entries, remote.packs))
+  }
+  return tally.report('upload', version === undefined ? {} : { version })
 }
 
-async function sendLarge (entries: Entry[], workspace: Workspace, outcome: UploadOutcome) {
-  const buffers = new PartBuffers()
-  for (const entry of entries) {
-    outcome.check()
-    try {
-      await sendFile(entry, workspace, outcome, buffers)
-    } catch (error) {
-      outcome.failed(entry.path, error)
-    }
-  }
+/** What is not in the workspace any more, and is to be left out. */
+function goneFrom ({ stale }: UploadPlan, which: 'all' | 'own' | 'none'): Map<string, SavedEntry> {
+  return new Map([...stale].filter(([, { own }]) => which === 'all' || (which === 'own' && own)))
 }
 
-/** Tries again while the file changes under the reading; what is not whole never becomes an object. */
-async function sendFile (first: Entry, workspace: Workspace, outcome: UploadOutcome, buffers: PartBuffers) {
-  for (const delay of [...rereadDelays, undefined]) {
-    const read = await workspace.readLarge(first)
-    if (read.entry === undefined) {
-      read.cancel()
-      return outcome.refused(gone(first.path))
-    }
-    const result = await storeParts(read, read.entry, outcome, buffers)
-    if (result !== undefined) return outcome.stored(read.entry, result.etag, result.hashes)
-    if (delay !== undefined) await sleep(delay)
+/** @throws {AppError} SYNC_REFUSED: whoever mirrors nothing over something has most likely mistaken the place. */
+function refuseToEmpty (wanted: number, problems: number, { isEmpty: empty }: Remote) {
+  if (wanted === 0 && !empty) {
+    throw new AppError('SYNC_REFUSED', { message: 'The workspace is empty: deleting everything in S3 is refused.' })
   }
-  outcome.refused(changed(first.path))
-}
-
-async function storeParts (read: LargeRead, entry: Entry, outcome: UploadOutcome, buffers: PartBuffers) {
-  const size = partSizeFor(entry.size)
-  const pool = buffers.for(entry.size)
-  const hashes: string[] = []
-  const parts: Promise<void>[] = []
-  const count = outcome.tally.provisional()
-  let failure: unknown
-  let upload: MultipartUpload | undefined
-  try {
-    const { key, metadata } = outcome.target(entry)
-    upload = await outcome.store.startUpload(key, metadata)
-    const reader = new ByteReader(read.chunks)
-    for (let number = 1; number <= partCount(entry.size) && failure === undefined; number++) {
-      const buffer = await pool.take()
-      const body = buffer.subarray(0, Math.min(size, entry.size - (number - 1) * size))
-      await reader.fill(body).catch((error: unknown) => { pool.give(buffer); throw error })
-      parts.push(upload.part(number, body).then((hash) => {
-        hashes[number - 1] = hash
-        count.add(body.length)
-      }, (error: unknown) => { failure ??= error }).finally(() => pool.give(buffer)))
-    }
-    await Promise.all(parts)
-    if (failure !== undefined) throw failure
-    if (await read.confirm() !== undefined) return { etag: await upload.complete(), hashes }
-    count.undo()
-    await abandon(upload)
-  } catch (error) {
-    read.cancel()
-    await Promise.all(parts)
-    count.undo()
-    if (upload !== undefined) await abandon(upload)
-    if (error instanceof EndOfStream) return
-    throw error
+  if (problems > 0) {
+    throw new AppError('SYNC_REFUSED', { message: 'Parts of the workspace can not be read: deleting what is not seen is refused.' })
   }
-}
-
-async function abandon (upload: MultipartUpload) {
-  // One that can not be aborted now is when a later sync finds it.
-  await upload.abort().catch(() => {})
 }

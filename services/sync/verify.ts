@@ -1,7 +1,7 @@
-import type { DownloadOutcome } from './download-outcome.js'
-import { isPart } from './keys.js'
-import { sameTime, type Saved } from './manifest.js'
-import type { Entry, Workspace } from './workspace.js'
+import { sameTime, type SavedEntry } from './manifest.js'
+import { isPart } from './s3/keys.js'
+import type { DownloadOutcome } from './transfer/download-outcome.js'
+import type { Entry, Workspace } from './workspace/workspace.js'
 
 /**
  * Proves that entries are in the workspace as they were stored (3.5): there, with their type, size and mode, and with
@@ -9,13 +9,13 @@ import type { Entry, Workspace } from './workspace.js'
  * @returns what is wrong, by path, how many files and symlinks are right, and what a mover that was lost has left.
  */
 export async function verify (
-  workspace: Workspace, { written, proved }: Pick<DownloadOutcome, 'written' | 'proved'>,
-  unchanged: ReadonlyMap<string, Saved>
+  workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,
+  unchanged: ReadonlyMap<string, SavedEntry>
 ): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[] }> {
   const wrong = new Map<string, string>()
   if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [] }
   const hashed = new Set([...written]
-    .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !proved.has(path))
+    .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !verifiedInPlace.has(path))
     .map(([path]) => path))
   const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash([...hashed])])
   let count = 0
@@ -28,7 +28,7 @@ export async function verify (
   return { wrong, count, leftovers: [...entries.keys()].filter(isPart) }
 }
 
-function difference (entry: Entry | undefined, saved: Saved): string | undefined {
+function difference (entry: Entry | undefined, saved: SavedEntry): string | undefined {
   if (entry === undefined) return 'It is not in the workspace.'
   if (entry.type !== saved.type) return `There is a ${entry.type} instead of a ${saved.type}.`
   if (entry.type === 'symlink') return entry.size === saved.size ? undefined : 'The symlink has another target.'
@@ -38,7 +38,7 @@ function difference (entry: Entry | undefined, saved: Saved): string | undefined
   if (!sameTime(entry.mtime, saved.mtime)) return 'It was changed meanwhile.'
 }
 
-function contentProblem ({ hashes }: Saved, hash: string | undefined): string | undefined {
+function contentProblem ({ hashes }: SavedEntry, hash: string | undefined): string | undefined {
   if (hash === undefined) return 'It can not be read.'
   if (hash !== hashes[0]) return 'Its content is not what S3 has.'
 }

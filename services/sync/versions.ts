@@ -1,6 +1,6 @@
 import type { SyncVersion } from '../../schemas/sync.js'
-import { savedAtOf, versionOf, versionsPrefix } from './keys.js'
-import type { ObjectStore } from './object-store.js'
+import { savedAtOf, versionOf, versionsPrefix } from './s3/keys.js'
+import type { ObjectStore } from './s3/object-store.js'
 
 /** The saves that are kept, newest first. @throws {S3Fault} */
 export async function listVersions (store: ObjectStore): Promise<SyncVersion[]> {

@@ -2,8 +2,8 @@ import { mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createRuntime, type ContainerRuntime } from '../../emulator/container/runtime.js'
 import { removeTree } from '../../emulator/container/host.js'
+import { createRuntime, type ContainerRuntime } from '../../emulator/container/runtime.js'
 import type { Container, ContainerSpec, ExecSpec, ExitStatus, Spool } from '../../emulator/container/types.js'
 
 const fsToolsScript = fileURLToPath(new URL('../../emulator/filesystem/fs-tools.js', import.meta.url))

@@ -1,14 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { LocalWorkspace } from '../../services/sync/local-workspace.js'
-import { Mover, type Starter } from '../../services/sync/mover.js'
-import type { Entry } from '../../services/sync/workspace.js'
+import { TransferAgent, type StartCommand } from '../../services/sync/transfer/agent.js'
+import type { Entry } from '../../services/sync/workspace/workspace.js'
+import { LocalWorkspace } from './local-workspace.js'
 
 /** A directory of this machine whose bodies are moved as those of a sandbox are, by the same program. */
 export class MovedDirectory extends LocalWorkspace {
   readonly #root: string
   readonly #node: string
-  #mover: Mover | undefined
+  #mover: TransferAgent | undefined
   #kill = () => {}
   /** Files that were read the other way. */
   streamed = 0
@@ -35,8 +35,8 @@ export class MovedDirectory extends LocalWorkspace {
     return await super.readLarge(entry)
   }
 
-  async mover (origin: string): Promise<Mover | undefined> {
-    const start: Starter = async (command, { stdin }) => {
+  async agent (origin: string): Promise<TransferAgent | undefined> {
+    const start: StartCommand = async (command, { stdin }) => {
       const child = spawn(command[0]!, command.slice(1).map((word) => word.replace('exec node', `exec '${this.#node}'`)), {
         stdio: ['pipe', 'pipe', 'ignore']
       })
@@ -51,16 +51,16 @@ export class MovedDirectory extends LocalWorkspace {
       }
       return {
         stdout: child.stdout,
-        fed: feed(),
+        written: feed(),
         finish: async () => { const [exitCode] = await exit; return { exitCode: exitCode as number, stderr: '' } },
         cancel: () => { child.kill('SIGKILL') }
       }
     }
-    this.#mover ??= await Mover.open(start, this.#root, origin)
+    this.#mover ??= await TransferAgent.open(start, this.#root, origin)
     return this.#mover
   }
 
-  async withoutMover (): Promise<void> {
+  async closeAgent (): Promise<void> {
     await this.#mover?.close()
     this.#mover = undefined
   }

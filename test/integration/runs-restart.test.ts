@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { openStage, type Replica } from '../helpers/stage.js'
 import { readSse, type ReceivedEvent } from '../helpers/sse.js'
+import { openStage, type Replica } from '../helpers/stage.js'
 
 const skip = process.env.TEST_LIVE === '1' && 'kills the service, not Modal: on the emulator only'
 /** A program in Claude's place that counts, with pauses, and has a result. */

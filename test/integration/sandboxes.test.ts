@@ -7,7 +7,7 @@ import t from 'tap'
 import { withModalServer } from '../../config.js'
 import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
-import { appName, volumeName } from '../../services/accounts/names.js'
+import { appName, volumeName } from '../../services/modal/names.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
 import { accountIds, keys, readSse, skip, startService, type Service } from '../helpers/service.js'
 

@@ -9,8 +9,8 @@ import t from 'tap'
 import { digest } from '../../lib/ids.js'
 import { testEmulator } from '../helpers/emulator.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../helpers/fault-proxy.js'
-import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { startServiceProcess } from '../helpers/processes.js'
+import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from '../helpers/trees.js'
 
 const run = promisify(execFile)

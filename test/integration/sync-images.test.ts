@@ -5,15 +5,15 @@ import type { Sandbox } from 'modal'
 import t from 'tap'
 import type { Account } from '../../schemas/account.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
-import { SecretReader } from '../../services/sync/credentials.js'
-import { takeLock, readState } from '../../services/sync/lock.js'
-import { ObjectStore } from '../../services/sync/object-store.js'
-import { download } from '../../services/sync/restore.js'
-import { Tally } from '../../services/sync/report.js'
-import { SandboxExec, type ExecInput, type Running } from '../../services/sync/sandbox-exec.js'
-import { SandboxWorkspace } from '../../services/sync/sandbox-workspace.js'
-import { upload } from '../../services/sync/save.js'
-import type { WorkspaceLost } from '../../services/sync/workspace.js'
+import { download } from '../../services/sync/download.js'
+import { acquireSyncLock, readSyncState } from '../../services/sync/lock.js'
+import { SyncStats } from '../../services/sync/report.js'
+import { SecretReader } from '../../services/sync/s3/credentials.js'
+import { ObjectStore } from '../../services/sync/s3/object-store.js'
+import { upload } from '../../services/sync/upload.js'
+import { SandboxCommands, type CommandInput, type RunningCommand } from '../../services/sync/workspace/commands.js'
+import { SandboxWorkspace } from '../../services/sync/workspace/sandbox-workspace.js'
+import type { WorkspaceLost } from '../../services/sync/workspace/workspace.js'
 import { installBusybox, noBusybox } from '../helpers/busybox.js'
 import { eventually } from '../helpers/containers.js'
 import { testEmulator } from '../helpers/emulator.js'
@@ -24,8 +24,8 @@ import { readBucket } from '../helpers/trees.js'
 const notRoot = process.getuid!() !== 0 && 'only root may become another user'
 
 /** Everything of it runs as an ordinary user, as in an image that has another USER. */
-class AsUser extends SandboxExec {
-  override async start (command: string[], input?: ExecInput): Promise<Running> {
+class AsUser extends SandboxCommands {
+  override async start (command: string[], input?: CommandInput): Promise<RunningCommand> {
     return await super.start(['setpriv', '--reuid', '1234', '--regid', '1234', '--clear-groups', ...command], input)
   }
 }
@@ -63,7 +63,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const { stdout, stderr } = await run(sandbox, ['sh', '-c', script])
     return stdout + stderr
   }
-  const options = (exec: SandboxExec, prefix: string) => {
+  const options = (exec: SandboxCommands, prefix: string) => {
     const { region, endpoint } = s3
     const credentials = { get: async () => s3, renew () {} }
     const store = new ObjectStore({ bucket: 'bucket', prefix, region, endpoint, forcePathStyle: true, credentials })
@@ -81,14 +81,14 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
       ln -s 'a b' link; head -c 9000000 /dev/urandom > large; : > nothing; touch -d '2020-02-02 02:02:02' run
       printf x > "$(printf 'new\\nline')"; touch -d '2020-02-02 02:02:02' *`)
     const expected = await sh(from, look)
-    t.match(await upload(options(new SandboxExec(from), 'busybox/')), { files: 6, verified: 6, failed: [] })
-    t.match(await upload(options(new SandboxExec(from), 'busybox/')), { files: 0, skipped: 6 }, 'and nothing of it again')
-    t.match(await download(options(new SandboxExec(to), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    t.match(await upload(options(new SandboxCommands(from), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    t.match(await upload(options(new SandboxCommands(from), 'busybox/')), { files: 0, skipped: 6 }, 'and nothing of it again')
+    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 6, verified: 6, failed: [] })
     const plain = (text: string) => text.replace(/^(\.\/a b directory \d+ \d+) .*$/gm, '$1').replace(/^(.*symbolic link.*) .*$/gm, '$1')
     t.equal(plain(await sh(to, look)), plain(expected))
     await sh(to, 'rm -r /work/run; mkdir -p /work/run/x; echo changed > /work/nothing')
     // Its tar gives a symlink the time at which it writes it, so that it counts as another one.
-    t.match(await download(options(new SandboxExec(to), 'busybox/')), { files: 3, skipped: 3, failed: [] })
+    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 3, skipped: 3, failed: [] })
     await Promise.all([from.terminate(), to.terminate()])
   })
 
@@ -96,7 +96,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const [from, to] = await Promise.all([start('local'), start('local')])
     t.teardown(() => Promise.all([from.terminate(), to.terminate()]))
     await sh(from, "mkdir /work; cd /work; echo 1 > '\\\\670'; echo 2 > 'a\\\\nb'; echo 3 > 'c\\\\\\\\d'; sleep 0.1")
-    t.match(await upload(options(new SandboxExec(from), 'quotes/')), { files: 3, failed: [] }, 'a backslash is a letter of a name')
+    t.match(await upload(options(new SandboxCommands(from), 'quotes/')), { files: 3, failed: [] }, 'a backslash is a letter of a name')
     await sh(from, 'rm -r /work')
     for (const sandbox of [from, to]) await sh(sandbox, 'mkdir -p /work /tmp && chown 1234:1234 /work && chmod 1777 /tmp')
     await sh(from, `cd /work; mkdir locked shut; echo 1 > mine; echo 2 > secret; chmod 600 secret; echo 3 > locked/x
@@ -114,75 +114,75 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await sh(to, 'chown 1234 /work/locked')
     t.match(await download(options(new AsUser(to), 'user/')), { files: 1, skipped: 1, failed: [] })
     const exec = new AsUser(to)
-    await (await takeLock(exec, () => {})).leave()
-    t.match(await readState(exec), { active: false, last: null })
+    await (await acquireSyncLock(exec, () => {})).release()
+    t.match(await readSyncState(exec), { active: false, last: null })
   })
 
-  await t.test('The place of a sync is held by one, lost by who is replaced, and free when its holder is dead', async (t) => {
+  await t.test('The sync lock has one holder, which notices when it was replaced, and a dead one loses it', async (t) => {
     const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
     t.teardown(() => sandbox.terminate())
-    const exec = new SandboxExec(sandbox)
+    const exec = new SandboxCommands(sandbox)
     const lost: string[] = []
     const onLost = ({ message }: WorkspaceLost) => { lost.push(message) }
     const pace = { heartbeatMs: 200, giveUpMs: 5000 }
-    const first = await takeLock(exec, onLost, { pace })
-    await t.rejects(takeLock(exec, onLost), { code: 'SYNC_ACTIVE' })
-    t.match(await readState(exec), { active: true, last: null })
+    const first = await acquireSyncLock(exec, onLost, { pace })
+    await t.rejects(acquireSyncLock(exec, onLost), { code: 'SYNC_ACTIVE' })
+    t.match(await readSyncState(exec), { active: true, last: null })
     const old = await sh(sandbox, 'cd /tmp/.modal-sandbox && touch -d "@$(($(date +%s) - 30))" sync_* && stat -c %Y sync_*')
     t.ok(await eventually(async () => Number(await sh(sandbox, 'stat -c %Y /tmp/.modal-sandbox/sync_*')) > Number(old)), 'it says that it lives')
-    await first.leave()
-    t.match(await readState(exec), { active: false })
+    await first.release()
+    t.match(await readSyncState(exec), { active: false })
 
-    const dead = await takeLock(exec, onLost, { pace: { heartbeatMs: 1500, giveUpMs: 5000 } })
+    const dead = await acquireSyncLock(exec, onLost, { pace: { heartbeatMs: 1500, giveUpMs: 5000 } })
     await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
-    const next = await takeLock(exec, onLost)
+    const next = await acquireSyncLock(exec, onLost)
     t.ok(await eventually(async () => lost.length > 0), 'who comes back too late notices')
-    t.strictSame(lost, ['another sync has taken its place'])
-    await dead.leave()
-    t.match(await readState(exec), { active: true }, 'and does not take it from the next')
-    await next.leave()
-    const orphan = await takeLock(exec, onLost, { pace: { heartbeatMs: 100, giveUpMs: 300 } })
+    t.strictSame(lost, ['another sync has taken over'])
+    await dead.release()
+    t.match(await readSyncState(exec), { active: true }, 'and does not take it from the next')
+    await next.release()
+    const orphan = await acquireSyncLock(exec, onLost, { pace: { heartbeatMs: 100, giveUpMs: 300 } })
     await sandbox.terminate({ wait: true })
     t.ok(await eventually(async () => lost.length > 1))
     t.equal(lost[1], 'its sandbox does not answer')
-    await t.rejects(orphan.leave(), { name: 'WorkspaceLost' })
+    await t.rejects(orphan.release(), { name: 'WorkspaceLost' })
   })
 
-  await t.test('Who took the place does the first work, and waits neither for ever nor in vain to give it back', async (t) => {
+  await t.test('The command that acquires the sync lock does the first work, and does not stay', async (t) => {
     const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
     t.teardown(() => sandbox.terminate())
-    const exec = new SandboxExec(sandbox)
-    const work = (script: string) => ({ first: { script, args: ['here'] } })
-    const listening = async () => (await sh(sandbox, 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).includes('sh -c \nalive')
+    const exec = new SandboxCommands(sandbox)
+    const work = (script: string) => ({ then: { script, args: ['here'] } })
+    const listening = async () => (await sh(sandbox, 'cat /proc/[0-9]*/cmdline | tr "\\0" " "')).match(/sync-lock|sleep 600/) !== null
 
-    const failing = await takeLock(exec, () => {}, work('cat; echo "$1"; exit 7'))
+    const failing = await acquireSyncLock(exec, () => {}, work('cat; echo "$1"; exit 7'))
     t.equal((await failing.output.until('\n'))?.toString(), 'here', 'nothing that it is told is for the work')
-    const report = { ...new Tally().report('upload'), failed: [] }
-    await failing.leave({ direction: 'upload', finishedAt: new Date().toISOString(), report })
-    t.match(await readState(exec), { active: false, last: { report } }, 'nor does it matter how that ends')
+    const report = { ...new SyncStats().report('upload'), failed: [] }
+    await failing.release({ direction: 'upload', finishedAt: new Date().toISOString(), report })
+    t.match(await readSyncState(exec), { active: false, last: { report } }, 'nor does it matter how that ends')
     t.ok(await eventually(async () => !await listening()))
 
     const stop = new AbortController()
-    const stopped = await takeLock(exec, () => {}, { ...work('sleep 600'), signal: stop.signal })
+    const stopped = await acquireSyncLock(exec, () => {}, { ...work('sleep 600'), signal: stop.signal })
     t.ok(await listening())
     stop.abort()
     t.ok(await eventually(async () => !await listening()), 'a sync that is stopped ends it')
-    t.match(await readState(exec), { active: true }, 'but has its place until it gives it back')
-    await stopped.leave()
-    t.match(await readState(exec), { active: false, last: { report } })
+    t.match(await readSyncState(exec), { active: true }, 'but has its place until it gives it back')
+    await stopped.release()
+    t.match(await readSyncState(exec), { active: false, last: { report } })
 
-    const long = await takeLock(exec, () => {})
+    const long = await acquireSyncLock(exec, () => {})
     t.ok(await eventually(async () => !await listening()), 'it does not keep the sandbox awake')
-    t.match(await readState(exec), { active: true })
-    await long.leave()
-    t.match(await readState(exec), { active: false })
+    t.match(await readSyncState(exec), { active: true })
+    await long.release()
+    t.match(await readSyncState(exec), { active: false })
   })
 
-  await t.test('Of many replicas that want the place at once one gets it, also that of a dead one and its dead heir', async (t) => {
+  await t.test('Of many replicas that want the sync lock at once one gets it, also from a dead holder and its dead successor', async (t) => {
     const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
     t.teardown(() => sandbox.terminate())
     const contest = async () => {
-      const take = async () => await takeLock(new SandboxExec(sandbox), () => {})
+      const take = async () => await acquireSyncLock(new SandboxCommands(sandbox), () => {})
       const all = await Promise.allSettled(Array.from({ length: 8 }, take))
       const lost = all.filter((one) => one.status === 'rejected' && one.reason.code === 'SYNC_ACTIVE')
       t.equal(lost.length, 7)
@@ -191,14 +191,14 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     let holder = await contest()
     for (let round = 0; round < 4; round++) {
       await sh(sandbox, 'touch -d "@$(($(date +%s) - 41))" /tmp/.modal-sandbox/sync_*')
-      if (round % 2 === 1) await sh(sandbox, `cd /tmp/.modal-sandbox && ln -s sync_killed${round} "left-$(readlink sync)"`)
+      if (round % 2 === 1) await sh(sandbox, `cd /tmp/.modal-sandbox/sync-lock && ln -s sync_killed${round} "$(readlink head).next"`)
       const dead = holder
       holder = await contest()
-      await dead.leave()
-      await t.rejects(takeLock(new SandboxExec(sandbox), () => {}), { code: 'SYNC_ACTIVE' })
+      await dead.release()
+      await t.rejects(acquireSyncLock(new SandboxCommands(sandbox), () => {}), { code: 'SYNC_ACTIVE' })
     }
-    await holder.leave()
-    t.match(await readState(new SandboxExec(sandbox)), { active: false })
+    await holder.release()
+    t.match(await readSyncState(new SandboxCommands(sandbox)), { active: false })
   })
 
   await t.test('What a secret says about S3 is read once, and again when S3 refuses it (2.7)', async (t) => {

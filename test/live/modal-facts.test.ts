@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ModalClient, type Sandbox } from 'modal'
 import t from 'tap'
-import { execMarker, killMarked } from '../../services/sandboxes/kill.js'
+import { killMarked } from '../../services/modal/kill.js'
+import { execMarker } from '../../services/modal/process.js'
 import { encodeTags } from '../../services/sandboxes/tags.js'
 
 /**

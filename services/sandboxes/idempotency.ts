@@ -1,0 +1,73 @@
+import { NotFoundError, type App, type ModalClient, type Sandbox } from 'modal'
+import { AppError } from '../../errors.js'
+import type { Account } from '../../schemas/account.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import { mayHaveHappened } from '../modal/errors.js'
+import { appName } from '../modal/names.js'
+import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
+import { keyName, type Plan } from './plan.js'
+import { encodeTags } from './tags.js'
+
+/** Finds what a create request has made before, so that it is answered again instead of being made twice. */
+export class IdempotentSandboxes {
+  readonly #client: ModalClient
+  readonly #owned: OwnedSandboxes
+
+  constructor (client: ModalClient, owned: OwnedSandboxes) {
+    this.#client = client
+    this.#owned = owned
+  }
+
+  /**
+   * The sandbox, running or ended, of a request with the same Idempotency-Key. A key is found by its name, and, while
+   * it runs, by its tag: the client may have named that sandbox otherwise.
+   * @throws {AppError} IDEMPOTENCY_KEY_REUSED when that was another request.
+   */
+  async byKey (account: Account, { record, modalName }: Plan, app: App): Promise<OwnedSandbox | undefined> {
+    const { key, fingerprint } = record
+    const names = [...new Set([keyName(key!), modalName])]
+    const handles = await Promise.all([
+      ...names.map((name) => this.#named(account, name, true)),
+      this.#tagged(app, encodeTags({ owner: record.owner, key: key! }))
+    ])
+    for (const handle of handles) {
+      const found = handle && await this.#owned.verify(account, handle)
+      if (found?.key !== key) continue
+      if (found!.fingerprint !== fingerprint) throw new AppError('IDEMPOTENCY_KEY_REUSED')
+      return found
+    }
+  }
+
+  /**
+   * After a create that failed: the sandbox it has made nevertheless, when only the answer was lost, or the one that
+   * holds its name.
+   * @throws {AppError} the failure itself, SANDBOX_NAME_TAKEN or IDEMPOTENCY_KEY_REUSED.
+   */
+  async afterFailure (account: Account, { record, modalName }: Plan, failure: AppError): Promise<OwnedSandbox> {
+    if (failure.code !== 'SANDBOX_NAME_TAKEN' && !mayHaveHappened(failure)) throw failure
+    // A second failure here says nothing new: the first one is told.
+    const handle = await this.#named(account, modalName, false).catch(() => undefined)
+    const found = handle && await this.#owned.verify(account, handle).catch(() => undefined)
+    if (found === undefined) throw failure
+    if (found.request === record.request) return found
+    if (record.key === undefined || found.key !== record.key) throw failure
+    if (found.fingerprint !== record.fingerprint) throw new AppError('IDEMPOTENCY_KEY_REUSED', { cause: failure })
+    return found
+  }
+
+  async #named (account: Account, name: string, includeTerminated: boolean): Promise<Sandbox | undefined> {
+    return await callModal('find by name', lookupMs, async () => {
+      return await this.#client.sandboxes.fromName(appName(account.id), name, { includeTerminated })
+        .catch((error: unknown) => {
+          if (!(error instanceof NotFoundError)) throw error
+          return undefined
+        })
+    })
+  }
+
+  async #tagged ({ appId }: App, tags: Record<string, string>): Promise<Sandbox | undefined> {
+    return await callModal('find by key', lookupMs, async () => {
+      return (await this.#client.sandboxes.list({ appId, tags }).next()).value ?? undefined
+    })
+  }
+}

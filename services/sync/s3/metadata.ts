@@ -1,0 +1,74 @@
+import type { EntryType } from '../workspace/workspace.js'
+
+/** What of a file system entry S3 has to keep beside its bytes. */
+export interface Attributes {
+  type: EntryType
+  /** Permission bits, without the type. */
+  mode: number
+  /** Seconds since 1970, with a fraction where it is known. */
+  mtime: string
+  uid?: number
+  gid?: number
+}
+
+const typeBits: Record<EntryType, number> = { file: 0o100000, directory: 0o040000, symlink: 0o120000 }
+const typeMask = 0o170000
+export const permissionMask = 0o7777
+
+/**
+ * User metadata that rclone (`--metadata`) and s3fs both read: `mode` in octal with a leading zero (rclone takes any
+ * octal, s3fs needs the zero), `mtime` in seconds. As in s3fs, a directory's key ends in `/` and a symlink's body is
+ * its target.
+ */
+export function toMetadata ({ type, mode, mtime, uid, gid }: Attributes): Record<string, string> {
+  return {
+    mode: `0${(typeBits[type] | mode).toString(8)}`,
+    mtime,
+    ...(uid !== undefined && { uid: String(uid) }),
+    ...(gid !== undefined && { gid: String(gid) })
+  }
+}
+
+/** What an object of anybody's says about itself; undefined where it says nothing that makes sense. */
+export function fromMetadata (key: string, metadata: Record<string, string>): Partial<Attributes> {
+  const isDirectory = key.endsWith('/')
+  const mode = parseMode(metadata['mode'] ?? metadata['file-permissions'], isDirectory)
+  const isLink = mode !== undefined && (mode & typeMask) === typeBits.symlink
+  const type = isDirectory ? 'directory' : isLink ? 'symlink' : 'file'
+  const mtime = parseTime(metadata['mtime'] ?? metadata['file-mtime'])
+  return {
+    type,
+    ...(mode !== undefined && { mode: mode & permissionMask }),
+    ...(mtime !== undefined && { mtime })
+  }
+}
+
+/**
+ * rclone writes `100644` (octal), s3fs `33188` (decimal), DataSync `0644` (octal). What is a mode in both readings is
+ * told apart by the key: a symlink's 41471 would be a directory in octal.
+ */
+function parseMode (text: string | undefined, isDirectory: boolean): number | undefined {
+  if (text === undefined || !/^[0-9]{1,8}$/.test(text)) return
+  const octal = /^[0-7]+$/.test(text) ? parseInt(text, 8) : undefined
+  if (octal !== undefined && (octal <= permissionMask || isMode(octal, isDirectory))) return octal
+  const decimal = Number(text)
+  return isMode(decimal, isDirectory) ? decimal : undefined
+}
+
+function isMode (mode: number, isDirectory: boolean): boolean {
+  const type = mode & typeMask
+  const isKnown = isDirectory ? type === typeBits.directory : type === typeBits.file || type === typeBits.symlink
+  return isKnown && mode <= 0o177777
+}
+
+/** Seconds, with or without a fraction, or RFC 3339; DataSync's own is in nanoseconds, File Gateway's in either. */
+function parseTime (text: string | undefined): string | undefined {
+  if (text === undefined) return
+  if (/^\d{1,11}(\.\d{1,9})?$/.test(text)) return text
+  const nanoseconds = /^(\d{8,10})(\d{9})(ns)?$/.exec(text)
+  if (nanoseconds) return `${nanoseconds[1]}.${nanoseconds[2]}`
+  const milliseconds = /^(\d{9,10})(\d{3})$/.exec(text)
+  if (milliseconds) return `${milliseconds[1]}.${milliseconds[2]}`
+  const time = Date.parse(text)
+  return Number.isNaN(time) || time < 0 ? undefined : String(time / 1000)
+}

@@ -1,0 +1,40 @@
+# The lock of a sandbox's one sync; behind lock.sh. A holder keeps a file of its name fresh as long as it lives, so one
+# whose service has gone loses the lock after a while.
+# usage: sync-lock.sh <state directory> acquire <id>
+#        sync-lock.sh <state directory> keep <id>
+#        sync-lock.sh <state directory> release <id>    (standard input: the report of the sync, one line or nothing)
+#        sync-lock.sh <state directory> show
+# Exits with 75 when the lock is another's.
+umask 077
+state=$1 action=$2 id=$3
+lock=$state/sync-lock
+# Seconds without a sign of life after which a holder counts as dead.
+stale_after=40
+
+# A time that lies ahead is no sign of life.
+alive () {
+  age=$(($(date +%s) - $(stat -c %Y "$state/$1" 2>/dev/null || echo 0)))
+  [ "$age" -lt $stale_after ] && [ "$age" -gt -$stale_after ]
+}
+owned () { last_holder "$lock"; [ "$holder" = "$id" ]; }
+
+case $action in
+  acquire)
+    mkdir -p "$state" && : > "$state/$id" || exit 1
+    acquire "$lock" "$id"
+    case $? in 0) ;; 1) rm -f "$state/$id"; exit 75;; *) exit 1;; esac
+    echo acquired;;
+  keep)
+    touch -c "$state/$id"
+    owned || exit 75;;
+  release)
+    read -r report
+    owned || exit 0
+    [ -z "$report" ] || printf %s "$report" > "$state/last-sync"
+    rm -f "$state/$id";;
+  show)
+    last_holder "$lock"
+    if [ -n "$holder" ] && alive "$holder"; then echo active; else echo idle; fi
+    head -c 262144 "$state/last-sync" 2>/dev/null
+    exit 0;;
+esac

@@ -1,0 +1,109 @@
+import type { Sandbox } from 'modal'
+import { randomId } from '../../../lib/ids.js'
+import { withDeadline } from '../../modal/call.js'
+import { killMarked } from '../../modal/kill.js'
+import { execMarker, SandboxProcess } from '../../modal/process.js'
+import { WorkspaceLost } from './workspace.js'
+
+export interface CommandInput { stdin?: AsyncIterable<Uint8Array> | string }
+
+/** A command that was started for a sync. */
+export interface RunningCommand {
+  stdout: AsyncIterable<Uint8Array>
+  /** Settles when all input is written, or the command takes no more. @throws what the input throws. */
+  written: Promise<void>
+  /** Waits for the end. @throws {WorkspaceLost} */
+  finish (): Promise<{ exitCode: number, stderr: string }>
+  /** Ends it, whatever it does. */
+  cancel (): void
+}
+
+/** When a stream has ended its process ends soon, or something is wrong. */
+const exitMs = 60_000
+const stderrBytes = 32 * 1024
+
+/** Runs commands in a sandbox for a sync: they end when the sync ends, and what goes wrong is {@link WorkspaceLost}. */
+export class SandboxCommands {
+  readonly #sandbox: Sandbox
+  readonly #signal: AbortSignal | undefined
+
+  constructor (sandbox: Sandbox, signal?: AbortSignal) {
+    this.#sandbox = sandbox
+    this.#signal = signal
+  }
+
+  /** @throws {WorkspaceLost} when it can't be started. */
+  async start (command: string[], { stdin = '' }: CommandInput = {}): Promise<RunningCommand> {
+    this.#signal?.throwIfAborted()
+    const marker = randomId('sync')
+    const process = await SandboxProcess.start(this.#sandbox, command, { step: 'sync', marker })
+      .catch((cause: unknown) => { throw new WorkspaceLost('the sandbox does not run commands', cause) })
+    let isOver = false
+    const end = () => {
+      if (isOver) return false
+      isOver = true
+      process.release()
+      this.#signal?.removeEventListener('abort', cancel)
+      return true
+    }
+    const cancel = () => {
+      if (end()) killMarked(this.#sandbox, `${execMarker}=${marker}`).catch(() => {})
+    }
+    this.#signal?.addEventListener('abort', cancel, { once: true })
+    const stderr = head(process.stderr)
+    stderr.catch(() => {})
+    const written = process.write(stdin)
+    written.catch(cancel)
+    return {
+      written,
+      stdout: this.#explained(process.stdout),
+      finish: async () => {
+        try {
+          const exitCode = await withDeadline(exitMs, () => process.exit())
+          const result = { exitCode, stderr: await withDeadline(exitMs, () => stderr) }
+          end()
+          return result
+        } catch (cause) {
+          cancel()
+          throw this.#explain(cause, 'a command in the sandbox was lost')
+        }
+      },
+      cancel
+    }
+  }
+
+  /** A short command to its end, with its output as text. @throws {WorkspaceLost} */
+  async run (
+    command: string[], input: CommandInput = {}
+  ): Promise<{ exitCode: number, stdout: string, stderr: string }> {
+    const running = await this.start(command, input)
+    const chunks: Uint8Array[] = []
+    for await (const chunk of running.stdout) chunks.push(chunk)
+    return { ...await running.finish(), stdout: Buffer.concat(chunks).toString() }
+  }
+
+  async * #explained (stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    try {
+      yield * stream
+      this.#signal?.throwIfAborted()
+    } catch (cause) {
+      throw this.#explain(cause, 'the output of a command in the sandbox was lost')
+    }
+  }
+
+  /** When the sync was stopped, that is the reason for everything. */
+  #explain (cause: unknown, message: string): unknown {
+    if (this.#signal?.aborted) return this.#signal.reason
+    return new WorkspaceLost(message, cause)
+  }
+}
+
+async function head (stream: AsyncIterable<Uint8Array>): Promise<string> {
+  const kept: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of stream) {
+    if (length < stderrBytes) kept.push(chunk.slice(0, stderrBytes - length))
+    length += chunk.length
+  }
+  return Buffer.concat(kept).toString()
+}
