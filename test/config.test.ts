@@ -10,7 +10,8 @@ import { AppError, chain, wrap } from '../errors.js'
 import { digest } from '../lib/ids.js'
 import type { Account } from '../schemas/account.js'
 import { developmentAccount } from '../services/accounts/development.js'
-import { AccountRegistry, mayUseSecret } from '../services/accounts/registry.js'
+import { AccountRegistry } from '../services/accounts/registry.js'
+import { mayUseSecret } from '../services/sandboxes/plan.js'
 import { appName, volumeName } from '../services/modal/names.js'
 
 const account = (id: string, extra: Partial<Account> = {}): Account => ({

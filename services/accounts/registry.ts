@@ -2,7 +2,6 @@ import { createRemoteJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } 
 import { Value } from '@sinclair/typebox/value'
 import { AppError } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
-import { matches } from '../../lib/pattern.js'
 import { Account } from '../../schemas/account.js'
 import { appName } from '../modal/names.js'
 
@@ -53,7 +52,7 @@ export class AccountRegistry {
     return this.#accountOf(subject)
   }
 
-  /** Whether the owner of a sandbox, an app name, may still be somebody's. */
+  /** Whether the owner of a sandbox (an app name) may still have an account. */
   mayOwn (owner: string): boolean {
     return this.#open || this.#byId.has('*') || this.#owners.has(owner)
   }
@@ -81,9 +80,4 @@ export class AccountRegistry {
       throw new AppError('UNAUTHENTICATED', { message: 'The token is not valid or has expired.', cause })
     }
   }
-}
-
-/** Whether an account may name a Modal secret; `*` in its patterns matches any characters. */
-export function mayUseSecret (account: Account, secret: string): boolean {
-  return account.secrets.some((pattern) => matches(pattern, secret))
 }

@@ -15,7 +15,7 @@ export interface FileContent {
 
 /**
  * The script's answer to `read`: a line about the file, then its bytes, as fast as they are taken.
- * @param signal the reader has gone; so it has when it destroys the body.
+ * @param signal aborts when the reader has gone; destroying the body does the same.
  * @throws {AppError} when there is no content.
  */
 export async function readContent (exec: Exec, signal: AbortSignal): Promise<FileContent> {
@@ -56,7 +56,7 @@ class Reading {
 
   end (exitCode: number): void {
     if (exitCode !== 0 || this.#size === undefined) return this.fail(fileError(exitCode, this.#complaint))
-    if (this.#passed < this.#size) return this.fail(new AppError('FILE_FAILED', { message: 'The file became shorter meanwhile.' }))
+    if (this.#passed < this.#size) return this.fail(new AppError('FILE_FAILED', { message: 'The file became shorter while it was read.' }))
     this.#body.end()
   }
 
@@ -75,7 +75,7 @@ class Reading {
     await this.#pass(bytes.subarray(end + 1), size, left)
   }
 
-  /** A file that grows meanwhile has the size it had. */
+  /** A file that grows while it is read keeps the size that was announced. */
   async #pass (bytes: Uint8Array, size: number, left: AbortSignal) {
     const wanted = bytes.subarray(0, size - this.#passed)
     this.#passed += wanted.length

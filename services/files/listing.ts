@@ -1,13 +1,13 @@
 import { posix } from 'node:path'
 import type { FileEntry, FileListing } from '../../schemas/file.js'
 
-/** More of one directory helps nobody. */
+/** No client can use more of one directory. */
 const mostEntries = 5000
 const kinds: Record<number, FileEntry['type']> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
 
 /**
- * The script's records as entries, directories first. What was cut off at the end of the text is left out.
- * @param since milliseconds: what is older, which the script knows only to the minute, is left out.
+ * The script's records as entries, directories first. A record that was cut off at the end of the text is left out.
+ * @param since milliseconds since 1970: older entries are left out, as the script only compares minutes.
  */
 export function parseListing (text: string, nonce: string, { cut = false, since = 0 } = {}): FileListing {
   const records = text.split(nonce).slice(1).map((record) => record.replace(/\n$/, ''))

@@ -7,7 +7,7 @@ const script = loadScript(import.meta.url, 'files.sh')
 
 export type Action = 'list' | 'changed' | 'read' | 'write' | 'delete'
 
-/** Marks the records of one answer: no file can have it in its name. */
+/** Marks the records of one answer; no file name can contain it, as it is random. */
 export function newNonce (): string {
   return randomId('files')
 }
@@ -17,7 +17,7 @@ export interface FileCommand {
   /** Absolute, or relative to the workdir. */
   path: string
   nonce?: string
-  /** What is changed since this many seconds, or the bytes to be written. */
+  /** For `changed`: since when, in seconds since 1970. For `write`: how many bytes follow. */
   number?: number
 }
 
@@ -31,7 +31,7 @@ export function fileCommand ({ workdir, mountPath = workdir }: OwnedSandbox, com
   return ['sh', '-c', script, 'files', action, nonce, String(number), workdir, mountPath, base, ...components]
 }
 
-/** The longest root that a path starts in, and the way from there. */
+/** The longest root that contains the path, and the rest of the path. */
 function splitPath (path: string, workdir: string, mountPath: string) {
   if (!path.startsWith('/')) return { base: workdir, rest: path }
   const roots = [workdir, mountPath].sort((one, other) => other.length - one.length)
@@ -40,7 +40,7 @@ function splitPath (path: string, workdir: string, mountPath: string) {
   return { base, rest: path.slice(base.length) }
 }
 
-/** What an exit code of the script means, and what it said. */
+/** The error behind an exit code of the script. @param complaint its standard error. */
 export function fileError (exitCode: number, complaint: string): AppError {
   switch (exitCode) {
     case 43: return new AppError('PATH_FORBIDDEN')

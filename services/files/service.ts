@@ -9,12 +9,12 @@ import { readContent, type FileContent } from './content.js'
 import { parseListing } from './listing.js'
 import { fileCommand, fileError, newNonce, type FileCommand } from './script.js'
 
-/** Finding and listing, not passing on contents. */
-const patienceMs = 60_000
+/** For finding and listing; contents may take as long as they need. */
+const timeoutMs = 60_000
 /** One call of Modal carries this much of an upload. */
 const pieceBytes = 1024 * 1024
 
-/** Whose and which sandbox, and who does not want the answer any more. */
+/** Which account's sandbox, and a signal that aborts when the client has gone. */
 export interface FileAccess {
   account: Account
   id: string
@@ -23,8 +23,8 @@ export interface FileAccess {
 }
 
 /**
- * The files of a running sandbox, read and written by commands in it: where a path leads is decided there, at the time
- * it is opened. Contents are streamed and never held.
+ * The files of a running sandbox, read and written by commands in it: where a path leads is decided there, when it is
+ * opened. Contents are streamed, never held in memory.
  */
 export class FileService {
   readonly #sandboxes: SandboxService
@@ -39,7 +39,7 @@ export class FileService {
     const command = since === undefined
       ? { action: 'list' as const }
       : { action: 'changed' as const, number: Math.floor(since.getTime() / 1000) }
-    const exec = await this.#start(access, { ...command, path, nonce }, patienceMs)
+    const exec = await this.#start(access, { ...command, path, nonce }, timeoutMs)
     const { stdout, bytes } = await finish(exec, access.signal)
     return parseListing(stdout, nonce, { cut: bytes >= pieceBytes, since: since?.getTime() ?? 0 })
   }
@@ -60,18 +60,18 @@ export class FileService {
 
   /** Removes a file or a symlink; not what that leads to. */
   async remove (access: FileAccess, path: string): Promise<void> {
-    await finish(await this.#start(access, { action: 'delete', path }, patienceMs), access.signal)
+    await finish(await this.#start(access, { action: 'delete', path }, timeoutMs), access.signal)
   }
 
-  async #start ({ account, id, log }: FileAccess, command: FileCommand, timeoutMs?: number): Promise<Exec> {
+  async #start ({ account, id, log }: FileAccess, command: FileCommand, limitMs?: number): Promise<Exec> {
     const owned = await this.#sandboxes.open(account, id)
     return await this.#sandboxes.execIn(account, owned, {
-      command: fileCommand(owned, command), workdir: '/', encoding: 'utf8', ...(timeoutMs !== undefined && { timeoutMs })
+      command: fileCommand(owned, command), workdir: '/', encoding: 'utf8', ...(limitMs !== undefined && { timeoutMs: limitMs })
     }, log)
   }
 }
 
-/** What a command that has to succeed says. */
+/** The output of a command that has to succeed. */
 async function finish (exec: Exec, signal: AbortSignal, input?: AsyncIterable<Uint8Array>) {
   const { exitCode, timedOut, stdout, stderr, bytes } = await exec.collect(signal, input)
   if (timedOut) throw new AppError('MODAL_TIMEOUT', { step: 'files' })
@@ -79,7 +79,7 @@ async function finish (exec: Exec, signal: AbortSignal, input?: AsyncIterable<Ui
   return { stdout, bytes: bytes.stdout }
 }
 
-/** A request's body in larger pieces. When the command ends early, its answer still needs the request's connection. */
+/** A request's body in larger pieces. Not destroyed when the command ends early: the answer needs its connection. */
 async function * inPieces (body: Readable): AsyncGenerator<Uint8Array> {
   let pieces: Buffer[] = []
   let length = 0

@@ -4,7 +4,7 @@ import {
 } from 'modal'
 import { AppError, wrap, type ErrorCode } from '../../errors.js'
 
-/** What "not found" and "invalid" are about depends on who asked. */
+/** What Modal's "not found", "invalid" and "conflict" mean depends on the call. */
 export interface ErrorMeanings {
   notFound?: ErrorCode
   invalid?: ErrorCode
@@ -46,7 +46,7 @@ export function mayHaveHappened (error: AppError): boolean {
   return ['MODAL_TIMEOUT', 'MODAL_UNAVAILABLE', 'MODAL_ERROR'].includes(error.code)
 }
 
-/** `told` is Modal's own text where it is about what the client sent. */
+/** `told` is Modal's own text, where it is about something the client sent. */
 function classify (error: unknown, meanings: ErrorMeanings): { code: ErrorCode, told?: string } {
   const { notFound = 'MODAL_ERROR', invalid = 'INVALID_SANDBOX', conflict = 'MODAL_ERROR' } = meanings
   if (isGrpcError(error)) return classifyStatus(error, meanings)
@@ -64,7 +64,7 @@ function classify (error: unknown, meanings: ErrorMeanings): { code: ErrorCode, 
 }
 
 const noRoom = {
-  code: 'MODAL_UNAVAILABLE', told: 'Modal has no room for another sandbox at the moment, or limits how fast they are made.'
+  code: 'MODAL_UNAVAILABLE', told: 'Modal has no capacity for another sandbox at the moment, or limits how fast they are created.'
 } as const
 
 function classifyStatus (error: GrpcError, meanings: ErrorMeanings): { code: ErrorCode, told?: string } {
@@ -85,7 +85,7 @@ function classifyStatus (error: GrpcError, meanings: ErrorMeanings): { code: Err
   }
 }
 
-/** Only errors about something the client named may repeat Modal's words; a foreign sandbox' id is not among them. */
+/** Only errors about something the client named may repeat Modal's words; an id of another account's sandbox is not. */
 function textFor (code: ErrorCode, error: Error): { told?: string } {
   const theirs: ErrorCode[] = ['SECRET_NOT_FOUND', 'COMMAND_FAILED', 'INVALID_SANDBOX']
   return theirs.includes(code) ? { told: isGrpcError(error) ? error.details : error.message } : {}
@@ -95,7 +95,7 @@ function isGrpcError (error: unknown): error is GrpcError {
   return error instanceof Error && error.name === 'ClientError' && 'code' in error && typeof error.code === 'number'
 }
 
-/** The end of a failed build is where its reason stands; the image id in front means nothing to the owner. */
+/** The reason of a failed build is at the end of its text; the image id in front means nothing to a client. */
 function buildFailure (message: string): string {
   const text = message.replace(/^Image build for \S+ (failed with the exception:\n)?/, '').trim()
   return text.length <= 3000 ? `The image could not be built: ${text}` : `The image could not be built: ...${text.slice(-3000)}`

@@ -3,9 +3,8 @@ import type { SandboxRecord } from '../sandboxes/tags.js'
 const minute = 60_000
 
 /**
- * When a sandbox' workspace has to be stored, when its end must be told, and when nothing new may be begun in it: ten,
- * five minutes and one minute before Modal ends it, or the last tenth and fiftieth of a short life. In milliseconds
- * since 1970.
+ * When a sandbox's workspace has to be stored, its readers are warned of its end, and nothing new may start in it: ten, five and one minutes before Modal ends it; for a short lifetime its last tenth, tenth and fiftieth. In
+ * milliseconds since 1970.
  */
 export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'createdAt' | 'expiresAt'>) {
   const endsAt = Date.parse(expiresAt)
@@ -19,8 +18,8 @@ export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'created
 }
 
 /**
- * How long after something happened in a sandbox its workspace has to be stored, before Modal ends it for being idle:
- * half a minute before, or the last quarter of a short time. Undefined when nobody knows the time.
+ * How long after the last activity in a sandbox its workspace has to be stored, as Modal ends it for being idle: half a
+ * minute before that, or the last quarter of a short time-out. Undefined when the time-out is not known.
  */
 export function idleSaveMs ({ idleTimeoutMs }: Pick<SandboxRecord, 'idleTimeoutMs'>): number | undefined {
   const idleMs = Number(idleTimeoutMs)

@@ -1,10 +1,10 @@
 import { digest } from '../../lib/ids.js'
 
 /**
- * An account's id as part of Modal names. Plain short ids stay readable; any other is a digest. The digest's form has
- * a dot, which plain ids have not, so no id can be another's digest, and a volume name (which has no dot either)
- * can't continue into another account's. Capitals are not plain: whether Modal tells them from small letters is not
- * documented. JSON keeps apart what UTF-8 does not: half characters all become the same one.
+ * An account's id as part of Modal names. Plain short ids stay readable; any other becomes a digest. The digest's form
+ * has a dot, which a plain id cannot have, so no id can equal another's digest, and a volume's name (without dots, too)
+ * cannot reach into another account's. Capitals are not plain: whether Modal's names are case-sensitive is not
+ * documented. JSON, because in UTF-8 all unpaired surrogates would become the same character.
  */
 export function slug (accountId: string): string {
   return /^[a-z0-9][a-z0-9_-]{0,30}$/.test(accountId) ? accountId : `sha256.${digest(JSON.stringify(accountId), 24)}`

@@ -13,14 +13,14 @@ export async function withBuildLog<T> (onLog: (text: string) => void, work: () =
   try {
     return await listeners.run(onLog, work)
   } finally {
-    // As long as anybody may listen every promise of the whole process costs more.
+    // While it is enabled, every promise of the whole process costs more.
     if (--listening === 0) listeners.disable()
   }
 }
 
 /**
  * gRPC middleware: the SDK waits for image builds on ImageJoinStreaming but throws away the log lines in it
- * (modal 0.11.1, `image.build`). Here they are passed on to whoever waits for that build.
+ * (modal 0.11.1, `image.build`). Here they are passed on to the request that waits for that build.
  */
 export const tapBuildLogs: ClientMiddleware = async function * (call, options) {
   const onLog = listeners.getStore()

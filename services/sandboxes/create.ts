@@ -17,7 +17,7 @@ import { makeWorkdir } from './workdir.js'
 
 export interface CreateOptions {
   idempotencyKey?: string
-  /** A logger that carries the request's ids. */
+  /** Carries the request's ids. */
   log: Log
   onStep?: (event: StepEvent) => void
   /** Text of the image build, as it arrives. */
@@ -34,19 +34,19 @@ export interface CreatorOptions {
   initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
 }
 
-/** A sandbox, and whether this request has made it: an earlier one may have ended since. */
+/** A sandbox, and whether this request created it: an earlier one may have ended since. */
 export interface Created { owned: OwnedSandbox, isNew: boolean }
 
 const minute = 60_000
 const buildMs = 30 * minute
 /** For a GPU the SDK itself waits up to 21 minutes. */
 const createMs = { cpu: 2 * minute, gpu: 22 * minute }
-/** From its start to where it is ready; the reaper ends what has not come that far by then. */
+/** From its start until it is ready; after that the reaper ends it as unfinished. */
 const prepareMs = 5 * minute
-/** Of the former: what filling its workspace from S3 may take. */
+/** Added to that when its workspace is filled from S3. */
 const initializeMs = 60 * minute
 
-/** Makes sandboxes in named steps. Owner, name and all that finds them again are set at their creation. */
+/** Creates sandboxes in named steps. Owner, name and all that finds them again is part of the create call. */
 export class Creator {
   readonly #options: CreatorOptions
   readonly #earlier: IdempotentSandboxes
@@ -57,7 +57,7 @@ export class Creator {
     this.#earlier = new IdempotentSandboxes(options.client, options.owned)
   }
 
-  /** @throws {AppError} naming the step that failed; what that request had made is undone (1.6). */
+  /** What a failed request had created is undone. @throws {AppError} naming the step that failed (1.6). */
   async create (account: Account, spec: SandboxSpec, options: CreateOptions): Promise<Created> {
     const { client, owned } = this.#options
     const plan = this.#plan(account, spec, options.idempotencyKey)
@@ -70,7 +70,7 @@ export class Creator {
         plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
         app
       ])
-      const ready = earlier && await this.#goOn(earlier, steps, options.log)
+      const ready = earlier && await this.#resume(earlier, steps, options.log)
       if (ready !== undefined) return { owned: ready, isNew: false }
 
       const [image] = await Promise.all([
@@ -113,7 +113,7 @@ export class Creator {
     const { modalName } = plan
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
-    // A mount point is sure to exist; any other directory is made right after.
+    // A mount point exists from the start; any other directory is made right after.
     const hasWorkdir = plan.record.workdir === plan.record.mountPath
     const fills = plan.record.s3?.initialize === true
     const preparingMs = timeoutMs + prepareMs + (fills ? initializeMs : 0)
@@ -141,16 +141,16 @@ export class Creator {
     }
   }
 
-  /** Makes ready what an interrupted request has started; one that ended before it was ready has never been. */
-  async #goOn (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
+  /** Finishes what an interrupted request has begun. A sandbox that ended before it was ready does not count. */
+  async #resume (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
     const exitCode = await callModal('poll', lookupMs, () => earlier.sandbox.poll())
     if (exitCode === null) return this.#options.owned.cache(await this.#prepare(earlier, steps, log))
   }
 
   /**
-   * Makes the working directory and fills it, before anybody may use it (3.1); a sandbox that can't have that is ended
-   * again. May be repeated.
+   * Makes the working directory and fills it before the sandbox can be used (3.1). When that fails the sandbox is
+   * terminated. May be repeated.
    */
   async #prepare (owned: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
     const { preparing, ...ready } = owned
@@ -169,8 +169,8 @@ export class Creator {
       return ready
     } catch (error) {
       await withDeadline(minute, () => sandbox.terminate({ wait: true })).then(
-        () => log.info({ sandboxId: id }, 'sandbox undone'),
-        (err: unknown) => log.error({ sandboxId: id, err }, 'sandbox could not be undone'))
+        () => log.info({ sandboxId: id }, 'sandbox rolled back'),
+        (err: unknown) => log.error({ sandboxId: id, err }, 'sandbox could not be rolled back'))
       throw error
     }
   }

@@ -15,8 +15,8 @@ import { checkSecrets } from './plan.js'
 const argvLimit = 65_536
 const keptBytes = 1024 * 1024
 const startMs = 60_000
-/** Modal's own timeout is the safety net if this service dies; by then ours has long ended the command. */
-const netMs = 30_000
+/** On top of the command's own timeout: Modal's, in case this service dies. */
+const backstopMs = 30_000
 const day = 86_400_000
 
 interface ExecParts {
@@ -25,7 +25,7 @@ interface ExecParts {
   process: SandboxProcess
   spec: ExecSpec
   log: Log
-  /** Where it is listed until it has ended. */
+  /** The execs of this service; it is listed there until it has ended. */
   running: Set<Exec>
 }
 
@@ -52,7 +52,7 @@ export class Exec {
 
   /**
    * Hands over output as it comes; a slow `onText` slows the command down.
-   * @param signal the reader has gone: ends the command with everything it has started.
+   * @param signal aborts when the reader has gone: ends the command with everything it has started.
    */
   async stream (signal: AbortSignal, onText: (stream: StreamName, text: string) => Promise<void>): Promise<ExecExit> {
     const { encoding } = this.#spec
@@ -70,8 +70,8 @@ export class Exec {
 
   /**
    * Hands over output as bytes. @param signal as in {@link stream}.
-   * @param input for its standard input, instead of the spec's; one that breaks off does not end, so that nothing
-   * takes a part for the whole: whoever breaks it aborts the signal.
+   * @param input for its standard input, instead of the spec's. When it fails, standard input is not ended, so that the
+   * command never takes a part for the whole; the caller then aborts the signal.
    */
   async pipe (signal: AbortSignal, onChunk: OnChunk, input?: AsyncIterable<Uint8Array>): Promise<ExecExit> {
     const { timeoutMs } = this.#spec
@@ -115,7 +115,7 @@ export class Exec {
     }
   }
 
-  /** Ends the command and everything it has started; resolves when nothing is left, or it could not be ended. */
+  /** Ends the command and everything it has started. Never rejects: what could not be ended is logged. */
   async kill (reason: string): Promise<void> {
     this.#killed ??= killMarked(this.#owned.sandbox, `${execMarker}=${this.id}`).then(
       (gone) => this.#log.info({ execId: this.id, reason, gone }, 'exec killed'),
@@ -145,7 +145,7 @@ export async function startExec (
       marker: id,
       startMs,
       meanings: { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' },
-      ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + netMs, day) })
+      ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + backstopMs, day) })
     })
     log.info({ execId: id, sandboxId: owned.id }, 'exec started')
     return new Exec({ id, owned, process, spec, log, running })

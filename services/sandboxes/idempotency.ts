@@ -8,7 +8,7 @@ import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { keyName, type Plan } from './plan.js'
 import { encodeTags } from './tags.js'
 
-/** Finds what a create request has made before, so that it is answered again instead of being made twice. */
+/** Finds the sandbox that an earlier attempt of a create request has made, so that it is not created twice. */
 export class IdempotentSandboxes {
   readonly #client: ModalClient
   readonly #owned: OwnedSandboxes
@@ -19,9 +19,9 @@ export class IdempotentSandboxes {
   }
 
   /**
-   * The sandbox, running or ended, of a request with the same Idempotency-Key. A key is found by its name, and, while
-   * it runs, by its tag: the client may have named that sandbox otherwise.
-   * @throws {AppError} IDEMPOTENCY_KEY_REUSED when that was another request.
+   * The sandbox, running or ended, of a request with the same Idempotency-Key. It is found by its name or, while it
+   * runs, by its tag, as the client may have named it.
+   * @throws {AppError} IDEMPOTENCY_KEY_REUSED when that request was a different one.
    */
   async byKey (account: Account, { record, modalName }: Plan, app: App): Promise<OwnedSandbox | undefined> {
     const { key, fingerprint } = record
@@ -39,13 +39,13 @@ export class IdempotentSandboxes {
   }
 
   /**
-   * After a create that failed: the sandbox it has made nevertheless, when only the answer was lost, or the one that
-   * holds its name.
+   * After a failed create: the sandbox that was created all the same, when only the answer was lost, or the one that
+   * has its name.
    * @throws {AppError} the failure itself, SANDBOX_NAME_TAKEN or IDEMPOTENCY_KEY_REUSED.
    */
   async afterFailure (account: Account, { record, modalName }: Plan, failure: AppError): Promise<OwnedSandbox> {
     if (failure.code !== 'SANDBOX_NAME_TAKEN' && !mayHaveHappened(failure)) throw failure
-    // A second failure here says nothing new: the first one is told.
+    // A failure of these lookups adds nothing: the client is told the first one.
     const handle = await this.#named(account, modalName, false).catch(() => undefined)
     const found = handle && await this.#owned.verify(account, handle).catch(() => undefined)
     if (found === undefined) throw failure

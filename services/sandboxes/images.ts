@@ -9,7 +9,7 @@ export interface ImageSettings {
   claudeVersion: string
 }
 
-/** Where an image starts and which Dockerfile lines come on top (1.1). */
+/** An image's base and the Dockerfile lines on top of it (1.1). */
 export interface ImageRecipe {
   registry: string
   /** Name of a Modal secret with the registry's credentials. */
@@ -17,7 +17,7 @@ export interface ImageRecipe {
   commands: string[]
 }
 
-/** A client's own image is taken as it is; the default one has Claude. */
+/** A client's own image is used as it is; the default image has Claude. */
 export function imageRecipe (image: SandboxSpec['image'], settings: ImageSettings): ImageRecipe {
   if (image !== undefined) {
     return {
@@ -31,7 +31,7 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
   return { registry: 'node:22-slim', commands: claudeCommands(settings.claudeVersion) }
 }
 
-/** The recipe as the SDK's image; nothing is built yet. */
+/** The recipe as an image of the SDK; nothing is built yet. */
 export function describeImage (client: ModalClient, { registry, commands }: ImageRecipe, secret?: Secret): Image {
   const image = client.images.fromRegistry(registry, secret)
   return commands.length === 0 ? image : image.dockerfileCommands(commands)

@@ -3,8 +3,8 @@ import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 
 /**
- * Holds places for sandboxes that are being made, so that requests at the same time can't all take the last one.
- * Across replicas the count is Modal's list alone: two of them may exceed a limit by what they start in one moment.
+ * Counts sandboxes that are being created, so that concurrent requests cannot all take the last one of a limit. Between
+ * replicas only Modal's list counts: together they may exceed a limit by what they start at the same moment.
  */
 export class Reservations {
   readonly #held = new Map<string, Set<symbol>>()
@@ -34,5 +34,3 @@ export class Reservations {
     return { check, release }
   }
 }
-
-export type Reservation = ReturnType<Reservations['take']>

@@ -9,7 +9,7 @@ import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { encodeTags } from './tags.js'
 import { viewOf } from './view.js'
 
-/** One page of the account's running sandboxes, newest first. The cursor is the last one's place in that order. */
+/** One page of the account's running sandboxes, newest first. The cursor is the sort key of the last one. */
 export async function listSandboxes (
   client: ModalClient, owned: OwnedSandboxes, account: Account, { limit, cursor, tag = [] }: ListQuery
 ): Promise<SandboxPage> {
@@ -19,7 +19,7 @@ export async function listSandboxes (
   // Modal's list has bare ids: each record is one more call.
   const found = await mapConcurrently(handles, async (handle) => {
     return await owned.verify(account, handle).catch((error: AppError) => {
-      // It ended for good between the list and this look.
+      // It ended between the list and this call.
       if (error.code === 'SANDBOX_NOT_FOUND') return undefined
       throw error
     })
@@ -27,17 +27,17 @@ export async function listSandboxes (
   const rest = found
     .filter((sandbox) => sandbox !== undefined)
     .filter(({ tags }) => wanted.every(([name, value]) => tags[name] === value))
-    .map((sandbox) => ({ sandbox, place: placeOf(sandbox) }))
-    .sort((one, other) => one.place < other.place ? 1 : -1)
-    .filter(({ place }) => after === undefined || place < after)
+    .map((sandbox) => ({ sandbox, key: sortKey(sandbox) }))
+    .sort((one, other) => one.key < other.key ? 1 : -1)
+    .filter(({ key }) => after === undefined || key < after)
   const page = rest.slice(0, limit)
   return {
     sandboxes: page.map(({ sandbox }) => viewOf(sandbox, null)),
-    nextCursor: rest.length > limit ? Buffer.from(page.at(-1)!.place).toString('base64url') : null
+    nextCursor: rest.length > limit ? Buffer.from(page.at(-1)!.key).toString('base64url') : null
   }
 }
 
-/** Handles of the running sandboxes; none, and nothing made, for an account without an app. */
+/** Handles of the running sandboxes. An account without an app has none, and none is created for it. */
 async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
   return await callModal('list', 2 * lookupMs, async () => {
     const app = await client.apps.fromName(appName(account.id)).catch((error: unknown) => {
@@ -57,15 +57,15 @@ function splitTag (tag: string): [string, string] {
   return [tag.slice(0, colon), tag.slice(colon + 1)]
 }
 
-/** Sorts by age; the id keeps two of one millisecond apart. */
-function placeOf ({ createdAt, id }: OwnedSandbox): string {
+/** Sorts by age, and by id within a millisecond. */
+function sortKey ({ createdAt, id }: OwnedSandbox): string {
   return `${createdAt} ${id}`
 }
 
 function decodeCursor (cursor: string): string {
-  const place = Buffer.from(cursor, 'base64url').toString()
-  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z sb-[A-Za-z0-9-]+$/.test(place)) {
-    throw new AppError('BAD_REQUEST', { message: 'querystring.cursor is not one of ours' })
+  const key = Buffer.from(cursor, 'base64url').toString()
+  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z sb-[A-Za-z0-9-]+$/.test(key)) {
+    throw new AppError('BAD_REQUEST', { message: 'querystring.cursor is not a cursor of this list' })
   }
-  return place
+  return key
 }

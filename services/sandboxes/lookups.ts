@@ -6,25 +6,25 @@ import type { Plan } from './plan.js'
 import type { Steps } from './steps.js'
 import type { StorageRecord } from './tags.js'
 
-/** What a create needs from Modal before it can start. */
+/** The Modal objects that a create refers to. */
 export interface Lookups {
   registrySecret?: Secret
   params: Pick<SandboxCreateParams, 'secrets' | 'volumes' | 'cloudBucketMounts'>
 }
 
-/** The account's app, made when missing (1.4). */
+/** The account's app, created when it is missing (1.4). */
 export async function lookUpApp (client: ModalClient, account: Account, steps: Steps): Promise<App> {
   return await steps.run('app', () => client.apps.fromName(appName(account.id), { createIfMissing: true }), {
     timeoutMs: lookupMs, ids: ({ appId }) => ({ appId })
   })
 }
 
-/** Volume and secrets, side by side; the volume is made when missing and reused ever after (5.6). */
+/** Volume and secrets, concurrently. The volume is created when it is missing, and reused after that (5.6). */
 export async function lookUp (client: ModalClient, account: Account, plan: Plan, steps: Steps): Promise<Lookups> {
   const { volume: ownName, mountPath, s3 } = plan.record
   const [volume, registrySecret, secrets, mounts] = await Promise.all([
-    // No version is asked for: a new volume is of the one that Modal itself stands behind (v2 is a beta that "cannot
-    // guarantee no data loss"), and asking would refuse an existing volume of the other version.
+    // No version is requested: a new volume gets Modal's default (version 2 is a beta that "cannot guarantee no data
+    // loss"), and a request for one would refuse an existing volume of the other version.
     ownName === undefined
       ? undefined
       : steps.run('volume', () => client.volumes.fromName(volumeName(account.id, ownName), { createIfMissing: true }), {

@@ -2,9 +2,9 @@ import { posix } from 'node:path'
 import type { SandboxCreateParams } from 'modal'
 import { AppError } from '../../errors.js'
 import { digest, randomId } from '../../lib/ids.js'
+import { matches } from '../../lib/pattern.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
-import { mayUseSecret } from '../accounts/registry.js'
 import { appName } from '../modal/names.js'
 import type { ImageRecipe } from './images.js'
 import { planStorage } from './storage.js'
@@ -12,12 +12,12 @@ import type { SandboxRecord, StorageRecord } from './tags.js'
 
 export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
-/** The rest of a record is known when the sandbox is started: its image may take half an hour to build. */
+/** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
 export type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
 
-/** Everything about a new sandbox that can be known before Modal is asked. */
+/** Everything about a new sandbox that is known before Modal is asked. */
 export interface Plan {
-  /** The sandbox' name at Modal; unique among the account's running ones. */
+  /** The sandbox's name at Modal, unique among the account's running sandboxes. */
   modalName: string
   record: PlannedRecord
   recipe: ImageRecipe
@@ -29,7 +29,7 @@ export interface Plan {
 const resources = { cpu: 1, memoryMiB: 2048 }
 const defaultWorkdir = '/workspace'
 
-/** @throws {AppError} BAD_REQUEST, FORBIDDEN: what the account may not have, before anything is made. */
+/** Refuses what the account may not have before anything is created. @throws {AppError} BAD_REQUEST, FORBIDDEN. */
 export function planSandbox (
   account: Account, spec: SandboxSpec, idempotencyKey: string | undefined, recipe: ImageRecipe, defaults: Timeouts
 ): Plan {
@@ -56,7 +56,7 @@ export function planSandbox (
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {
-    // A client's name has no dot, so it can not be mistaken for one that is derived from a key.
+    // A client's name has no dot, so it cannot be mistaken for one that is derived from a key.
     modalName: spec.name ?? (key !== undefined ? keyName(key) : `auto.${record.request}`),
     record,
     recipe,
@@ -84,14 +84,19 @@ export function checkSecrets (account: Account, names: string[]) {
   if (refused !== undefined) throw new AppError('FORBIDDEN', { message: `Your account may not use the secret ${refused}.` })
 }
 
-/** What is synced is a directory of the user's, and the mount is not inside of it: it would be stored in itself. */
+/** Whether an account may name a Modal secret; `*` in its patterns matches any characters. */
+export function mayUseSecret (account: Account, secret: string): boolean {
+  return account.secrets.some((pattern) => matches(pattern, secret))
+}
+
+/** The synced directory may not contain the bucket's own mount: the bucket would be stored in itself. */
 function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | undefined, workdir: string) {
   const root = volumePath ?? workdir
   if (root === '/') throw new AppError('BAD_REQUEST', { message: 'body.s3 needs a volume, or a body.workdir below /' })
   if (mountPath === undefined) return
   const isWithin = (path: string, other: string) => `${path}/`.startsWith(`${other}/`)
   if (mountPath === '/' || isWithin(mountPath, root) || isWithin(root, mountPath)) {
-    throw new AppError('BAD_REQUEST', { message: `body.s3.mountPath must be apart from the workspace ${root}` })
+    throw new AppError('BAD_REQUEST', { message: `body.s3.mountPath must not overlap with the workspace ${root}` })
   }
 }
 
@@ -102,7 +107,7 @@ export function cleanPath (path: string): string {
 
 /**
  * The digest that stands for an Idempotency-Key, and the one of the request it came with. The key salts the latter:
- * the body has values of environment variables, and nobody may guess them from a tag.
+ * the body has values of environment variables, which must not be guessable from a tag.
  */
 function identify (account: Account, spec: SandboxSpec, idempotencyKey: string | undefined) {
   if (idempotencyKey === undefined) return {}
@@ -123,7 +128,7 @@ function networkParams ({ block, cidrAllowlist, domainAllowlist }: NonNullable<S
   if (block === true) {
     for (const [field, list] of Object.entries({ cidrAllowlist, domainAllowlist })) {
       if (list === undefined) continue
-      throw new AppError('BAD_REQUEST', { message: `body.network.${field} can not be combined with body.network.block` })
+      throw new AppError('BAD_REQUEST', { message: `body.network.${field} cannot be combined with body.network.block` })
     }
     return { blockNetwork: true }
   }

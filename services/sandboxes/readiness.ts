@@ -3,9 +3,9 @@ import { AppError } from '../../errors.js'
 import { callModal } from '../modal/call.js'
 
 const freshMs = 5000
-const patienceMs = 3000
+const deadlineMs = 3000
 
-/** Whether Modal answers this service. It is asked at most every five seconds, however many want to know. */
+/** Whether Modal answers this service; asked at most every five seconds, however many probes come. */
 export class Readiness {
   readonly #client: ModalClient
   #asked = -Infinity
@@ -19,7 +19,7 @@ export class Readiness {
   async check (): Promise<void> {
     if (performance.now() - this.#asked > freshMs) {
       this.#asked = performance.now()
-      this.#answer = callModal('readiness', patienceMs, () => this.#ask())
+      this.#answer = callModal('readiness', deadlineMs, () => this.#ask())
       this.#answer.catch(() => {})
     }
     await this.#answer.catch((cause: unknown) => {
@@ -27,7 +27,7 @@ export class Readiness {
     })
   }
 
-  /** An app that there is not: the cheapest question that needs working credentials. */
+  /** Looks up an app that does not exist: the cheapest call that needs valid credentials. */
   async #ask (): Promise<void> {
     await this.#client.apps.fromName('readiness.check').catch((error: unknown) => {
       if (!(error instanceof NotFoundError)) throw error

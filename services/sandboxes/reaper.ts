@@ -1,5 +1,5 @@
 import type { ModalClient, Sandbox } from 'modal'
-import { chain, type AppError } from '../../errors.js'
+import type { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
@@ -10,33 +10,32 @@ export interface ReaperOptions {
   log: Log
   /** Only sandboxes that carry this name are looked at. */
   deployment: string
-  /** Whether an owner, an account's app name, is still somebody's. */
+  /** Whether an owner (an account's app name) still has an account. */
   mayOwn: (owner: string) => boolean
   /** Milliseconds since the epoch. */
   now?: () => number
 }
 
-/** `overdue`: Modal should have ended it; `unfinished`: its create never ended well; `ownerless`: nobody sees it. */
+/** `overdue`: Modal should have ended it; `unfinished`: create interrupted; `ownerless`: account gone. */
 export type ReapReason = 'overdue' | 'unfinished' | 'ownerless'
 export interface Reaped { id: string, reason: ReapReason }
 
 const minute = 60_000
-/** Modal counts a lifetime from where the sandbox was placed: for a GPU that may take 21 minutes after its create. */
+/** Modal counts a lifetime from the placement of the sandbox, which for a GPU may come 21 minutes after its create. */
 const overdueMs = 25 * minute
-/** While replicas are replaced one by one, some know an account already that others don't. */
+/** During a rolling deployment some replicas know an account that others do not know yet. */
 const ownerlessMs = 15 * minute
 const terminateMs = minute
 
 /**
- * Ends sandboxes that have no business to run any more, and would cost money unseen. It goes by what Modal lists, never
- * by what this process remembers, and reads tags only: nothing here counts as activity in a sandbox. Any number of
- * replicas may do it at once.
+ * Ends sandboxes that should no longer run and would cost money unseen. It goes by Modal's own list, never by what this
+ * process remembers, and only reads tags, which Modal does not count as activity. Any number of replicas may run one.
  */
 export class Reaper {
   readonly #options: ReaperOptions
   readonly #now: () => number
-  /** What does not change any more, by id, so that each sandbox is asked about once. */
-  readonly #known = new Map<string, SandboxRecord>()
+  /** Records that no longer change, by id, so that each sandbox's tags are read once. */
+  readonly #records = new Map<string, SandboxRecord>()
   readonly #ownerlessSince = new Map<string, number>()
 
   constructor (options: ReaperOptions) {
@@ -44,26 +43,26 @@ export class Reaper {
     this.#now = options.now ?? Date.now
   }
 
-  /** Looks at every sandbox of this deployment once. @returns what it has ended. @throws {AppError} no list. */
+  /** Checks every sandbox of this deployment once. @returns those it has ended. @throws {AppError} without a list. */
   async sweep (): Promise<Reaped[]> {
     const handles = await this.#list()
     const running = new Set(handles.map(({ sandboxId }) => sandboxId))
-    for (const known of [this.#known, this.#ownerlessSince]) {
-      for (const id of known.keys()) if (!running.has(id)) known.delete(id)
+    for (const remembered of [this.#records, this.#ownerlessSince]) {
+      for (const id of remembered.keys()) if (!running.has(id)) remembered.delete(id)
     }
     const reaped = await mapConcurrently(handles, async (handle) => {
       try {
-        return await this.#look(handle)
-      } catch (error) {
+        return await this.#check(handle)
+      } catch (err) {
         // Ended by itself, or by another replica.
-        if ((error as AppError).code === 'SANDBOX_NOT_FOUND') return
-        this.#options.log.error({ sandboxId: handle.sandboxId, chain: chain(error) }, 'sandbox could not be reaped')
+        if ((err as AppError).code === 'SANDBOX_NOT_FOUND') return
+        this.#options.log.error({ sandboxId: handle.sandboxId, err }, 'sandbox could not be reaped')
       }
     })
     return reaped.filter((one) => one !== undefined)
   }
 
-  /** Across all accounts: a token may have named any, and after a restart nobody knows which. */
+  /** Across all accounts, as tokens may name accounts that no configuration lists. */
   async #list (): Promise<Sandbox[]> {
     const { client, deployment } = this.#options
     return await callModal('reaper list', 4 * lookupMs, async () => {
@@ -73,14 +72,14 @@ export class Reaper {
     })
   }
 
-  async #look (handle: Sandbox): Promise<Reaped | undefined> {
+  async #check (handle: Sandbox): Promise<Reaped | undefined> {
     const id = handle.sandboxId
-    const record = this.#known.get(id) ?? await this.#read(handle)
+    const record = this.#records.get(id) ?? await this.#read(handle)
     if (record === undefined) return
-    if (record.preparing === undefined) this.#known.set(id, record)
+    if (record.preparing === undefined) this.#records.set(id, record)
     if (this.#reason(id, record) === undefined) return
 
-    // What was read may be old by now: only what is true at this moment counts.
+    // The record may be out of date: only what is true at this moment counts.
     const fresh = await this.#read(handle)
     const reason = fresh && this.#reason(id, fresh)
     if (reason === undefined || await callModal('reaper poll', lookupMs, () => handle.poll(), gone) !== null) return

@@ -21,13 +21,13 @@ export interface SandboxServiceOptions {
   log: Log
   image: ImageSettings
   timeouts: Timeouts
-  /** Kept with each sandbox: a deployment cleans up after itself only. */
+  /** Part of every sandbox's tags: a deployment only cleans up after itself. */
   deployment: string
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
 }
 
-/** What happens to the workspaces of sandboxes that have S3 storage, and when. */
+/** When the workspaces of sandboxes with S3 storage are synced. */
 export interface WorkspaceStorage {
   initialize (owned: OwnedSandbox, log: Log): Promise<SyncReport>
   beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport>
@@ -37,14 +37,14 @@ export interface WorkspaceStorage {
 
 export interface EndOptions extends Pick<TerminateOptions, 'beforeStop'> {
   log?: Log
-  /** Whether to store the workspace before; as the sandbox was made otherwise. */
+  /** Whether to store the workspace first; by default as the sandbox was created. */
   sync?: boolean | undefined
 }
 
 /** Less than the time that the process has to close in. */
 const closeMs = 5000
 
-/** Creates, finds and ends the accounts' sandboxes. Keeps no state but handles: what is true is at Modal. */
+/** Creates, finds and ends the accounts' sandboxes. It keeps nothing but handles: the truth is at Modal. */
 export class SandboxService {
   readonly #client: ModalClient
   readonly #log: Log
@@ -68,7 +68,7 @@ export class SandboxService {
     })
   }
 
-  /** Makes a sandbox, or answers the one that the same Idempotency-Key has made. @throws {AppError} with its step. */
+  /** Creates a sandbox, or returns the one of the same Idempotency-Key. @throws {AppError} with the failed step. */
   async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<SandboxView> {
     const { owned, isNew } = await this.#creator.create(account, spec, { ...options, log: options.log ?? this.#log })
     this.#storage?.watch(owned)
@@ -120,7 +120,7 @@ export class SandboxService {
     return await startExec(this.#client, account, owned, spec, log, this.#execs)
   }
 
-  /** Ends a sandbox and what runs in it; one that has ended before is no mistake. @throws {AppError} with its steps. */
+  /** Ends a sandbox and what runs in it; no error when it has ended already. @throws {AppError} with its steps. */
   async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
     const exitCode = await exitCodeOf(owned)
@@ -138,13 +138,13 @@ export class SandboxService {
     return { id, status: statusOf(exitCode), exitCode, steps: [], released }
   }
 
-  /** Before the service stops: nobody could see or end its commands any more. */
+  /** Ends the commands of this service before it stops: after that nothing could watch or end them. */
   async close (): Promise<void> {
     await withDeadline(closeMs, () => Promise.all([...this.#execs].map((exec) => exec.kill('shutdown')))).catch(() => {})
   }
 }
 
-/** @throws {AppError} SANDBOX_ENDED when it does not run any more. */
+/** @throws {AppError} SANDBOX_ENDED. */
 export async function requireRunning (owned: OwnedSandbox): Promise<void> {
   const exitCode = await exitCodeOf(owned)
   if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })

@@ -7,8 +7,8 @@ import { slug } from '../modal/names.js'
 import type { StorageRecord } from './tags.js'
 
 /**
- * Where a sandbox' workspace will be kept, with what the request leaves open filled in from the account.
- * @throws {AppError} BAD_REQUEST for a prefix that is no plain path, FORBIDDEN for a place the account may not use.
+ * Where a sandbox's workspace will be kept. What the request leaves open is filled in from the account.
+ * @throws {AppError} BAD_REQUEST for a prefix that is not a plain path, FORBIDDEN for a place the account may not use.
  */
 export function planStorage (account: Account, spec: Storage): StorageRecord {
   const { bucket, secretName, region, endpointUrl, mountPath, keyPrefix, ...flags } = spec
@@ -32,10 +32,10 @@ export function planStorage (account: Account, spec: Storage): StorageRecord {
   return record
 }
 
-/** @throws {AppError} FORBIDDEN: the account could use the place when the sandbox was made, and may not any more. */
+/** @throws {AppError} FORBIDDEN when the account may no longer use the sandbox's bucket or prefix. */
 export function checkStorage (account: Account, record: StorageRecord): void {
   if (account.s3?.some((place) => allows(account, place, record))) return
-  throw new AppError('FORBIDDEN', { message: 'Your account may not use the S3 bucket of this sandbox any more.' })
+  throw new AppError('FORBIDDEN', { message: 'Your account may no longer use the S3 bucket of this sandbox.' })
 }
 
 interface Wanted {
@@ -45,14 +45,14 @@ interface Wanted {
   endpointUrl?: string | undefined
 }
 
-/** What is not asked for is taken from the place, so it has to be said there, not left to a pattern. */
+/** What the request leaves open is taken from the place, so there it must be a value, not a pattern. */
 function allows (account: Account, place: AccountStorage, wanted: Wanted): boolean {
   const { bucket, prefix, secretName, endpointUrl } = wanted
   return matches(place.bucket, bucket) && (prefix ?? prefixOf(account, place)).startsWith(prefixOf(account, place)) &&
-    fits(place.secretName, secretName) && fits(place.endpointUrl, endpointUrl?.replace(/\/$/, ''))
+    mayBe(place.secretName, secretName) && mayBe(place.endpointUrl, endpointUrl?.replace(/\/$/, ''))
 }
 
-function fits (allowed: string | undefined, wanted: string | undefined): boolean {
+function mayBe (allowed: string | undefined, wanted: string | undefined): boolean {
   if (wanted === undefined) return allowed?.includes('*') !== true
   return allowed !== undefined && matches(allowed, wanted)
 }
@@ -62,14 +62,14 @@ function prefixOf ({ id }: Account, { keyPrefix = '' }: AccountStorage): string 
   return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`
 }
 
-/** Ends in `/`. @throws {AppError} BAD_REQUEST for anything by which one prefix could be mistaken for another. */
+/** Ends in `/`. @throws {AppError} BAD_REQUEST for a spelling that could stand for another prefix. */
 function cleanPrefix (prefix: string): string {
   const names = prefix.replace(/\/$/, '').split('/')
   if (prefix !== '' && names.some((name) => name === '' || name === '.' || name === '..')) {
     throw new AppError('BAD_REQUEST', { message: 'body.s3.keyPrefix must be a path without empty, . and .. parts' })
   }
   if (names.includes('.modal-sandbox')) {
-    throw new AppError('BAD_REQUEST', { message: 'body.s3.keyPrefix has a part that is reserved' })
+    throw new AppError('BAD_REQUEST', { message: 'body.s3.keyPrefix has a reserved part: .modal-sandbox' })
   }
   return prefix === '' ? '' : `${names.join('/')}/`
 }

@@ -5,13 +5,13 @@
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */
   owner: string
-  /** Which deployment of this service made it, and is to clean up after it. */
+  /** The deployment of this service that created it, and cleans up after it. */
   deployment: string
-  /** ISO 8601, by the clock of the service that made it. */
+  /** ISO 8601, by the clock of the service that created it. */
   createdAt: string
   /** When Modal ends it at the latest; ISO 8601. */
   expiresAt: string
-  /** After so long without anything happening in it Modal ends it, too; only kept where a workspace is to be stored. */
+  /** Modal also ends it after this long without activity. Only kept where a workspace is to be stored. */
   idleTimeoutMs?: string
   image: string
   workdir: string
@@ -20,9 +20,9 @@ export interface SandboxRecord {
   mountPath?: string
   name?: string
   s3?: StorageRecord
-  /** Unique per create request: tells a lost answer of our own create from somebody else's sandbox of that name. */
+  /** Unique per create request: after a lost answer it tells our own sandbox from another one of the same name. */
   request: string
-  /** Until when it may not be ready yet; ISO 8601. Taken away when it is. */
+  /** Until when it may not be ready yet, ISO 8601. Removed when it is. */
   preparing?: string
   /** Digests of the Idempotency-Key and, salted with it, of the request. */
   key?: string
@@ -30,7 +30,7 @@ export interface SandboxRecord {
   tags: Record<string, string>
 }
 
-/** Where a sandbox' workspace is kept. Names only; what the account may use was checked when it was made. */
+/** Where a sandbox's workspace is kept. Names only, checked against the account when the sandbox was created. */
 export interface StorageRecord {
   bucket: string
   /** Ends in `/`, or is empty for the whole bucket. */
@@ -68,7 +68,7 @@ export function encodeTags (record: Partial<SandboxRecord>): Record<string, stri
   return tags
 }
 
-/** The record in a sandbox' tags; undefined when this service did not make it. */
+/** The record in a sandbox's tags; undefined when this service did not create it. */
 export function decodeTags (tags: Record<string, string>): SandboxRecord | undefined {
   const record: Record<string, unknown> = { tags: {} }
   for (const field of fields) {

@@ -1,4 +1,4 @@
-import { AppError, chain, wrap } from '../../errors.js'
+import { AppError, wrap } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
@@ -12,7 +12,7 @@ export interface TerminateOptions {
   log: Log
   /** Ends what runs in the sandbox, before it is ended itself. */
   beforeStop?: () => Promise<void>
-  /** Stores the workspace, when nothing works in it any more. */
+  /** Stores the workspace once nothing runs in it. */
   store?: () => Promise<SyncReport>
 }
 
@@ -20,8 +20,8 @@ const terminateMs = 60_000
 const beforeStopMs = 30_000
 
 /**
- * Ends a running sandbox: asks its processes to stop, then ends it whatever came of that (5.2-5.5).
- * @throws {AppError} when it could not be ended; `details.steps` says how far it came.
+ * Ends a running sandbox: asks its processes to stop, then terminates it even when a step before that failed (5.2-5.5).
+ * @throws {AppError} when it could not be terminated; `details.steps` says how each step went.
  */
 export async function terminateSandbox (
   owned: OwnedSandbox, { log, beforeStop, store }: TerminateOptions
@@ -39,13 +39,13 @@ export async function terminateSandbox (
     } catch (error) {
       const failure = wrap(error, step)
       steps.push({ step, ok: false, durationMs: took(), error: failure.message })
-      log.warn({ step, durationMs: took(), sandboxId: owned.id, chain: chain(failure) }, 'step failed')
+      log.warn({ step, durationMs: took(), sandboxId: owned.id, err: failure }, 'step failed')
       return { failure }
     }
   }
 
   if (beforeStop !== undefined) await run('runs', () => withDeadline(beforeStopMs, beforeStop))
-  // Every process of an exec is marked; one that does not listen goes with the sandbox.
+  // Every process of an exec is marked. One that ignores the signal goes with the sandbox.
   await run('stop', () => killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }]))
   if (store !== undefined) {
     const { result, failure } = await run('sync', store)

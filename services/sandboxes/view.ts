@@ -2,10 +2,10 @@ import type { SandboxView } from '../../schemas/sandbox.js'
 import type { OwnedSandbox } from './owned.js'
 import type { StorageRecord } from './tags.js'
 
-/** Exit codes of an expected end: done, lifetime over (124), told to (137, 143). */
+/** Exit codes of an expected end: done, lifetime over (124), terminated (137, 143). */
 const expectedEnds = [0, 124, 137, 143]
 
-/** What a sandbox' exit code (null while it runs) says about it. The SDK tells no more than that number. */
+/** The status that a sandbox's exit code (null while it runs) stands for. The SDK tells no more than that number. */
 export function statusOf (exitCode: number | null): SandboxView['status'] {
   if (exitCode === null) return 'running'
   return expectedEnds.includes(exitCode) ? 'terminated' : 'error'
