@@ -3,8 +3,9 @@ import type { SandboxRecord } from '../sandboxes/tags.js'
 const minute = 60_000
 
 /**
- * When a sandbox's workspace has to be stored, its readers are warned of its end, and nothing new may start in it: ten, five and one minutes before Modal ends it; for a short lifetime its last tenth, tenth and fiftieth. In
- * milliseconds since 1970.
+ * When a sandbox's workspace has to be stored, its readers are warned of its end, and nothing new may start in it: ten,
+ * five and one minutes before Modal ends it; for a short lifetime its last tenth, tenth and fiftieth. In milliseconds
+ * since 1970.
  */
 export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'createdAt' | 'expiresAt'>) {
   const endsAt = Date.parse(expiresAt)

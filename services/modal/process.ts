@@ -208,6 +208,8 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
   }
 
   cancel (): void {
+    // A stream of the SDK that is cancelled between two reads keeps its timer, and with it the process (modal 0.11.1).
+    if (!this.isWaiting) this.#reader.read().catch(() => {})
     this.#reader.cancel().catch(() => {})
   }
 
