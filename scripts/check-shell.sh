@@ -2,7 +2,7 @@
 # Runs shellcheck over every script of the repository. .shellcheckrc says what is left out of it, and why.
 cd "$(dirname "$0")/.." || exit 1
 if ! command -v shellcheck > /dev/null; then
-  echo 'shellcheck is not installed (on Debian `bash .ci/install` installs it): no script was checked'
+  echo 'shellcheck is not installed (on Debian bash .ci/install installs it): no script was checked'
   [ -z "$CI" ]
   exit
 fi

@@ -20,14 +20,20 @@ const tap = spawn(join(root, 'node_modules', '.bin', 'tap'), whole ? [] : ['--di
 const [code, signal] = await once(tap, 'exit') as [number | null, NodeJS.Signals | null]
 
 const counts = read<Pick<Run, 'failed' | 'skipped'>>(countsFile)
-const total = read<{ total: Record<keyof Coverage, { pct: number }> }>(coverageFile)?.total
+const measured = read<{ total: Record<keyof Coverage, { pct: number }> }>(coverageFile)?.total
+const percent = (name: keyof Coverage) => measured![name].pct
 const { reasons, lines } = verdict({
   status: signal ?? code!,
   failed: counts?.failed ?? 0,
   skipped: counts?.skipped ?? [],
-  coverage: total === undefined
+  coverage: measured === undefined
     ? null
-    : { statements: total.statements.pct, branches: total.branches.pct, functions: total.functions.pct, lines: total.lines.pct },
+    : {
+        statements: percent('statements'),
+        branches: percent('branches'),
+        functions: percent('functions'),
+        lines: percent('lines')
+      },
   whole,
   ci: !['', '0', 'false'].includes(process.env.CI ?? '')
 })

@@ -15,14 +15,15 @@ export interface Run {
 const least = 90
 /** Tests that nobody runs without asking for them: they are left out on a machine that has everything, too. */
 const byChoice = /^Modal credentials are not configured|SYNC_FILES/
-const notInstalled = /^(.+) (?:is|are) not installed(?! for)/
+const notInstalled = /^(.+) is not installed(?! for)/
 
 /** Why a run of the tests has failed, if it has, and what else there is to say at its end. */
-export function verdict ({ status, failed, skipped, coverage, whole, ci }: Run): { reasons: string[], lines: string[] } {
+export function verdict ({ status, failed, skipped, coverage, whole, ci }: Run) {
   const reasons: string[] = []
   const lines: string[] = []
   const prevented = skipped.filter(({ reason }) => !byChoice.test(reason))
-  const programs = [...new Set(prevented.flatMap(({ reason }) => notInstalled.exec(reason)?.[1]?.split(', ') ?? []))].join(', ')
+  const names = prevented.flatMap(({ reason }) => notInstalled.exec(reason)?.[1] ?? [])
+  const programs = [...new Set(names)].join(', ')
 
   if (failed > 0) reasons.push(`${tests(failed)} failed`)
   else if (status !== 0) reasons.push(`tap ended with ${status}, though no test failed`)
@@ -35,7 +36,8 @@ export function verdict ({ status, failed, skipped, coverage, whole, ci }: Run):
     lines.push(`coverage: ${measures.map(([name, percent]) => `${name} ${percent} %`).join(', ')}` +
       (judged ? '' : ', not judged because tests were skipped'))
     for (const [name, percent] of judged ? measures : []) {
-      if (percent < least) reasons.push(`coverage of ${name} is ${percent} %, ${(least - percent).toFixed(2)} below ${least} %`)
+      if (percent >= least) continue
+      reasons.push(`coverage of ${name} is ${percent} %, ${(least - percent).toFixed(2)} below ${least} %`)
     }
   }
 
