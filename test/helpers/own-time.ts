@@ -1,6 +1,6 @@
 /**
- * Starts a clock that goes as fast as this process is let run: on a busy machine its ticks come late, and late ticks
- * are not made up for. So a limit on it tells what waits too long from what has to wait for a processor.
+ * A clock that runs only as fast as this process does: on a busy machine its ticks come late, and late ticks
+ * are not made up for. A limit on it tells what waits too long from what merely waits for a processor.
  */
 export function ownTime () {
   const tickMs = 20
@@ -9,7 +9,7 @@ export function ownTime () {
   return { stop () { clearInterval(timer); return ms } }
 }
 
-/** Time of a processor that this process has used, whatever else the machine does. */
+/** Processor time that some work takes, whatever else the machine does. */
 export function processorMs (work: () => void): number {
   const before = process.cpuUsage()
   work()
