@@ -1,10 +1,13 @@
-// Prints failures as they happen and ends with the plain line "N passed, N failed, N skipped".
+// Prints failures as they happen and ends with the plain line "N passed, N failed, N skipped"; scripts/test.ts reads
+// from .tap/counts.json what failed and what was skipped.
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { Transform } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 import { Parser } from 'tap-parser'
 
 /** tap pipes its output through this, so it must be a Transform: a plain Writable would print nothing. */
 export default class Reporter extends Transform {
-  #counts = { passed: 0, failed: 0, skipped: 0 }
+  #counts = { passed: 0, failed: 0, skipped: [] }
   #parser = new Parser()
 
   constructor () {
@@ -18,8 +21,7 @@ export default class Reporter extends Transform {
     file.on('assert', (result) => {
       const title = `${file.name} > ${result.name}`
       if (result.skip || result.todo) {
-        this.#counts.skipped++
-        this.push(`skipped: ${title}${typeof result.skip === 'string' ? ` (${result.skip})` : ''}\n`)
+        this.#skipped(title, result.skip)
       } else if (result.ok) {
         this.#counts.passed++
       } else {
@@ -34,8 +36,15 @@ export default class Reporter extends Transform {
 
   #last = null
 
+  #skipped (title, skip) {
+    const reason = typeof skip === 'string' ? skip : 'nobody has said why'
+    this.#counts.skipped.push({ title, reason })
+    this.push(`skipped: ${title} (${reason})\n`)
+  }
+
   #showFailures (test, title) {
     test.on('assert', (result) => {
+      if (result.skip) this.#skipped(`${title} > ${result.name}`, result.skip)
       if (!result.ok && !result.skip && !result.todo) this.push(`  at ${title} > ${result.name}\n${describe(result)}`)
     })
     test.on('child', (inner) => this.#showFailures(inner, `${title} > ${inner.name}`))
@@ -58,7 +67,10 @@ export default class Reporter extends Transform {
   _flush (done) {
     this.#parser.once('complete', () => {
       const { passed, failed, skipped } = this.#counts
-      this.push(`${passed} passed, ${failed} failed, ${skipped} skipped\n`)
+      this.push(`${passed} passed, ${failed} failed, ${skipped.length} skipped\n`)
+      const folder = fileURLToPath(new URL('../.tap', import.meta.url))
+      mkdirSync(folder, { recursive: true })
+      writeFileSync(`${folder}/counts.json`, JSON.stringify({ failed, skipped }))
       done()
     })
     this.#parser.end()

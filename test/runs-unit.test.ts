@@ -13,6 +13,7 @@ import {
 import { RunState } from '../services/runs/state.js'
 import { EventWindow } from '../services/runs/window.js'
 import type { OwnedSandbox } from '../services/sandboxes/owned.js'
+import { processorMs } from './helpers/own-time.js'
 
 const run = `run_${'1'.repeat(20)}`
 const started: StartedRecord = {
@@ -69,15 +70,15 @@ t.test('What is not an object of the stream is output, and nothing of it is drop
 
 t.test('Lines of many megabytes pass without copying them again and again', async (t) => {
   const json = JSON.stringify({ type: 'user', text: 'x'.repeat(5_000_000) })
-  const started = performance.now()
-  t.equal(eventsOf(Buffer.from(`${json}\n`), 4096)[0]!.json.length, json.length)
-  t.ok(performance.now() - started < 3000)
+  t.ok(processorMs(() => {
+    t.equal(eventsOf(Buffer.from(`${json}\n`), 4096)[0]!.json.length, json.length)
+  }) < 3000)
   const splitter = new LineSplitter()
   t.equal([...splitter.push(Buffer.alloc(70_000, 'y')), ...splitter.finish()][0]!.line.length, 70_000)
   const spaces = `{"type":"x"${' '.repeat(2_000_000)},"b":1`
-  const again = performance.now()
-  t.match(readLine(Buffer.from(spaces)), [{ text: `${spaces}\n` }])
-  t.ok(performance.now() - again < 3000, 'whatever is in the line')
+  t.ok(processorMs(() => {
+    t.match(readLine(Buffer.from(spaces)), [{ text: `${spaces}\n` }])
+  }) < 3000, 'whatever is in the line')
 })
 
 t.test('A line without an end does not fill the memory, and is cut in the same places for everyone', async (t) => {

@@ -8,7 +8,7 @@ const executablePath = (process.env.PATH ?? '').split(delimiter)
   .find(isExecutable)
 
 /** For tests that need a browser. */
-export const noBrowser = executablePath === undefined && 'Chromium is not installed (Debian: apt-get install chromium)'
+export const noBrowser = executablePath === undefined && 'Chromium is not installed'
 
 /** A headless browser that talks to nobody but the page's own service. */
 export async function openBrowser (): Promise<Browser> {

@@ -8,7 +8,7 @@ const program = run('command -v busybox')
 /** Why there can be no image of busybox alone: it has no libraries. */
 export const noBusybox = run(`ldd '${program}' 2>&1`).includes('not a dynamic')
   ? false
-  : 'a busybox that needs no libraries is not installed (Debian: busybox-static)'
+  : 'busybox-static is not installed: a busybox that needs no libraries'
 
 /** Makes `image/bin` a whole userland by itself, but for some of its programs. */
 export async function installBusybox (image: string, without: string[] = []): Promise<void> {

@@ -15,8 +15,7 @@ const programs = ['monmaptool', 'osdmaptool', 'ceph-mon', 'ceph-osd', 'radosgw',
 const missing = programs.filter((program) => !isInstalled(program))
 
 /** For tests that need a real S3 server. */
-export const noS3 = missing.length > 0 &&
-  `No S3 server: ${missing.join(', ')} not installed (Debian: apt-get install --no-install-recommends ceph-mon ceph-osd radosgw)`
+export const noS3 = missing.length > 0 && `Ceph is not installed, or not whole: ${missing.join(', ')} missing`
 
 /** What leads a service to an S3 server. */
 export function s3Settings (server: Pick<S3Server, 'endpoint' | 'region' | 'accessKeyId' | 'secretAccessKey'>) {

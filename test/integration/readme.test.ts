@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { keys, skip, startService } from '../helpers/service.js'
 
 const run = promisify(execFile)
+const root = fileURLToPath(new URL('../..', import.meta.url))
 const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
 
 t.test('The README\'s API example works when pasted (6.1-6.9)', { skip }, async (t) => {
@@ -36,4 +39,21 @@ t.test('The README names every variable that the configuration reads, and no oth
   const named = new Set([...table.matchAll(/`([A-Z][A-Z0-9_]{3,})`/g)].map(([, name]) => name!))
   t.same([...read].filter((name) => !named.has(name)), [], 'not explained')
   t.same([...named].filter((name) => !read.has(name) && name !== 'MODAL_SANDBOX_V2'), [], 'explained, but not read')
+})
+
+t.test('What the documents link to, and the scripts they name, are there', async (t) => {
+  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const below = async (folder: string) =>
+    (await readdir(join(root, folder), { recursive: true })).map((file) => join(folder, file))
+  const documents = [...await readdir(root), ...await below('docs'), ...await below('emulator')]
+    .filter((file) => file.endsWith('.md'))
+  t.ok(documents.includes('CONTRIBUTING.md'))
+  for (const document of documents) {
+    const text = await readFile(join(root, document), 'utf8')
+    for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)) {
+      t.ok(existsSync(join(root, dirname(document), link!)), `${document} links to ${link}`)
+    }
+    for (const [, script] of text.matchAll(/npm run ([\w:-]+)/g)) t.ok(script! in scripts, `${document} names npm run ${script}`)
+    for (const [, file] of text.matchAll(/(\.ci\/\w+)/g)) t.ok(existsSync(join(root, file!)), `${document} names ${file}`)
+  }
 })
