@@ -41,6 +41,14 @@ export function modalError (cause: unknown, step: string, meanings: ErrorMeaning
   })
 }
 
+/** The answer of a lookup; undefined when Modal has nothing of that name. */
+export async function unlessMissing<T> (lookup: Promise<T>): Promise<T | undefined> {
+  return await lookup.catch((error: unknown) => {
+    if (!(error instanceof NotFoundError)) throw error
+    return undefined
+  })
+}
+
 /** Whether the answer to a call may have been lost after Modal carried it out. */
 export function mayHaveHappened (error: AppError): boolean {
   return ['MODAL_TIMEOUT', 'MODAL_UNAVAILABLE', 'MODAL_ERROR'].includes(error.code)

@@ -1,4 +1,5 @@
-import type { SandboxRecord } from '../sandboxes/tags.js'
+/** ISO 8601 both. */
+export interface Lifetime { createdAt: string, expiresAt: string }
 
 const minute = 60_000
 
@@ -7,7 +8,7 @@ const minute = 60_000
  * five and one minutes before Modal ends it; for a short lifetime its last tenth, tenth and fiftieth. In milliseconds
  * since 1970.
  */
-export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'createdAt' | 'expiresAt'>) {
+export function expiryOf ({ createdAt, expiresAt }: Lifetime) {
   const endsAt = Date.parse(expiresAt)
   const lifetime = endsAt - Date.parse(createdAt)
   return {
@@ -22,7 +23,7 @@ export function expiryOf ({ createdAt, expiresAt }: Pick<SandboxRecord, 'created
  * How long after the last activity in a sandbox its workspace has to be stored, as Modal ends it for being idle: half a
  * minute before that, or the last quarter of a short time-out. Undefined when the time-out is not known.
  */
-export function idleSaveMs ({ idleTimeoutMs }: Pick<SandboxRecord, 'idleTimeoutMs'>): number | undefined {
+export function idleSaveMs ({ idleTimeoutMs }: { idleTimeoutMs?: string }): number | undefined {
   const idleMs = Number(idleTimeoutMs)
   return Number.isNaN(idleMs) ? undefined : idleMs - Math.min(minute / 2, idleMs / 4)
 }

@@ -1,8 +1,8 @@
-import { NotFoundError, type App, type ModalClient, type Sandbox } from 'modal'
+import type { App, ModalClient, Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { mayHaveHappened } from '../modal/errors.js'
+import { mayHaveHappened, unlessMissing } from '../modal/errors.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { keyName, type Plan } from './plan.js'
@@ -56,13 +56,8 @@ export class IdempotentSandboxes {
   }
 
   async #named (account: Account, name: string, includeTerminated: boolean): Promise<Sandbox | undefined> {
-    return await callModal('find by name', lookupMs, async () => {
-      return await this.#client.sandboxes.fromName(appName(account.id), name, { includeTerminated })
-        .catch((error: unknown) => {
-          if (!(error instanceof NotFoundError)) throw error
-          return undefined
-        })
-    })
+    const find = () => this.#client.sandboxes.fromName(appName(account.id), name, { includeTerminated })
+    return await callModal('find by name', lookupMs, () => unlessMissing(find()))
   }
 
   async #tagged ({ appId }: App, tags: Record<string, string>): Promise<Sandbox | undefined> {

@@ -1,9 +1,10 @@
-import { NotFoundError, type ModalClient, type Sandbox } from 'modal'
+import type { ModalClient, Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import { unlessMissing } from '../modal/errors.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { encodeTags } from './tags.js'
@@ -40,10 +41,7 @@ export async function listSandboxes (
 /** Handles of the running sandboxes. An account without an app has none, and none is created for it. */
 async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
   return await callModal('list', 2 * lookupMs, async () => {
-    const app = await client.apps.fromName(appName(account.id)).catch((error: unknown) => {
-      if (!(error instanceof NotFoundError)) throw error
-      return undefined
-    })
+    const app = await unlessMissing(client.apps.fromName(appName(account.id)))
     if (app === undefined) return []
     const handles: Sandbox[] = []
     const running = client.sandboxes.list({ appId: app.appId, tags: encodeTags({ tags }) })

@@ -1,6 +1,7 @@
-import { NotFoundError, type ModalClient } from 'modal'
+import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import { callModal } from '../modal/call.js'
+import { unlessMissing } from '../modal/errors.js'
 
 const freshMs = 5000
 const deadlineMs = 3000
@@ -29,8 +30,6 @@ export class Readiness {
 
   /** Looks up an app that does not exist: the cheapest call that needs valid credentials. */
   async #ask (): Promise<void> {
-    await this.#client.apps.fromName('readiness.check').catch((error: unknown) => {
-      if (!(error instanceof NotFoundError)) throw error
-    })
+    await unlessMissing(this.#client.apps.fromName('readiness.check'))
   }
 }

@@ -1,0 +1,30 @@
+import t from 'tap'
+import type { Account } from '../../../schemas/account.js'
+import { planSandbox } from '../../../services/sandboxes/plan.js'
+import { encodeTags } from '../../../services/sandboxes/tags.js'
+
+const account: Account = {
+  id: 'acme', apiKeys: [], secrets: ['acme-*'], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 1 }
+}
+const recipe = { registry: 'local', commands: [] }
+const defaults = { timeoutMs: 60_000, idleTimeoutMs: 30_000 }
+
+t.test('The same request has the same fingerprint, whatever the order of its fields, and tells nothing of its values', async (t) => {
+  const plan = (spec: object, key = 'k') => planSandbox(account, spec, key, recipe, defaults)
+  const one = plan({ env: { A: 'hunter2', B: '2' }, name: 'n' }).record
+  t.equal(plan({ name: 'n', env: { B: '2', A: 'hunter2' } }).record.fingerprint, one.fingerprint)
+  t.not(plan({ name: 'n', env: { B: '2', A: 'x' } }).record.fingerprint, one.fingerprint)
+  t.not(plan({ env: { A: 'hunter2', B: '2' }, name: 'n' }, 'other').record.fingerprint, one.fingerprint)
+  t.notMatch(JSON.stringify(encodeTags(one)), /hunter2/)
+  t.match(plan({}).modalName, /^key\.[0-9a-f]{40}$/)
+  t.match(planSandbox(account, {}, undefined, recipe, defaults).modalName, /^auto\.[a-z0-9]{20}$/)
+})
+
+t.test('A plan has defaults that Claude can live with, and clean paths', async (t) => {
+  const { params, record } = planSandbox(account, { volume: { name: 'v', mountPath: '/a//b/' } }, undefined, recipe, defaults)
+  t.match(params, { cpu: 1, memoryMiB: 2048, ...defaults })
+  t.match(record, { mountPath: '/a/b', workdir: '/a/b', volume: 'v' })
+  t.equal(planSandbox(account, {}, undefined, recipe, defaults).record.workdir, '/workspace')
+  t.strictSame(planSandbox(account, { network: { cidrAllowlist: [], domainAllowlist: ['a.io'] } }, undefined, recipe, defaults)
+    .params, { ...params, outboundCidrAllowlist: [], outboundDomainAllowlist: ['a.io'] })
+})
