@@ -75,14 +75,14 @@ t.test('Settings that contradict each other are told apart', async (t) => {
   const file = join(dir, 'accounts.json')
   writeFileSync(file, JSON.stringify([{ id: 'a' }, { id: 'a' }]))
   const cases: [NodeJS.ProcessEnv, RegExp][] = [
-    [{ MODAL_TOKEN_SECRET: 'x' }, /MODAL_TOKEN_ID is missing/],
+    [{ MODAL_TOKEN_SECRET: 'x' }, /MODAL_TOKEN_ID is required when MODAL_TOKEN_SECRET is set/],
     [{ MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x' }, /ACCOUNTS is missing/],
     [{ ACCOUNTS_FILE: file }, /same id twice/],
-    [{ ACCOUNTS_FILE: join(dir, 'none') }, /ACCOUNTS_FILE names a file that can not be read/],
-    [{ ACCOUNTS: '[{"id":"a"}]', ACCOUNTS_FILE: file }, /together with ACCOUNTS/],
+    [{ ACCOUNTS_FILE: join(dir, 'none') }, /ACCOUNTS_FILE names a file that cannot be read/],
+    [{ ACCOUNTS: '[{"id":"a"}]', ACCOUNTS_FILE: file }, /ACCOUNTS_FILE cannot be combined with ACCOUNTS/],
     [{ ACCOUNTS: '[{"id":"a","apiKeys":["plain"]}]' }, /ACCOUNTS\/0\/apiKeys\/0 must look like/],
     [{ ACCOUNTS: '[{"id":"a","colour":1}]' }, /ACCOUNTS\/0\/colour/],
-    [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /together with JWT_SECRET/]
+    [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /JWT_JWKS_URL cannot be combined with JWT_SECRET/]
   ]
   for (const [env, message] of cases) t.throws(() => parseConfig(env), { message })
 })
@@ -95,8 +95,8 @@ t.test('The SDK is pointed at a server only while it is made', async (t) => {
 
 t.test('An error keeps its chain of causes and says the step that failed (10.1, 8.10)', async (t) => {
   const error = wrap(wrap(new Error('connection refused'), 'app', 'MODAL_UNAVAILABLE'), 'create sandbox')
-  t.match(error, { code: 'MODAL_UNAVAILABLE', statusCode: 503, step: 'create sandbox', message: 'Modal can not be reached.' })
-  t.equal(chain(error), 'create sandbox: Modal can not be reached.: app: Modal can not be reached.: connection refused')
+  t.match(error, { code: 'MODAL_UNAVAILABLE', statusCode: 503, step: 'create sandbox', message: 'Modal cannot be reached.' })
+  t.equal(chain(error), 'create sandbox: Modal cannot be reached.: app: Modal cannot be reached.: connection refused')
   t.equal(chain('text'), 'text')
 })
 

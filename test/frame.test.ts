@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
+import sensible from '@fastify/sensible'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -12,7 +13,7 @@ import errors from '../plugins/errors.js'
 import security from '../plugins/security.js'
 import streams from '../plugins/streams.js'
 import validation from '../plugins/validation.js'
-import session from '../routes/session.js'
+import signIn from '../routes/sign-in.js'
 import { strict } from '../schemas/common.js'
 import { AccountRegistry } from '../services/accounts/registry.js'
 import { readSse } from './helpers/sse.js'
@@ -32,10 +33,10 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
     logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } },
     forceCloseConnections: true
   })
-  for (const plugin of [context, errors, validation, security]) await app.register(plugin)
+  for (const plugin of [sensible, context, errors, validation, security]) await app.register(plugin)
   await app.register(auth, { accounts })
   await app.register(streams, { heartbeatMs })
-  await app.register(session, { secure: true, link: { code: 'link-code', apiKey: 'acme-key' } })
+  await app.register(signIn, { secure: true, link: { code: 'link-code', apiKey: 'acme-key' } })
   await app.register(async (api) => {
     api.addHook('onRequest', api.requireAccount)
     const kind = Type.Optional(Type.Union([Type.Null(), Type.Integer()]))
@@ -128,7 +129,7 @@ t.test('Errors reach clients friendly and the log once, with their cause and ids
   }
   const logged = lines.filter(({ msg }) => msg === 'request failed')
   t.equal(logged.length, 2)
-  t.match(logged[0], { accountId: 'acme', step: 'reading', chain: /at \/etc\/secret-path/, reqId: /.+/ })
+  t.match(logged[0], { accountId: 'acme', step: 'reading', err: { message: /at \/etc\/secret-path/, stack: /frame\.test/ }, reqId: /.+/ })
   t.match((await app.inject({ url: '/api/coded', headers: acme })).json(), { statusCode: 409, code: 'RUN_ACTIVE', runId: 'run_1' })
   t.match((await app.inject({ url: '/nowhere' })).json(), { statusCode: 404, code: 'NOT_FOUND' })
 })
@@ -140,13 +141,13 @@ t.test('The rate counts before anybody is asked who they are, and again per acco
   const answers = []
   for (let sent = 0; sent < 4; sent++) answers.push(await app.inject({ url: '/api/coded', headers: { 'x-api-key': 'slow-key' } }))
   t.strictSame(answers.map(({ statusCode }) => statusCode), [409, 409, 429, 429])
-  t.match(answers[2]!.json(), { code: 'RATE_LIMITED', message: 'Your account may send 2 requests a minute.' })
+  t.match(answers[2]!.json(), { code: 'RATE_LIMITED', message: 'Your account may send 2 requests per minute.' })
   t.match(answers[2]!.headers['retry-after'], /^\d+$/)
   let last
   for (let sent = 0; sent < 3000; sent++) last = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
   t.equal(last?.statusCode, 404)
   const refused = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
-  t.match(refused.json(), { statusCode: 429, code: 'RATE_LIMITED', message: /3000 requests a minute/, limit: 3000 })
+  t.match(refused.json(), { statusCode: 429, code: 'RATE_LIMITED', message: /3000 requests per minute/, limit: 3000 })
   t.match(refused.headers['retry-after'], /^\d+$/)
 })
 

@@ -245,7 +245,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     stalled.destroy()
     const log = service.output()
     t.match(log, /"signal":"SIGTERM".*"msg":"closing"/)
-    t.match(log, /"streams":2.*"msg":"closing: readers are told"/)
+    t.match(log, /"streams":2.*"msg":"closing open streams"/)
     t.match(log, /"reason":"(shutdown|client left)","gone":true,"msg":"exec killed"/)
     t.match(log, /"msg":"closed"/)
     const sandbox = await client.sandboxes.fromId(id)

@@ -187,7 +187,7 @@ t.test('tenants', { skip }, async (t) => {
     t.strictSame(both.map(({ status }) => status), [200, 200])
     const refused = await sleeper(kept.signal)
     t.match(await refused.json(), {
-      statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 2 streams open at a time.', limit: 2
+      statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 2 open streams at a time.', limit: 2
     })
     const counting = JSON.stringify({ command: ['sh', '-c', "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 414[1]' | wc -l"] })
     const count = async () => {

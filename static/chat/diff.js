@@ -6,7 +6,7 @@ const longest = 600
 const context = 3
 
 /** What changed between two texts as `[sign, line][]`: `+`, `-`, a blank, or `…` for lines that are left out. */
-export function diffLines (before, after) {
+function diffLines (before, after) {
   const [old, now] = [before, after].map((text) => text === '' ? [] : text.replace(/\n$/, '').split('\n'))
   let start = 0
   while (start < old.length && start < now.length && old[start] === now[start]) start++

@@ -101,7 +101,7 @@ function beginningOf ({ prompt }) {
 }
 
 /** What somebody wrote; undefined for tools' results and for what the CLI itself puts into a conversation. */
-export function promptOf ({ type, message, parentToolUseId }) {
+function promptOf ({ type, message, parentToolUseId }) {
   if (type !== 'user' || parentToolUseId) return
   const { content } = message
   const text = typeof content === 'string'

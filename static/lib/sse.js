@@ -51,7 +51,7 @@ function readOrEnd (reader) {
 }
 
 /** Splits text into events. Chunks may end anywhere, also inside of a line. */
-export class EventParser {
+class EventParser {
   #rest = ''
   #event = {}
 

@@ -14,7 +14,7 @@ export function copyButton (text) {
   return button
 }
 
-export async function copy (text) {
+async function copy (text) {
   try {
     await navigator.clipboard.writeText(text)
     return true
