@@ -84,21 +84,21 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
   await page.keyboard.press('Escape')
   t.equal(await focused(page), 'Files', 'back on the button that opened it')
 
-  await page.locator('.sessions summary').focus()
+  await page.locator('.conversations summary').focus()
   await page.keyboard.press('Enter')
-  await page.locator('.session-row-title').waitFor()
+  await page.locator('.conversation-row-title').waitFor()
   await fit('the conversations')
   await page.keyboard.press('Escape')
-  t.equal(await page.locator('.sessions').evaluate((element: any) => element.open), false)
+  t.equal(await page.locator('.conversations').evaluate((element: any) => element.open), false)
   t.match(await focused(page), /Play this/)
   await page.keyboard.press('Shift+Escape')
-  await tabTo(page, 'More options for runs')
+  await tabTo(page, 'More run options')
   await page.keyboard.press('Enter')
   await fit('the options of runs')
   await page.keyboard.press('Escape')
-  t.equal(await focused(page), 'More options for runs')
+  t.equal(await focused(page), 'More run options')
 
-  await page.locator('.session-bar').getByRole('button', { name: 'Files' }).focus()
+  await page.locator('.sandbox-bar').getByRole('button', { name: 'Files' }).focus()
   await page.keyboard.press('?')
   await fit('the list of shortcuts')
   await page.keyboard.press('Escape')
@@ -112,7 +112,7 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
   await page.emulateMedia({ colorScheme: 'light', forcedColors: 'active' })
   const style = (selector: string, pseudo = '') =>
     page.evaluate(`({ ...getComputedStyle(document.querySelector('${selector}'), '${pseudo}') })`) as Promise<any>
-  t.not((await style('.connection', '::before')).backgroundColor, (await style('.session-bar')).backgroundColor, 'the dot can be seen')
+  t.not((await style('.connection', '::before')).backgroundColor, (await style('.sandbox-bar')).backgroundColor, 'the dot can be seen')
   t.equal((await style('.send')).borderTopWidth, '1px', 'buttons have an edge')
   await page.emulateMedia({ forcedColors: 'none' })
 
@@ -141,7 +141,7 @@ async function focused (page: Page): Promise<string> {
   return await page.evaluate(`(() => {
     const { activeElement: one } = document
     return one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ??
-      one.querySelector?.('.tool-name, .file-name, .session-title, .step-name')?.textContent ?? one.textContent
+      one.querySelector?.('.tool-name, .file-name, .conversation-title, .step-name')?.textContent ?? one.textContent
   })()`)
 }
 

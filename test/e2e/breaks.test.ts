@@ -39,7 +39,7 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
     await first.kill()
     await page.locator('.connection[data-state=reconnecting]').waitFor()
     t.match(await page.locator('.activity').innerText(), /Connection lost, reconnecting…/)
-    t.equal(await page.locator('#status').innerText(), 'The connection is lost')
+    t.equal(await page.locator('#status').innerText(), 'The connection was lost')
     await sleep(500)
     await stage.startReplica()
     await finished(page)

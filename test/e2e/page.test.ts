@@ -146,8 +146,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
       await page.locator('.turn').nth(1).waitFor()
       t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox goes on where the last one ended')
-      await page.locator('.sessions summary').click()
-      await page.locator('.session-row', { hasText: 'And a run' }).or(page.locator('.session-row').nth(2)).first().click()
+      await page.locator('.conversations summary').click()
+      await page.locator('.conversation-row', { hasText: 'And a run' }).or(page.locator('.conversation-row').nth(2)).first().click()
       await page.locator('.turn').nth(2).waitFor()
       t.match(await page.locator('.turn').first().innerText(), /<img src=x onerror/, 'an earlier conversation, too')
       const [id] = await sandboxesOf(service, page)
@@ -169,7 +169,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       viewport: { width: 390, height: 844 }, colorScheme: 'dark', reducedMotion: 'reduce'
     })
     await page.goto(`${service.url}/#code=outdated`)
-    await page.getByRole('alert').getByText('This link does not work any more.').waitFor()
+    await page.getByRole('alert').getByText('This link is no longer valid.').waitFor()
     await page.getByLabel('API key').fill('not-a-key')
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('alert').getByText('Check the key, then try again.').waitFor()
@@ -177,7 +177,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.getByLabel('API key').press('Enter')
     await page.getByRole('button', { name: 'New sandbox' }).click()
 
-    await page.getByRole('heading', { name: 'No sandbox was created' }).waitFor()
+    await page.getByRole('heading', { name: 'The sandbox was not created' }).waitFor()
     const alert = page.getByRole('alert')
     t.match(await alert.innerText(), /Step: image · Request: req_/)
     t.equal(await page.locator('.steps li[data-state=failed]', { hasText: 'Prepare the image' }).count(), 1)

@@ -23,7 +23,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const { page } = await signIn(t)
     await page.getByRole('button', { name: 'New sandbox' }).click()
     await page.locator('.welcome').waitFor()
-    await page.getByLabel('What Claude may do').selectOption('Ask me first')
+    await page.getByLabel('What Claude may do').selectOption('Ask first')
 
     await t.test('What it wants is shown, with the time that is left, and happens when it is allowed', async (t) => {
       await send(page, 'Write me a program')
@@ -48,7 +48,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       const { page: other } = await signIn(t)
       await other.getByRole('button', { name: /^Continue with/ }).click()
       const card = other.locator('.permission[data-state=open]')
-      await card.getByLabel('Why not, for Claude').fill('Use Python "instead" <b>')
+      await card.getByLabel('Reason for denying').fill('Use Python "instead" <b>')
       await card.getByRole('button', { name: 'Deny' }).click()
       await other.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
       await page.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
