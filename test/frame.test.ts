@@ -26,7 +26,7 @@ const accounts = new AccountRegistry([
   { id: 'slow', apiKeys: apiKeys('slow-key'), secrets: [], limits: { ...limits, requestsPerMinute: 2 } }
 ], tokens)
 
-/** The frame of the service around a few routes of this test. */
+/** The service's plugins around a few routes of this test. */
 async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeatMs = 10_000) {
   const lines: Record<string, any>[] = []
   const app = Fastify({
@@ -62,7 +62,7 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
 }
 const acme = { authorization: 'Bearer acme-key' }
 
-t.test('Who does not sign in gets 401, by every kind of credential (6.3)', async (t) => {
+t.test('A request without a valid credential of any kind gets 401 (6.3)', async (t) => {
   const { app } = await frame(t)
   const payload = { name: 'a' }
   for (const headers of [{}, { authorization: 'Bearer nope' }, { authorization: 'acme-key' }, { 'x-api-key': 'nope' }]) {
@@ -75,7 +75,7 @@ t.test('Who does not sign in gets 401, by every kind of credential (6.3)', async
   }
 })
 
-t.test('A browser signs in with a key or the link and gets a cookie that scripts can not read', async (t) => {
+t.test('A browser signs in with a key or the link and gets a cookie that scripts cannot read', async (t) => {
   const { app } = await frame(t)
   for (const credential of ['acme-key', 'link-code']) {
     const signIn = await app.inject({ method: 'POST', url: '/api/session', payload: { credential } })
@@ -90,15 +90,15 @@ t.test('A browser signs in with a key or the link and gets a cookie that scripts
     await app.inject({ method: 'POST', url: '/api/echo/1', cookies, headers, payload: { name: 'a' } })
   t.equal((await send({ 'sec-fetch-site': 'same-origin' })).statusCode, 200)
   t.equal((await send({ origin: 'http://localhost', host: 'localhost' })).statusCode, 200)
-  t.equal((await send({})).statusCode, 200, 'not a browser')
+  t.equal((await send({})).statusCode, 200, 'not from a browser')
   for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { origin: 'http://evil.example' }, { origin: 'null' }]) {
-    t.match((await send(headers)).json(), { code: 'FORBIDDEN' }, 'a foreign page')
+    t.match((await send(headers)).json(), { code: 'FORBIDDEN' }, 'a page of another site')
   }
   const out = await app.inject({ method: 'DELETE', url: '/api/session' })
   t.match(out.headers['set-cookie'], /modal_sandbox_session=;/)
 })
 
-t.test('Bad input is told with the field, and nothing is converted or dropped', async (t) => {
+t.test('Invalid input is reported with its field, and nothing is coerced or dropped', async (t) => {
   const { app } = await frame(t)
   const cases: [unknown, RegExp][] = [
     [{ promtp: 'x', name: 'a' }, /body\.promtp is not a known field/], [{}, /body\.name is required/],
@@ -110,7 +110,7 @@ t.test('Bad input is told with the field, and nothing is converted or dropped', 
     t.match(answer.json(), { statusCode: 400, code: 'BAD_REQUEST', message })
   }
   const nothing = await app.inject({ method: 'DELETE', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
-  t.equal(nothing.statusCode, 200, 'an empty body that claims to be JSON is no body')
+  t.equal(nothing.statusCode, 200, 'an empty body with a JSON content type is no body')
   const missing = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
   t.match(missing.json(), { statusCode: 400, code: 'BAD_REQUEST', message: /^body/ })
   const broken = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' }, payload: '{' })
@@ -119,7 +119,7 @@ t.test('Bad input is told with the field, and nothing is converted or dropped', 
   t.match(text.json(), { code: 'UNSUPPORTED_MEDIA_TYPE' })
 })
 
-t.test('Errors reach clients friendly and the log once, with their cause and ids (10.2, 10.6, 10.7)', async (t) => {
+t.test('Clients get friendly errors, and the log gets each once, with its cause and ids (10.2, 10.6, 10.7)', async (t) => {
   const { app, lines } = await frame(t)
   for (const url of ['/api/broken', '/api/bare']) {
     const answer = await app.inject({ url, headers: acme })
@@ -134,7 +134,7 @@ t.test('Errors reach clients friendly and the log once, with their cause and ids
   t.match((await app.inject({ url: '/nowhere' })).json(), { statusCode: 404, code: 'NOT_FOUND' })
 })
 
-t.test('The rate counts before anybody is asked who they are, and again per account', async (t) => {
+t.test('The rate limit applies per address before authentication, and per account after it', async (t) => {
   const { app } = await frame(t)
   const first = await app.inject({ url: '/nowhere', headers: { authorization: 'Bearer guess' } })
   t.equal(first.headers['x-ratelimit-limit'], '3000')
@@ -151,7 +151,7 @@ t.test('The rate counts before anybody is asked who they are, and again per acco
   t.match(refused.headers['retry-after'], /^\d+$/)
 })
 
-t.test('A stream sends named events at once, heartbeats, and the headers that others set (4.2, 4.3)', async (t) => {
+t.test('A stream sends named events immediately, heartbeats, and headers set by other plugins (4.2, 4.3)', async (t) => {
   const { app, lines } = await frame(t, 100)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const response = await fetch(`${url}/api/events`, { headers: acme })
@@ -170,11 +170,11 @@ t.test('A stream sends named events at once, heartbeats, and the headers that ot
   }
   t.match(received, [{ event: 'one', data: 'a\nb', id: '5' }, { event: 'two', data: { x: 1 } }, { event: 'heartbeat', data: { time: /^\d{4}-/ } }])
   while (!lines.some(({ msg }) => msg === 'stream closed')) await new Promise((resolve) => setTimeout(resolve, 10))
-  t.match(lines.find(({ msg }) => msg === 'stream closed'), { accountId: 'acme', clientLeft: true }, 'opened and closed are logged (10.4)')
+  t.match(lines.find(({ msg }) => msg === 'stream closed'), { accountId: 'acme', clientLeft: true }, 'opening and closing are logged (10.4)')
   t.throws(() => encodeEvent({ event: 'x\nevent: forged', data: 1 }), TypeError)
 })
 
-t.test('Closing the service tells open streams, even when a client has stalled', async (t) => {
+t.test('Closing the service notifies open streams, even when a client has stalled', async (t) => {
   const { app, lines } = await frame(t)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
