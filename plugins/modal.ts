@@ -26,7 +26,7 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
   fastify.decorate('modal', configured(config)
     ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, modelEnv: modelEnv ?? {} }
     : await startLocal())
-  fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'connected to Modal')
+  fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'Modal client created')
   fastify.addHook('onClose', async () => fastify.modal.client.close())
 
   async function startLocal (): Promise<Modal> {

@@ -71,7 +71,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
 
 export default files
 
-/** RFC 8187 reserves a few characters that `encodeURIComponent` leaves as they are. */
+/** RFC 8187 forbids a few characters that `encodeURIComponent` does not escape. */
 function encodeName (name: string): string {
   return encodeURIComponent(name).replace(/['()*]/g, (character) => `%${character.charCodeAt(0).toString(16)}`)
 }

@@ -226,12 +226,13 @@ t.test('The service as a process of its own, a client of the emulator', async (t
     let runId
     for await (const { event, data } of readSse(run)) if (event === 'run.started') ({ runId } = data as { runId: string })
     await ask(url, { method: 'DELETE' })
+    await service.said(new RegExp(`"sandboxId":"${id}".*"msg":"sandbox terminated"`))
 
     const lines = service.output().slice(before).split('\n').filter((line) => line.startsWith('{'))
       .map((line) => JSON.parse(line) as Record<string, unknown>)
-    const logged = (msg: string) => lines.find((line) => line.msg === msg)
+    const logged = (msg: string) => lines.find((line) => line.msg === msg && line.sandboxId === id)
     const own = { level: 30, sandboxId: id, accountId: 'acme', reqId: /^req_/ }
-    t.match(logged('sandbox created'), { ...own, volume: { name: 'logged' } })
+    t.match(logged('sandbox created'), { ...own, volume: 'logged' })
     t.match(logged('exec started'), { ...own, execId: /./ })
     t.match(logged('file written'), { ...own, bytes: 4 })
     t.match(logged('run started'), { ...own, runId })
