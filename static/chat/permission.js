@@ -17,7 +17,7 @@ const reasons = {
 export class PermissionCard {
   #actions = h('form', { class: 'actions' })
   #reason = h('input', {
-    class: 'permission-reason', 'aria-label': 'Reason for denying', placeholder: 'Reason for denying (optional)', maxlength: '900', autocomplete: 'off'
+    class: 'permission-reason', 'aria-label': 'Reason for denying', placeholder: 'Reason for denying', maxlength: '900', autocomplete: 'off'
   })
 
   #left = h('span', { class: 'muted' })

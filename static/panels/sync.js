@@ -35,7 +35,7 @@ export class SyncPanel {
       h('div', { class: 'actions' }, start('upload', 'upload'), start('download', 'download')),
       h('div', {},
         check(this.#dryRun, 'Dry run'),
-        check(this.#delete, 'Delete files that no longer exist at the source')),
+        check(this.#delete, 'Delete files missing from the source')),
       this.#progress,
       this.#problem,
       this.#last,

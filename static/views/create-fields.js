@@ -48,10 +48,10 @@ export const sections = [
       { name: 's3.endpointUrl', label: 'Endpoint', placeholder: 'AWS' },
       { name: 's3.mountPath', label: 'Also mount at', placeholder: 'not mounted' },
       { name: 's3.readOnly', label: 'Read-only mount', kind: 'flag', fallback: true },
-      { name: 's3.initialize', label: 'Copy the workspace from S3 at the start', kind: 'flag', fallback: true },
-      { name: 's3.syncOnTerminate', label: 'Copy the workspace to S3 at the end', kind: 'flag', fallback: true },
-      { name: 's3.syncAfterRun', label: 'Copy the workspace to S3 after every run', kind: 'flag' },
-      { name: 's3.delete', label: 'Delete from S3 what was deleted in the workspace', kind: 'flag' },
+      { name: 's3.initialize', label: 'Copy from S3 at the start', kind: 'flag', fallback: true },
+      { name: 's3.syncOnTerminate', label: 'Copy to S3 at the end', kind: 'flag', fallback: true },
+      { name: 's3.syncAfterRun', label: 'Copy to S3 after every run', kind: 'flag' },
+      { name: 's3.delete', label: 'Delete from S3 what was deleted here', kind: 'flag' },
       { name: 's3.versioned', label: 'Keep earlier versions', kind: 'flag' }
     ]
   },
@@ -59,7 +59,7 @@ export const sections = [
     title: 'Network',
     fields: [
       { name: 'network.block', label: 'Block all network access', kind: 'flag' },
-      { name: 'network.domainAllowlist', label: 'Allowed domains', kind: 'words', placeholder: '*.example.com, api.anthropic.com' },
+      { name: 'network.domainAllowlist', label: 'Allowed domains', kind: 'words', placeholder: '*.example.com, pypi.org' },
       { name: 'network.cidrAllowlist', label: 'Allowed addresses', kind: 'words', placeholder: '10.0.0.0/8' }
     ]
   },
