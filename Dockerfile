@@ -1,4 +1,4 @@
-# The service alone: sandboxes run on Modal, or, in local mode, as namespaces inside this container (see README).
+# The service only: sandboxes run on Modal or, in local mode, as namespaces inside this container (see README).
 FROM node:22-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
@@ -12,7 +12,7 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-# Overlay file systems can not be stacked on the container's own: local mode needs a volume for its data.
+# Overlay file systems cannot be stacked on the container's own: local mode needs a volume for its data.
 VOLUME /data
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s \

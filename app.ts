@@ -5,7 +5,7 @@ import type { Config } from './config.js'
 import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
-import errors, { answerBadPath, answerBroken } from './plugins/errors.js'
+import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
 import metrics from './plugins/metrics.js'
 import modal from './plugins/modal.js'
 import openapi from './plugins/openapi.js'
@@ -21,8 +21,8 @@ import files from './routes/files.js'
 import health from './routes/health.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
-import session from './routes/session.js'
 import sessions from './routes/sessions.js'
+import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
 import { developmentAccount } from './services/accounts/development.js'
@@ -31,54 +31,54 @@ import { AccountRegistry } from './services/accounts/registry.js'
 /** A prompt may have 1 MB, and JSON can double that. */
 const bodyLimit = 4 * 1024 * 1024
 
-/** The whole service. Everything it is made of stands below, in the order in which a request meets it. */
+/** Builds the service. Everything is registered here, in the order in which a request passes it. */
 export async function buildApp (config: Config, logger: FastifyServerOptions['logger'] = false) {
   const app = Fastify({
     logger,
     bodyLimit,
     genReqId: () => randomId('req'),
-    // Else whoever sends a request could say where it comes from.
+    // Otherwise any client could forge its own address.
     trustProxy: config.trustProxy ?? false,
-    // An upload may come slowly, but not for ever. Streams are answers: nothing here cuts them.
+    // Generous for slow uploads. It limits the request only: a streamed response may take longer.
     requestTimeout: 15 * 60_000,
     http: { headersTimeout: 20_000, connectionsCheckingInterval: 5000, requireHostHeader: false },
-    clientErrorHandler: answerBroken,
-    frameworkErrors: answerBadPath,
+    clientErrorHandler: handleClientError,
+    frameworkErrors: handleFrameworkError,
     return503OnClosing: false,
-    // A busy machine may take long to load the emulator.
+    // Loading the emulator may take long on a busy machine.
     pluginTimeout: 60_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 200 }
   }).withTypeProvider<TypeBoxTypeProvider>()
-  const { accounts, signIn } = await findAccounts(config)
+  const { accounts, signInLink } = await findAccounts(config)
 
-  // What every request passes: ids, errors, validation, the brake, who asks.
+  // For every request: ids, errors, validation, rate limit, authentication.
+  await app.register(sensible)
   await app.register(context)
   await app.register(errors)
   await app.register(validation)
-  await app.register(sensible)
   await app.register(security)
   await app.register(auth, { accounts })
   await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
   await app.register(metrics)
   await app.register(openapi)
 
-  // What the routes work with.
+  // What the routes use.
   await app.register(modal, { config })
   await app.register(storage, { config })
   await app.register(services, { config })
   await app.register(reaper, { config })
 
-  // Open to everybody.
+  // Public routes.
   await app.register(web)
   await app.register(health)
   await app.register(status)
-  await app.register(session, {
+  await app.register(signIn, {
     secure: config.publicUrl?.startsWith('https:') ?? false,
-    ...(signIn !== undefined && { link: signIn })
+    ...(signInLink !== undefined && { link: signInLink })
   })
 
-  // For accounts only: the hook is on the scope, so no route in it can forget it.
+  // Routes for accounts: the hook belongs to the scope, so no route in it can lack it.
   await app.register(async (api) => {
     api.addHook('onRequest', api.requireAccount)
     await api.register(sandboxes)
@@ -89,14 +89,14 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(sessions)
   }, { prefix: '/api/modal/sandbox' })
 
-  return Object.assign(app, { signInCode: signIn?.code })
+  return Object.assign(app, { signInCode: signInLink?.code })
 }
 
-/** Local mode without accounts gets one for development, and a code for the link that signs the browser in. */
+/** Without configured accounts, local mode gets a development account, and a code for the link that signs in to it. */
 async function findAccounts (config: Config) {
   const { accounts, jwt, local } = config
   const needsDevelopment = accounts === undefined && jwt.secret === undefined && jwt.jwksUrl === undefined
   if (!needsDevelopment) return { accounts: new AccountRegistry(accounts, jwt) }
   const { account, apiKey } = await developmentAccount(local.dataDir)
-  return { accounts: new AccountRegistry([account], jwt), signIn: { code: randomId('code'), apiKey } }
+  return { accounts: new AccountRegistry([account], jwt), signInLink: { code: randomId('code'), apiKey } }
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Type, type Static } from '@sinclair/typebox'
-import { isNetwork, readJson, readVariables, type Problem } from './lib/settings.js'
+import { isNetwork, readJson, readVariables, type ReportProblem } from './lib/settings.js'
 import { Account } from './schemas/account.js'
 
 const second = 1000
@@ -12,7 +12,7 @@ const wholeSeconds = (fallback: number) =>
 const httpUrl = Type.Optional(Type.String({ pattern: '^https?://[^\\s]+$' }))
 const text = Type.Optional(Type.String({ minLength: 1 }))
 
-/** Every variable the service reads. Nothing else in the project looks at the environment. */
+/** Every variable that the service reads. No other file of it reads the environment. */
 const Environment = Type.Object({
   HOST: Type.String({ default: '127.0.0.1' }),
   PORT: Type.Integer({ minimum: 0, maximum: 65535, default: 3000 }),
@@ -62,12 +62,12 @@ const Accounts = Type.Array(Account, { minItems: 1 })
 const Images = Type.Record(Type.String(), Type.String())
 const Secrets = Type.Record(Type.String(), Type.Record(Type.String(), Type.String()))
 
-/** Settings that are wrong, all of them, by variable name and never by value. */
+/** Lists every invalid setting, by variable name and never with its value. */
 export class ConfigError extends Error {
   readonly problems: string[]
 
   constructor (problems: string[]) {
-    super(`Configuration is not usable:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    super(`The configuration is not valid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
     this.name = 'ConfigError'
     this.problems = problems
   }
@@ -77,7 +77,7 @@ export type Config = ReturnType<typeof parseConfig>
 
 /**
  * Reads `.env` (without overriding what is set) and the environment.
- * @throws {ConfigError} naming every variable that is wrong.
+ * @throws {ConfigError} naming every invalid variable.
  */
 export function loadConfig (): Config {
   if (existsSync('.env')) process.loadEnvFile('.env')
@@ -85,8 +85,8 @@ export function loadConfig (): Config {
 }
 
 /**
- * Points the Modal SDK at a server for the time of `construct`. The SDK (0.11.1) takes the server only from
- * the environment; its `endpoint` option is declared but not read.
+ * Points the Modal SDK at a server while `construct` runs. The SDK (0.11.1) reads the server from the environment
+ * only; its `endpoint` option is declared but not read.
  */
 export function withModalServer<T> (url: string | undefined, construct: () => T): T {
   const before = process.env.MODAL_SERVER_URL
@@ -99,18 +99,18 @@ export function withModalServer<T> (url: string | undefined, construct: () => T)
   }
 }
 
-/** Whether Modal itself is configured; otherwise the emulator serves (9.6). */
+/** Whether Modal itself is configured; otherwise the emulator is used (9.6). */
 export function configured (config: Pick<Config, 'modal'>): boolean {
   return config.modal.token !== undefined
 }
 
 /**
- * Validates an environment as a whole and freezes the result. Empty values count as not set.
- * @throws {ConfigError} naming every variable that is wrong.
+ * Validates the whole environment and freezes the result. Empty values count as not set.
+ * @throws {ConfigError} naming every invalid variable.
  */
 export function parseConfig (variables: NodeJS.ProcessEnv) {
   const problems: string[] = []
-  const problem: Problem = (name, text) => { problems.push(`${name} ${text}`) }
+  const problem: ReportProblem = (name, text) => { problems.push(`${name} ${text}`) }
   const env = readVariables(Environment, variables, problem)
   const accounts = readAccounts(env, problem)
   const images = readJson('EMULATOR_IMAGES', env.EMULATOR_IMAGES, Images, problem)
@@ -170,43 +170,53 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
   })
 }
 
-function readAccounts (env: Environment, problem: Problem) {
+function readAccounts (env: Environment, problem: ReportProblem) {
   if (env.ACCOUNTS !== undefined && env.ACCOUNTS_FILE !== undefined) {
-    problem('ACCOUNTS_FILE', 'is set together with ACCOUNTS: keep one of them')
+    problem('ACCOUNTS_FILE', 'cannot be combined with ACCOUNTS: remove one of them')
   }
   const accounts = env.ACCOUNTS !== undefined
     ? readJson('ACCOUNTS', env.ACCOUNTS, Accounts, problem)
     : readJson('ACCOUNTS_FILE', readTextFile(env.ACCOUNTS_FILE, problem), Accounts, problem)
   const ids = accounts?.map(({ id }) => id) ?? []
-  if (new Set(ids).size !== ids.length) problem('ACCOUNTS', 'has the same id twice')
+  if (new Set(ids).size !== ids.length) problem('ACCOUNTS', 'contains the same id twice')
   return accounts
 }
 
-function readTextFile (path: string | undefined, problem: Problem) {
+function readTextFile (path: string | undefined, problem: ReportProblem) {
   if (path === undefined) return
   try {
     return readFileSync(path, 'utf8')
   } catch {
-    problem('ACCOUNTS_FILE', 'names a file that can not be read')
+    problem('ACCOUNTS_FILE', 'names a file that cannot be read')
   }
 }
 
-function checkTogether (env: Environment, accounts: Account[] | undefined, problem: Problem) {
-  if (env.MODAL_TOKEN_ID && !env.MODAL_TOKEN_SECRET) problem('MODAL_TOKEN_SECRET', 'is missing: MODAL_TOKEN_ID is set')
-  if (env.MODAL_TOKEN_SECRET && !env.MODAL_TOKEN_ID) problem('MODAL_TOKEN_ID', 'is missing: MODAL_TOKEN_SECRET is set')
+function checkTogether (env: Environment, accounts: Account[] | undefined, problem: ReportProblem) {
+  if (env.MODAL_TOKEN_ID && !env.MODAL_TOKEN_SECRET) {
+    problem('MODAL_TOKEN_SECRET', 'is required when MODAL_TOKEN_ID is set')
+  }
+  if (env.MODAL_TOKEN_SECRET && !env.MODAL_TOKEN_ID) {
+    problem('MODAL_TOKEN_ID', 'is required when MODAL_TOKEN_SECRET is set')
+  }
   const tokens = env.JWT_SECRET !== undefined || env.JWT_JWKS_URL !== undefined
   if (env.MODAL_TOKEN_ID && accounts === undefined && !tokens) {
     problem('ACCOUNTS', 'is missing: with Modal credentials the service needs accounts (ACCOUNTS, ACCOUNTS_FILE, ' +
-      'JWT_SECRET or JWT_JWKS_URL), else anybody could spend on your Modal workspace')
+      'JWT_SECRET or JWT_JWKS_URL); otherwise anyone could run up costs in your Modal workspace')
   }
   if (!(env.TRUST_PROXY ?? 'loopback').split(',').every(isNetwork)) {
-    problem('TRUST_PROXY', 'must be addresses or networks, such as loopback, 10.0.0.0/8')
+    problem('TRUST_PROXY', 'must be a list of addresses or networks, such as loopback, 10.0.0.0/8')
   }
-  if (env.JWT_SECRET && env.JWT_JWKS_URL) problem('JWT_JWKS_URL', 'is set together with JWT_SECRET: keep one of them')
-  if (env.S3_ACCESS_KEY_ID && !env.S3_SECRET_ACCESS_KEY) problem('S3_SECRET_ACCESS_KEY', 'is missing: S3_ACCESS_KEY_ID is set')
-  if (env.S3_SECRET_ACCESS_KEY && !env.S3_ACCESS_KEY_ID) problem('S3_ACCESS_KEY_ID', 'is missing: S3_SECRET_ACCESS_KEY is set')
+  if (env.JWT_SECRET && env.JWT_JWKS_URL) {
+    problem('JWT_JWKS_URL', 'cannot be combined with JWT_SECRET: remove one of them')
+  }
+  if (env.S3_ACCESS_KEY_ID && !env.S3_SECRET_ACCESS_KEY) {
+    problem('S3_SECRET_ACCESS_KEY', 'is required when S3_ACCESS_KEY_ID is set')
+  }
+  if (env.S3_SECRET_ACCESS_KEY && !env.S3_ACCESS_KEY_ID) {
+    problem('S3_ACCESS_KEY_ID', 'is required when S3_SECRET_ACCESS_KEY is set')
+  }
   if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {
-    problem('CLAUDE_SECRET_NAME', 'is set together with ANTHROPIC_API_KEY: keep one of them')
+    problem('CLAUDE_SECRET_NAME', 'cannot be combined with ANTHROPIC_API_KEY: remove one of them')
   }
 }
 

@@ -14,7 +14,8 @@ closeWithGrace({ delay: 8000, logger: app.log }, async ({ signal, err }) => {
 await app.listen({ host: config.host, port: config.port })
 
 const url = config.publicUrl ?? app.listeningOrigin
-app.log.info(app.signInCode === undefined ? `open ${url}` : `open ${url}/#code=${app.signInCode} (signs this browser in)`)
+const signInCode = app.signInCode === undefined ? '' : `/#code=${app.signInCode} (signs this browser in)`
+app.log.info(`open ${url}${signInCode}`)
 
 function readConfig (): Config {
   try {
@@ -30,8 +31,11 @@ function loggerOptions ({ logLevel }: Config) {
   const options = {
     level: logLevel,
     redact: ['req.headers.authorization', 'req.headers.cookie', 'req.headers["x-api-key"]'],
-    // A query may name files; it is not needed to find a request.
-    serializers: { req: ({ method, url, ip }: { method: string, url: string, ip: string }) => ({ method, path: url.split('?')[0], ip }) }
+    // Without the query, which may name files.
+    serializers: {
+      req: ({ method, url, ip }: { method: string, url: string, ip: string }) =>
+        ({ method, path: url.split('?')[0], ip })
+    }
   }
   return process.stdout.isTTY ? { ...options, stream: pretty({ ignore: 'pid,hostname', singleLine: true }) } : options
 }

@@ -1,6 +1,6 @@
 const concurrency = 10
 
-/** Does `work` on every item, on at most ten at a time; the results are in the order of the items. */
+/** Runs `work` on every item, at most ten at a time; the results are in the order of the items. */
 export async function mapConcurrently<T, R> (items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = new Array(items.length)
   const queue = items.entries()

@@ -1,15 +1,18 @@
 import type { FastifyRequest } from 'fastify'
 
-/** The signal aborts when the client leaves before its answer: the connection tells; the request of a POST does not. */
+/**
+ * Runs `work` with a signal that aborts when the client disconnects. The socket is watched, not the request: that of a
+ * POST closes as soon as its body has been read.
+ */
 export async function whileConnected<T> (
   { socket }: Pick<FastifyRequest, 'socket'>, work: (signal: AbortSignal) => Promise<T>
 ): Promise<T> {
-  const left = new AbortController()
-  const leave = () => left.abort()
-  socket.once('close', leave)
+  const disconnected = new AbortController()
+  const onClose = () => disconnected.abort()
+  socket.once('close', onClose)
   try {
-    return await work(left.signal)
+    return await work(disconnected.signal)
   } finally {
-    socket.removeListener('close', leave)
+    socket.removeListener('close', onClose)
   }
 }

@@ -1,4 +1,4 @@
-/** Characters of a value as JSON; Infinity when it is nested so deep that it could be read, but not written again. */
+/** Length of a value as JSON; Infinity when it is nested too deeply for `JSON.stringify`. */
 export function jsonLength (value: object): number {
   try {
     return JSON.stringify(value).length

@@ -2,12 +2,12 @@ import { isIP } from 'node:net'
 import { type Static, type TObject, type TSchema } from '@sinclair/typebox'
 import { Value, type ValueError } from '@sinclair/typebox/value'
 
-/** Takes note of one mistake: the setting's name and what is wrong with it, never its value. */
-export type Problem = (name: string, text: string) => void
+/** Reports one invalid setting: its name and what is wrong with it, never its value. */
+export type ReportProblem = (name: string, text: string) => void
 
-/** Reads the variables a schema names: empty counts as not set, texts become numbers, defaults fill in. */
+/** Reads the variables of a schema: empty counts as not set, strings are converted, defaults are filled in. */
 export function readVariables<T extends TObject> (
-  schema: T, variables: Record<string, string | undefined>, problem: Problem
+  schema: T, variables: Record<string, string | undefined>, problem: ReportProblem
 ): Static<T> {
   const present = Object.keys(schema.properties)
     .map((name) => [name, variables[name]?.trim()])
@@ -18,7 +18,7 @@ export function readVariables<T extends TObject> (
 
 /** Reads one variable that holds JSON. */
 export function readJson<T extends TSchema> (
-  name: string, source: string | undefined, schema: T, problem: Problem
+  name: string, source: string | undefined, schema: T, problem: ReportProblem
 ): Static<T> | undefined {
   if (source === undefined) return
   let parsed: unknown
@@ -30,7 +30,7 @@ export function readJson<T extends TSchema> (
   return read(schema, parsed, problem, (error) => error.path === '' ? name : `${name}${error.path}`)
 }
 
-/** Whether a text is an address, a network as in `10.0.0.0/8`, or `loopback`. */
+/** Whether a text is an address, a network such as `10.0.0.0/8`, or `loopback`. */
 export function isNetwork (text: string): boolean {
   if (text.trim() === 'loopback') return true
   const [address, prefix = '0'] = text.trim().split('/') as [string, string?]
@@ -38,25 +38,25 @@ export function isNetwork (text: string): boolean {
   return /^\d+$/.test(prefix) && Number(prefix) <= longest
 }
 
-function read (schema: TSchema, value: unknown, problem: Problem, nameOf: (error: ValueError) => string) {
+function read (schema: TSchema, value: unknown, problem: ReportProblem, nameOf: (error: ValueError) => string) {
   const complete = Value.Default(schema, value)
   const named = new Set<string>()
   for (const error of Value.Errors(schema, complete)) {
     const name = nameOf(error)
     if (named.has(name)) continue
     named.add(name)
-    problem(name, explain(error))
+    problem(name, expectationOf(error))
   }
   return complete as never
 }
 
-/** What a schema wants, in words. TypeBox's own message is right but says neither choices nor limits. */
-function explain ({ schema, message }: ValueError): string {
+/** What the schema expects. TypeBox's own message lists neither choices nor limits. */
+function expectationOf ({ schema, message }: ValueError): string {
   if (schema.anyOf) return `must be one of ${schema.anyOf.map((choice: TSchema) => choice.const).join(', ')}`
   if (schema.multipleOf) {
     return `must be a multiple of ${schema.multipleOf} from ${schema.minimum} to ${schema.maximum}`
   }
   if (schema.pattern?.startsWith('^https?')) return 'must be an http or https URL'
   if (schema.pattern) return `must look like ${schema.pattern}`
-  return `is not right: ${message.toLowerCase()}`
+  return `is not valid: ${message.toLowerCase()}`
 }

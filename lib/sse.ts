@@ -2,14 +2,14 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 
-export type SseEvent = {
+type SseEvent = {
   event: string
-  /** What a client sends back as `Last-Event-ID` to go on after this event. */
+  /** A client sends it back as `Last-Event-ID` to resume after this event. */
   id?: string | number
-  /** Anything JSON can carry; or, as `json`, what is JSON in one line already. */
+  /** Either `data`, any JSON value, or `json`, a value that is already serialized to one line. */
 } & ({ data: unknown } | { json: string })
 
-/** One event on the wire. Names and ids are ours, but a line break in them would forge events: refuse it. */
+/** One event in wire format. A line break in a name or id would forge another event, so it is refused. */
 export function encodeEvent (message: SseEvent): string {
   const { event, id } = message
   const json = 'json' in message ? message.json : JSON.stringify(message.data)
@@ -17,7 +17,7 @@ export function encodeEvent (message: SseEvent): string {
   return `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${json}\n\n`
 }
 
-/** Many readers get the same batch: it is encoded once, and its bytes are shared by their sockets. */
+/** Many readers may get the same batch: it is encoded once, and their sockets share the bytes. */
 const encoded = new WeakMap<readonly SseEvent[], Buffer>()
 
 function encodeBatch (batch: readonly SseEvent[]): Buffer {
@@ -27,8 +27,8 @@ function encodeBatch (batch: readonly SseEvent[]): Buffer {
 }
 
 /**
- * A Server-Sent Events answer over a hijacked reply; the only code that touches `reply.raw`.
- * Do everything that can fail before you construct it: afterwards an error can only be an event.
+ * A Server-Sent Events response over a hijacked reply; the only code that uses `reply.raw`.
+ * Do everything that can fail before constructing it: afterwards, an error can only be sent as an event.
  */
 export class SseStream {
   /** Aborts when the client has left or the stream has ended. */
@@ -46,13 +46,13 @@ export class SseStream {
       .header('cache-control', 'no-cache, no-transform')
       .header('x-accel-buffering', 'no')
       .hijack()
-    // A POST's request 'close' fires as soon as its body is read; only the response's tells that the client left.
-    this.#response.once('close', () => this.#shut())
-    this.#response.on('error', () => this.#shut())
+    // A request's 'close' fires as soon as its body has been read; only the response's means that the client left.
+    this.#response.once('close', () => this.#close())
+    this.#response.on('error', () => this.#close())
     this.#response.writeHead(200, reply.getHeaders() as Record<string, string>)
     this.#response.flushHeaders()
-    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref()
-    if (this.#response.destroyed) this.#shut()
+    this.#heartbeat = setInterval(() => this.#sendHeartbeat(), heartbeatMs).unref()
+    if (this.#response.destroyed) this.#close()
   }
 
   /** Milliseconds since the stream was opened. */
@@ -60,17 +60,17 @@ export class SseStream {
     return Date.now() - this.#opened
   }
 
-  /** True once the client has everything that was sent and the stream was ended by us. */
+  /** True once the server has ended the stream and everything was sent. */
   get delivered (): boolean {
     return this.#response.writableFinished
   }
 
-  /** Sends events in one write; resolves when there is room for more, or at once when the client has left. */
+  /** Sends events in one write; resolves when there is room for more, or immediately when the client has left. */
   async send (...events: SseEvent[]): Promise<void> {
     await this.#write(events.map(encodeEvent).join(''))
   }
 
-  /** The same, for events that others get, too. */
+  /** Like {@link send}, for a batch that goes to several readers. */
   async sendBatch (batch: readonly SseEvent[]): Promise<void> {
     await this.#write(encodeBatch(batch))
   }
@@ -81,21 +81,20 @@ export class SseStream {
     await once(this.#response, 'drain', { signal: this.signal }).catch(() => {})
   }
 
-  /** Ends the stream; waits a little for the last bytes, so that a stalled client can not hold up a shutdown. */
+  /** Ends the stream. It waits only briefly for the last bytes, so that a stalled client cannot delay a shutdown. */
   async end (last?: SseEvent): Promise<void> {
     clearInterval(this.#heartbeat)
     if (this.signal.aborted || this.#response.writableEnded) return
     this.#response.end(last === undefined ? undefined : encodeEvent(last))
-    const patience = AbortSignal.timeout(300)
-    await once(this.#response, 'close', { signal: patience }).catch(() => {})
+    await once(this.#response, 'close', { signal: AbortSignal.timeout(300) }).catch(() => {})
   }
 
-  #beat () {
+  #sendHeartbeat () {
     if (this.#response.writableNeedDrain) return
     this.#response.write(encodeEvent({ event: 'heartbeat', data: { time: new Date().toISOString() } }))
   }
 
-  #shut () {
+  #close () {
     clearInterval(this.#heartbeat)
     this.#closed.abort()
   }

@@ -6,21 +6,21 @@ import type { AccountRegistry } from '../services/accounts/registry.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who asks. Set on every route behind {@link FastifyInstance.requireAccount}. */
+    /** The authenticated account. Set on every route behind {@link FastifyInstance.requireAccount}. */
     account: Account
   }
   interface FastifyInstance {
-    /** Hook: finds out who asks, or refuses (401, 403), and counts the request against the account's rate (429). */
+    /** Hook: authenticates the request (401, 403) and counts it against the account's rate limit (429). */
     requireAccount (request: FastifyRequest, reply: FastifyReply): Promise<void>
-    /** The account behind a request's credential; undefined when it has none. */
+    /** The account of a request's credential; undefined when the request has none. */
     identify (request: FastifyRequest): Promise<Account | undefined>
     accounts: AccountRegistry
   }
 }
 
-export interface AuthOptions { accounts: AccountRegistry }
+interface AuthOptions { accounts: AccountRegistry }
 
-/** The web UI's cookie: HttpOnly, holding the credential itself, so that every replica can read it. */
+/** The web UI's cookie. HttpOnly; it holds the credential itself, so every replica can read it. */
 export const sessionCookie = 'modal_sandbox_session'
 
 /** Authentication: `Authorization: Bearer`, `x-api-key`, or the web UI's cookie. */
@@ -43,18 +43,17 @@ export default fp<AuthOptions>(async (fastify, { accounts }) => {
     const account = await fastify.identify(request)
     if (account === undefined) throw new AppError('UNAUTHENTICATED', { headers: { 'www-authenticate': 'Bearer' } })
     request.account = account
-    request.ids.accountId = account.id
     request.log = reply.log = request.log.child({ accountId: account.id })
     const rate = await countRequest(request)
     if (!rate.isAllowed && rate.isExceeded) {
       throw new AppError('RATE_LIMITED', {
-        message: `Your account may send ${rate.max} requests a minute.`,
+        message: `Your account may send ${rate.max} requests per minute.`,
         details: { limit: rate.max },
         headers: { 'retry-after': String(rate.ttlInSeconds) }
       })
     }
   })
-}, { name: 'auth', fastify: '5.x', dependencies: ['security', 'context', 'errors'] })
+}, { name: 'auth', fastify: '5.x', dependencies: ['security', 'context', 'errors', '@fastify/sensible'] })
 
 function readCredential (request: FastifyRequest): string | undefined {
   const [scheme, token] = request.headers.authorization?.split(' ') ?? []
@@ -62,18 +61,18 @@ function readCredential (request: FastifyRequest): string | undefined {
   const apiKey = request.headers['x-api-key']
   if (typeof apiKey === 'string' && apiKey !== '') return apiKey
   const cookie = request.cookies[sessionCookie]
-  if (cookie !== undefined) refuseForeignPage(request)
+  if (cookie !== undefined) refuseCrossSite(request)
   return cookie
 }
 
-/** A cookie comes along by itself: a request that a foreign page made with it must not count. */
-function refuseForeignPage ({ method, headers }: FastifyRequest) {
+/** Browsers send the cookie with every request, so one that another site's page made must be refused. */
+function refuseCrossSite ({ method, headers, server }: FastifyRequest) {
   if (method === 'GET' || method === 'HEAD') return
   const site = headers['sec-fetch-site']
   const sameOrigin = site !== undefined
     ? site === 'same-origin'
     : headers.origin === undefined || hostOf(headers.origin) === headers.host
-  if (!sameOrigin) throw new AppError('FORBIDDEN', { message: 'Another site sent this request with your cookie.' })
+  if (!sameOrigin) throw server.httpErrors.forbidden('Another site sent this request with your cookie.')
 }
 
 function hostOf (origin: string): string | undefined {

@@ -4,13 +4,13 @@ import type { FastifyBaseLogger } from 'fastify'
 import { configured, withModalServer, type Config } from '../config.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
-/** Where sandboxes run, and what Claude needs to reach its model from there. */
-export interface Modal {
+/** Where sandboxes run, and the environment in which Claude reaches its model from there. */
+interface Modal {
   client: ModalClient
   backend: 'modal' | 'local'
-  /** True when no model key is set in local mode: a scripted stand-in answers, not Claude. */
+  /** True in local mode without a model key: a scripted model answers instead of Claude. */
   scripted: boolean
-  /** Environment of Claude processes and of nothing else; secrets. */
+  /** Environment of Claude processes only: it holds secrets. */
   modelEnv: Readonly<Record<string, string>>
 }
 
@@ -18,14 +18,15 @@ declare module 'fastify' {
   interface FastifyInstance { modal: Modal }
 }
 
-export interface ModalOptions { config: Config }
+interface ModalOptions { config: Config }
 
-/** The one door to Modal. Without credentials the same SDK talks to the emulator, started here and only here. */
+/** The only place that connects to Modal. Without credentials the same SDK talks to the emulator, which starts here. */
 export default fp<ModalOptions>(async (fastify, { config }) => {
   const modelEnv = configuredModel(config)
   fastify.decorate('modal', configured(config)
     ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, modelEnv: modelEnv ?? {} }
     : await startLocal())
+  fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'Modal client created')
   fastify.addHook('onClose', async () => fastify.modal.client.close())
 
   async function startLocal (): Promise<Modal> {
@@ -45,7 +46,7 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
     const { startScriptedModel } = await import('../emulator/model/index.js')
     const model = await startScriptedModel({ log: fastify.log.child({ part: 'scripted-model' }) })
     fastify.addHook('onClose', async () => model.close())
-    fastify.log.warn('no model key is set: a scripted stand-in answers, not Claude (set ANTHROPIC_API_KEY)')
+    fastify.log.warn('no model key is set: a scripted model answers instead of Claude (set ANTHROPIC_API_KEY)')
     return { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: model.apiKey }
   }
 }, { name: 'modal', fastify: '5.x' })
@@ -60,7 +61,7 @@ function connect ({ token, environment, serverUrl }: Config['modal'], log: Fasti
   }))
 }
 
-/** Bedrock, when set, wins over the API key: so does it in the CLI itself (4.8). */
+/** Bedrock takes precedence over the API key, as in the CLI itself (4.8). */
 function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Record<string, string> | undefined {
   if (bedrock !== undefined) {
     return { CLAUDE_CODE_USE_BEDROCK: '1', AWS_REGION: bedrock.region, AWS_BEARER_TOKEN_BEDROCK: bedrock.apiKey }
@@ -70,14 +71,14 @@ function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Rec
 }
 
 /**
- * Not worth an operator's eye: the SDK warns on every sandbox of a local server that it does not use TLS there, and on
- * every list across all apps, which the reaper has to ask for, that most should ask for less.
+ * Warnings of the SDK that mean nothing here: that it uses no TLS, for every sandbox of a local server; and that a list
+ * is not restricted to one app, which is what the reaper needs.
  */
-const expected = /^Using insecure TLS|^\w*[lL]ist without an `appId`/
+const expectedWarnings = /^Using insecure TLS|^\w*[lL]ist without an `appId`/
 
 function sdkLogger (log: FastifyBaseLogger): Logger {
   const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, ...details: unknown[]) => {
-    log[expected.test(message) ? 'debug' : level]({ part: 'modal-sdk', details }, message)
+    log[expectedWarnings.test(message) ? 'debug' : level]({ part: 'modal-sdk', details }, message)
   }
   return { debug: write('debug'), info: write('debug'), warn: write('warn'), error: write('error') }
 }

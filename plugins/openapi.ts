@@ -4,12 +4,13 @@ import fp from 'fastify-plugin'
 
 const description = `Claude Code in isolated sandboxes.
 
-Answers are JSON. Where \`text/event-stream\` is asked for in \`Accept\`, creating a sandbox, running a command and running a
-prompt answer with Server-Sent Events; for the last two that is also what comes when nothing is asked for.
+Responses are JSON. With \`text/event-stream\` in \`Accept\`, creating a sandbox, running a command or a prompt, and
+syncing respond with Server-Sent Events. Commands and prompts do so without an \`Accept\` header, too.
 
-Errors have a stable \`code\`, a \`message\` for people, a \`hint\` and the \`requestId\`, which is in \`x-request-id\`, too.`
+Errors have a stable \`code\`, a \`message\` for people, a \`hint\` and the \`requestId\`, also in
+the header \`x-request-id\`.`
 
-/** `/openapi.json` and `/docs`, from the schemas that the routes validate with. Register it before the routes. */
+/** `/openapi.json` and `/docs`, from the schemas that validate requests. Register it before the routes. */
 export default fp(async (fastify) => {
   await fastify.register(swagger, {
     openapi: {
@@ -28,7 +29,7 @@ export default fp(async (fastify) => {
   await fastify.register(swaggerUi, {
     routePrefix: '/docs',
     uiConfig: { url: '/openapi.json' },
-    // Swagger's page styles its elements in place.
+    // Swagger UI uses inline styles.
     staticCSP: {
       'default-src': ["'self'"],
       'base-uri': ["'none'"],

@@ -1,12 +1,11 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
-import { chain } from '../errors.js'
 import { Reaper } from '../services/sandboxes/reaper.js'
 
-export interface ReaperPluginOptions { config: Config }
+interface ReaperOptions { config: Config }
 
-/** Sweeps up sandboxes that nobody needs, again and again. */
-export default fp<ReaperPluginOptions>(async (fastify, { config }) => {
+/** Runs the reaper at an interval. */
+export default fp<ReaperOptions>(async (fastify, { config }) => {
   const { accounts, log } = fastify
   const reaper = new Reaper({
     client: fastify.modal.client,
@@ -21,10 +20,10 @@ export default fp<ReaperPluginOptions>(async (fastify, { config }) => {
     sweeping = true
     await reaper.sweep().then(
       (reaped) => reaped.forEach(({ reason }) => fastify.metrics.reaped(reason)),
-      (error: unknown) => log.warn({ chain: chain(error) }, 'sandboxes could not be swept'))
+      (err: unknown) => log.warn({ err }, 'reaper sweep failed'))
     sweeping = false
   }, config.reaper.intervalMs).unref()
 
-  // One that is under way may be left alone: the next replica's does the same.
+  // A sweep in progress need not be waited for: the next one, by any replica, does the same work.
   fastify.addHook('preClose', async () => { clearInterval(timer) })
 }, { name: 'reaper', fastify: '5.x', dependencies: ['modal', 'auth', 'metrics'] })

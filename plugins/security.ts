@@ -4,10 +4,10 @@ import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { AppError } from '../errors.js'
 
-/** Requests a minute from one address, whoever sends them: the brake on guessing keys. */
-const perAddress = 3000
+/** Requests per minute from one address, authenticated or not: it limits the guessing of keys. */
+const maxPerAddress = 3000
 
-/** Headers a browser needs, cookies, and a rate limit that counts before anybody is asked who they are. */
+/** Security headers, cookies, and a rate limit per address that applies before authentication. */
 export default fp(async (fastify) => {
   await fastify.register(helmet, {
     contentSecurityPolicy: {
@@ -21,16 +21,16 @@ export default fp(async (fastify) => {
         objectSrc: ["'none'"]
       }
     },
-    // TLS ends in front of this service; whoever ends it decides about HSTS.
+    // TLS ends at a proxy in front of this service, which also decides about HSTS.
     strictTransportSecurity: false
   })
   await fastify.register(cookie)
   await fastify.register(rateLimit, {
     global: false,
-    max: perAddress,
+    max: maxPerAddress,
     timeWindow: '1 minute',
     errorResponseBuilder: (_request, { max, after }) => new AppError('RATE_LIMITED', {
-      message: `One address may send ${max} requests a minute: wait ${after}.`, details: { limit: max }
+      message: `One address may send ${max} requests per minute: wait ${after}.`, details: { limit: max }
     })
   })
   fastify.addHook('onRequest', fastify.rateLimit())

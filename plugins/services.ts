@@ -17,9 +17,9 @@ declare module 'fastify' {
   }
 }
 
-export interface ServicesOptions { config: Config }
+interface ServicesOptions { config: Config }
 
-/** Builds the services from the configuration and Modal; they know nothing of Fastify. */
+/** Constructs the services from the configuration and the Modal client; they do not depend on Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
   const { client, backend, modelEnv } = fastify.modal
   const { log, storage } = fastify
@@ -41,6 +41,6 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('sessions', new SessionService({
     redact: redactor(modelEnv), version: (owned) => runs.settled(owned)
   }))
-  // Readers are told first (streams), then runs that nobody may watch any more are stopped, then Modal is let go.
+  // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal', 'storage'] })

@@ -11,9 +11,9 @@ declare module 'fastify' {
   }
 }
 
-export interface StorageOptions { config: Config }
+interface StorageOptions { config: Config }
 
-/** The door to S3: credentials, the syncs themselves, and when they happen unasked. */
+/** Syncs with S3: the credentials, the service, and the syncs that run automatically. */
 export default fp<StorageOptions>(async (fastify, { config }) => {
   const { log, modal: { client, backend } } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
@@ -21,7 +21,7 @@ export default fp<StorageOptions>(async (fastify, { config }) => {
   const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)
   fastify.decorate('storage', storage)
-  // While connections are still open: whoever waits for a sync is told that it was stopped.
+  // While connections are still open, so that clients waiting for a sync learn that it was stopped.
   fastify.addHook('preClose', async () => {
     storage.close()
     await sync.close()

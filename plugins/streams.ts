@@ -5,94 +5,96 @@ import { SseStream } from '../lib/sse.js'
 
 declare module 'fastify' {
   interface FastifyReply {
-    /** Answers with Server-Sent Events. Call it when nothing can fail any more. */
+    /** Responds with Server-Sent Events. Call it when nothing can fail any more. */
     sse (): SseStream
   }
   interface FastifyInstance {
-    /** How many SSE answers are open. */
+    /** How many SSE responses are open. */
     openStreams (): number
   }
   interface FastifyRequest {
     /**
-     * Whether the client asks for Server-Sent Events; `fallback` when it asks for nothing in particular. If so, one of
-     * the account's places for open streams is taken until the answer is over: ask before any work is begun.
+     * Whether the client accepts Server-Sent Events; `fallback` when it states no preference. If so, this takes one of
+     * the account's stream slots until the response has ended: call it before any work starts.
      * @throws {AppError} LIMIT_REACHED.
      */
     wantsSse (fallback: boolean): boolean
   }
 }
 
-export interface StreamsOptions { heartbeatMs: number }
+interface StreamsOptions { heartbeatMs: number }
 
-/** Opens SSE answers, logs when they open and close (10.4), and ends them before the server closes. */
+/** Opens SSE responses, logs when they open and close (10.4), and ends them before the server closes. */
 export default fp<StreamsOptions>(async (fastify, { heartbeatMs }) => {
   const open = new Set<SseStream>()
-  const places = new Places()
+  const slots = new StreamSlots()
 
   fastify.decorate('openStreams', () => open.size)
 
   fastify.decorateReply('sse', function (this: FastifyReply) {
+    const { ids } = this.request
     const stream = new SseStream(this, heartbeatMs)
-    this.log.info('stream opened')
-    const closed = () => {
+    this.log.info({ ...ids }, 'stream opened')
+    const onClosed = () => {
       open.delete(stream)
-      this.log.info({ durationMs: stream.age, clientLeft: !stream.delivered }, 'stream closed')
+      this.log.info({ ...ids, durationMs: stream.age, clientLeft: !stream.delivered }, 'stream closed')
     }
-    if (stream.signal.aborted) closed()
+    if (stream.signal.aborted) onClosed()
     else {
       open.add(stream)
-      stream.signal.addEventListener('abort', closed, { once: true })
+      stream.signal.addEventListener('abort', onClosed, { once: true })
     }
     return stream
   })
 
   fastify.decorateRequest('wantsSse', function (this: FastifyRequest, fallback: boolean) {
     const accept = this.headers.accept ?? '*/*'
-    const asksForJson = !accept.includes('text/event-stream') && accept.includes('application/json')
-    const wants = accept.includes('text/event-stream') || (!asksForJson && fallback)
-    if (wants) places.take(this)
+    const prefersJson = !accept.includes('text/event-stream') && accept.includes('application/json')
+    const wants = accept.includes('text/event-stream') || (!prefersJson && fallback)
+    if (wants) slots.acquire(this)
     return wants
   })
 
-  fastify.addHook('onResponse', async (request) => places.leave(request))
+  fastify.addHook('onResponse', async (request) => slots.release(request))
 
   fastify.addHook('preClose', async () => {
-    fastify.log.info({ streams: open.size }, 'closing: readers are told')
+    fastify.log.info({ streams: open.size }, 'closing open streams')
     await Promise.all([...open].map((stream) => stream.end({ event: 'shutdown', data: {} })))
   })
-}, { name: 'streams', fastify: '5.x' })
+}, { name: 'streams', fastify: '5.x', dependencies: ['context'] })
 
-/** The accounts' places for streams that are open, or about to be, in this process. */
-class Places {
-  readonly #taken = new Map<string, Map<FastifyRequest, () => void>>()
+/** How many streams each account has open, or is about to open, in this process. */
+class StreamSlots {
+  /** By account: the requests that hold a slot, each with its listener on the socket. */
+  readonly #held = new Map<string, Map<FastifyRequest, () => void>>()
 
-  take (request: FastifyRequest) {
+  acquire (request: FastifyRequest) {
     const { account, socket } = request
-    // A route for everybody has no account to count for.
+    // Public routes have no account whose slots could be counted.
     if (account === null) return
-    const taken = this.#taken.get(account.id) ?? new Map<FastifyRequest, () => void>()
-    if (taken.has(request)) return
+    const held = this.#held.get(account.id) ?? new Map<FastifyRequest, () => void>()
+    if (held.has(request)) return
     const limit = account.limits.streams
-    if (taken.size >= limit) {
+    if (held.size >= limit) {
       throw new AppError('LIMIT_REACHED', {
-        message: `Your account may have ${limit} streams open at a time.`,
+        message: `Your account may have ${limit} open streams at a time.`,
         hint: 'Close a stream first, or ask for a higher limit.',
         details: { limit }
       })
     }
-    // An answer that a client did not wait for never ends, but its connection does.
-    const leave = () => this.leave(request)
-    socket.once('close', leave)
-    this.#taken.set(account.id, taken.set(request, leave))
+    // When the client leaves before a response, that response never ends, but the connection does.
+    const release = () => this.release(request)
+    socket.once('close', release)
+    this.#held.set(account.id, held.set(request, release))
   }
 
-  leave (request: FastifyRequest) {
+  release (request: FastifyRequest) {
     const id = request.account?.id
-    const taken = this.#taken.get(id)
-    const leave = taken?.get(request)
-    if (leave === undefined) return
-    request.socket.removeListener('close', leave)
-    taken!.delete(request)
-    if (taken!.size === 0) this.#taken.delete(id)
+    const held = this.#held.get(id)
+    const listener = held?.get(request)
+    if (listener === undefined) return
+    request.socket.removeListener('close', listener)
+    held!.delete(request)
+    if (held!.size === 0) this.#held.delete(id)
   }
 }

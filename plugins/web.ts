@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 
 const { resolve } = createRequire(import.meta.url)
 
-/** Libraries of the page, each one exact file of a package: nothing comes from anywhere else, and nothing is built. */
+/** The page's libraries, each a single file of an installed package: no CDN and no build. */
 const libraries = {
   'marked.js': fileURLToPath(import.meta.resolve('marked')),
   'purify.js': fileURLToPath(import.meta.resolve('dompurify')),
@@ -19,7 +19,7 @@ export default fp(async (fastify) => {
     root: fileURLToPath(new URL('../static', import.meta.url)),
     dotfiles: 'ignore',
     cacheControl: false,
-    // The names have no version in them: a browser asks each time, and is told that nothing has changed.
+    // File names carry no version: a browser revalidates each time, and mostly gets a 304.
     setHeaders: (response) => { response.header('cache-control', 'no-cache') }
   })
   for (const [name, file] of Object.entries(libraries)) {

@@ -4,7 +4,7 @@ import { ErrorAnswer } from '../schemas/common.js'
 import { ExecResult, ExecSpec } from '../schemas/exec.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
-/** Runs any command in a sandbox: as events, or as one answer. */
+/** Runs a command in a sandbox; the output is streamed as events, or collected into one JSON response. */
 const exec: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/exec', {
     schema: {
@@ -12,9 +12,9 @@ const exec: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request
-    const live = request.wantsSse(true)
+    const streams = request.wantsSse(true)
     const command = await fastify.sandboxes.exec(account, id, body, log)
-    if (!live) return await whileConnected(request, (signal) => command.collect(signal))
+    if (!streams) return await whileConnected(request, (signal) => command.collect(signal))
 
     const stream = reply.sse()
     const field = body.encoding === 'base64' ? 'base64' : 'text'

@@ -11,7 +11,7 @@ import { SandboxParams } from '../schemas/sandbox.js'
 
 const Content = Type.Unsafe<Readable>({ type: 'string', format: 'binary' })
 
-/** The files of a sandbox: look, fetch, put, remove. Contents are streamed both ways. */
+/** The files of a sandbox: list, read, write, delete. Contents are streamed in both directions. */
 const files: FastifyPluginAsyncTypebox = async (fastify) => {
   const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
   const access = ({ account, params, log }: FastifyRequest, signal: AbortSignal) =>
@@ -33,13 +33,13 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
     const { path } = request.query
     const { size, modifiedAt, body } = await whileConnected(request, (signal) =>
       fastify.files.read(access(request, signal), path))
-    // Whatever it holds, a browser saves it: nothing of a sandbox is ever a page of this site.
+    // Always a download: a browser must never render content of a sandbox as a page of this origin.
     return await reply
       .header('content-type', 'application/octet-stream')
       .header('content-disposition', `attachment; filename*=UTF-8''${encodeName(posix.basename(path))}`)
       .header('content-length', size)
       .header('last-modified', modifiedAt.toUTCString())
-      .header('cache-control', 'no-store')
+      .cacheControl('no-store')
       .send(body)
   })
 
@@ -47,28 +47,31 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
     schema: { params: SandboxParams, querystring: FileQuery, response: { 200: FileEntry, ...errors } }
   }, async (request) => {
     const size = Number(request.headers['content-length'])
-    // Without it, the sandbox could not tell a part of a file from the whole.
-    if (!Number.isSafeInteger(size)) throw new AppError('BAD_REQUEST', { message: 'headers.content-length is required' })
-    if (request.headers['content-type']?.split(';')[0] !== 'application/octet-stream') {
+    // Without it, a truncated upload could not be told from a complete one.
+    if (!Number.isSafeInteger(size)) throw fastify.httpErrors.badRequest('headers.content-length is required')
+    if (!request.is('application/octet-stream')) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
         message: 'The body is not a file.', hint: 'Send content-type: application/octet-stream.'
       })
     }
-    return await whileConnected(request, (signal) =>
+    const entry = await whileConnected(request, (signal) =>
       fastify.files.write(access(request, signal), request.query.path, request.body as Readable, size))
+    request.log.info({ ...request.ids, bytes: size }, 'file written')
+    return entry
   })
 
   fastify.delete('/:id/files/content', {
     schema: { params: SandboxParams, querystring: FileQuery, response: { 200: Type.Object({}), ...errors } }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.files.remove(access(request, signal), request.query.path))
+    request.log.info(request.ids, 'file deleted')
     return {}
   })
 }
 
 export default files
 
-/** RFC 8187: a few more characters than URLs know have to be escaped. */
+/** RFC 8187 forbids a few characters that `encodeURIComponent` does not escape. */
 function encodeName (name: string): string {
   return encodeURIComponent(name).replace(/['()*]/g, (character) => `%${character.charCodeAt(0).toString(16)}`)
 }

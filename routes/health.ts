@@ -4,9 +4,11 @@ import { ErrorAnswer } from '../schemas/common.js'
 
 const Alive = Type.Object({ status: Type.Literal('ok') })
 
-/** Liveness, for whoever restarts the process; readiness, for whoever sends it requests. */
+/** Liveness, for the supervisor that restarts the process; readiness, for the load balancer in front of it. */
 const health: FastifyPluginAsyncTypebox = async (fastify) => {
-  fastify.get('/healthz', { logLevel: 'warn', schema: { response: { 200: Alive } } }, async () => ({ status: 'ok' as const }))
+  fastify.get('/healthz', {
+    logLevel: 'warn', schema: { response: { 200: Alive } }
+  }, async () => ({ status: 'ok' as const }))
 
   fastify.get('/readyz', {
     logLevel: 'warn', schema: { response: { 200: Alive, '5xx': ErrorAnswer } }

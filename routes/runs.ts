@@ -2,11 +2,13 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Account } from '../schemas/account.js'
 import { ErrorAnswer } from '../schemas/common.js'
-import { Cancellation, EventsPage, EventsQuery, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec, RunView } from '../schemas/run.js'
+import {
+  Cancellation, EventsPage, EventsQuery, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec, RunView
+} from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
 
-/** Claude in a sandbox: start, watch, cancel. */
+/** Runs of Claude in a sandbox: start, follow, answer permission requests, cancel. */
 const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   const { sandboxes, runs } = fastify
   const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
@@ -14,13 +16,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/claude', {
     schema: { params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors } }
   }, async (request, reply) => {
-    const live = !(request.headers.prefer?.includes('respond-async') ?? false) && request.wantsSse(true)
+    const isAsync = request.headers.prefer?.includes('respond-async') ?? false
+    const streams = !isAsync && request.wantsSse(true)
     const owned = await sandboxes.open(request.account, request.params.id)
     const run = await runs.start(request.account, owned, request.body, request.log)
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
-    if (!live) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
-    await stream(run, 0, request, reply)
+    if (!streams) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
+    await streamRun(run, 0, request, reply)
   })
 
   fastify.get('/:id/claude', {
@@ -39,12 +42,13 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const run = await find(request)
     const after = request.query.after ?? lastEventId(request)
-    if (request.wantsSse(true)) return await stream(run, after, request, reply)
+    if (request.wantsSse(true)) return await streamRun(run, after, request, reply)
     const { events, done } = await run.page(after)
-    // As they are: what an agent has nested too deep for a serializer would fail.
+    // The events are JSON already, and may be nested too deeply for a serializer.
     const list = events.map(({ id, event, json }) => `{"id":${id},"event":"${event}","data":${json}}`).join(',')
     const next = events.at(-1)?.id ?? after
-    return await reply.type('application/json').send(Buffer.from(`{"events":[${list}],"next":${next},"done":${done}}`) as never)
+    const json = `{"events":[${list}],"next":${next},"done":${done}}`
+    return await reply.type('application/json').send(Buffer.from(json) as never)
   })
 
   fastify.post('/:id/claude/:runId/cancel', {
@@ -59,31 +63,32 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
     schema: { params: PermissionParams, body: PermissionAnswer, response: { 200: RunView, ...errors } }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))
 
-  /** The account's sandbox is proven first: a guessed run id leads nowhere. */
+  /** Finds the sandbox by its account first, so that a guessed run id reaches no other account's run. */
   async function find ({ account, params }: { account: Account, params: RunParams }): Promise<Run> {
     return await runs.get(await sandboxes.find(account, params.id), params.runId)
   }
 }
 
-async function stream (run: Run, after: number, request: FastifyRequest, reply: FastifyReply) {
-  const leave = run.attach()
+async function streamRun (run: Run, after: number, request: FastifyRequest, reply: FastifyReply) {
+  const detach = run.attach()
   let warning: NodeJS.Timeout | undefined
   try {
     const sse = reply.sse()
     const { expiresAt, warnAt } = run.expiry
     if (run.completion === undefined) {
-      warning = setTimeout(() => { sse.send({ event: 'sandbox.expiring', data: { expiresAt } }) }, Math.max(0, warnAt - Date.now())).unref()
+      const warn = () => { sse.send({ event: 'sandbox.expiring', data: { expiresAt } }) }
+      warning = setTimeout(warn, Math.max(0, warnAt - Date.now())).unref()
     }
     try {
       for await (const batch of run.read(after, sse.signal)) await sse.sendBatch(batch)
       await sse.end()
     } catch (error) {
-      // The stream is open: what went wrong can only be an event, and the client can come back.
+      // The stream is open, so the error can only be sent as an event; the client may reconnect.
       await sse.end({ event: 'error', data: request.report(error) })
     }
   } finally {
     clearTimeout(warning)
-    leave()
+    detach()
   }
 }
 

@@ -9,7 +9,7 @@ import type { CreateOptions } from '../services/sandboxes/create.js'
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
-/** Sandboxes of the account that asks: create, list, look, end (6.1-6.5). */
+/** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/', {
     schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: SandboxView, ...errors } }
@@ -20,7 +20,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       fastify.sandboxes.create(request.account, request.body, { ...options, ...more })
     if (!request.wantsSse(false)) return await create()
 
-    // Opened by the first event: what is refused before any work is answered as a plain error.
+    // Opened by the first event, so that an error before any step is a plain error response.
     let stream: SseStream | undefined
     const send = (event: string, data: unknown) => { (stream ??= reply.sse()).send({ event, data }) }
     try {
@@ -42,7 +42,9 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     schema: { params: SandboxParams, response: { 200: SandboxDetails, ...errors } }
   }, async ({ account, params: { id } }) => {
     const sandbox = await fastify.sandboxes.get(account, id)
-    const activeRun = sandbox.status === 'running' ? await fastify.runs.active(await fastify.sandboxes.find(account, id)) : null
+    const activeRun = sandbox.status === 'running'
+      ? await fastify.runs.active(await fastify.sandboxes.find(account, id))
+      : null
     return { ...sandbox, activeRun: activeRun ?? null }
   })
 

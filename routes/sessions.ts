@@ -5,7 +5,7 @@ import { SessionList, SessionPage, SessionParams, SessionQuery } from '../schema
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
-/** Conversations with Claude, as they are kept on the sandbox' volume. */
+/** Conversations with Claude that are stored on the sandbox's volume. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/:id/sessions', {
     schema: { params: SandboxParams, response: { 200: SessionList, ...errors } }

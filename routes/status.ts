@@ -2,13 +2,13 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const Status = Type.Object({
-  configured: Type.Boolean({ description: 'Modal credentials are set (9.6).' }),
+  configured: Type.Boolean({ description: 'Whether Modal credentials are set.' }),
   backend: Type.Union([Type.Literal('modal'), Type.Literal('local')]),
   model: Type.Union([Type.Literal('claude'), Type.Literal('scripted')]),
-  account: Type.Union([Type.String(), Type.Null()], { description: 'Who you are signed in as.' })
+  account: Type.Union([Type.String(), Type.Null()], { description: 'The account you are signed in to.' })
 })
 
-/** What this service runs on. Open to everybody: the web UI asks before anyone has signed in. */
+/** What the service runs on (9.6). Public: the web UI needs it before anyone has signed in. */
 const status: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/api/modal/status', { schema: { response: { 200: Status } } }, async (request) => {
     const { backend, scripted } = fastify.modal

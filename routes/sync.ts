@@ -5,7 +5,7 @@ import { SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
-/** A workspace and its place in S3: sync now, and how it stands. A sync goes on when its client leaves. */
+/** Syncs a workspace with S3, and reports the last sync. A sync continues when its client disconnects. */
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/sync', {
     schema: { params: SandboxParams, body: SyncSpec, response: { 200: SyncReport, ...errors } }

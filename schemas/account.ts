@@ -1,31 +1,32 @@
 import { Type, type Static } from '@sinclair/typebox'
+import { strict } from './common.js'
 
-const strict = { additionalProperties: false } as const
-
-/** What one account may use at the same time. Sandboxes are counted at Modal, all else in each replica for itself. */
-export const AccountLimits = Type.Object({
+/** What one account may use at a time. Sandboxes are counted at Modal, everything else by each replica. */
+const AccountLimits = Type.Object({
   sandboxes: Type.Integer({ minimum: 0, default: 10, description: 'Running sandboxes.' }),
-  runs: Type.Integer({ minimum: 0, default: 5, description: 'Claude runs at once; a sandbox has one at most.' }),
-  streams: Type.Integer({ minimum: 0, default: 50, description: 'Answers in Server-Sent Events that are open.' }),
+  runs: Type.Integer({ minimum: 0, default: 5, description: 'Concurrent runs of Claude; at most one per sandbox.' }),
+  streams: Type.Integer({ minimum: 0, default: 50, description: 'Open Server-Sent Events responses.' }),
   requestsPerMinute: Type.Integer({ minimum: 1, default: 600 })
 }, { ...strict, default: {} })
-export type AccountLimits = Static<typeof AccountLimits>
 
-/** A place in S3 that an account may use. `*` matches any characters, in all but the prefix. */
+/** A location in S3 that an account may use. `*` matches any characters in every field but the prefix. */
 export const AccountStorage = Type.Object({
   bucket: Type.String({ minLength: 1 }),
   keyPrefix: Type.Optional(Type.String({
-    description: 'All keys are below it; {account} stands for the account. The whole bucket otherwise.'
+    description: 'Restricts the account to keys below it; {account} stands for its id. Default: the whole bucket.'
   })),
   secretName: Type.Optional(Type.String({
-    minLength: 1, description: 'Modal secret with AWS_ACCESS_KEY_ID and so on; the credentials of the service otherwise.'
+    minLength: 1,
+    description: 'Modal secret with AWS_ACCESS_KEY_ID and so on. Default: the credentials of the service.'
   })),
-  endpointUrl: Type.Optional(Type.String({ minLength: 1, description: 'Of an S3-compatible server, such as https://s3.example.com.' })),
+  endpointUrl: Type.Optional(Type.String({
+    minLength: 1, description: 'An S3-compatible server, such as https://s3.example.com.'
+  })),
   region: Type.Optional(Type.String({ minLength: 1 }))
 }, strict)
 export type AccountStorage = Static<typeof AccountStorage>
 
-/** One tenant, as an operator writes it in `ACCOUNTS`. The id `*` stands for every token subject not listed. */
+/** One tenant, as configured in `ACCOUNTS`. The id `*` is for every token subject that is not listed. */
 export const Account = Type.Object({
   id: Type.String({ minLength: 1, maxLength: 200 }),
   apiKeys: Type.Array(Type.String({ pattern: '^sha256:[0-9a-f]{64}$' }), {
@@ -34,7 +35,7 @@ export const Account = Type.Object({
   secrets: Type.Array(Type.String({ minLength: 1 }), {
     default: [], description: 'Modal secrets the account may name; * matches any characters.'
   }),
-  s3: Type.Optional(Type.Array(AccountStorage, { description: 'Where its workspaces may be kept.' })),
+  s3: Type.Optional(Type.Array(AccountStorage, { description: 'Where its workspaces may be stored.' })),
   limits: AccountLimits
 }, strict)
 export type Account = Static<typeof Account>

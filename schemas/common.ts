@@ -1,13 +1,13 @@
 import { Type, type Static } from '@sinclair/typebox'
 
-/** For every object a client sends: a field nobody knows is a mistake worth telling. */
+/** For every object in a request: an unknown field is probably a typo, so it is rejected. */
 export const strict = { additionalProperties: false } as const
 
 export const ErrorAnswer = Type.Object({
   statusCode: Type.Integer(),
   error: Type.String(),
-  code: Type.String({ description: 'Stable; branch on this.' }),
-  message: Type.String({ description: 'For people.' }),
+  code: Type.String({ description: 'Stable: handle errors by their code.' }),
+  message: Type.String({ description: 'What went wrong, for people.' }),
   hint: Type.String({ description: 'What to do about it.' }),
   requestId: Type.String(),
   step: Type.Optional(Type.String({ description: 'The step of a longer operation that failed.' }))
@@ -20,7 +20,7 @@ export const EnvironmentVariables = Type.Record(
 export const AbsolutePath = Type.String({ pattern: '^/[^\\u0000]*$', maxLength: 1024 })
 
 const second = 1000
-/** Modal takes whole seconds, up to a day. */
+/** Milliseconds: Modal accepts whole seconds up to one day. */
 export const WholeSeconds = Type.Integer({ minimum: second, maximum: 86_400 * second, multipleOf: second })
 
 export const Timestamp = Type.String({ format: 'date-time' })

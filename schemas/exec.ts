@@ -7,22 +7,26 @@ const mebibyte = 1024 * 1024
 /** A command to run in a sandbox. */
 export const ExecSpec = Type.Object({
   command: Type.Array(Type.String({ pattern: '^[^\\u0000]*$' }), {
-    minItems: 1, maxItems: 10_000, description: 'Program and arguments: no shell reads them. At most 65,536 characters in all.'
+    minItems: 1,
+    maxItems: 10_000,
+    description: 'The program and its arguments, without a shell. At most 65,536 characters in total.'
   }),
   workdir: Type.Optional(AbsolutePath),
   env: Type.Optional(EnvironmentVariables),
   secrets: Type.Optional(SecretNames),
   timeoutMs: Type.Optional(WholeSeconds),
-  stdin: Type.Optional(Type.String({ maxLength: mebibyte, description: 'Text for its standard input, which then ends.' })),
+  stdin: Type.Optional(Type.String({
+    maxLength: mebibyte, description: 'Text for its standard input, which is then closed.'
+  })),
   encoding: Type.Union([Type.Literal('utf8'), Type.Literal('base64')], {
-    default: 'utf8', description: 'base64: output is passed on byte by byte.'
+    default: 'utf8', description: 'base64 preserves output that is not UTF-8.'
   })
 }, strict)
 export type ExecSpec = Static<typeof ExecSpec>
 
 /** How a command ended. */
 export const ExecExit = Type.Object({
-  exitCode: Type.Integer({ description: '128 and the number, when a signal ended it.' }),
+  exitCode: Type.Integer({ description: '128 plus the number of the signal, if a signal ended it.' }),
   timedOut: Type.Boolean(),
   durationMs: Type.Integer()
 })
@@ -32,9 +36,9 @@ const perStream = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T
   Type.Object({ stdout: schema, stderr: schema })
 
 export const ExecResult = Type.Composite([ExecExit, Type.Object({
-  stdout: Type.String({ description: 'Its first MiB, in the encoding that was asked for.' }),
+  stdout: Type.String({ description: 'The first MiB, in the requested encoding.' }),
   stderr: Type.String(),
   truncated: perStream(Type.Boolean()),
-  bytes: perStream(Type.Integer({ description: 'What the command wrote, also where it is truncated.' }))
+  bytes: perStream(Type.Integer({ description: 'How much the command wrote, even if the output is truncated.' }))
 })])
 export type ExecResult = Static<typeof ExecResult>

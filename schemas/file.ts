@@ -5,34 +5,34 @@ const FilePath = Type.String({
   minLength: 1,
   maxLength: 4096,
   pattern: '^[^\\u0000]*$',
-  description: 'Absolute, or relative to the workdir. It has to lie in the workdir or on the volume.'
+  description: 'Absolute, or relative to the workdir. It must be in the workdir or on the volume.'
 })
 
 export const FilesQuery = Type.Object({
   path: Type.Optional(FilePath),
   since: Type.Optional({
     ...Timestamp,
-    description: 'Lists the files below the path that were written since, without those in .git, node_modules and ' +
-      'Claude\'s own directory.'
+    description: 'Lists the files below the path that were written since then, except those in .git, node_modules ' +
+      'and Claude\'s own directory.'
   })
 }, strict)
 
 export const FileQuery = Type.Object({ path: FilePath }, strict)
 
 export const FileEntry = Type.Object({
-  name: Type.String({ description: 'With since: the path below the one that was asked for.' }),
+  name: Type.String({ description: 'With since: the path relative to the requested one.' }),
   path: Type.String(),
   type: Type.Union([Type.Literal('file'), Type.Literal('directory'), Type.Literal('symlink'), Type.Literal('other')]),
   size: Type.Integer({ description: 'Bytes.' }),
-  mode: Type.String({ description: 'Permissions, in octal digits.' }),
+  mode: Type.String({ description: 'Permissions in octal.' }),
   modifiedAt: Timestamp,
-  target: Type.Optional(Type.String({ description: 'Where a symlink leads.' }))
+  target: Type.Optional(Type.String({ description: 'The target of a symlink.' }))
 })
 export type FileEntry = Static<typeof FileEntry>
 
 export const FileListing = Type.Object({
   path: Type.String({ description: 'Absolute.' }),
   entries: Type.Array(FileEntry),
-  truncated: Type.Boolean({ description: 'There are more than these.' })
+  truncated: Type.Boolean({ description: 'Whether entries were left out.' })
 })
 export type FileListing = Static<typeof FileListing>

@@ -2,18 +2,18 @@ import { Type, type Static } from '@sinclair/typebox'
 import { strict, Timestamp, WholeSeconds } from './common.js'
 
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })
-/** A tool or a pattern of one, such as `Bash` or `Bash(git *)`. */
-const Tools = Type.Array(Type.String({ pattern: '^[A-Za-z_][^\\u0000-\\u001f]*$', maxLength: 200 }), { minItems: 1, maxItems: 100 })
+/** Tools or patterns, such as `Bash` or `Bash(git *)`. */
+const Tools = Type.Array(
+  Type.String({ pattern: '^[A-Za-z_][^\\u0000-\\u001f]*$', maxLength: 200 }), { minItems: 1, maxItems: 100 })
 
 export const RunSpec = Type.Object({
   prompt: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'At most 1 MB as UTF-8.' }),
-  sessionId: Type.Optional({ ...Uuid, description: 'Go on with this conversation, or start it under this id.' }),
-  continue: Type.Optional(Type.Boolean({ description: 'Go on with the latest conversation of this workspace.' })),
+  sessionId: Type.Optional({ ...Uuid, description: 'Continues this conversation, or starts one with this id.' }),
+  continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
   model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),
   permissionMode: Type.Optional(Type.Union(
-    ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)), {
-      description: '`ask`: somebody has to allow each tool that changes something and is not in allowedTools.'
-    })),
+    ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)),
+    { description: '`ask`: each tool that changes something and is not in allowedTools needs permission.' })),
   allowedTools: Type.Optional(Tools),
   disallowedTools: Type.Optional(Tools),
   appendSystemPrompt: Type.Optional(Type.String({ minLength: 1, maxLength: 20_000, pattern: '^[^\\u0000]*$' })),
@@ -25,7 +25,7 @@ export const RunSpec = Type.Object({
 }, strict)
 export type RunSpec = Static<typeof RunSpec>
 
-export const Outcome = Type.Union(
+const Outcome = Type.Union(
   ['result', 'agent_error', 'exit', 'signal', 'timeout', 'cancelled', 'sandbox_lost', 'stream_lost']
     .map((outcome) => Type.Literal(outcome as OutcomeName)))
 export type OutcomeName =
@@ -36,21 +36,21 @@ export const Completion = Type.Object({
   outcome: Outcome,
   exitCode: Type.Union([Type.Integer(), Type.Null()]),
   isError: Type.Boolean(),
-  durationMs: Type.Union([Type.Integer(), Type.Null()], { description: 'Null when nobody could measure it.' }),
-  costUsd: Type.Union([Type.Number(), Type.Null()], { description: 'Of this run alone.' }),
+  durationMs: Type.Union([Type.Integer(), Type.Null()], { description: 'Null when it is not known.' }),
+  costUsd: Type.Union([Type.Number(), Type.Null()], { description: 'The cost of this run only.' }),
   usage: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
   sessionId: Type.Union([Type.String(), Type.Null()])
 })
 export type Completion = Static<typeof Completion>
 
-/** A tool that Claude may only use when somebody allows it; the data of `permission.requested`. */
+/** A tool call that waits for permission; the data of `permission.requested`. */
 export const PendingPermission = Type.Object({
   id: Type.String(),
   toolName: Type.String(),
-  // A record's pattern would leave out names with a line break.
+  // Not a Record: its pattern would drop names with a line break.
   input: Type.Unsafe<Record<string, unknown>>(Type.Object({}, { additionalProperties: true })),
   requestedAt: Timestamp,
-  expiresAt: { ...Timestamp, description: 'Who has not answered by then has denied.' }
+  expiresAt: { ...Timestamp, description: 'Without an answer by then, the request is denied.' }
 })
 export type PendingPermission = Static<typeof PendingPermission>
 
@@ -60,7 +60,7 @@ export const RunView = Type.Object({
   sessionId: Type.Union([Type.String(), Type.Null()]),
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
-  prompt: Type.String({ description: 'Its first 200 characters.' }),
+  prompt: Type.String({ description: 'The first 200 characters.' }),
   pendingPermissions: Type.Array(PendingPermission),
   completion: Type.Optional(Completion)
 })
@@ -68,7 +68,7 @@ export type RunView = Static<typeof RunView>
 
 export const RunList = Type.Object({ runs: Type.Array(RunView) })
 
-/** Ids that are malformed are just not found. */
+/** Any text: a malformed id is treated like an unknown one. */
 export const RunParams = Type.Object({ id: Type.String(), runId: Type.String() })
 export type RunParams = Static<typeof RunParams>
 
@@ -76,24 +76,27 @@ export const PermissionParams = Type.Object({ ...RunParams.properties, permissio
 
 export const PermissionAnswer = Type.Object({
   decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
-  // With four bytes a character it still fits into the 4096 that a pipe takes in one piece.
+  // 900 characters of up to four bytes: the answer must fit into the 4096 bytes that a pipe writes atomically.
   message: Type.Optional(Type.String({
-    minLength: 1, maxLength: 900, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\ud800-\\udfff]*$', description: 'Told to Claude with a denial.'
+    minLength: 1,
+    maxLength: 900,
+    pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\ud800-\\udfff]*$',
+    description: 'The reason, passed to Claude with a denial.'
   }))
 }, strict)
 export type PermissionAnswer = Static<typeof PermissionAnswer>
 
 export const EventsQuery = Type.Object({
-  after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event you have.' }))
+  after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event received.' }))
 }, strict)
 
 export const EventsPage = Type.Object({
   events: Type.Array(Type.Object({ id: Type.Integer(), event: Type.String(), data: Type.Unknown() })),
-  next: Type.Integer({ description: 'Ask again with after=next.' }),
-  done: Type.Boolean({ description: 'Nothing comes after these.' })
+  next: Type.Integer({ description: 'Pass it as `after` to get the next page.' }),
+  done: Type.Boolean({ description: 'Whether these are the last events.' })
 })
 
 export const Cancellation = Type.Composite([RunView, Type.Object({
-  left: Type.Integer({ description: 'Processes of the run that are still alive: 0.' }),
+  left: Type.Integer({ description: 'Processes of the run that are still alive: always 0.' }),
   durationMs: Type.Integer()
 })])

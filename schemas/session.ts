@@ -3,7 +3,7 @@ import { strict, Timestamp } from './common.js'
 
 export const SessionSummary = Type.Object({
   sessionId: Type.String(),
-  title: Type.String({ description: 'The first words of the first prompt.' }),
+  title: Type.String({ description: 'The beginning of the first prompt.' }),
   startedAt: Timestamp,
   updatedAt: Timestamp,
   messages: Type.Integer()
@@ -15,7 +15,7 @@ export const SessionList = Type.Object({ sessions: Type.Array(SessionSummary) })
 export const SessionParams = Type.Object({ id: Type.String(), sessionId: Type.String() })
 
 export const SessionQuery = Type.Object({
-  after: Type.Optional(Type.String({ pattern: '^\\d{1,15}$', description: 'The `next` of the page before.' })),
+  after: Type.Optional(Type.String({ pattern: '^\\d{1,15}$', description: 'The `next` of the previous page.' })),
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 200 })
 }, strict)
 
@@ -23,7 +23,7 @@ export const SessionMessage = Type.Object({
   id: Type.String(),
   type: Type.Union([Type.Literal('user'), Type.Literal('assistant'), Type.Literal('system')]),
   time: Type.String(),
-  message: Type.Record(Type.String(), Type.Unknown(), { description: 'The message as the model API has it.' }),
+  message: Type.Record(Type.String(), Type.Unknown(), { description: 'The message in the format of the model API.' }),
   parentToolUseId: Type.Union([Type.String(), Type.Null()])
 })
 export type SessionMessage = Static<typeof SessionMessage>
@@ -31,6 +31,8 @@ export type SessionMessage = Static<typeof SessionMessage>
 export const SessionPage = Type.Object({
   sessionId: Type.String(),
   messages: Type.Array(SessionMessage),
-  next: Type.Union([Type.String(), Type.Null()], { description: 'Ask again with after=next; null at the end.' })
+  next: Type.Union([Type.String(), Type.Null()], {
+    description: 'Pass it as `after` to get the next page; null on the last page.'
+  })
 })
 export type SessionPage = Static<typeof SessionPage>

@@ -4,14 +4,17 @@ import { strict, Timestamp } from './common.js'
 export const Direction = Type.Union([Type.Literal('upload'), Type.Literal('download')])
 export type Direction = Static<typeof Direction>
 
-const VersionId = Type.String({ pattern: '^\\d{8}T\\d{9}Z-[0-9a-f]{4}$', description: 'A save, as listed.' })
+const VersionId = Type.String({
+  pattern: '^\\d{8}T\\d{9}Z-[0-9a-f]{4}$', description: 'The id of a version, as listed by GET.'
+})
 
-/** What a client asks of a sync. */
+/** A request for a sync. */
 export const SyncSpec = Type.Object({
   direction: Direction,
-  dryRun: Type.Boolean({ default: false, description: 'Only say what would be done.' }),
+  dryRun: Type.Boolean({ default: false, description: 'Only reports what would be done.' }),
   delete: Type.Boolean({
-    default: false, description: 'Also remove on the other side what a sync has put there and is gone on this side.'
+    default: false,
+    description: 'Also deletes at the destination what an earlier sync copied and the source no longer has.'
   }),
   version: Type.Optional(VersionId)
 }, strict)
@@ -19,23 +22,23 @@ export type SyncSpec = Static<typeof SyncSpec>
 
 const Count = (description: string) => Type.Integer({ minimum: 0, description })
 
-export const SyncFailure = Type.Object({
+const SyncFailure = Type.Object({
   path: Type.String(),
-  code: Type.String({ description: 'Stable: of S3, or of ours such as CHANGED, UNREADABLE, KEY_UNSAFE.' }),
+  code: Type.String({ description: 'Stable: from S3, or of this service, such as CHANGED or UNREADABLE.' }),
   message: Type.String()
 })
 
 export const SyncReport = Type.Object({
   direction: Direction,
-  files: Count('Copied.'),
-  bytes: Count('Copied.'),
-  skipped: Count('Not copied, as both sides have it.'),
-  ignored: Count('Left out by rule, and sockets, pipes and devices.'),
-  deleted: Count('Removed on the other side.'),
-  kept: Count('Left alone at initialization, as the workspace has a newer one.'),
+  files: Count('Files copied.'),
+  bytes: Count('Bytes copied.'),
+  skipped: Count('Files that were up to date.'),
+  ignored: Count('Files excluded by a rule, and sockets, pipes and devices.'),
+  deleted: Count('Files deleted at the destination.'),
+  kept: Count('Files not overwritten at initialization, as the workspace has newer ones.'),
   durationMs: Type.Integer(),
   failed: Type.Array(SyncFailure),
-  verified: Count('Proven to be on the other side, whole.'),
+  verified: Count('Files verified to be complete at the destination.'),
   dryRun: Type.Optional(Type.Boolean()),
   version: Type.Optional(VersionId)
 })
@@ -60,6 +63,6 @@ export type LastSync = Static<typeof LastSync>
 export const SyncState = Type.Object({
   active: Type.Boolean(),
   last: Type.Union([LastSync, Type.Null()]),
-  versions: Type.Optional(Type.Array(SyncVersion, { description: 'Newest first; of a versioned workspace.' }))
+  versions: Type.Optional(Type.Array(SyncVersion, { description: 'Of a versioned workspace, newest first.' }))
 })
 export type SyncState = Static<typeof SyncState>

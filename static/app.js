@@ -13,9 +13,9 @@ import { lastSpec } from './views/specs.js'
 import { StartView } from './views/start.js'
 
 const main = document.getElementById('main')
-/** Conversations stay while the page does: by sandbox. */
+/** The chats of this page by sandbox id; they are kept while another view is shown. */
 const chats = new Map()
-const ended = { message: 'This sandbox has ended.', hint: 'Create a new one; files on a volume are still there.' }
+const endedProblem = { message: 'This sandbox has ended.', hint: 'Create a new one; files on a volume are still there.' }
 let status
 let view
 
@@ -25,7 +25,7 @@ document.querySelector('.brand').addEventListener('click', (event) => {
   go('')
 })
 document.querySelector('.skip').addEventListener('click', (event) => {
-  // The part after the # says where we are.
+  // Following the link would replace the hash, which is the route.
   event.preventDefault()
   main.focus()
 })
@@ -34,14 +34,14 @@ document.getElementById('settings').append(notifyButton(), themeButton(), h('but
   type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
 }, icon('keyboard')))
 document.addEventListener('signed-out', () => {
-  if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to go on.' })
+  if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to continue.' })
 })
 start()
 
-/** Asks what this service is and who we are; everything else follows from the answer. */
+/** Loads the service's status and shows either the sign-in form or the view of the current route. */
 async function start (problem) {
   try {
-    problem = await useLink() ?? problem
+    problem = await redeemLink() ?? problem
     status = await getJson(paths.status)
   } catch (error) {
     return showProblem(error, button('Try again', () => start()))
@@ -51,32 +51,32 @@ async function start (problem) {
   show(new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
 }
 
-/** The start-up link carries a one-time code behind the `#`, where no server and no log sees it. */
-async function useLink () {
+/** The sign-in link has its code behind the `#`, where no server and no log can see it. */
+async function redeemLink () {
   const code = /^#code=(.+)$/.exec(location.hash)?.[1]
   if (code === undefined) return
   history.replaceState(null, '', location.pathname + location.search)
   try {
     await signIn(decodeURIComponent(code))
   } catch (error) {
-    if (error.passing) throw error
-    return { message: 'This link does not work any more.', hint: 'Use the newest one: each start of the service prints its own.' }
+    if (error.transient) throw error
+    return { message: 'This link is no longer valid.', hint: 'Use the latest one: the service prints a new link at each start.' }
   }
 }
 
-/** `#sandbox=<id>` is a chat, so that a reload and the back button do what they say; anything else the first page. */
+/** `#sandbox=<id>` is a chat, so that reload and the back button work; anything else is the start page. */
 async function route () {
   if (location.hash.startsWith('#code=')) return start()
   if (!status?.account) return
   const id = /^#sandbox=(.+)$/.exec(location.hash)?.[1]
-  if (id === undefined) return show(new StartView({ newSandbox, chooseSandbox: () => chooseSandbox(), openSandbox }))
+  if (id === undefined) return show(new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
   const chat = chats.get(id)
   if (chat) return show(chat)
   show({ element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
   try {
     const sandbox = await getJson(paths.sandbox(id))
-    if (sandbox.status !== 'running') throw new ApiError(ended)
-    if (location.hash === `#sandbox=${id}`) show(chatWith(sandbox))
+    if (sandbox.status !== 'running') throw new ApiError(endedProblem)
+    if (location.hash === `#sandbox=${id}`) show(openChat(sandbox))
   } catch (error) {
     const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
     showProblem(error, create, button('All sandboxes', () => go('')))
@@ -87,7 +87,7 @@ function showProblem (error, ...actions) {
   show({ element: h('div', { class: 'card narrow' }, notice(error, { dismissible: false, actions })) })
 }
 
-function chatWith (sandbox) {
+function openChat (sandbox) {
   const chat = new ChatView(sandbox, { scripted: status.model === 'scripted', newSandbox })
   chats.set(sandbox.id, chat)
   return chat
@@ -97,15 +97,15 @@ function newSandbox (spec = lastSpec()) {
   show(new ProgressView({
     spec,
     onCreated: (sandbox) => {
-      chatWith(sandbox)
+      openChat(sandbox)
       openSandbox(sandbox.id)
     },
-    onCorrect: (problem) => chooseSandbox({ spec, problem }),
+    onEdit: (problem) => showCreateForm({ spec, problem }),
     onBack: () => go('')
   }))
 }
 
-function chooseSandbox ({ spec, problem } = {}) {
+function showCreateForm ({ spec, problem } = {}) {
   show(new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
 }
 
@@ -121,23 +121,23 @@ function go (hash) {
 
 function show (next) {
   if (view === next) return
-  const before = view
+  const previous = view
   view?.hidden?.()
-  // A chat stays as it is until its page goes; anything else ends with its place on the page.
+  // A chat is kept until the page is closed; other views are closed when they are replaced.
   if (!(view instanceof ChatView)) view?.close?.()
   view = next
   main.replaceChildren(next.element)
   main.classList.toggle('full', next instanceof ChatView)
   next.shown?.()
-  // Who comes from elsewhere on this page goes on at the top of what is new.
-  if (before && document.activeElement === document.body) main.focus()
+  // Keyboard users continue at the top of the new view.
+  if (previous && document.activeElement === document.body) main.focus()
 }
 
 function showHeader () {
   const { backend, model, account } = status
   document.getElementById('badges').replaceChildren(
     backend === 'local' ? h('span', { class: 'badge', title: 'Sandboxes run on this machine, not on Modal' }, 'Local mode') : '',
-    model === 'scripted' ? h('span', { class: 'badge warn', title: 'No model key is set: answers follow a script' }, icon('warning'), 'Scripted demo model, not Claude') : '')
+    model === 'scripted' ? h('span', { class: 'badge warn', title: 'No model key is set: the answers are scripted' }, icon('warning'), 'Scripted demo model, not Claude') : '')
   document.getElementById('account').replaceChildren(...account
     ? [h('span', { class: 'muted account-name', title: 'Your account' }, account), button('Sign out', signOut, { kind: 'small' })]
     : [])

@@ -19,7 +19,7 @@ const account = (id: string, extra: Partial<Account> = {}): Account => ({
 })
 const noTokens = { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, accountClaim: 'sub' }
 
-t.test('An empty environment is local mode with documented defaults (9.6)', async (t) => {
+t.test('An empty environment means local mode with the documented defaults (9.6)', async (t) => {
   const config = parseConfig({ MODAL_TOKEN_ID: '', PORT: ' ' })
   t.equal(configured(config), false)
   t.match(config, {
@@ -32,7 +32,7 @@ t.test('An empty environment is local mode with documented defaults (9.6)', asyn
   t.throws(() => { (config.run as { timeoutMs: number }).timeoutMs = 1 }, 'it is frozen')
 })
 
-t.test('The proxies to trust are addresses and networks', async (t) => {
+t.test('Trusted proxies are addresses and networks', async (t) => {
   for (const right of ['loopback', '10.0.0.1', '10.0.0.0/8, ::1', 'fd00::/8']) t.equal(parseConfig({ TRUST_PROXY: right }).trustProxy, right)
   for (const wrong of ['true', '10.0.0', '10.0.0.0/33', '999.1.1.1', '10.0.0.0/', '::1,']) {
     t.throws(() => parseConfig({ TRUST_PROXY: wrong }), /TRUST_PROXY must be/, wrong)
@@ -46,7 +46,7 @@ t.test('Modal credentials come from the environment, together with accounts (9.1
   t.strictSame(config.accounts?.[0]?.limits, { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 })
 })
 
-t.test('Every mistake is named at once, never with its value (9.2, 9.5)', async (t) => {
+t.test('All invalid settings are reported together, by name and never with their values (9.2, 9.5)', async (t) => {
   const thrown = t.throws(() => parseConfig({
     PORT: 'eighty-secret',
     LOG_LEVEL: 'loud-secret',
@@ -65,43 +65,43 @@ t.test('Every mistake is named at once, never with its value (9.2, 9.5)', async 
   const { problems, message } = thrown as unknown as ConfigError
   for (const name of ['PORT', 'LOG_LEVEL', 'MODAL_TOKEN_SECRET', 'PUBLIC_URL', 'SANDBOX_TIMEOUT_MS', 'JWT_SECRET', 'ACCOUNTS',
     'TRUST_PROXY', 'EMULATOR_IMAGES', 'CLAUDE_SECRET_NAME', 'CLAUDE_VERSION']) {
-    t.ok(problems.some((problem) => problem.startsWith(name)), `${name} is named`)
+    t.ok(problems.some((problem) => problem.startsWith(name)), `${name} is reported`)
   }
   t.notMatch(message, /-secret\b|secret"/, 'no value is shown')
 })
 
-t.test('Settings that contradict each other are told apart', async (t) => {
+t.test('Settings that contradict each other are reported', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'config-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const file = join(dir, 'accounts.json')
   writeFileSync(file, JSON.stringify([{ id: 'a' }, { id: 'a' }]))
   const cases: [NodeJS.ProcessEnv, RegExp][] = [
-    [{ MODAL_TOKEN_SECRET: 'x' }, /MODAL_TOKEN_ID is missing/],
+    [{ MODAL_TOKEN_SECRET: 'x' }, /MODAL_TOKEN_ID is required when MODAL_TOKEN_SECRET is set/],
     [{ MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x' }, /ACCOUNTS is missing/],
     [{ ACCOUNTS_FILE: file }, /same id twice/],
-    [{ ACCOUNTS_FILE: join(dir, 'none') }, /ACCOUNTS_FILE names a file that can not be read/],
-    [{ ACCOUNTS: '[{"id":"a"}]', ACCOUNTS_FILE: file }, /together with ACCOUNTS/],
+    [{ ACCOUNTS_FILE: join(dir, 'none') }, /ACCOUNTS_FILE names a file that cannot be read/],
+    [{ ACCOUNTS: '[{"id":"a"}]', ACCOUNTS_FILE: file }, /ACCOUNTS_FILE cannot be combined with ACCOUNTS/],
     [{ ACCOUNTS: '[{"id":"a","apiKeys":["plain"]}]' }, /ACCOUNTS\/0\/apiKeys\/0 must look like/],
     [{ ACCOUNTS: '[{"id":"a","colour":1}]' }, /ACCOUNTS\/0\/colour/],
-    [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /together with JWT_SECRET/]
+    [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /JWT_JWKS_URL cannot be combined with JWT_SECRET/]
   ]
   for (const [env, message] of cases) t.throws(() => parseConfig(env), { message })
 })
 
-t.test('The SDK is pointed at a server only while it is made', async (t) => {
+t.test('The SDK is pointed at a server only while it is constructed', async (t) => {
   const before = process.env.MODAL_SERVER_URL
   t.equal(withModalServer('http://127.0.0.1:1', () => process.env.MODAL_SERVER_URL), 'http://127.0.0.1:1')
   t.equal(process.env.MODAL_SERVER_URL, before)
 })
 
-t.test('An error keeps its chain of causes and says the step that failed (10.1, 8.10)', async (t) => {
+t.test('An error keeps its chain of causes and names the step that failed (10.1, 8.10)', async (t) => {
   const error = wrap(wrap(new Error('connection refused'), 'app', 'MODAL_UNAVAILABLE'), 'create sandbox')
-  t.match(error, { code: 'MODAL_UNAVAILABLE', statusCode: 503, step: 'create sandbox', message: 'Modal can not be reached.' })
-  t.equal(chain(error), 'create sandbox: Modal can not be reached.: app: Modal can not be reached.: connection refused')
+  t.match(error, { code: 'MODAL_UNAVAILABLE', statusCode: 503, step: 'create sandbox', message: 'Modal cannot be reached.' })
+  t.equal(chain(error), 'create sandbox: Modal cannot be reached.: app: Modal cannot be reached.: connection refused')
   t.equal(chain('text'), 'text')
 })
 
-t.test('API keys are known by digest only', async (t) => {
+t.test('API keys are stored as digests only', async (t) => {
   const registry = new AccountRegistry([account('acme'), account('other')], noTokens)
   t.equal((await registry.authenticate('key-of-acme')).id, 'acme')
   await t.rejects(registry.authenticate('key-of-nobody'), { code: 'UNAUTHENTICATED' })
@@ -130,7 +130,7 @@ t.test('Tokens signed with the shared secret name their account', async (t) => {
   t.match(await open.authenticate(await sign({ sub: 'anyone' })), { id: 'anyone', limits: { sandboxes: 10 } })
 })
 
-t.test('Tokens of an identity provider are checked against its published keys', async (t) => {
+t.test('Tokens of an identity provider are verified with its published keys', async (t) => {
   const { publicKey, privateKey } = await generateKeyPair('ES256')
   const jwks = { keys: [{ ...await exportJWK(publicKey), kid: 'k', alg: 'ES256' }] }
   const server = createServer((_request, response) => response.setHeader('content-type', 'application/json').end(JSON.stringify(jwks)))
@@ -143,13 +143,13 @@ t.test('Tokens of an identity provider are checked against its published keys', 
   t.equal((await registry.authenticate(token)).id, 'acme')
 })
 
-t.test('An account names only the secrets its patterns allow', async (t) => {
+t.test('An account may name only the secrets that its patterns match', async (t) => {
   const acme = account('acme', { secrets: ['acme-*', 'shared.key'] })
   for (const name of ['acme-aws', 'acme-', 'shared.key']) t.ok(mayUseSecret(acme, name), name)
   for (const name of ['other', 'xacme-aws', 'sharedxkey', '']) t.notOk(mayUseSecret(acme, name), name)
 })
 
-t.test('No account id or volume name can reach into another account (1.4)', async (t) => {
+t.test('No account id or volume name collides with one of another account (1.4)', async (t) => {
   const ids = ['a', 'a-b', 'A', 'ä', '../a', 'a.b', 'auth0|1', 'x'.repeat(200), `sha256.${digest('ä', 24)}`]
   const names = ids.flatMap((id) => [appName(id), volumeName(id, 'b'), volumeName(id, 'b-c')])
   t.equal(new Set(names).size, names.length)
@@ -157,7 +157,7 @@ t.test('No account id or volume name can reach into another account (1.4)', asyn
   t.ok(volumeName('ä', 'v'.repeat(32)).length <= 64)
 })
 
-t.test('The development key is made once, for its owner only', async (t) => {
+t.test('The development key is created once, readable by its owner only', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'development-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const first = await developmentAccount(dir)
@@ -167,6 +167,6 @@ t.test('The development key is made once, for its owner only', async (t) => {
   await t.rejects(developmentAccount('/dev/null/x'), { code: /ENOTDIR|EEXIST/ })
 })
 
-t.test('A table error carries what its author gave it', async (t) => {
+t.test('An AppError keeps the details and the hint it was given', async (t) => {
   t.match(new AppError('RUN_ACTIVE', { details: { runId: 'run_1' }, hint: 'Look.' }), { statusCode: 409, hint: 'Look.', details: { runId: 'run_1' } })
 })

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
+import sensible from '@fastify/sensible'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -12,7 +13,7 @@ import errors from '../plugins/errors.js'
 import security from '../plugins/security.js'
 import streams from '../plugins/streams.js'
 import validation from '../plugins/validation.js'
-import session from '../routes/session.js'
+import signIn from '../routes/sign-in.js'
 import { strict } from '../schemas/common.js'
 import { AccountRegistry } from '../services/accounts/registry.js'
 import { eventually } from './helpers/containers.js'
@@ -27,17 +28,17 @@ const accounts = new AccountRegistry([
   { id: 'slow', apiKeys: apiKeys('slow-key'), secrets: [], limits: { ...limits, requestsPerMinute: 2 } }
 ], tokens)
 
-/** The frame of the service around a few routes of this test. */
+/** The service's plugins around a few routes of this test. */
 async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeatMs = 10_000) {
   const lines: Record<string, any>[] = []
   const app = Fastify({
     logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } },
     forceCloseConnections: true
   })
-  for (const plugin of [context, errors, validation, security]) await app.register(plugin)
+  for (const plugin of [sensible, context, errors, validation, security]) await app.register(plugin)
   await app.register(auth, { accounts })
   await app.register(streams, { heartbeatMs })
-  await app.register(session, { secure: true, link: { code: 'link-code', apiKey: 'acme-key' } })
+  await app.register(signIn, { secure: true, link: { code: 'link-code', apiKey: 'acme-key' } })
   await app.register(async (api) => {
     api.addHook('onRequest', api.requireAccount)
     const kind = Type.Optional(Type.Union([Type.Null(), Type.Integer()]))
@@ -63,7 +64,7 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
 }
 const acme = { authorization: 'Bearer acme-key' }
 
-t.test('Who does not sign in gets 401, by every kind of credential (6.3)', async (t) => {
+t.test('A request without a valid credential of any kind gets 401 (6.3)', async (t) => {
   const { app } = await frame(t)
   const payload = { name: 'a' }
   for (const headers of [{}, { authorization: 'Bearer nope' }, { authorization: 'acme-key' }, { 'x-api-key': 'nope' }]) {
@@ -76,7 +77,7 @@ t.test('Who does not sign in gets 401, by every kind of credential (6.3)', async
   }
 })
 
-t.test('A browser signs in with a key or the link and gets a cookie that scripts can not read', async (t) => {
+t.test('A browser signs in with a key or the link and gets a cookie that scripts cannot read', async (t) => {
   const { app } = await frame(t)
   for (const credential of ['acme-key', 'link-code']) {
     const signIn = await app.inject({ method: 'POST', url: '/api/session', payload: { credential } })
@@ -91,15 +92,15 @@ t.test('A browser signs in with a key or the link and gets a cookie that scripts
     await app.inject({ method: 'POST', url: '/api/echo/1', cookies, headers, payload: { name: 'a' } })
   t.equal((await send({ 'sec-fetch-site': 'same-origin' })).statusCode, 200)
   t.equal((await send({ origin: 'http://localhost', host: 'localhost' })).statusCode, 200)
-  t.equal((await send({})).statusCode, 200, 'not a browser')
+  t.equal((await send({})).statusCode, 200, 'not from a browser')
   for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { origin: 'http://evil.example' }, { origin: 'null' }]) {
-    t.match((await send(headers)).json(), { code: 'FORBIDDEN' }, 'a foreign page')
+    t.match((await send(headers)).json(), { code: 'FORBIDDEN' }, 'a page of another site')
   }
   const out = await app.inject({ method: 'DELETE', url: '/api/session' })
   t.match(out.headers['set-cookie'], /modal_sandbox_session=;/)
 })
 
-t.test('Bad input is told with the field, and nothing is converted or dropped', async (t) => {
+t.test('Invalid input is reported with its field, and nothing is coerced or dropped', async (t) => {
   const { app } = await frame(t)
   const cases: [unknown, RegExp][] = [
     [{ promtp: 'x', name: 'a' }, /body\.promtp is not a known field/], [{}, /body\.name is required/],
@@ -111,7 +112,7 @@ t.test('Bad input is told with the field, and nothing is converted or dropped', 
     t.match(answer.json(), { statusCode: 400, code: 'BAD_REQUEST', message })
   }
   const nothing = await app.inject({ method: 'DELETE', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
-  t.equal(nothing.statusCode, 200, 'an empty body that claims to be JSON is no body')
+  t.equal(nothing.statusCode, 200, 'an empty body with a JSON content type is no body')
   const missing = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' } })
   t.match(missing.json(), { statusCode: 400, code: 'BAD_REQUEST', message: /^body/ })
   const broken = await app.inject({ method: 'POST', url: '/api/echo/1', headers: { ...acme, 'content-type': 'application/json' }, payload: '{' })
@@ -120,7 +121,7 @@ t.test('Bad input is told with the field, and nothing is converted or dropped', 
   t.match(text.json(), { code: 'UNSUPPORTED_MEDIA_TYPE' })
 })
 
-t.test('Errors reach clients friendly and the log once, with their cause and ids (10.2, 10.6, 10.7)', async (t) => {
+t.test('Clients get friendly errors, and the log gets each once, with its cause and ids (10.2, 10.6, 10.7)', async (t) => {
   const { app, lines } = await frame(t)
   for (const url of ['/api/broken', '/api/bare']) {
     const answer = await app.inject({ url, headers: acme })
@@ -130,29 +131,29 @@ t.test('Errors reach clients friendly and the log once, with their cause and ids
   }
   const logged = lines.filter(({ msg }) => msg === 'request failed')
   t.equal(logged.length, 2)
-  t.match(logged[0], { accountId: 'acme', step: 'reading', chain: /at \/etc\/secret-path/, reqId: /.+/ })
+  t.match(logged[0], { accountId: 'acme', step: 'reading', err: { message: /at \/etc\/secret-path/, stack: /frame\.test/ }, reqId: /.+/ })
   t.match((await app.inject({ url: '/api/coded', headers: acme })).json(), { statusCode: 409, code: 'RUN_ACTIVE', runId: 'run_1' })
   t.match((await app.inject({ url: '/nowhere' })).json(), { statusCode: 404, code: 'NOT_FOUND' })
 })
 
-t.test('The rate counts before anybody is asked who they are, and again per account', async (t) => {
+t.test('The rate limit applies per address before authentication, and per account after it', async (t) => {
   const { app } = await frame(t)
   const first = await app.inject({ url: '/nowhere', headers: { authorization: 'Bearer guess' } })
   t.equal(first.headers['x-ratelimit-limit'], '3000')
   const answers = []
   for (let sent = 0; sent < 4; sent++) answers.push(await app.inject({ url: '/api/coded', headers: { 'x-api-key': 'slow-key' } }))
   t.strictSame(answers.map(({ statusCode }) => statusCode), [409, 409, 429, 429])
-  t.match(answers[2]!.json(), { code: 'RATE_LIMITED', message: 'Your account may send 2 requests a minute.' })
+  t.match(answers[2]!.json(), { code: 'RATE_LIMITED', message: 'Your account may send 2 requests per minute.' })
   t.match(answers[2]!.headers['retry-after'], /^\d+$/)
   let last
   for (let sent = 0; sent < 3000; sent++) last = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
   t.equal(last?.statusCode, 404)
   const refused = await app.inject({ url: '/nowhere', remoteAddress: '127.3.0.1' })
-  t.match(refused.json(), { statusCode: 429, code: 'RATE_LIMITED', message: /3000 requests a minute/, limit: 3000 })
+  t.match(refused.json(), { statusCode: 429, code: 'RATE_LIMITED', message: /3000 requests per minute/, limit: 3000 })
   t.match(refused.headers['retry-after'], /^\d+$/)
 })
 
-t.test('A stream sends named events at once, heartbeats, and the headers that others set (4.2, 4.3)', async (t) => {
+t.test('A stream sends named events immediately, heartbeats, and headers set by other plugins (4.2, 4.3)', async (t) => {
   const { app, lines } = await frame(t, 100)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const response = await fetch(`${url}/api/events`, { headers: acme })
@@ -171,11 +172,11 @@ t.test('A stream sends named events at once, heartbeats, and the headers that ot
   }
   t.match(received, [{ event: 'one', data: 'a\nb', id: '5' }, { event: 'two', data: { x: 1 } }, { event: 'heartbeat', data: { time: /^\d{4}-/ } }])
   while (!lines.some(({ msg }) => msg === 'stream closed')) await new Promise((resolve) => setTimeout(resolve, 10))
-  t.match(lines.find(({ msg }) => msg === 'stream closed'), { accountId: 'acme', clientLeft: true }, 'opened and closed are logged (10.4)')
+  t.match(lines.find(({ msg }) => msg === 'stream closed'), { accountId: 'acme', clientLeft: true }, 'opening and closing are logged (10.4)')
   t.throws(() => encodeEvent({ event: 'x\nevent: forged', data: 1 }), TypeError)
 })
 
-t.test('Closing the service tells open streams, even when a client has stalled', async (t) => {
+t.test('Closing the service notifies open streams, even when a client has stalled', async (t) => {
   const { app, lines } = await frame(t)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')

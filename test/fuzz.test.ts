@@ -12,7 +12,7 @@ const path = '/api/modal/sandbox'
 const marker = randomId('marker')
 const limits = { sandboxes: 1, runs: 1, streams: 50, requestsPerMinute: 1_000_000 }
 
-/** A right body for each route that takes one. */
+/** A valid body for each route that takes one. */
 const bodies = {
   'POST /api/session': { credential: 'x' },
   'POST /api/modal/sandbox': {
@@ -40,7 +40,7 @@ const bodies = {
 }
 
 t.test('fuzz', { skip }, async (t) => {
-  // Who sends nonsense can start nothing expensive.
+  // Limits that keep random requests from starting anything expensive.
   const service = await startService({
     ACCOUNTS: JSON.stringify([
       {
@@ -69,7 +69,7 @@ t.test('fuzz', { skip }, async (t) => {
     return { id, ...started as { runId: string, sessionId: string } }
   }
 
-  await t.test(`${requests} random requests on every route: no 5xx, no crash, nothing of another's`, async (t) => {
+  await t.test(`${requests} random requests on every route: no 5xx, no crash, no data of another account`, async (t) => {
     const routes = routesOf(service.app)
     const source = fuzz({
       seed,
@@ -86,7 +86,7 @@ t.test('fuzz', { skip }, async (t) => {
       while (sent < requests && bad.length < 10) {
         const number = sent++
         const bytes = source.next().value
-        // The brake on requests of one address is tested elsewhere.
+        // The rate limit per address is tested elsewhere.
         const from = `127.1.${Math.floor(number / 250_000)}.${1 + Math.floor(number / 1000) % 250}`
         const answer = await sendRaw({ port, from, bytes })
         statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
@@ -98,14 +98,14 @@ t.test('fuzz', { skip }, async (t) => {
     await Promise.all(Array.from({ length: 8 }, worker))
     t.strictSame(bad, [])
     t.comment(`seed ${seed}: ${JSON.stringify(Object.fromEntries(statuses))}`)
-    for (const status of [200, 400, 401, 403, 404, 415, 431]) t.ok(statuses.has(status), `${status} was among the answers`)
+    for (const status of [200, 400, 401, 403, 404, 415, 431]) t.ok(statuses.has(status), `${status} is among the responses`)
     t.equal(({} as any).polluted, undefined)
     t.equal((await service.request('/healthz')).status, 200)
     const untouched = await service.request(`${path}/${foreign.id}`, { as: 'bob' })
-    t.match(await untouched.json(), { status: 'running', tags: { marker } }, 'the other account\'s sandbox is as it was')
+    t.match(await untouched.json(), { status: 'running', tags: { marker } }, 'the other account\'s sandbox is unchanged')
   })
 
-  await t.test('What is too much, too deep or too slow is refused in the same words, and holds up nobody', async (t) => {
+  await t.test('Requests that are too large, too deep or too slow get the usual error body, and delay no others', async (t) => {
     const head = (length: number) => 'POST /api/session HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' +
       `content-type: application/json\r\ncontent-length: ${length}\r\n\r\n`
     const post = async (body: string) => await sendRaw({ port, from: '127.2.0.1', bytes: head(body.length) + body, patienceMs: 30_000 })
@@ -133,16 +133,16 @@ t.test('fuzz', { skip }, async (t) => {
     Object.assign(server, { headersTimeout: 300, requestTimeout: 300 })
     const slow = await Promise.all(['GET / HTTP/1.1\r\nhost: x\r\nx: ', head(100) + '{', ''].map(async (bytes) =>
       await sendRaw({ port, bytes, patienceMs: 12_000 })))
-    t.strictSame(slow.map(({ status }) => status), [408, 408, 408], 'a head, a body or nothing at all')
+    t.strictSame(slow.map(({ status }) => status), [408, 408, 408], 'headers, a body, or nothing at all')
     for (const answer of slow) t.equal(problemOf('GET', answer), undefined)
   })
 
   function problemOf (bytes: string, { status, headers, body, text }: RawAnswer): string | undefined {
-    // What is not said by any answer: a tunnel is never opened.
+    // CONNECT gets no response; no tunnel is ever opened.
     if (status === 0) return /^CONNECT /.test(bytes) ? undefined : 'no answer'
     if (status >= 500) return `status ${status}`
-    if (text.includes(marker) || (text.includes(foreign.sessionId) && !bytes.includes(foreign.sessionId))) return 'foreign data'
-    if (/\/node_modules\/|\bat async |\.ts:\d/.test(text)) return 'something of the inside'
+    if (text.includes(marker) || (text.includes(foreign.sessionId) && !bytes.includes(foreign.sessionId))) return 'data of another account'
+    if (/\/node_modules\/|\bat async |\.ts:\d/.test(text)) return 'internal details'
     if (headers['x-injected'] !== undefined) return 'a forged header'
     if (!/^req_\w{20}$/.test(headers['x-request-id'] ?? '')) return 'no request id'
     if (status < 400 || /^HEAD /.test(bytes)) return
@@ -151,7 +151,7 @@ t.test('fuzz', { skip }, async (t) => {
       const complete = [error, code, message, hint].every((part) => typeof part === 'string' && part !== '')
       if (complete && statusCode === status && requestId === headers['x-request-id']) return
     } catch {}
-    return 'an error of another shape'
+    return 'an error body of another shape'
   }
 })
 

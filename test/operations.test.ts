@@ -11,12 +11,12 @@ import { ownTime } from './helpers/own-time.js'
 import { routesOf } from './helpers/routes.js'
 import { accountIds, skip, startService } from './helpers/service.js'
 
-t.test('What operators of the service ask it', { skip }, async (t) => {
+t.test('Health, metrics and the API description', { skip }, async (t) => {
   const service = await startService({ REAPER_INTERVAL_MS: '1000', TRUST_PROXY: 'loopback' })
   t.teardown(service.close)
   const get = async (url: string) => await service.request(url, { as: null })
 
-  await t.test('It is alive, and ready as long as Modal answers', async (t) => {
+  await t.test('It is live, and ready while Modal answers', async (t) => {
     for (const url of ['/healthz', '/readyz']) t.strictSame(await (await get(url)).json(), { status: 'ok' })
     const { client } = service.app.modal
     let asked = 0
@@ -28,21 +28,21 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     const readiness = new Readiness(client)
     await Promise.all([readiness.check(), readiness.check(), readiness.check()])
     client.apps.fromName = fromName
-    t.equal(asked, 1, 'however many ask')
+    t.equal(asked, 1, 'concurrent checks share one request')
 
     const closed = createServer().listen(0, '127.0.0.1')
     await once(closed, 'listening')
     const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
     closed.close()
     const logger = { debug () {}, info () {}, warn () {}, error () {} }
-    const away = withModalServer(url, () => new ModalClient({ tokenId: 'a', tokenSecret: 'b', logger }))
+    const offline = withModalServer(url, () => new ModalClient({ tokenId: 'a', tokenSecret: 'b', logger }))
     const time = ownTime()
-    await t.rejects(new Readiness(away).check(), { code: 'MODAL_UNAVAILABLE', statusCode: 503, headers: { 'retry-after': '5' } })
+    await t.rejects(new Readiness(offline).check(), { code: 'MODAL_UNAVAILABLE', statusCode: 503, headers: { 'retry-after': '5' } })
     t.ok(time.stop() < 4000)
-    away.close()
+    offline.close()
   })
 
-  await t.test('Metrics tell of answers by route, and of no account', async (t) => {
+  await t.test('Metrics count responses by route and name no account', async (t) => {
     await service.request('/api/modal/sandbox/sb-none')
     const text = await (await get('/metrics')).text()
     t.match(text, /http_request_duration_seconds_count\{method="GET",route="\/api\/modal\/sandbox\/:id",status="404"\} 1\n/)
@@ -51,7 +51,7 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     t.notMatch(text, 'sb-none')
   })
 
-  await t.test('It sweeps by itself, and counts what it had to end', async (t) => {
+  await t.test('The reaper runs at its interval and counts what it terminates', async (t) => {
     const { client, backend } = service.app.modal
     const app = await client.apps.fromName(appName(accountIds.alice), { createIfMissing: true })
     const image = await client.images.fromRegistry(backend === 'local' ? 'local' : 'debian:12-slim').build(app)
@@ -74,7 +74,7 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     t.match(text, /modal_sandbox_reaped_total\{reason="overdue"\} 1\n/)
   })
 
-  await t.test('The address of a client is what a trusted proxy says', async (t) => {
+  await t.test('A trusted proxy determines the address of a client', async (t) => {
     const from = async (address: string) => {
       const { headers } = await service.request('/healthz', { as: null, headers: { 'x-forwarded-for': address } })
       return headers.get('x-ratelimit-remaining')
@@ -82,7 +82,7 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     t.strictSame([await from('192.0.2.1'), await from('192.0.2.1'), await from('192.0.2.2')], ['2999', '2998', '2999'])
   })
 
-  await t.test('The API\'s description has every route, and all it refers to', async (t) => {
+  await t.test('The OpenAPI description has every route, and its references resolve', async (t) => {
     const description = await (await get('/openapi.json')).json() as any
     const described = Object.entries<object>(description.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/(?<=.)\/$/, '').replace(/\{(\w+)\}/g, ':$1')}`))
@@ -94,7 +94,7 @@ t.test('What operators of the service ask it', { skip }, async (t) => {
     t.notMatch(JSON.stringify(description), /"\$ref":"(?!#\/components)/)
   })
 
-  await t.test('Its page works in a browser under the content security policy', { skip: noBrowser }, async (t) => {
+  await t.test('Swagger UI works in a browser under the content security policy', { skip: noBrowser }, async (t) => {
     const browser = await openBrowser()
     t.teardown(() => browser.close())
     const { page } = await openPage(t, browser, service.url)

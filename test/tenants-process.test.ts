@@ -15,12 +15,12 @@ import { decodeTags } from '../services/sandboxes/tags.js'
 import { startEmulatorProcess, startServiceProcess } from './helpers/processes.js'
 import { readSse } from './helpers/sse.js'
 
-/** How many creates are interrupted; more than the default take minutes. */
+/** How many creates are interrupted; many more than the default take minutes. */
 const interruptions = Number(process.env.INTERRUPTED_CREATES ?? 20)
 const path = '/api/modal/sandbox'
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
 
-t.test('the service as a process of its own, a client of the emulator', async (t) => {
+t.test('The service as a process of its own, a client of the emulator', async (t) => {
   const secret = (name: string) => randomId(`secret-${name}`)
   const apiKey = secret('key')
   const jwtSecret = secret('jwt').padEnd(40, 'x')
@@ -77,7 +77,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     }
   }
 
-  await t.test(`${interruptions} creates, interrupted at any moment, leave no sandbox that nobody knows`, async (t) => {
+  await t.test(`${interruptions} creates, interrupted at any moment, leave no untracked sandbox`, async (t) => {
     const started = performance.now()
     await ask(path, { json: {} })
     const usual = performance.now() - started
@@ -106,7 +106,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     }
     t.comment(`${sent} sent, ${interrupted} of them interrupted`)
 
-    // Creates whose client has left go on for a moment.
+    // Creates continue for a moment after their client has left.
     let known: string[] = []
     let real: Sandbox[] = []
     for (let tries = 0, same = 0; tries < 100 && same < 5; tries++) {
@@ -115,33 +115,33 @@ t.test('the service as a process of its own, a client of the emulator', async (t
       const ids = real.map(({ sandboxId }) => sandboxId).toSorted()
       same = JSON.stringify(ids) === JSON.stringify(known.toSorted()) ? same + 1 : 0
     }
-    t.strictSame(real.map(({ sandboxId }) => sandboxId).toSorted(), known.toSorted(), 'what Modal has the account sees')
+    t.strictSame(real.map(({ sandboxId }) => sandboxId).toSorted(), known.toSorted(), 'the account sees every sandbox that Modal has')
     t.ok(real.length > 0 && real.length <= sent + 1)
 
     const records = async () =>
       await Promise.all((await atProvider()).map(async (sandbox) => decodeTags(await sandbox.getTags())!))
     const preparing = async () => (await records()).filter((record) => record.preparing !== undefined).length
     t.comment(`${real.length} sandboxes, ${await preparing()} of them unfinished`)
-    // Who asks again with the same key gets the one sandbox, whole.
+    // A request repeated with its key gets the one sandbox, complete.
     for (const { key, json } of keyed) {
       const { status, body } = await ask(path, { json, headers: { 'idempotency-key': key } })
       if ('workdir' in json && json.workdir === '/etc/passwd/x') t.equal(status, 422)
       else t.equal(status, 200, JSON.stringify(body))
     }
     const used = (await records()).map(({ key }) => key).filter((key) => key !== undefined)
-    t.equal(new Set(used).size, used.length, 'no key has two')
+    t.equal(new Set(used).size, used.length, 'no key has two sandboxes')
 
     const reaper = new Reaper({
       client, log: silent, deployment: 'modal-sandbox', mayOwn: () => true, now: () => Date.now() + 10 * 60_000
     })
     const unfinished = await preparing()
-    t.equal((await reaper.sweep()).length, unfinished, `${unfinished} that nobody asked for again are reaped`)
+    t.equal((await reaper.sweep()).length, unfinished, `${unfinished} that were not requested again are reaped`)
     const left = await listed()
     t.strictSame((await atProvider()).map(({ sandboxId }) => sandboxId).toSorted(), left.toSorted())
     for (const id of left) {
       const headers = { accept: 'application/json' }
       const { body } = await ask(`${path}/${id}/exec`, { json: { command: ['pwd'] }, headers })
-      t.match(body, { exitCode: 0 }, 'what is left is whole')
+      t.match(body, { exitCode: 0 }, 'the remaining ones are complete')
       await ask(`${path}/${id}`, { method: 'DELETE' })
     }
   })
@@ -169,12 +169,12 @@ t.test('the service as a process of its own, a client of the emulator', async (t
         command: ['sh', '-c', 'printf %s "$PRIVATE$NAMED$OWN" | sha256sum; cat > /tmp/in'], env: { OWN: value }, stdin: value
       }
     })
-    t.match(JSON.parse(visible.text).stdout, digest(value + named + value), 'inside, they are there')
+    t.match(JSON.parse(visible.text).stdout, digest(value + named + value), 'they are available inside the sandbox')
     const script = JSON.stringify([[{ tool: 'Bash', input: { command: 'echo key=$ANTHROPIC_API_KEY; exit 3' } }]])
     const run = await keep(`${path}/${id}/claude`, { json: { prompt: `\`\`\`scripted\n${script}\n\`\`\`` } })
     t.match(run.text, /key=.*[\s\S]*event: run.completed/)
 
-    // All that can fail, with secrets wherever a client may put them.
+    // Everything that can fail, with secrets wherever a client may put them.
     t.equal((await keep(path, { json: { ...spec, workdir: '/etc/passwd/x' } })).status, 422)
     const image = { registry: 'local', dockerfileCommands: ['RUN exit 3'] }
     t.equal((await keep(path, { json: { ...spec, image }, headers: { accept: 'text/event-stream' } })).status, 200)
@@ -200,22 +200,49 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     t.ok(tags.length > 0)
     await keep(`${path}/${id}`, { method: 'DELETE' })
 
-    const logs = { log: service.output(), 'log of the emulator': emulator.output() }
+    const logs = { log: service.output(), 'emulator log': emulator.output() }
     const places = { answers: seen.join('\n'), tags: JSON.stringify(tags), ...logs }
     const ours = { jwtSecret, modelKey: model.apiKey, modalToken: modal.MODAL_TOKEN_SECRET! }
     const secrets = { value, guess, jwt, named, apiKey, ...ours }
-    t.match(places.log, /"level":20/, 'the log is as talkative as it can be')
+    t.match(places.log, /"level":20/, 'the log is at its most verbose level')
     for (const [place, text] of Object.entries(places)) {
       for (const [name, secret] of Object.entries(secrets)) {
-        // The emulator prints its own token for whoever started it.
-        if (place === 'log of the emulator' && name === 'modalToken') continue
+        // The emulator prints its own token for the user who starts it.
+        if (place === 'emulator log' && name === 'modalToken') continue
         const at = text.indexOf(secret)
         t.equal(at, -1, `${name} in ${place}${at < 0 ? '' : `: ...${text.slice(Math.max(0, at - 200), at)}`}`)
       }
     }
   })
 
-  await t.test('SIGTERM: readers are told, commands end, and a stalled reader does not hold it up', async (t) => {
+  await t.test('Key operations are logged at info, with the ids of what they created (10.3, 10.5)', async (t) => {
+    const before = service.output().length
+    const { body: { id } } = await ask(path, { json: { volume: { name: 'logged' } } })
+    const url = `${path}/${id}`
+    await ask(`${url}/exec`, { json: { command: ['true'] }, headers: { accept: 'application/json' } })
+    const octets = { 'content-type': 'application/octet-stream' }
+    await ask(`${url}/files/content?path=secret-name.txt`, { method: 'PUT', body: 'four', headers: octets })
+    const run = await request(`${url}/claude`, { json: { prompt: '```scripted\n[[{"text":"Hello."}]]\n```' } })
+    let runId
+    for await (const { event, data } of readSse(run)) if (event === 'run.started') ({ runId } = data as { runId: string })
+    await ask(url, { method: 'DELETE' })
+    await service.said(new RegExp(`"sandboxId":"${id}".*"msg":"sandbox terminated"`))
+
+    const lines = service.output().slice(before).split('\n').filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+    const logged = (msg: string) => lines.find((line) => line.msg === msg && line.sandboxId === id)
+    const own = { level: 30, sandboxId: id, accountId: 'acme', reqId: /^req_/ }
+    t.match(logged('sandbox created'), { ...own, volume: 'logged' })
+    t.match(logged('exec started'), { ...own, execId: /./ })
+    t.match(logged('file written'), { ...own, bytes: 4 })
+    t.match(logged('run started'), { ...own, runId })
+    t.match(logged('stream opened'), { ...own, runId })
+    t.match(logged('run completed'), { level: 30, sandboxId: id, runId, outcome: 'result' })
+    t.match(logged('sandbox terminated'), own)
+    t.notMatch(JSON.stringify(lines), 'secret-name', 'names of files are not logged')
+  })
+
+  await t.test('SIGTERM: readers are notified, commands end, and a stalled reader does not delay it', async (t) => {
     const { body: { id } } = await ask(path, { json: {} })
     const exec = (command: string) => ({ json: { command: ['sh', '-c', command] } })
     const body = JSON.stringify(exec('yes 8181').json)
@@ -236,7 +263,7 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     const stopped = service.stop('SIGTERM')
     let late
     for (let tries = 0; tries < 50 && late?.status !== 503; tries++) late = await ask('/healthz').catch(() => undefined)
-    t.match(late, { status: 503, body: { code: 'SHUTTING_DOWN', requestId: /^req_/ } }, 'who comes now is told')
+    t.match(late, { status: 503, body: { code: 'SHUTTING_DOWN', requestId: /^req_/ } }, 'new requests are refused')
     const [code, signal] = await stopped
     const took = performance.now() - started
     t.strictSame({ code, signal }, { code: 0, signal: null })
@@ -245,13 +272,13 @@ t.test('the service as a process of its own, a client of the emulator', async (t
     stalled.destroy()
     const log = service.output()
     t.match(log, /"signal":"SIGTERM".*"msg":"closing"/)
-    t.match(log, /"streams":2.*"msg":"closing: readers are told"/)
+    t.match(log, /"streams":2.*"msg":"closing open streams"/)
     t.match(log, /"reason":"(shutdown|client left)","gone":true,"msg":"exec killed"/)
     t.match(log, /"msg":"closed"/)
     const sandbox = await client.sandboxes.fromId(id)
     const left = await sandbox.exec(['sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " " | grep -o "818[1]" | wc -l'])
-    t.equal((await left.stdout.readText()).trim(), '0', 'nothing that ran for a reader is left')
+    t.equal((await left.stdout.readText()).trim(), '0', 'no process of a reader is left')
     service = await startServiceProcess(env)
-    t.equal((await ask(`${path}/${id}`, { method: 'DELETE' })).status, 200, 'the sandbox is still there for the next')
+    t.equal((await ask(`${path}/${id}`, { method: 'DELETE' })).status, 200, 'the sandbox is still there for the next process')
   })
 })

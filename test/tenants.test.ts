@@ -15,17 +15,17 @@ const marker = randomId('marker')
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
 
 interface Foreign {
-  /** What the request carries besides ids that are not one's own. */
+  /** What the request carries besides the ids of another account. */
   json?: unknown
   file?: string
   query?: string
-  /** The status of the same request by the owner, to see that only the account makes the difference. */
+  /** The status of the same request by the owner, to prove that only the account makes a difference. */
   owner?: number
 }
 
 /**
- * Every route: `open` to everybody, the account's own `collection`, or about a thing that may be another's. A route
- * that is missing here fails the test. They are tried in this order: what ends something comes last.
+ * Every route: `open` to the public, the account's own `collection`, or about a resource that may belong to another
+ * account. A route that is missing here fails the test. They are tried in this order: destructive ones come last.
  */
 const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET *': 'open',
@@ -89,7 +89,7 @@ t.test('tenants', { skip }, async (t) => {
     tags: {},
     ...fields
   })
-  /** A sandbox as a request leaves it that was interrupted: made with the bare SDK. */
+  /** A sandbox as an interrupted request leaves it, created with the bare SDK. */
   const bare = async (tags: Record<string, string>) => {
     const app = await client.apps.fromName(appName(accountIds.bob), { createIfMissing: true })
     const image = await client.images.fromRegistry(service.app.modal.backend === 'local' ? 'local' : 'debian:12-slim').build(app)
@@ -97,7 +97,7 @@ t.test('tenants', { skip }, async (t) => {
   }
   const later = (minutes: number) => () => Date.now() + minutes * 60_000
 
-  await t.test('On every route what belongs to another account is not there (6.3)', async (t) => {
+  await t.test('On every route, resources of another account do not exist (6.3)', async (t) => {
     const found = routesOf(service.app).filter((route) => !route.startsWith('GET /docs'))
     t.strictSame(found.toSorted(), Object.keys(routes).toSorted(), 'every route is in the list above')
     const spec = { name: marker.slice(0, 20), volume: { name: marker.slice(0, 20) }, tags: { marker } }
@@ -105,8 +105,8 @@ t.test('tenants', { skip }, async (t) => {
     await exec(service, id, `echo ${marker} > secret.txt`)
     const ids = { id, ...await run(service, id, 'cat secret.txt') }
     const own = await create(spec, 'bob')
-    t.match(own, { id: /^sb-/ }, 'the same names are free to another account')
-    t.notMatch(await exec(service, own.id, 'ls -A; cat *', 'bob'), marker, 'and lead to other files')
+    t.match(own, { id: /^sb-/ }, 'another account may use the same names')
+    t.notMatch(await exec(service, own.id, 'ls -A; cat *', 'bob'), marker, 'which refer to other files')
     await service.request(`${path}/${own.id}`, { method: 'DELETE', as: 'bob' })
     const mine = (await create({}, 'bob')).id
 
@@ -122,18 +122,18 @@ t.test('tenants', { skip }, async (t) => {
         const text = await response.text()
         return { status: response.status, text, same: text.replace(/req_\w+/g, '') }
       }
-      t.match(await send(ids, null), { status: 401, text: /UNAUTHENTICATED/ }, `${route}: nobody`)
+      t.match(await send(ids, null), { status: 401, text: /UNAUTHENTICATED/ }, `${route}: without a credential`)
       if (kind === 'collection') {
         const seen = method === 'GET' && await send({}, 'bob')
-        if (seen) t.notMatch(seen, { text: new RegExp(`${marker}|${id}`) }, `${route}: the own ones only`)
+        if (seen) t.notMatch(seen, { text: new RegExp(`${marker}|${id}`) }, `${route}: only the account's own`)
         continue
       }
       const foreign = await send(ids, 'bob')
-      t.match(foreign, { status: 404, text: /SANDBOX_NOT_FOUND/ }, `${route}: somebody else's sandbox`)
-      t.equal(foreign.same, (await send({ ...ids, id: 'sb-01ARZ3NDEKTSV4RRFFQ69G5FAV' }, 'bob')).same, `${route}: as if it did not exist`)
+      t.match(foreign, { status: 404, text: /SANDBOX_NOT_FOUND/ }, `${route}: another account's sandbox`)
+      t.equal(foreign.same, (await send({ ...ids, id: 'sb-01ARZ3NDEKTSV4RRFFQ69G5FAV' }, 'bob')).same, `${route}: like one that does not exist`)
       if (/:\w+.*:\w+/.test(pattern)) {
         const guessed = await send({ ...ids, id: mine }, 'bob')
-        t.match(guessed, { status: 404, text: /_NOT_FOUND/ }, `${route}: a guessed id in one's own sandbox`)
+        t.match(guessed, { status: 404, text: /_NOT_FOUND/ }, `${route}: a guessed id in the account's own sandbox`)
         t.notMatch(guessed.text, marker)
       }
       const allowed = await send(ids, 'alice')
@@ -141,11 +141,11 @@ t.test('tenants', { skip }, async (t) => {
     }
   })
 
-  await t.test('Lists, looks and status are no activity: nothing is executed in the sandbox', async (t) => {
+  await t.test('Lists, details and status are no activity: nothing is executed in the sandbox', async (t) => {
     const { id } = await create()
     const used = (await create()).id
     await run(service, used, 'true')
-    // Its replica has seen the run's end.
+    // The replica has seen the end of the run.
     t.match(await (await service.request(`${path}/${used}`)).json(), { activeRun: null })
     const { exec: real } = Sandbox.prototype
     let execs = 0
@@ -163,7 +163,7 @@ t.test('tenants', { skip }, async (t) => {
     for (const made of [id, used]) await service.request(`${path}/${made}`, { method: 'DELETE' })
   })
 
-  await t.test('Limits are told with what they are', async (t) => {
+  await t.test('Errors about limits state the limit', async (t) => {
     const asCarol = async (url: string, init: RequestInit = {}) => {
       const headers = { 'x-api-key': carol.key, 'content-type': 'application/json', ...init.headers }
       return await fetch(service.url + url, { method: init.body ? 'POST' : 'GET', ...init, headers })
@@ -187,28 +187,28 @@ t.test('tenants', { skip }, async (t) => {
     t.strictSame(both.map(({ status }) => status), [200, 200])
     const refused = await sleeper(kept.signal)
     t.match(await refused.json(), {
-      statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 2 streams open at a time.', limit: 2
+      statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 2 open streams at a time.', limit: 2
     })
     const counting = JSON.stringify({ command: ['sh', '-c', "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 414[1]' | wc -l"] })
     const count = async () => {
       const counted = await asCarol(`${path}/${id}/exec`, { body: counting, headers: { accept: 'application/json' } })
       return (await counted.json() as { stdout: string }).stdout
     }
-    // An exec is answered before its program has the process.
+    // An exec is confirmed before the process runs its program.
     for (let tries = 0; tries < 50 && await count() !== '2\n'; tries++) await sleep(100)
-    t.equal(await count(), '2\n', 'what was refused was not begun; an answer in JSON takes no place')
+    t.equal(await count(), '2\n', 'a refused command was not started; a JSON response takes no slot')
     left.abort()
     let status = 429
     for (let tries = 0; tries < 100 && status === 429; tries++) {
       await sleep(50)
       status = (await sleeper(kept.signal)).status
     }
-    t.equal(status, 200, 'a place that was left is free')
+    t.equal(status, 200, 'a released slot is free again')
     kept.abort()
     t.equal((await asCarol(`${path}/${id}`, { method: 'DELETE' })).status, 200)
   })
 
-  await t.test('Names of Modal things never meet, whatever accounts and their names are called (1.4)', async (t) => {
+  await t.test('Names of Modal apps and volumes never collide, whatever the accounts and volumes are called (1.4)', async (t) => {
     const pieces = ['a', 'A', 'b', '-', '_', '.', '..', '/', '\\', ' ', 'é', 'e\u0301', '\ud800', '\udfff', '\ufffd', '日本', '👩‍🚀', '\0',
       '\n', '%2e', 'sha256.', '*', 'acct-', 'x'.repeat(31), 'x'.repeat(32), 'İ', 'ſ', '__proto__']
     const random = seeded(7)
@@ -223,7 +223,7 @@ t.test('tenants', { skip }, async (t) => {
     for (const account of accounts) {
       const names = [[appName(account), ''], ...volumes.map((volume) => [volumeName(account, volume), volume])] as [string, string][]
       for (const [name, volume] of names) {
-        // Whether Modal tells capitals from small letters in an account's part is not known.
+        // It is not known whether Modal's names are case-sensitive.
         const [slug, rest] = volume === '' ? [name, ''] : [name.slice(0, -volume.length), volume]
         const kind = `${volume === '' ? 'app' : 'volume'} ${slug.toLowerCase()}${rest}`
         const owner = JSON.stringify([account, volume])
@@ -236,17 +236,17 @@ t.test('tenants', { skip }, async (t) => {
     t.ok(seen.size > 20_000, `${seen.size} names`)
   })
 
-  await t.test('The reaper ends what is overdue, unfinished or nobody\'s, and touches nothing else', async (t) => {
+  await t.test('The reaper terminates overdue, unfinished and ownerless sandboxes, and nothing else', async (t) => {
     const fine = await bare(encodeTags(record()))
     const overdue = await bare(encodeTags(record({ expiresAt: new Date(Date.now() - 26 * 60_000).toISOString() })))
     const barely = await bare(encodeTags(record({ expiresAt: new Date(Date.now() - 60_000).toISOString() })))
     const unfinished = await bare(encodeTags(record({ preparing: new Date(Date.now() - 1000).toISOString() })))
     const underWay = await bare(encodeTags(record({ preparing: new Date(Date.now() + 60_000).toISOString() })))
-    const nobodys = await bare(encodeTags(record({ owner: 'acct-removed' })))
+    const ownerless = await bare(encodeTags(record({ owner: 'acct-removed' })))
     const elsewhere = await bare(encodeTags(record({ deployment: 'staging', owner: 'acct-removed', expiresAt: '2020-01-01T00:00:00.000Z' })))
     const strange = await bare({ 'ms-deployment': service.config.deployment, other: 'tool' })
     const untagged = await bare({})
-    const all = { fine, overdue, barely, unfinished, underWay, nobodys, elsewhere, strange, untagged }
+    const all = { fine, overdue, barely, unfinished, underWay, ownerless, elsewhere, strange, untagged }
     const ended = async () => {
       const names = Object.keys(all)
       const codes = await Promise.all(Object.values(all).map(async (sandbox) => await sandbox.poll()))
@@ -267,15 +267,15 @@ t.test('tenants', { skip }, async (t) => {
     now += 14 * 60_000
     await one.sweep()
     now += 2 * 60_000
-    t.match(await one.sweep(), [{ id: nobodys.sandboxId, reason: 'ownerless' }], 'only after a while: another replica may know the account')
-    t.match(logged.at(-1), { sandboxId: nobodys.sandboxId, reason: 'ownerless', owner: 'acct-removed' }, 'logged with its ids')
+    t.match(await one.sweep(), [{ id: ownerless.sandboxId, reason: 'ownerless' }], 'only after a while, as another replica may know the account')
+    t.match(logged.at(-1), { sandboxId: ownerless.sandboxId, reason: 'ownerless', owner: 'acct-removed' }, 'logged with its ids')
     await reaper({ now: later(60 * 24 * 30) }).sweep()
-    t.strictSame(await ended(), ['fine', 'overdue', 'barely', 'unfinished', 'underWay', 'nobodys'])
-    t.strictSame(await Promise.all([elsewhere, strange, untagged].map((sandbox) => sandbox.poll())), [null, null, null], 'not ours')
+    t.strictSame(await ended(), ['fine', 'overdue', 'barely', 'unfinished', 'underWay', 'ownerless'])
+    t.strictSame(await Promise.all([elsewhere, strange, untagged].map((sandbox) => sandbox.poll())), [null, null, null], 'not of this deployment')
     await Promise.all([elsewhere, strange, untagged].map((sandbox) => sandbox.terminate({ wait: true })))
   })
 
-  await t.test('The reaper looks again just before, and a sandbox that can\'t be asked does not hold up the others', async (t) => {
+  await t.test('The reaper checks again before it terminates, and a sandbox that fails does not delay the others', async (t) => {
     const saved = await bare(encodeTags(record()))
     const due = await bare(encodeTags(record({ preparing: new Date(Date.now() - 1000).toISOString() })))
     const stale = await client.sandboxes.fromId(saved.sandboxId)
@@ -292,12 +292,12 @@ t.test('tenants', { skip }, async (t) => {
     const reaped = await reaper({ client: listing, log }).sweep()
     t.strictSame(reaped, [{ id: due.sandboxId, reason: 'unfinished' }])
     t.equal(looks, 2)
-    t.match(errors, [{ sandboxId: saved.sandboxId, chain: /reaper tags: .*no answer/ }])
+    t.match(errors, [{ sandboxId: saved.sandboxId, err: /reaper tags/ }])
     t.equal(await saved.poll(), null)
     await saved.terminate({ wait: true })
   })
 
-  await t.test('A create that was interrupted before its sandbox was ready is finished by the next with its key', async (t) => {
+  await t.test('An interrupted create is completed by the next request with its idempotency key', async (t) => {
     const headers = { 'idempotency-key': randomId('order') }
     const answer = await service.request(path, { method: 'POST', json: { workdir: '/srv/made' }, headers })
     const first = await answer.json() as { id: string }
@@ -330,7 +330,7 @@ async function exec (service: Service, id: string, script: string, as: 'alice' |
   return (await response.json() as { stdout: string }).stdout
 }
 
-/** One whole run of a command, with the marker in its prompt. */
+/** A complete run of a command, with the marker in its prompt. */
 async function run (service: Service, id: string, command: string) {
   const prompt = `${marker}\n\`\`\`scripted\n${JSON.stringify([[{ tool: 'Bash', input: { command } }]])}\n\`\`\``
   const response = await service.request(`${path}/${id}/claude`, { method: 'POST', json: { prompt } })

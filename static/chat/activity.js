@@ -1,9 +1,9 @@
 import { h } from '../lib/dom.js'
-import { duration } from '../lib/format.js'
+import { formatDuration } from '../lib/format.js'
 
-/** The line above the composer: what is going on, for how long, and how to stop it. It is not announced: it ticks. */
+/** The line above the composer: the current activity, its duration and a stop button. Not announced, as it ticks. */
 export class Activity {
-  #word = h('span', { class: 'activity-word' })
+  #label = h('span', { class: 'activity-label' })
   #elapsed = h('span', { class: 'muted' })
   #stop
   #timer
@@ -13,14 +13,14 @@ export class Activity {
   constructor ({ onStop }) {
     this.#stop = h('button', { type: 'button', class: 'button small', onclick: onStop }, 'Stop ', h('kbd', {}, 'Esc'))
     this.element = h('div', { class: 'activity', hidden: true },
-      h('span', { class: 'spinner' }), this.#word, this.#elapsed, this.#stop)
+      h('span', { class: 'spinner' }), this.#label, this.#elapsed, this.#stop)
   }
 
-  /** @param {number} startedAt milliseconds */
+  /** @param {number} startedAt in milliseconds */
   start (startedAt = Date.now()) {
     const tick = () => {
       const seconds = Math.max(0, Math.floor((Date.now() - startedAt) / 1000))
-      this.#elapsed.textContent = duration(1000 * seconds).replace('.0', '')
+      this.#elapsed.textContent = formatDuration(1000 * seconds).replace('.0', '')
     }
     tick()
     clearInterval(this.#timer)
@@ -33,7 +33,7 @@ export class Activity {
 
   show (text) {
     this.#text = text
-    this.#word.textContent = this.#connected ? `${text}…` : 'Connection lost, reconnecting…'
+    this.#label.textContent = this.#connected ? `${text}…` : 'Connection lost, reconnecting…'
   }
 
   setConnected (connected) {

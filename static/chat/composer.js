@@ -1,10 +1,10 @@
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
-import { inThisTab } from '../lib/remember.js'
+import { tabStorage } from '../lib/storage.js'
 
 /**
- * Where prompts are written. Enter sends, Shift+Enter makes a new line, and an input method's Enter is its own.
- * A draft survives a reload. While Claude works the empty composer's button stops it.
+ * The prompt's input. Enter sends and Shift+Enter inserts a line break; Enter in an input method does neither.
+ * A draft survives a reload. While Claude is working and the input is empty, the button stops the run.
  */
 export class Composer {
   #input = h('textarea', {
@@ -19,13 +19,13 @@ export class Composer {
     this.onSend = onSend
     this.onStop = onStop
     this.#draft = `draft.${sandboxId}`
-    this.#input.value = inThisTab.read(this.#draft, '')
+    this.#input.value = tabStorage.read(this.#draft, '')
     this.element = h('form', { class: 'composer', onsubmit: (event) => this.#submit(event) },
       h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
       this.#input,
       h('div', { class: 'composer-row' }, options, this.#button))
-    this.#input.addEventListener('input', () => this.#fit())
-    this.#input.addEventListener('keydown', (event) => this.#key(event))
+    this.#input.addEventListener('input', () => this.#resize())
+    this.#input.addEventListener('keydown', (event) => this.#onKeydown(event))
     this.#update()
   }
 
@@ -37,17 +37,17 @@ export class Composer {
 
   focus () {
     focusInput(this.#input)
-    if (this.#input.value !== '') this.#fit()
+    if (this.#input.value !== '') this.#resize()
   }
 
-  /** Gives a prompt back that was not accepted, unless something else has been written since. */
+  /** Puts back a prompt that was not accepted, unless the user has typed something else since. */
   restore (text) {
     if (this.#input.value.trim() !== '') return
     this.#input.value = text
-    this.#fit()
+    this.#resize()
   }
 
-  #key (event) {
+  #onKeydown (event) {
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return
     event.preventDefault()
     this.#send()
@@ -67,19 +67,19 @@ export class Composer {
     const text = this.#input.value
     if (text.trim() === '') return
     this.#input.value = ''
-    this.#fit()
+    this.#resize()
     this.onSend(text)
   }
 
-  #fit () {
-    inThisTab.write(this.#draft, this.#input.value || undefined)
+  #resize () {
+    tabStorage.write(this.#draft, this.#input.value || undefined)
     this.#input.style.height = 'auto'
     this.#input.style.height = `${this.#input.scrollHeight}px`
     this.#update()
   }
 
   #update () {
-    const label = this.#stops ? 'Stop' : this.#busy ? 'Send afterwards' : 'Send'
+    const label = this.#stops ? 'Stop' : this.#busy ? 'Queue' : 'Send'
     if (this.#button.getAttribute('aria-label') !== label) {
       this.#button.replaceChildren(icon(this.#stops ? 'stop' : 'arrowUp'))
       this.#button.setAttribute('aria-label', label)

@@ -6,7 +6,7 @@ import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
 import { notice } from '../views/notice.js'
 
-/** The turns of one conversation: those that the volume keeps, and those of this page. */
+/** The turns of one conversation: those stored on the volume, and those of this page. */
 export class Conversation {
   #turns = h('div', { class: 'turns' })
   #options
@@ -14,8 +14,8 @@ export class Conversation {
   #loading
   sessionId = uuid()
   title
-  /** When the latest run of this conversation began. */
-  lastStart
+  /** When the latest run of this conversation started. */
+  lastRunStart
 
   constructor ({ sandboxId, workdir, scripted, welcome }) {
     this.#sandboxId = sandboxId
@@ -24,40 +24,40 @@ export class Conversation {
     this.column = followingColumn(this.#turns)
   }
 
-  /** An empty one. */
-  begin () {
+  /** Starts an empty conversation. */
+  startNew () {
     this.#show({ sessionId: uuid(), title: undefined })
     this.#turns.append(this.welcome)
   }
 
   /**
-   * Shows what is kept: the given conversation, the one of the active run, or the latest of the volume.
-   * @returns the active run, when the conversation is its
+   * Shows a stored conversation: the given one, that of the active run, or the latest.
+   * @returns the active run if it belongs to this conversation
    */
   async open ({ session, activeRun } = {}) {
     const loading = this.#show(session ?? { sessionId: uuid() })
-    const note = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading the conversation…')
-    this.#turns.append(note)
+    const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading the conversation…')
+    this.#turns.append(loadingNote)
     try {
       const [run, runs, sessions] = await Promise.all([
         activeRun ? getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined,
         listRuns(this.#sandboxId),
         session ? [session] : listSessions(this.#sandboxId)
       ])
-      const kept = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
+      const stored = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
       if (loading.signal.aborted) return
       if (run?.sessionId) this.sessionId = run.sessionId
-      const messages = kept ? await readMessages(this.#sandboxId, kept.sessionId, loading.signal) : []
-      if (kept) Object.assign(this, { sessionId: kept.sessionId, title: kept.title })
-      note.remove()
-      this.lastStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
-      const known = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
-      await showMessages(withoutRun(messages, run), { ...this.#options, runs: known }, (turn) => this.#append(turn))
+      const messages = stored ? await readMessages(this.#sandboxId, stored.sessionId, loading.signal) : []
+      if (stored) Object.assign(this, { sessionId: stored.sessionId, title: stored.title })
+      loadingNote.remove()
+      this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
+      const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
+      await showMessages(withoutRun(messages, run), { ...this.#options, runs: completed }, (turn) => this.#append(turn))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
       return run
     } catch (error) {
       if (loading.signal.aborted) return
-      note.remove()
+      loadingNote.remove()
       this.#turns.append(notice(asApiError(error)))
       return activeRun
     } finally {
@@ -65,7 +65,7 @@ export class Conversation {
     }
   }
 
-  /** A turn for a run that starts, or that is shown from its beginning. */
+  /** Adds a turn for a run that starts, or that is replayed from its beginning. */
   add (prompt) {
     const turn = new Turn({ ...this.#options, prompt })
     this.welcome.remove()
@@ -75,7 +75,7 @@ export class Conversation {
     return turn
   }
 
-  complain (error) {
+  showError (error) {
     this.#turns.append(notice(error))
     this.column.follow()
   }
@@ -92,7 +92,7 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title, lastStart: undefined })
+    Object.assign(this, { sessionId, title, lastRunStart: undefined })
     this.#turns.replaceChildren()
     return this.#loading
   }

@@ -1,19 +1,19 @@
 import { h } from '../lib/dom.js'
 
-/** More lines than this are compared as a block: the table of all pairs would hold up the page. */
-const longest = 600
+/** Longer changes are shown as one block: comparing their lines pair by pair would block the page. */
+const maxComparedLines = 600
 /** Unchanged lines shown around a change. */
-const context = 3
+const contextLines = 3
 
-/** What changed between two texts as `[sign, line][]`: `+`, `-`, a blank, or `…` for lines that are left out. */
-export function diffLines (before, after) {
+/** The difference between two texts as `[sign, line][]`. The sign is `+`, `-`, a space, or `…` for omitted lines. */
+function diffLines (before, after) {
   const [old, now] = [before, after].map((text) => text === '' ? [] : text.replace(/\n$/, '').split('\n'))
   let start = 0
   while (start < old.length && start < now.length && old[start] === now[start]) start++
   let end = 0
   while (end < old.length - start && end < now.length - start && old.at(-1 - end) === now.at(-1 - end)) end++
   const same = (lines) => lines.map((line) => [' ', line])
-  return shorten([
+  return collapse([
     ...same(old.slice(0, start)),
     ...changes(old.slice(start, old.length - end), now.slice(start, now.length - end)),
     ...same(old.slice(old.length - end))
@@ -21,7 +21,7 @@ export function diffLines (before, after) {
 }
 
 function changes (old, now) {
-  if (old.length > longest || now.length > longest || old.length === 0 || now.length === 0) {
+  if (old.length > maxComparedLines || now.length > maxComparedLines || old.length === 0 || now.length === 0) {
     return [...old.map((line) => ['-', line]), ...now.map((line) => ['+', line])]
   }
   const common = commonLengths(old, now)
@@ -37,7 +37,7 @@ function changes (old, now) {
   return lines
 }
 
-/** `[i][j]`: how many lines the rest of both from there have in common, in order. */
+/** `[i][j]`: length of the longest common subsequence of `old` from line i and `now` from line j. */
 function commonLengths (old, now) {
   const lengths = Array.from({ length: old.length + 1 }, () => new Uint16Array(now.length + 1))
   for (let i = old.length - 1; i >= 0; i--) {
@@ -48,22 +48,22 @@ function commonLengths (old, now) {
   return lengths
 }
 
-function shorten (lines) {
+function collapse (lines) {
   const near = lines.map((_line, index) =>
-    lines.slice(Math.max(0, index - context), index + context + 1).some(([sign]) => sign !== ' '))
+    lines.slice(Math.max(0, index - contextLines), index + contextLines + 1).some(([sign]) => sign !== ' '))
   return lines.flatMap((line, index) => near[index] ? [line] : index === 0 || near[index - 1] ? [['…', '']] : [])
 }
 
-const names = { '+': 'added', '-': 'removed', ' ': 'same', '…': 'left-out' }
-const mostShown = 2000
+const classOfSign = { '+': 'added', '-': 'removed', ' ': 'same', '…': 'omitted' }
+const maxShownLines = 2000
 
 export function diffView (before, after) {
   const lines = diffLines(before, after)
-  const rest = lines.length - mostShown
+  const rest = lines.length - maxShownLines
   return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes' },
-    lines.slice(0, mostShown).map(([sign, line]) =>
-      h('span', { class: names[sign] }, h('span', { class: 'sign' }, sign), `${line}\n`)),
-    rest > 0 && h('span', { class: 'left-out' }, `… ${rest} more lines`))
+    lines.slice(0, maxShownLines).map(([sign, line]) =>
+      h('span', { class: classOfSign[sign] }, h('span', { class: 'sign' }, sign), `${line}\n`)),
+    rest > 0 && h('span', { class: 'omitted' }, `… ${rest} more lines`))
 }
 
 /** `+12 −3` */

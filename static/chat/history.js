@@ -2,13 +2,13 @@ import { getJson, paths } from '../lib/api.js'
 import { Turn } from './turn.js'
 
 const pageSize = 200
-/** Messages shown between two frames. */
-const batch = 20
-/** Milliseconds that a sandbox' clock may be behind the service's. */
-const clockSkew = 5000
+/** Messages rendered before the browser may paint. */
+const batchSize = 20
+/** How far the sandbox's clock may be behind the service's. */
+const maxClockSkewMs = 5000
 const tokenKinds = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens', 'output_tokens']
 
-/** The conversations on the sandbox' volume, newest first. */
+/** The conversations on the sandbox's volume, newest first. */
 export async function listSessions (sandboxId) {
   const { sessions } = await getJson(paths.sessions(sandboxId))
   return sessions
@@ -27,52 +27,52 @@ export async function readMessages (sandboxId, sessionId, signal) {
   return messages
 }
 
-/** The runs that this sandbox knows of, newest first; without them a conversation can still be read. */
+/** The runs of this sandbox, newest first. None if that fails: a conversation can be shown without them. */
 export async function listRuns (sandboxId) {
   const { runs } = await getJson(paths.claude(sandboxId)).catch(() => ({ runs: [] }))
   return runs
 }
 
 /**
- * Shows messages as the turns they were, without holding up the page.
+ * Renders messages as turns, without blocking the page.
  * @param {object} options of a turn
- * @param {object[]} options.runs newest first; what a turn took is known from its run
- * @param {(turn: Turn) => void} onTurn each turn, empty at first
+ * @param {object[]} options.runs newest first; a turn's duration and cost are those of its run
+ * @param {(turn: Turn) => void} onTurn receives each turn while it is still empty
  */
 export async function showMessages (messages, { runs, ...options }, onTurn) {
   const unused = new Set(runs)
   let turn
-  let said = []
-  const end = () => {
+  let turnMessages = []
+  const endTurn = () => {
     if (turn === undefined) return
     turn.end()
-    const run = runOf(said[0], unused)
+    const run = runOf(turnMessages[0], unused)
     unused.delete(run)
-    turn.recall(run?.completion ?? figuresOf(said))
+    turn.showFooter(run?.completion ?? figuresOf(turnMessages))
   }
   for (const [index, message] of messages.entries()) {
     const prompt = promptOf(message)
     if (prompt !== undefined || turn === undefined) {
-      end()
-      said = []
+      endTurn()
+      turnMessages = []
       turn = new Turn({ ...options, prompt })
       onTurn(turn)
     }
-    said.push(message)
+    turnMessages.push(message)
     if (prompt === undefined) turn.handle('claude', asEvent(message))
-    if (index % batch === batch - 1) await new Promise((resolve) => setTimeout(resolve))
+    if (index % batchSize === batchSize - 1) await new Promise((resolve) => setTimeout(resolve))
   }
-  end()
+  endTurn()
 }
 
-/** The latest run with this prompt that had started by then. */
+/** The latest run with the prompt of this message that had started by its time. */
 function runOf (message, runs) {
   const prompt = promptOf(message)
-  const by = Date.parse(message.time) + clockSkew
-  return [...runs].find((run) => prompt?.startsWith(beginningOf(run)) && Date.parse(run.startedAt) <= by)
+  const latestStart = Date.parse(message.time) + maxClockSkewMs
+  return [...runs].find((run) => prompt?.startsWith(promptPrefixOf(run)) && Date.parse(run.startedAt) <= latestStart)
 }
 
-/** Where no run is known: the time from first to last, and the tokens that the model's answers say they took. */
+/** The figures of a turn whose run is not known: time between its messages, and token usage from the answers. */
 function figuresOf (messages) {
   const answers = messages.map(({ message }) => message).filter(({ usage }) => usage)
   const usages = new Map(answers.map(({ id, usage }) => [id, usage]))
@@ -84,24 +84,24 @@ function figuresOf (messages) {
   }
 }
 
-/** Where the messages of a run that is shown live begin: it tells them itself. */
+/** The messages before those of a run that is followed, as its stream replays its own. */
 export function withoutRun (messages, run) {
   if (run === undefined) return messages
   const { startedAt } = run
-  const first = beginningOf(run)
+  const first = promptPrefixOf(run)
   const byPrompt = first
     ? messages.findLastIndex((message) => promptOf(message)?.startsWith(first))
     : messages.findIndex((message) => promptOf(message) !== undefined && message.time >= startedAt)
   return byPrompt === -1 ? messages : messages.slice(0, byPrompt)
 }
 
-/** Of its prompt the service tells the beginning only. */
-function beginningOf ({ prompt }) {
+/** The service returns only the beginning of a run's prompt. */
+function promptPrefixOf ({ prompt }) {
   return prompt?.trim().slice(0, 150)
 }
 
-/** What somebody wrote; undefined for tools' results and for what the CLI itself puts into a conversation. */
-export function promptOf ({ type, message, parentToolUseId }) {
+/** The user's prompt; undefined for tool results and for messages that the CLI itself adds. */
+function promptOf ({ type, message, parentToolUseId }) {
   if (type !== 'user' || parentToolUseId) return
   const { content } = message
   const text = typeof content === 'string'
@@ -113,7 +113,7 @@ export function promptOf ({ type, message, parentToolUseId }) {
   return text.replace(/^\n/, '')
 }
 
-/** A kept message in the form in which the CLI streams it. */
+/** A stored message as the event that the CLI streams for it. */
 function asEvent ({ type, time, message, parentToolUseId }) {
   return { type, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
 }

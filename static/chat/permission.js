@@ -1,30 +1,30 @@
 import { paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
-import { roughly } from '../lib/format.js'
+import { approximateDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { button, notice } from '../views/notice.js'
 import { diffView } from './diff.js'
 import { describeTool } from './tool-kinds.js'
 
-const by = {
-  deadline: ', because nobody answered in time',
+const reasons = {
+  deadline: ', because there was no answer in time',
   run_end: ', because the run ended',
-  claude: ', because Claude no longer asks'
+  claude: ', because Claude withdrew the request'
 }
 
-/** Claude asks whether it may use a tool. Who does not answer in time has said no. */
+/** Claude's request to use a tool. Without an answer in time it is denied. */
 export class PermissionCard {
   #actions = h('form', { class: 'actions' })
   #reason = h('input', {
-    class: 'permission-reason', 'aria-label': 'Why not, for Claude', placeholder: 'Why not, for Claude', maxlength: '900', autocomplete: 'off'
+    class: 'permission-reason', 'aria-label': 'Reason for denying', placeholder: 'Reason for denying', maxlength: '900', autocomplete: 'off'
   })
 
   #left = h('span', { class: 'muted' })
   #timer
   #path
 
-  /** @param {{id, toolName, input, expiresAt}} request as the service tells it */
+  /** @param {{id, toolName, input, expiresAt}} request the data of `permission.requested` */
   constructor ({ id, toolName, input, expiresAt }, { sandboxId, runId, workdir }) {
     this.toolName = toolName
     this.#path = paths.permission(sandboxId, runId, id)
@@ -41,10 +41,10 @@ export class PermissionCard {
       event.preventDefault()
       this.answer('deny')
     })
-    this.#offer()
+    this.#showActions()
     const tick = () => {
       const left = Date.parse(expiresAt) - Date.now()
-      this.#left.textContent = left > 0 ? `${roughly(left)} left` : ''
+      this.#left.textContent = left > 0 ? `${approximateDuration(left)} left` : ''
     }
     tick()
     this.#timer = setInterval(tick, 1000)
@@ -55,16 +55,16 @@ export class PermissionCard {
   }
 
   /** @param {{decision: 'allow' | 'deny', by: string}} answer */
-  resolve ({ decision, by: who }) {
+  resolve ({ decision, by: resolvedBy }) {
     this.close()
     this.#left.textContent = ''
     this.element.dataset.state = decision
     this.#keepFocus()
     this.#actions.replaceChildren(h('p', { class: 'muted' }, icon(decision === 'allow' ? 'check' : 'cross'),
-      ` ${decision === 'allow' ? 'Allowed' : 'Denied'}${by[who] ?? ''}`))
+      ` ${decision === 'allow' ? 'Allowed' : 'Denied'}${reasons[resolvedBy] ?? ''}`))
   }
 
-  /** Nothing more will be heard of it. */
+  /** Stops the countdown. */
   close () {
     clearInterval(this.#timer)
   }
@@ -73,25 +73,25 @@ export class PermissionCard {
     const message = this.#reason.value.trim()
     this.element.querySelector('.notice')?.remove()
     this.#keepFocus()
-    for (const one of this.#actions.elements) one.disabled = true
+    for (const control of this.#actions.elements) control.disabled = true
     try {
       await send('POST', this.#path, { json: { decision, ...(decision === 'deny' && message && { message }) } })
       announce(decision === 'allow' ? 'Allowed' : 'Denied')
       if (this.open) this.resolve({ decision, by: 'user' })
     } catch (error) {
       if (!this.open) return
-      this.#offer()
+      this.#showActions()
       this.element.append(notice(error))
     }
   }
 
-  /** Its buttons go: whoever uses the keyboard stays where they were. */
+  /** The buttons are about to be removed: keeps the focus on the card for keyboard users. */
   #keepFocus () {
     if (this.element.contains(document.activeElement)) this.element.focus()
   }
 
-  #offer () {
-    for (const one of this.#actions.elements) one.disabled = false
+  #showActions () {
+    for (const control of this.#actions.elements) control.disabled = false
     this.#actions.replaceChildren(
       button('Allow', () => this.answer('allow'), { kind: 'primary small' }),
       button('Deny', () => this.answer('deny'), { kind: 'small' }),

@@ -1,9 +1,9 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
-import { inThisTab } from '../lib/remember.js'
+import { tabStorage } from '../lib/storage.js'
 import { button } from '../views/notice.js'
 
-/** Prompts that wait for the run to end. They survive a reload; they are sent one by one unless a run was stopped. */
+/** Prompts to send after the current run, one by one. They survive a reload, and are held after a stopped run. */
 export class Queue {
   #prompts
   #key
@@ -14,7 +14,7 @@ export class Queue {
     this.onSend = onSend
     this.onEdit = onEdit
     this.#key = `queue.${sandboxId}`
-    this.#prompts = inThisTab.read(this.#key, [])
+    this.#prompts = tabStorage.read(this.#key, [])
     this.#held = this.#prompts.length > 0
     this.#show()
   }
@@ -25,7 +25,7 @@ export class Queue {
     this.#show()
   }
 
-  /** The next one, when there is one and nothing holds it back. */
+  /** Removes and returns the next prompt, unless the queue is held or empty. */
   next () {
     if (this.#held) return
     const prompt = this.#prompts.shift()
@@ -33,7 +33,7 @@ export class Queue {
     return prompt
   }
 
-  /** Nothing is sent until somebody says so: the plan may have changed. */
+  /** Sends nothing until the user confirms, as the follow-ups may no longer make sense. */
   hold () {
     this.#held = this.#prompts.length > 0
     this.#show()
@@ -52,11 +52,11 @@ export class Queue {
   }
 
   #show () {
-    inThisTab.write(this.#key, this.#prompts.length > 0 ? this.#prompts : undefined)
+    tabStorage.write(this.#key, this.#prompts.length > 0 ? this.#prompts : undefined)
     this.element.hidden = this.#prompts.length === 0
     this.element.replaceChildren(
       h('div', { class: 'queue-head' },
-        h('span', {}, this.#held ? 'Not sent yet' : 'Sent when Claude is done'),
+        h('span', {}, this.#held ? 'Not sent yet' : 'Will be sent when Claude is done'),
         this.#held && button('Send now', () => this.#release(), { kind: 'small' })),
       h('ol', {}, this.#prompts.map((prompt, index) => h('li', {},
         h('button', {

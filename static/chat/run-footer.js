@@ -1,7 +1,7 @@
 import { h } from '../lib/dom.js'
-import { cost, count, duration } from '../lib/format.js'
+import { formatCost, formatCount, formatDuration } from '../lib/format.js'
 
-/** What to say when a run ended without a result of Claude's own. */
+/** Labels for runs that ended without a result of Claude. */
 const endings = {
   cancelled: 'Stopped',
   timeout: 'Stopped: the run took too long',
@@ -11,21 +11,21 @@ const endings = {
   stream_lost: 'The connection to the sandbox was lost'
 }
 
-/** How a run ended and what it took, as far as that is known: of old ones only the conversation may be left. */
+/** How a run ended, its duration and its cost, as far as known: of old runs only the conversation may be left. */
 export function runFooter ({ outcome, isError, durationMs, costUsd, usage, exitCode }, { scripted, model }) {
   const ending = endings[outcome] ?? (isError ? 'Failed' : 'Done')
   const figures = [
-    typeof costUsd === 'number' && cost(costUsd),
-    usage && `${count(tokensIn(usage))} tokens in, ${count(usage.output_tokens ?? 0)} out`
+    typeof costUsd === 'number' && formatCost(costUsd),
+    usage && `${formatCount(tokensIn(usage))} tokens in, ${formatCount(usage.output_tokens ?? 0)} out`
   ].filter(Boolean).join(', ')
   return h('footer', { class: 'run-footer', 'data-failed': isError && outcome !== 'cancelled' },
     outcome && h('span', { class: 'ending' }, outcome === 'exit' && exitCode !== null ? `${ending} (exit code ${exitCode})` : ending),
-    typeof durationMs === 'number' && h('span', {}, duration(durationMs)),
+    typeof durationMs === 'number' && h('span', {}, formatDuration(durationMs)),
     figures !== '' && h('span', {}, scripted ? `${figures} (made up)` : figures),
     (scripted || model) && h('span', {}, scripted ? 'Scripted demo model' : model))
 }
 
-/** Also what came from the cache or went into it. */
+/** Including tokens read from or written to the cache. */
 function tokensIn (usage) {
   const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
   return parts.reduce((sum, part) => sum + (usage[part] ?? 0), 0)

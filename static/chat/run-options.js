@@ -1,15 +1,15 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
-import { closesAsMenu } from '../lib/menu.js'
-import { remembered } from '../lib/remember.js'
+import { enableLightDismiss } from '../lib/light-dismiss.js'
+import { browserStorage } from '../lib/storage.js'
 
 const modes = [
-  ['bypassPermissions', 'Do everything', 'The sandbox is the limit'],
-  ['ask', 'Ask me first', 'You allow or deny each tool'],
-  ['plan', 'Plan only', 'Read and think, change nothing']
+  ['bypassPermissions', 'Full access', 'Claude may do anything inside the sandbox'],
+  ['ask', 'Ask first', 'You allow or deny each change'],
+  ['plan', 'Plan only', 'Claude reads and plans, but changes nothing']
 ]
 
-/** How the next run works: remembered in this browser. */
+/** The options for new runs, remembered in this browser. */
 export class RunOptions {
   #mode = h('select', { 'aria-label': 'What Claude may do' },
     modes.map(([value, label, title]) => h('option', { value, title }, label)))
@@ -28,7 +28,7 @@ export class RunOptions {
   #turns = h('input', { id: 'run-turns', type: 'number', min: '1', step: '1', placeholder: 'None' })
 
   constructor () {
-    const { mode = 'bypassPermissions', model = '', budget = '', turns = '' } = remembered.read('run', {})
+    const { mode = 'bypassPermissions', model = '', budget = '', turns = '' } = browserStorage.read('run', {})
     this.#mode.value = modes.some(([value]) => value === mode) ? mode : 'bypassPermissions'
     Object.assign(this.#model, { value: model })
     Object.assign(this.#budget, { value: budget })
@@ -37,13 +37,13 @@ export class RunOptions {
     this.element = h('div', { class: 'run-options', onchange: () => this.#remember() },
       this.#mode,
       h('details', { class: 'popover' },
-        h('summary', { class: 'quiet', 'aria-label': 'More options for runs', title: 'More options' }, icon('sliders')),
+        h('summary', { class: 'quiet', 'aria-label': 'More run options', title: 'More options' }, icon('sliders')),
         h('div', { class: 'popover-body' },
-          field('Model', this.#model), field('Most turns', this.#turns), field('Budget in USD', this.#budget))))
-    closesAsMenu(this.element.querySelector('details'))
+          field('Model', this.#model), field('Max turns', this.#turns), field('Budget in USD', this.#budget))))
+    enableLightDismiss(this.element.querySelector('details'))
   }
 
-  /** The fields of a run's request that they stand for. */
+  /** The fields of a run's request that differ from the defaults. */
   get request () {
     const valid = (input) => input.value !== '' && input.checkValidity()
     return {
@@ -55,7 +55,7 @@ export class RunOptions {
   }
 
   #remember () {
-    remembered.write('run', {
+    browserStorage.write('run', {
       mode: this.#mode.value, model: this.#model.value, budget: this.#budget.value, turns: this.#turns.value
     })
   }

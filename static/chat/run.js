@@ -3,12 +3,13 @@ import { callAttention, setWorking } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
 
-const soon = 300
+/** A replayed request is followed by its answer within this time. */
+const permissionAlertDelayMs = 300
 const notSent = {
-  message: 'You stopped before the service could be reached.', hint: 'If your prompt did arrive, its run goes on.'
+  message: 'You stopped before the service could be reached.', hint: 'If the prompt did arrive, its run continues.'
 }
 
-/** One run that is followed on the page: its events go to its turn, and what it is doing to the activity line. */
+/** A run that the page follows: its events go to its turn, and its activity to the activity line. */
 export class FollowedRun {
   startedAt
   #stopping = false
@@ -25,7 +26,7 @@ export class FollowedRun {
     this.turn.claude.onActivity = (text) => { if (!this.#stopping) parts.activity.show(text) }
   }
 
-  /** How the run ended; undefined when following it was given up. Throws an ApiError. */
+  /** @returns how the run ended; undefined if the page stopped following it. Throws an ApiError. */
   async follow () {
     const { sandbox, request, activity, bar, turn } = this.#parts
     activity.start()
@@ -40,7 +41,7 @@ export class FollowedRun {
         onEvent: (event, data) => this.#handle(event, data),
         onConnection: (state) => this.#setConnection(state)
       })
-      if (completed) tell(completed, this.prompt)
+      if (completed) announceEnd(completed, this.prompt)
       else if (this.#stopping) throw new ApiError(notSent)
       return completed
     } finally {
@@ -56,12 +57,12 @@ export class FollowedRun {
     this.#stopping = true
     this.#parts.activity.stopping()
     announce('Stopping')
-    // Before it has an id there is nothing to name: then it is cancelled as soon as it has started.
+    // Without an id yet, it is cancelled as soon as it has started.
     if (this.runId !== undefined) await this.#cancel()
     else if (this.#connection !== 'connected') this.leave()
   }
 
-  /** Stops following it; the run goes on. */
+  /** Stops following the run, which continues. */
   leave () {
     this.#following.abort()
   }
@@ -74,14 +75,14 @@ export class FollowedRun {
       activity.show(this.#stopping ? 'Stopping' : 'Thinking')
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
-    else if (event === 'permission.requested') setTimeout(() => this.#needYou(), soon)
+    else if (event === 'permission.requested') setTimeout(() => this.#alertPermission(), permissionAlertDelayMs)
     else if (event === 'gap') bar.setConnection('gap')
     turn.handle(event, data)
   }
 
-  /** What is told again from its beginning may have its answer already. */
-  #needYou () {
-    const { request } = this.turn
+  /** Unless the request has been answered meanwhile, as in a run that is replayed. */
+  #alertPermission () {
+    const request = this.turn.openRequest
     if (request === undefined) return
     const text = `It wants to use ${request.toolName}.`
     announce(`Claude needs your permission. ${text}`)
@@ -90,7 +91,7 @@ export class FollowedRun {
 
   #setConnection (state) {
     const { activity, bar } = this.#parts
-    if (state !== this.#connection) announce(state === 'connected' ? 'Connected again' : 'The connection is lost')
+    if (state !== this.#connection) announce(state === 'connected' ? 'Connected again' : 'The connection was lost')
     this.#connection = state
     activity.setConnected(state === 'connected')
     bar.setConnection(state)
@@ -108,7 +109,7 @@ export class FollowedRun {
   }
 }
 
-function tell ({ isError, outcome }, prompt) {
+function announceEnd ({ isError, outcome }, prompt) {
   const text = outcome === 'cancelled' ? 'The run was stopped' : isError ? 'The run failed' : 'Claude has finished'
   announce(text)
   if (outcome !== 'cancelled') callAttention(text, prompt)

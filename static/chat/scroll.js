@@ -1,10 +1,10 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 
-/** Pixels from the end that still count as being there. */
-const tolerance = 32
+/** Distance from the end that still counts as the end. */
+const tolerancePx = 32
 
-/** A scrolling column that follows its end only while the reader is there; otherwise offers a way back. */
+/** A scrolling column that follows its end while the user is there; otherwise it offers a button to jump back. */
 export function followingColumn (content) {
   const jump = h('button', { type: 'button', class: 'jump', hidden: true }, icon('arrowDown'), 'Jump to latest')
   const scroller = h('div', { class: 'scroller', tabindex: '-1' }, content)
@@ -13,13 +13,13 @@ export function followingColumn (content) {
 
   const toEnd = () => { scroller.scrollTop = scroller.scrollHeight }
   const distance = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
-  // Text that grew between our scrolling and its event must not look like somebody scrolling up: only going up is.
+  // Content may grow between scrolling to the end and the event of that; only a decreasing position is the user's.
   const update = () => {
-    const wentUp = scroller.scrollTop < lastTop
+    const scrolledUp = scroller.scrollTop < lastTop
     lastTop = scroller.scrollTop
-    if (wentUp && distance() > 1) following = false
-    else if (!wentUp && distance() < tolerance) following = true
-    jump.hidden = following || distance() < tolerance
+    if (scrolledUp && distance() > 1) following = false
+    else if (!scrolledUp && distance() < tolerancePx) following = true
+    jump.hidden = following || distance() < tolerancePx
   }
   const follow = () => {
     following = true
@@ -28,7 +28,7 @@ export function followingColumn (content) {
   }
 
   scroller.addEventListener('scroll', update, { passive: true })
-  // A click that opens a card is reading: the page must not move under it.
+  // After opening a card the user reads it: the content must not move.
   content.addEventListener('click', ({ target }) => { if (target.closest('summary')) following = false })
   jump.addEventListener('click', follow)
   const observer = new window.ResizeObserver(() => following ? toEnd() : update())

@@ -1,6 +1,6 @@
 import { h } from '../lib/dom.js'
 
-/** What Claude thinks before it speaks: folded away, and still being written without touching what is there. */
+/** Claude's thinking, collapsed. New text is appended without replacing what is there. */
 export class Thinking {
   #text = h('p')
   #label = h('summary', {}, 'Thinking…')

@@ -1,17 +1,17 @@
 import { h } from '../lib/dom.js'
-import { duration, plain } from '../lib/format.js'
+import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { diffSize, diffView } from './diff.js'
 import { describeTool } from './tool-kinds.js'
 
-/** Lines of a result that are shown at first, and characters that are ever: more is for the files panel. */
-const fewLines = 200
-const mostCharacters = 500_000
+/** A result is cut to this many lines until the user asks for more, and always to this many characters. */
+const initialLines = 200
+const maxCharacters = 500_000
 
-const words = { running: 'Running', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
+const stateLabels = { running: 'Running', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
 
-/** One tool call: a line that opens to what went in and what came out. Failures are open from the start. */
+/** One tool call: a line that opens to show input and output. Failed calls are open from the start. */
 export class ToolCard {
   #state = h('span', { class: 'tool-state' })
   #result = h('div', { class: 'tool-result' })
@@ -26,7 +26,7 @@ export class ToolCard {
     this.#startedAt = startedAt
     this.#described = describeTool(name, input, workdir)
     const { icon: symbol, category, main, changes } = this.#described
-    /** What a subagent does is shown inside of the call that started it. */
+    /** A subagent's work is shown inside the call that started it. */
     this.children = h('div', { class: 'tool-children' })
     this.element = h('details', { class: 'tool', 'data-tool': name, 'data-category': category, ontoggle: () => this.#fill() },
       h('summary', {},
@@ -45,9 +45,9 @@ export class ToolCard {
     return this.element.dataset.state === 'running'
   }
 
-  /** The `tool_result` block of the CLI, whose content is text or a list of blocks. */
+  /** Shows the CLI's `tool_result` block, whose content is text or a list of blocks. */
   finish ({ content, is_error: failed }, endedAt) {
-    this.#output = { text: plain(resultText(content)), failed }
+    this.#output = { text: stripAnsi(resultText(content)), failed }
     const denied = this.element.dataset.state === 'denied'
     const ms = endedAt - this.#startedAt
     this.#show(denied ? 'denied' : failed ? 'failed' : 'done', ms)
@@ -60,18 +60,18 @@ export class ToolCard {
     this.#show('denied')
   }
 
-  /** The run ended before the tool did. */
+  /** The run has ended before the tool did. */
   stop () {
     if (this.running) this.#show('stopped')
   }
 
   #show (state, ms) {
     this.element.dataset.state = state
-    this.#state.textContent = words[state] ?? (ms >= 100 ? duration(ms) : '')
+    this.#state.textContent = stateLabels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
   }
 
-  /** What a closed card holds is not made before somebody wants to see it: there may be hundreds. */
+  /** Renders the content of a card when it is first opened, as there may be hundreds of cards. */
   #fill () {
     if (this.#filled || !this.element.open) return
     this.#filled = true
@@ -86,12 +86,12 @@ export class ToolCard {
   #showOutput () {
     const { text, failed } = this.#output
     if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, 'No output'))
-    const cut = text.length > mostCharacters ? `\n… ${text.length - mostCharacters} more characters` : ''
-    const whole = (failed ? text.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '') : text).slice(0, mostCharacters) + cut
+    const cut = text.length > maxCharacters ? `\n… ${text.length - maxCharacters} more characters` : ''
+    const whole = (failed ? text.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '') : text).slice(0, maxCharacters) + cut
     const lines = whole.split('\n')
-    const figure = codeBlock(lines.slice(0, fewLines).join('\n'), failed ? 'error' : 'result')
+    const figure = codeBlock(lines.slice(0, initialLines).join('\n'), failed ? 'error' : 'result')
     this.#result.replaceChildren(figure)
-    if (lines.length <= fewLines) return
+    if (lines.length <= initialLines) return
     const more = h('button', {
       type: 'button',
       class: 'more',
@@ -99,7 +99,7 @@ export class ToolCard {
         figure.querySelector('code').textContent = whole
         more.remove()
       }
-    }, `Show ${lines.length - fewLines} more lines`)
+    }, `Show ${lines.length - initialLines} more lines`)
     figure.append(more)
   }
 }

@@ -1,10 +1,10 @@
 /**
- * What one line says about each of Claude Code's tools: an icon, its category (for the colour), its main argument, and
- * what is shown when the card is opened: texts with a label, or changes. Tools that are not listed show their input.
+ * How each of Claude Code's tools is shown: an icon, a category (for the colour), its main argument, and the content of
+ * the open card: labelled texts, or changes. Tools that are not listed show their input as JSON.
  */
 const kinds = {
   Bash: { icon: 'terminal', category: 'run', main: ({ command }) => command, texts: ({ command }) => [['sh', command]] },
-  Read: { icon: 'file', category: 'look', main: ({ file_path: path }) => path, isPath: true, texts: () => [] },
+  Read: { icon: 'file', category: 'read', main: ({ file_path: path }) => path, isPath: true, texts: () => [] },
   Write: {
     icon: 'pencil',
     category: 'change',
@@ -28,11 +28,11 @@ const kinds = {
   },
   NotebookEdit: { icon: 'pencil', category: 'change', main: ({ notebook_path: path }) => path, isPath: true },
   Grep: {
-    icon: 'search', category: 'look', main: ({ pattern, path }) => path ? `${pattern} in ${path}` : pattern, texts: () => []
+    icon: 'search', category: 'read', main: ({ pattern, path }) => path ? `${pattern} in ${path}` : pattern, texts: () => []
   },
-  Glob: { icon: 'search', category: 'look', main: ({ pattern }) => pattern, texts: () => [] },
-  WebFetch: { icon: 'globe', category: 'look', main: ({ url }) => url },
-  WebSearch: { icon: 'globe', category: 'look', main: ({ query }) => query },
+  Glob: { icon: 'search', category: 'read', main: ({ pattern }) => pattern, texts: () => [] },
+  WebFetch: { icon: 'globe', category: 'read', main: ({ url }) => url },
+  WebSearch: { icon: 'globe', category: 'read', main: ({ query }) => query },
   Task: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
   Agent: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
   TodoWrite: {
@@ -43,7 +43,7 @@ const kinds = {
   }
 }
 
-/** `{icon, category, main, texts: [label, text][], changes: [before, after][]}`; an input may hold anything. */
+/** `{icon, category, main, texts: [label, text][], changes: [before, after][]}`. The input is untrusted. */
 export function describeTool (name, input, workdir) {
   const fields = typeof input === 'object' && input !== null ? input : {}
   const kind = (Object.hasOwn(kinds, name) && kinds[name]) || { icon: 'tool', category: 'other', main: firstText }

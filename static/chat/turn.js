@@ -1,14 +1,14 @@
 import { h } from '../lib/dom.js'
-import { plain } from '../lib/format.js'
+import { stripAnsi } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
 import { runFooter } from './run-footer.js'
 
-/** One prompt and everything that came of it. */
+/** One prompt and the run that answers it. */
 export class Turn {
   #body = h('div', { class: 'turn-body' })
-  #failures = new Map()
+  #errors = new Map()
   #permissions = new Map()
   #output
   #sandboxId
@@ -25,40 +25,40 @@ export class Turn {
       this.#body)
   }
 
-  /** Events it doesn't know are left out, as the contract asks of clients. */
+  /** Unknown events are ignored, as the API asks of its clients. */
   handle (event, data) {
     if (event === 'claude') {
       this.#output = undefined
       this.claude.handle(data)
     } else if (event === 'run.started') this.#runId = data.runId
     else if (event === 'output') this.#showOutput(data.text)
-    else if (event === 'permission.requested') this.#ask(data)
-    else if (event === 'permission.resolved') this.#resolve(data)
-    else if (event === 'gap') this.#warn('Some of the output is no longer available and is missing here.')
+    else if (event === 'permission.requested') this.#showPermission(data)
+    else if (event === 'permission.resolved') this.#resolvePermission(data)
+    else if (event === 'gap') this.#warn('Some of the output is missing here, as it is no longer available.')
     else if (event === 'error') this.fail(data)
     else if (event === 'run.completed') this.#complete(data)
   }
 
-  /** Says it once: a stream that is taken up again may fail in the same way. */
+  /** Shows an error, once: a resumed stream may fail with the same error again. */
   fail (error, actions) {
     const element = notice(error, { actions })
-    this.#failures.get(error.message)?.remove()
-    this.#failures.set(error.message, element)
+    this.#errors.get(error.message)?.remove()
+    this.#errors.set(error.message, element)
     this.#body.append(element)
   }
 
-  /** Following it ended, whatever the run does. */
+  /** The page no longer follows the run. */
   end () {
     this.claude.end()
     for (const card of this.#permissions.values()) card.close()
   }
 
-  /** What Claude waits for: the card of the oldest request that has no answer. */
-  get request () {
+  /** The oldest permission request without an answer, as its card. */
+  get openRequest () {
     return [...this.#permissions.values()].find(({ open }) => open)
   }
 
-  #ask (request) {
+  #showPermission (request) {
     if (this.#permissions.has(request.id)) return
     const { workdir } = this.claude
     const card = new PermissionCard(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
@@ -67,19 +67,19 @@ export class Turn {
     this.claude.onActivity('Waiting for you')
   }
 
-  #resolve (answer) {
+  #resolvePermission (answer) {
     this.#permissions.get(answer.id)?.resolve(answer)
-    if (this.request === undefined) this.claude.onActivity('Thinking')
+    if (this.openRequest === undefined) this.claude.onActivity('Thinking')
   }
 
-  /** What is not JSON: it belongs between the events around it. */
+  /** Shows output that is not JSON, in its place between the events. */
   #showOutput (text) {
-    if (plain(text).trim() === '') return
+    if (stripAnsi(text).trim() === '') return
     if (this.#output === undefined) {
       this.#output = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Other output' })
       this.claude.element.append(this.#output)
     }
-    this.#output.append(`${plain(text).replace(/\n$/, '')}\n`)
+    this.#output.append(`${stripAnsi(text).replace(/\n$/, '')}\n`)
   }
 
   #warn (text) {
@@ -92,13 +92,13 @@ export class Turn {
     const { result } = this.claude
     const reason = result?.is_error ? result.result || result.errors?.join('\n') : undefined
     if (reason && run.outcome !== 'cancelled' && !this.claude.shows(reason)) {
-      this.fail({ message: reason, hint: 'Correct what it says, then send your prompt again.' })
+      this.fail({ message: reason, hint: 'Fix the cause, then send your prompt again.' })
     }
-    this.recall(run)
+    this.showFooter(run)
   }
 
-  /** How the run ended and what it took. */
-  recall (run) {
+  /** Shows how the run ended, its duration and its cost. */
+  showFooter (run) {
     const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
     if (footer.hasChildNodes()) this.#body.append(footer)
   }

@@ -1,36 +1,38 @@
 import { h } from './dom.js'
 import { icon } from './icons.js'
-import { remembered } from './remember.js'
+import { browserStorage } from './storage.js'
 
-/** Tells somebody who looks elsewhere what has happened: in the title, and with a notification if that is allowed. */
+// Shows the state in the page's title, for users who look elsewhere, and in notifications if they are allowed.
+
 const plainTitle = document.title
-let waiting = ''
+/** What the user has not seen yet. */
+let unseen = ''
 let working = false
 
-function show () {
-  const sign = waiting !== '' ? `(!) ${waiting} · ` : working ? 'Working… · ' : ''
-  document.title = sign + plainTitle
+function updateTitle () {
+  const prefix = unseen !== '' ? `(!) ${unseen} · ` : working ? 'Working… · ' : ''
+  document.title = prefix + plainTitle
 }
 
-for (const [target, kind] of [[document, 'visibilitychange'], [window, 'focus']]) target.addEventListener(kind, seen)
+for (const [target, kind] of [[document, 'visibilitychange'], [window, 'focus']]) target.addEventListener(kind, markSeen)
 
-function seen () {
+function markSeen () {
   if (document.visibilityState !== 'visible') return
-  waiting = ''
-  show()
+  unseen = ''
+  updateTitle()
 }
 
 export function setWorking (value) {
   working = value
-  show()
+  updateTitle()
 }
 
-/** @param {string} text what has happened, in a few words */
+/** Tells the user, unless the page is in front. @param {string} text what happened, in a few words */
 export function callAttention (text, detail = '') {
   if (document.visibilityState === 'visible' && document.hasFocus()) return
-  waiting = text
-  show()
-  if (wanted()) notify(text, detail.slice(0, 200))
+  unseen = text
+  updateTitle()
+  if (isEnabled()) notify(text, detail.slice(0, 200))
 }
 
 function notify (text, body) {
@@ -41,28 +43,28 @@ function notify (text, body) {
       notification.close()
     }
   } catch {
-    // Browsers on phones have the constructor and refuse it.
+    // Mobile browsers have the constructor, but it throws.
   }
 }
 
-function wanted () {
-  return window.Notification?.permission === 'granted' && remembered.read('notify', true)
+function isEnabled () {
+  return window.Notification?.permission === 'granted' && browserStorage.read('notify', true)
 }
 
-/** Asks for notifications, or turns them off and on; not there where the browser has none or they were refused. */
+/** Requests notifications, or toggles them. Hidden where the browser lacks them or the user has denied them. */
 export function notifyButton () {
   const button = h('button', { type: 'button', class: 'quiet' })
   const update = () => {
     button.hidden = !window.Notification || window.Notification.permission === 'denied'
-    const label = wanted() ? 'Notifications are on' : 'Notify me when Claude is done or needs me'
+    const label = isEnabled() ? 'Notifications are on' : 'Notify me when Claude is done or needs me'
     button.title = label
     button.setAttribute('aria-label', label)
-    button.setAttribute('aria-pressed', String(wanted()))
-    button.replaceChildren(icon(wanted() ? 'bell' : 'bellOff'))
+    button.setAttribute('aria-pressed', String(isEnabled()))
+    button.replaceChildren(icon(isEnabled() ? 'bell' : 'bellOff'))
   }
   button.addEventListener('click', async () => {
-    if (window.Notification.permission === 'granted') remembered.write('notify', !remembered.read('notify', true))
-    else if (await window.Notification.requestPermission() === 'granted') remembered.write('notify', true)
+    if (window.Notification.permission === 'granted') browserStorage.write('notify', !browserStorage.read('notify', true))
+    else if (await window.Notification.requestPermission() === 'granted') browserStorage.write('notify', true)
     update()
   })
   update()

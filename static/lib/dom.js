@@ -1,6 +1,6 @@
 /**
- * Makes an element. Text is always a text node, so nothing that is shown can become markup.
- * `on…` functions are listeners; `false`, `null` and `undefined` leave an attribute or a child out.
+ * Creates an element. Strings become text nodes, so no content can turn into markup.
+ * `on…` functions are listeners; an attribute or child that is `false`, `null` or `undefined` is omitted.
  */
 export function h (tag, attributes = {}, ...children) {
   const element = document.createElement(tag)
@@ -13,13 +13,13 @@ export function h (tag, attributes = {}, ...children) {
   return element
 }
 
-/** Says a change of state to screen readers, once; streaming text is never announced. */
+/** Announces a change of state to screen readers. Streaming text is never announced. */
 export function announce (text) {
   document.getElementById('status').textContent = text
 }
 
-/** A yes-or-no question in a native dialog; focus goes back by itself. */
-export function ask ({ title, text, action }) {
+/** Asks for confirmation in a native dialog, which restores the focus when it closes. @returns {Promise<boolean>} */
+export function confirmDialog ({ title, text, action }) {
   return new Promise((resolve) => {
     const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': 'dialog-title' },
       h('form', { method: 'dialog' },
@@ -37,7 +37,7 @@ export function ask ({ title, text, action }) {
   })
 }
 
-/** On a touch screen focus would open the keyboard over the page, so it stays where it is. */
+/** Not on touch screens, where focus would open the keyboard over the page. */
 export function focusInput (input) {
   if (window.matchMedia('(pointer: fine)').matches) input.focus()
 }

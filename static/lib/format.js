@@ -3,7 +3,7 @@ const minute = 60 * second
 const hour = 60 * minute
 
 /** `40 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
-export function duration (ms) {
+export function formatDuration (ms) {
   if (ms > 0 && ms < 100) return `${Math.round(ms)} ms`
   if (ms < 10 * second) return `${(ms / second).toFixed(1)} s`
   if (ms < minute) return `${Math.round(ms / second)} s`
@@ -15,40 +15,40 @@ export function duration (ms) {
   return `${Math.floor(ms / hour)} h${minutes > 0 ? ` ${minutes} min` : ''}`
 }
 
-/** Time left or past in one unit, so that a countdown doesn't flicker: `59 min`; the last two minutes in seconds. */
-export function roughly (ms) {
+/** A duration in one unit, so that a countdown does not flicker: `59 min`; below two minutes in seconds. */
+export function approximateDuration (ms) {
   if (ms < 2 * minute) return `${Math.max(0, Math.round(ms / second))} s`
   if (ms < 2 * hour) return `${Math.floor(ms / minute)} min`
   return `${Math.floor(ms / hour)} h`
 }
 
-export function cost (usd) {
+export function formatCost (usd) {
   return `$${usd.toFixed(usd < 0.1 ? 4 : 2)}`
 }
 
 /** `25`, `1.2k`, `3.4M`. */
-export function count (number) {
+export function formatCount (number) {
   if (number < 1000) return String(number)
   return number < 1e6 ? `${(number / 1000).toFixed(1)}k` : `${(number / 1e6).toFixed(1)}M`
 }
 
-/** `0 B`, `12 kB`, `3.4 MB`: steps of 1000, as file managers show them. */
-export function bytes (number) {
+/** `0 B`, `12 kB`, `3.4 MB`: decimal units, as in file managers. */
+export function formatBytes (number) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB']
   const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, number)) / 3))
   const value = number / 1000 ** power
   return `${power > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[power]}`
 }
 
-/** Enough of an id to tell two apart. */
+/** Enough of an id to distinguish it from others. */
 export function shortId (id) {
   return id.length > 14 ? `${id.slice(0, 6)}…${id.slice(-4)}` : id
 }
 
 const escape = String.fromCharCode(27)
-const colours = new RegExp(`${escape}(?:\\[[0-?]*[ -/]*[@-~]|\\][^${escape}\\u0007]*(?:\\u0007|${escape}\\\\))`, 'g')
+const ansiSequences = new RegExp(`${escape}(?:\\[[0-?]*[ -/]*[@-~]|\\][^${escape}\\u0007]*(?:\\u0007|${escape}\\\\))`, 'g')
 
-/** Terminal output without its colours and titles. */
-export function plain (text) {
-  return text.replace(colours, '')
+/** Terminal output without its control sequences for colours and titles. */
+export function stripAnsi (text) {
+  return text.replace(ansiSequences, '')
 }

@@ -1,6 +1,6 @@
 const svg = 'http://www.w3.org/2000/svg'
 
-/** Strokes on a grid of 24. */
+/** Stroke paths on a 24 by 24 grid. */
 const paths = {
   arrowDown: 'M12 5v14m-6-6 6 6 6-6',
   arrowUp: 'M12 19V5m-6 6 6-6 6 6',
@@ -38,7 +38,7 @@ const paths = {
   warning: 'M12 4l9 16H3zM12 10v4.5M12 17.2v.1'
 }
 
-/** A decoration: what it means is always said in words beside it. */
+/** Decorative only: its meaning must also be given as text or a label. */
 export function icon (name) {
   const element = document.createElementNS(svg, 'svg')
   const path = document.createElementNS(svg, 'path')

@@ -1,4 +1,4 @@
-/** A random UUID, also where the browser has none to give: `crypto.randomUUID` is missing on plain HTTP. */
+/** A random UUID, also on plain HTTP, where `crypto.randomUUID` does not exist. */
 export function uuid () {
   if (crypto.randomUUID) return crypto.randomUUID()
   const bytes = crypto.getRandomValues(new Uint8Array(16))

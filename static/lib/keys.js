@@ -1,20 +1,20 @@
 import { h } from './dom.js'
 
 const shortcuts = [
-  ['Enter', 'Send; while Claude works, send it afterwards'],
+  ['Enter', 'Send; while Claude is working, queue'],
   ['Shift Enter', 'New line'],
   ['Esc', 'Stop Claude, or close a panel'],
-  ['Ctrl Shift Enter', 'Allow what Claude asks for'],
-  ['Ctrl Shift Backspace', 'Deny it'],
+  ['Ctrl Shift Enter', 'Allow Claude\'s request'],
+  ['Ctrl Shift Backspace', 'Deny Claude\'s request'],
   ['Shift Esc', 'Go to the prompt'],
   ['Ctrl Shift O', 'New conversation'],
   ['Ctrl Shift F', 'Files'],
   ['Ctrl Shift C', 'Copy the latest answer'],
   ['Ctrl Shift ;', 'Copy the latest code'],
-  ['?', 'This list']
+  ['?', 'Show this list']
 ]
 
-/** `Ctrl` is the command key on a Mac. @returns the name of the shortcut that was pressed, as in the list */
+/** `Ctrl` is the command key on a Mac. @returns the name of the pressed shortcut, as in the list above */
 export function shortcutOf (event) {
   if (event.isComposing) return
   const typing = event.target.closest?.('input, textarea, select')
@@ -25,7 +25,7 @@ export function shortcutOf (event) {
   return ['O', 'F', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
 }
 
-/** @param {Record<string, () => void>} actions by shortcut @returns a listener; a dialog keeps its keys to itself */
+/** @param {Record<string, () => void>} actions by shortcut @returns a listener, inactive while a dialog is open */
 export function onShortcut (actions) {
   return (event) => {
     const action = actions[shortcutOf(event)]

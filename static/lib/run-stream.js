@@ -1,33 +1,33 @@
 import { ApiError, getJson, paths } from './api.js'
 import { openEvents } from './sse.js'
 
-const longestWait = 5000
-const mostRefusals = 5
-/** Runs that this page knows of: one more in the same conversation is the one whose start we did not hear of. */
-const known = new Set()
+const maxDelayMs = 5000
+const maxRetriesWhileActive = 5
+/** Runs whose start this page has seen. Any other in the conversation is from a request whose response was lost. */
+const seenRuns = new Set()
 
 /**
- * Follows one run to its end and gives its `run.completed`.
- * A connection that breaks is taken up again after the last event seen, so that nothing is shown twice or left out;
- * a request that did not arrive is sent again.
- * Throws an ApiError when there is nothing to follow (any more).
+ * Follows one run to its end and returns the data of its `run.completed`.
+ * A broken connection is resumed after the last event received, so that nothing is shown twice or lost; a request that
+ * did not arrive is sent again.
+ * Throws an ApiError when the run does not exist or could not be started.
  *
  * @param {object} run
  * @param {string} run.sandboxId
- * @param {object} [run.request] body of a new run, with its `sessionId`
- * @param {string} [run.runId] a run that exists already
+ * @param {object} [run.request] body of the request for a new run, with its `sessionId`
+ * @param {string} [run.runId] id of an existing run
  * @param {(event: string, data: any) => void} run.onEvent
  * @param {(state: 'connected' | 'reconnecting') => void} run.onConnection
- * @param {AbortSignal} run.signal stops following, not the run
+ * @param {AbortSignal} run.signal stops following; the run continues
  */
 export async function followRun ({ sandboxId, request, runId, onEvent, onConnection, signal }) {
   let lastId
   let failures = 0
-  let lost = false
+  let disconnected = false
   while (!signal.aborted) {
     let sending = false
     try {
-      if (runId === undefined && lost) runId = await findStarted(sandboxId, request.sessionId)
+      if (runId === undefined && disconnected) runId = await findStarted(sandboxId, request.sessionId)
       sending = runId === undefined
       const onOpen = () => onConnection('connected')
       const events = sending
@@ -38,29 +38,29 @@ export async function followRun ({ sandboxId, request, runId, onEvent, onConnect
       for await (const { event, id, data } of events) {
         failures = 0
         lastId = id ?? lastId
-        if (event === 'run.started') known.add(runId = data.runId)
+        if (event === 'run.started') seenRuns.add(runId = data.runId)
         onEvent(event, data)
         if (event === 'run.completed') return data
       }
     } catch (error) {
-      // Sent twice: the first one did arrive, and is about to be found.
-      const arrived = lost && sending && error.code === 'RUN_ACTIVE' && failures < mostRefusals
-      const passes = error instanceof ApiError && error.passing && !(sending && error.answered)
-      if (!arrived && !passes) throw error
+      // A repeated request is refused when the first one did arrive; its run will be found.
+      const arrived = disconnected && sending && error.code === 'RUN_ACTIVE' && failures < maxRetriesWhileActive
+      const retryable = error instanceof ApiError && error.transient && !(sending && error.fromService)
+      if (!arrived && !retryable) throw error
     }
-    lost = true
+    disconnected = true
     if (!signal.aborted) onConnection('reconnecting')
-    await pause(Math.min(longestWait, 500 * 2 ** failures++), signal)
+    await pause(Math.min(maxDelayMs, 500 * 2 ** failures++), signal)
   }
 }
 
-/** The run that was started by a request whose answer got lost; undefined when the request got lost. */
+/** The run started by a request whose response was lost; undefined when the request itself was lost. */
 async function findStarted (sandboxId, sessionId) {
   const { runs } = await getJson(paths.claude(sandboxId))
-  return runs.find((run) => run.sessionId === sessionId && !known.has(run.runId))?.runId
+  return runs.find((run) => run.sessionId === sessionId && !seenRuns.has(run.runId))?.runId
 }
 
-/** Waits, but not longer than until the machine is online again or somebody looks at the page. */
+/** Waits, but ends early when the machine comes online or the page becomes visible. */
 function pause (ms, signal) {
   return new Promise((resolve) => {
     const wakers = [[window, 'online'], [document, 'visibilitychange'], [signal, 'abort']]

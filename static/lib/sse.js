@@ -1,20 +1,20 @@
 import { send } from './api.js'
 
 /** The service sends a heartbeat every 10 s; three missing ones mean that the connection is dead. */
-const silence = 35_000
-const lookEvery = 5000
+const silenceTimeoutMs = 35_000
+const checkIntervalMs = 5000
 
 /**
  * Opens a stream of Server-Sent Events and yields `{event, id, data}`, data parsed from JSON.
- * `EventSource` can neither post nor show why a request failed, so this reads the body itself.
- * Ends when the server ends it or the connection is lost; a failed request throws an ApiError.
+ * `EventSource` can neither send a POST nor report why a request failed, so this reads the body itself.
+ * Ends when the server ends the stream or the connection is lost. A failed request throws an ApiError.
  */
 export async function * openEvents (method, path, { signal, onOpen, ...options } = {}) {
   const dead = new AbortController()
   signal?.addEventListener('abort', () => dead.abort(), { once: true })
   if (signal?.aborted) return
-  let heard = Date.now()
-  const stopWatching = watch(() => { if (Date.now() - heard > silence) dead.abort() })
+  let lastReceived = Date.now()
+  const stopChecking = startChecking(() => { if (Date.now() - lastReceived > silenceTimeoutMs) dead.abort() })
   try {
     const response = await send(method, path, { ...options, accept: 'text/event-stream', signal: dead.signal })
     onOpen?.()
@@ -24,40 +24,40 @@ export async function * openEvents (method, path, { signal, onOpen, ...options }
     for (;;) {
       const { done, value } = await readOrEnd(reader)
       if (done) return
-      heard = Date.now()
+      lastReceived = Date.now()
       yield * parser.push(decoder.decode(value, { stream: true }))
     }
   } catch (error) {
     if (!dead.signal.aborted) throw error
   } finally {
-    stopWatching()
+    stopChecking()
     dead.abort()
   }
 }
 
-/** The clock decides and not a timer, which stands still while the machine sleeps. @returns the way to end it */
-function watch (look) {
-  const timer = setInterval(look, lookEvery)
-  document.addEventListener('visibilitychange', look)
+/** Compares clock times in `check`, as timers stop while the machine sleeps. @returns a function that stops it */
+function startChecking (check) {
+  const timer = setInterval(check, checkIntervalMs)
+  document.addEventListener('visibilitychange', check)
   return () => {
     clearInterval(timer)
-    document.removeEventListener('visibilitychange', look)
+    document.removeEventListener('visibilitychange', check)
   }
 }
 
-/** A connection that breaks is the end of this stream; whoever reads decides whether to come back. */
+/** A broken connection ends the stream like the server does; the caller decides whether to reconnect. */
 function readOrEnd (reader) {
   return reader.read().catch(() => ({ done: true }))
 }
 
-/** Splits text into events. Chunks may end anywhere, also inside of a line. */
-export class EventParser {
+/** Parses events from chunks of text, which may end anywhere, even within a line. */
+class EventParser {
   #rest = ''
   #event = {}
 
   push (text) {
     const lines = text.split('\n')
-    // Only this one can be long; adding to it without searching keeps lines of megabytes linear.
+    // Only the unfinished line is appended to, and it is not searched again: parsing long lines stays linear.
     lines[0] = this.#rest + lines[0]
     this.#rest = lines.pop()
     return lines
@@ -82,7 +82,7 @@ export class EventParser {
     try {
       return { event, id, data: JSON.parse(data) }
     } catch {
-      // Not ours: every event of the service carries JSON.
+      // Not from the service: all of its events carry JSON.
       return undefined
     }
   }

@@ -1,21 +1,21 @@
 import { h } from './dom.js'
 import { icon } from './icons.js'
-import { remembered } from './remember.js'
+import { browserStorage } from './storage.js'
 
 const themes = {
-  system: { symbol: 'contrast', label: 'Colours: as the system' },
-  light: { symbol: 'sun', label: 'Colours: light' },
-  dark: { symbol: 'moon', label: 'Colours: dark' }
+  system: { symbol: 'contrast', label: 'Theme: system' },
+  light: { symbol: 'sun', label: 'Theme: light' },
+  dark: { symbol: 'moon', label: 'Theme: dark' }
 }
 const order = Object.keys(themes)
-let theme = order.find((name) => name === remembered.read('theme')) ?? 'system'
+let theme = order.find((name) => name === browserStorage.read('theme')) ?? 'system'
 
 function apply () {
   if (theme === 'system') delete document.documentElement.dataset.theme
   else document.documentElement.dataset.theme = theme
 }
 
-/** Goes from one colour theme to the next. */
+/** A button that switches to the next colour theme. */
 export function themeButton () {
   const button = h('button', { type: 'button', class: 'quiet' })
   const show = () => {
@@ -26,7 +26,7 @@ export function themeButton () {
   }
   button.addEventListener('click', () => {
     theme = order[(order.indexOf(theme) + 1) % order.length]
-    remembered.write('theme', theme === 'system' ? undefined : theme)
+    browserStorage.write('theme', theme === 'system' ? undefined : theme)
     apply()
     show()
   })

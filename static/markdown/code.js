@@ -1,10 +1,10 @@
 import { h } from '../lib/dom.js'
 import { copyButton } from './copy.js'
 
-/** Highlighting more than this would hold up the page. */
-const longest = 30_000
+/** Highlighting more characters than this would block the page. */
+const maxHighlightLength = 30_000
 
-/** A block of code with its language and a button that copies it (7.6). */
+/** A code block with its language and a copy button (7.6). */
 export function codeBlock (text, language = '', { numbered = false } = {}) {
   const code = h('code', {}, text)
   return h('figure', { class: 'code', 'data-language': language || false },
@@ -12,7 +12,7 @@ export function codeBlock (text, language = '', { numbered = false } = {}) {
     h('pre', { tabindex: '0', class: numbered && 'numbered' }, code))
 }
 
-/** Changes the text of a code block that is still being written; what is there already stays untouched. */
+/** Sets the text of a code block that is still being written; text that is shown already is left untouched. */
 export function extendCode (figure, text) {
   const code = figure.querySelector('code')
   const shown = code.textContent
@@ -20,22 +20,24 @@ export function extendCode (figure, text) {
   else code.textContent = text
 }
 
-/** Colours the code in an element that is written for good. The library is loaded when there is something to do. */
+/** Highlights the code blocks in an element that is complete. The library is loaded on first use. */
 export async function highlight (element) {
   const blocks = [...element.matches?.('.code') ? [element] : element.querySelectorAll?.('.code') ?? []]
-    .filter(({ dataset }) => dataset.language && !dataset.coloured)
+    .filter(({ dataset }) => dataset.language && !dataset.highlighted)
   if (blocks.length === 0) return
-  const [{ default: library }, { clean }] = await Promise.all([import('../vendor/highlight.js'), import('./render.js')])
-  for (const block of blocks) colour(block, library, clean)
+  const [{ default: library }, { sanitize }] = await Promise.all([
+    import('../vendor/highlight.js'), import('./sanitize.js')
+  ])
+  for (const block of blocks) highlightBlock(block, library, sanitize)
 }
 
-function colour (block, library, clean) {
+function highlightBlock (block, library, sanitize) {
   const code = block.querySelector('code')
   const text = code.textContent
   const { language } = block.dataset
-  if (block.dataset.coloured || text.length > longest || !library.getLanguage(language)) return
-  block.dataset.coloured = 'yes'
-  const coloured = clean(library.highlight(text, { language, ignoreIllegals: true }).value)
-  // Never other than what was written, whatever a grammar makes of it.
-  if (coloured.textContent === text) code.replaceChildren(coloured)
+  if (block.dataset.highlighted || text.length > maxHighlightLength || !library.getLanguage(language)) return
+  block.dataset.highlighted = 'yes'
+  const highlighted = sanitize(library.highlight(text, { language, ignoreIllegals: true }).value)
+  // Highlighting must not change the text.
+  if (highlighted.textContent === text) code.replaceChildren(highlighted)
 }

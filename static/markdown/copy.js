@@ -1,7 +1,7 @@
 import { announce, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 
-/** A button that copies what `text` gives when it is pressed. */
+/** A button that copies the text that `text()` returns. */
 export function copyButton (text) {
   const label = h('span', {}, 'Copy')
   const button = h('button', { type: 'button', class: 'copy' }, icon('copy'), label)
@@ -14,7 +14,7 @@ export function copyButton (text) {
   return button
 }
 
-export async function copy (text) {
+async function copy (text) {
   try {
     await navigator.clipboard.writeText(text)
     return true
@@ -23,7 +23,7 @@ export async function copy (text) {
   }
 }
 
-/** The clipboard's own interface is missing on plain HTTP. */
+/** `navigator.clipboard` does not exist on plain HTTP. */
 function copyBySelection (text) {
   const before = document.activeElement
   const area = h('textarea', { class: 'visually-hidden', 'aria-hidden': 'true', tabindex: '-1' }, text)
@@ -35,8 +35,8 @@ function copyBySelection (text) {
   return copied
 }
 
-/** Copies the text of the last such part. */
+/** Copies the text of the last element that matches the selector. */
 export async function copyLast (element, selector) {
   const text = [...element?.querySelectorAll(selector) ?? []].at(-1)?.innerText
-  if (text) announce(await copy(text) ? 'Copied' : 'Your browser does not let this page copy')
+  if (text) announce(await copy(text) ? 'Copied' : 'Your browser does not allow this page to copy')
 }

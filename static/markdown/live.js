@@ -1,30 +1,30 @@
 import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
-import { blocksOf, languageOf, renderBlock } from './render.js'
+import { blocksOf, renderBlock } from './render.js'
 
-/** Often enough to look fluent, seldom enough to leave the browser time. */
-const interval = 60
+/** Short enough to look fluent, long enough to leave the browser idle in between. */
+const renderIntervalMs = 60
 
-/** Markdown that grows. What is written for good is not touched again: only the last block is (7.5). */
+/** Markdown that is still being written. Settled blocks are not rendered again; only the last ones are (7.5). */
 export class LiveMarkdown {
   element = h('div', { class: 'markdown' })
   #text = ''
-  /** Everything before this offset is rendered for good. */
+  /** Everything before this offset is settled. */
   #settled = 0
-  /** The blocks after it: `{token, elements}`. */
+  /** The blocks after that offset: `{token, elements}`. */
   #tail = []
   #timer
 
   append (text) {
     this.#text += text.replaceAll('\r', '')
-    this.#timer ??= setTimeout(() => requestAnimationFrame(() => { if (this.#timer) this.#render() }), interval)
+    this.#timer ??= setTimeout(() => requestAnimationFrame(() => { if (this.#timer) this.#render() }), renderIntervalMs)
   }
 
-  /** The whole text, when it is known. */
+  /** Renders the complete text. */
   finish (text = this.#text) {
     clearTimeout(this.#timer)
     text = text.replaceAll('\r', '')
-    // A definition at the end gives links above it their meaning.
+    // A link definition may also apply to blocks above it, which are rendered already.
     if (!text.startsWith(this.#text.slice(0, this.#settled)) || /^ {0,3}\[[^\]]+\]:/m.test(text)) this.#restart()
     this.#text = text
     this.#render()
@@ -58,16 +58,16 @@ export class LiveMarkdown {
     this.#settle()
   }
 
-  /** Code that goes on is extended in place: it may be long, and somebody may be selecting in it. 1 when it was. */
+  /** Extends a code block in place: it may be long, and hold the user's selection. @returns 1 if it did, else 0 */
   #extend (token, before) {
     if (token?.type !== 'code' || before?.token.type !== 'code' || token.lang !== before.token.lang) return 0
     if (token.codeBlockStyle || before.token.codeBlockStyle || !token.text.startsWith(before.token.text)) return 0
-    extendCode(before.elements[0], token.text, languageOf(token.lang))
+    extendCode(before.elements[0], token.text)
     before.token = token
     return 1
   }
 
-  /** The block before the last one may still go on: a list does after an empty line. */
+  /** Settles all blocks but the last two: a list, for example, may continue after an empty line. */
   #settle () {
     const written = this.#tail.filter(({ token }) => token.type !== 'space')
     if (written.length < 3) return

@@ -2,12 +2,11 @@ import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 
 /**
- * What somebody chose to upload: files with the paths that they have below what was chosen, and the paths of
- * directories that hold nothing.
- * @typedef {{files: {path: string, file: File}[], empty: string[]}} Chosen
+ * Files to upload, with their relative paths, and the paths of empty directories.
+ * @typedef {{files: {path: string, file: File}[], empty: string[]}} ChosenFiles
  */
 
-/** A button that lets one choose files, or a folder with all that is in it. */
+/** A button to choose files, or a folder with its contents. */
 export function fileChooser ({ label, symbol, folder = false, onFiles }) {
   const input = h('input', { type: 'file', multiple: true, webkitdirectory: folder, hidden: true, 'aria-label': label })
   input.addEventListener('change', () => {
@@ -15,13 +14,13 @@ export function fileChooser ({ label, symbol, folder = false, onFiles }) {
     input.value = ''
     onFiles({ files, empty: [] })
   })
-  const shown = folder ? { class: 'quiet', 'aria-label': label, title: label } : { class: 'button small' }
-  return h('button', { type: 'button', ...shown, onclick: () => input.click() }, icon(symbol), folder ? '' : label, input)
+  const style = folder ? { class: 'quiet', 'aria-label': label, title: label } : { class: 'button small' }
+  return h('button', { type: 'button', ...style, onclick: () => input.click() }, icon(symbol), folder ? '' : label, input)
 }
 
-/** Files and whole folders that were dropped. @returns {Promise<Chosen>} */
+/** The files of a drop, with those in dropped folders. @returns {Promise<ChosenFiles>} */
 export async function droppedFiles ({ items, files }) {
-  // The entries are there only until the event is over.
+  // The entries can only be read during the event.
   const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean)
   if (entries.length === 0) return { files: [...files].map((file) => ({ path: file.name, file })), empty: [] }
   const chosen = { files: [], empty: [] }
@@ -39,14 +38,14 @@ async function collect (entry, chosen) {
   }
   const reader = entry.createReader()
   let count = 0
-  // It gives a hundred at a time, and none when it has given all.
-  for (let batch = await read(reader); batch.length > 0; batch = await read(reader)) {
+  // It returns at most a hundred entries at a time, and none at the end.
+  for (let batch = await readBatch(reader); batch.length > 0; batch = await readBatch(reader)) {
     count += batch.length
-    for (const one of batch) await collect(one, chosen)
+    for (const child of batch) await collect(child, chosen)
   }
   if (count === 0) chosen.empty.push(path)
 }
 
-function read (reader) {
+function readBatch (reader) {
   return new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => [])
 }

@@ -1,14 +1,14 @@
 import { getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
-import { bytes } from '../lib/format.js'
+import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 
-/** The CLI's own, with what it remembers: shown as conversations. */
+/** The CLI's own state. Its conversations are shown in the chat. */
 const claudeDirectory = '.claude-sandbox'
 
-/** Directories and files of a sandbox; a directory is read when it is opened. */
+/** The directories and files of a sandbox; a directory is loaded when it is opened. */
 export class FileTree {
-  /** Directories that are open, by path, so that a fresh list looks like the one before. */
+  /** Paths of open directories, so that they stay open after a refresh. */
   #opened = new Set()
 
   constructor (sandboxId, { onOpen }) {
@@ -24,11 +24,11 @@ export class FileTree {
     return h('ul', { class: 'tree' }, await Promise.all(rows), truncated && h('li', {}, more()))
   }
 
-  /** What was written since a time, wherever it is. */
+  /** All files written since the given time. */
   async changed (since) {
     const { entries, truncated } = await getJson(paths.files(this.sandboxId, { since }))
     return h('div', {},
-      h('p', { class: 'muted small' }, `Written since ${new Date(since).toLocaleTimeString()}`),
+      h('p', { class: 'muted small' }, `Changed since ${new Date(since).toLocaleTimeString()}`),
       entries.length === 0
         ? h('p', { class: 'empty' }, 'Nothing has changed yet.')
         : h('ul', { class: 'tree' }, entries.map((entry) => this.#file(entry))),
@@ -58,10 +58,10 @@ export class FileTree {
       type: 'button', class: 'file', title: name, disabled: type === 'other', onclick: () => this.onOpen(entry)
     },
     icon('file'), h('span', { class: 'file-name' }, name, target && h('span', { class: 'muted' }, ` → ${target}`)),
-    type === 'file' && h('span', { class: 'muted small' }, bytes(size))))
+    type === 'file' && h('span', { class: 'muted small' }, formatBytes(size))))
   }
 }
 
 function more () {
-  return h('p', { class: 'muted small' }, 'There are more than these.')
+  return h('p', { class: 'muted small' }, 'More entries are not shown.')
 }

@@ -1,18 +1,18 @@
 import { paths, send } from '../lib/api.js'
 import { h } from '../lib/dom.js'
-import { bytes } from '../lib/format.js'
+import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { button, notice } from '../views/notice.js'
 
-/** More of a file is for a download. */
-const shownBytes = 256 * 1024
+/** The rest of a larger file is only in its download. */
+const previewBytes = 256 * 1024
 
 const languages = { cjs: 'js', htm: 'html', md: 'markdown', mjs: 'js', py: 'python', rb: 'ruby', rs: 'rust', yml: 'yaml' }
 
-/** One file: its text with colours, and the way to have or remove it. */
+/** One file: its highlighted text, and buttons to download and delete it. */
 export class FileView {
-  #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Reading…'))
+  #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading…'))
 
   #title = h('h3', { class: 'file-name', tabindex: '-1' })
 
@@ -27,7 +27,7 @@ export class FileView {
         h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
       h('p', { class: 'muted small' },
-        [bytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
+        [formatBytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
       this.#content)
   }
 
@@ -45,21 +45,21 @@ export class FileView {
 
   #show ({ data, size }) {
     if (data.subarray(0, 8192).includes(0)) {
-      return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This is not text. Download it to see it.'))
+      return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This is not a text file. Download it to view it.'))
     }
     if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This file is empty.'))
     const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
     const rest = size - data.length
-    this.#content.replaceChildren(figure, rest > 0 ? h('p', { class: 'muted small' }, `${bytes(rest)} more: download the file.`) : '')
+    this.#content.replaceChildren(figure, rest > 0 ? h('p', { class: 'muted small' }, `${formatBytes(rest)} more. Download the file to see all of it.`) : '')
     highlight(figure)
   }
 
-  /** The beginning of the file; the rest is not asked for. */
+  /** Reads the beginning of the file and cancels the rest. */
   async #read () {
     const response = await send('GET', this.path, { accept: '*/*' })
     const size = Number(response.headers.get('content-length'))
     const reader = response.body.getReader()
-    const data = new Uint8Array(Math.min(size, shownBytes))
+    const data = new Uint8Array(Math.min(size, previewBytes))
     let length = 0
     while (length < data.length) {
       const { done, value } = await reader.read()

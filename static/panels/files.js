@@ -1,5 +1,5 @@
 import { paths, send } from '../lib/api.js'
-import { announce, ask, h } from '../lib/dom.js'
+import { announce, confirmDialog, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { button, notice } from '../views/notice.js'
 import { droppedFiles, fileChooser } from './chosen-files.js'
@@ -7,7 +7,7 @@ import { FileTree } from './file-tree.js'
 import { FileView } from './file-view.js'
 import { Upload } from './upload.js'
 
-/** The files of the workspace: a tree, what has changed, one of them in full; what is dropped is uploaded. */
+/** The files of the workspace: a tree, recent changes, and a viewer. Dropped files are uploaded. */
 export class FilesPanel {
   #sandbox
   #since
@@ -17,7 +17,7 @@ export class FilesPanel {
   #uploads = h('div', { class: 'uploads' })
   #tabs
   #tab = 'all'
-  /** The file that is looked at. */
+  /** The file that is open. */
   #view
 
   constructor (sandbox, { since }) {
@@ -25,7 +25,7 @@ export class FilesPanel {
     this.#since = since
     this.#tree = new FileTree(sandbox.id, { onOpen: (entry) => this.#open(entry) })
     const tab = (name, label) => h('button', {
-      type: 'button', class: 'tab', 'aria-pressed': String(name === this.#tab), onclick: () => this.#choose(name)
+      type: 'button', class: 'tab', 'aria-pressed': String(name === this.#tab), onclick: () => this.#selectTab(name)
     }, label)
     this.#tabs = { all: tab('all', 'All'), changed: tab('changed', 'Changed in this run') }
     const upload = (chosen) => this.#upload(chosen, sandbox.workdir)
@@ -43,7 +43,7 @@ export class FilesPanel {
     this.#uploads, this.#problems, this.#list)
   }
 
-  /** Shows what there is now. A file that is being read stays. */
+  /** Refreshes the list, or the open file. */
   async shown () {
     if (this.#view) return await this.#view.load()
     this.#problems.replaceChildren()
@@ -55,10 +55,10 @@ export class FilesPanel {
     }
   }
 
-  #choose (name) {
+  #selectTab (name) {
     this.#tab = name
     this.#view = undefined
-    for (const [one, element] of Object.entries(this.#tabs)) element.setAttribute('aria-pressed', String(one === name))
+    for (const [tab, element] of Object.entries(this.#tabs)) element.setAttribute('aria-pressed', String(tab === name))
     this.shown()
   }
 
@@ -79,18 +79,18 @@ export class FilesPanel {
     this.#view.focus()
   }
 
-  /** The focus goes where it came from. */
+  /** Returns to the list and focuses the entry that was open. */
   async #back ({ name }) {
     this.#view = undefined
     await this.shown()
-    const row = [...this.#list.querySelectorAll('button.file')].find((one) => one.title === name)
-    const place = row ?? this.#tabs[this.#tab]
-    place.focus()
+    const row = [...this.#list.querySelectorAll('button.file')].find(({ title }) => title === name)
+    const target = row ?? this.#tabs[this.#tab]
+    target.focus()
   }
 
   async #remove (entry) {
     const { name, path } = entry
-    if (!await ask({ title: 'Delete this file?', text: name, action: 'Delete' })) return
+    if (!await confirmDialog({ title: 'Delete this file?', text: name, action: 'Delete' })) return
     try {
       await send('DELETE', paths.content(this.#sandbox.id, path))
       announce('Deleted')
@@ -103,20 +103,21 @@ export class FilesPanel {
   #drag (event, over = true) {
     if (!event.dataTransfer.types.includes('Files')) return
     event.preventDefault()
-    const place = over ? this.#placeOf(event) : undefined
-    for (const one of this.element.querySelectorAll('[data-drag]')) if (one !== place) delete one.dataset.drag
-    if (this.element !== place) delete this.element.dataset.drag
-    if (place) place.dataset.drag = 'yes'
+    const target = over ? this.#dropTarget(event) : undefined
+    for (const element of [this.element, ...this.element.querySelectorAll('[data-drag]')]) {
+      if (element !== target) delete element.dataset.drag
+    }
+    if (target) target.dataset.drag = 'yes'
   }
 
   /** The directory under the pointer, or the whole panel. */
-  #placeOf ({ target }) {
+  #dropTarget ({ target }) {
     return target.closest('[data-path]') ?? this.element
   }
 
   async #drop (event) {
     this.#drag(event, false)
-    const { path = this.#sandbox.workdir } = this.#placeOf(event).dataset
+    const { path = this.#sandbox.workdir } = this.#dropTarget(event).dataset
     await this.#upload(await droppedFiles(event.dataTransfer), path)
   }
 

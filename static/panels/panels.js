@@ -3,20 +3,20 @@ import { icon } from '../lib/icons.js'
 import { FilesPanel } from './files.js'
 import { SyncPanel } from './sync.js'
 
-/** What opens beside the chat: one panel at a time, made when it is first asked for. */
+/** The panels beside the chat, one at a time. A panel is created when it is first opened. */
 export class Panels {
   #kinds
-  #made = new Map()
+  #created = new Map()
   #buttons = new Map()
   #body = h('div', { class: 'panel-body' })
   #title = h('h2', { id: 'panel-title', tabindex: '-1' })
   #open
 
-  /** @param {{since: () => string}} options when the changes that are shown begin */
+  /** @param {{since: () => string}} options the time since when changed files are shown */
   constructor (sandbox, { since }) {
     this.#kinds = {
-      files: { title: 'Files', symbol: 'folder', make: () => new FilesPanel(sandbox, { since }) },
-      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', make: () => new SyncPanel(sandbox) } })
+      files: { title: 'Files', symbol: 'folder', create: () => new FilesPanel(sandbox, { since }) },
+      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: () => new SyncPanel(sandbox) } })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
       h('div', { class: 'panel-head' }, this.#title,
@@ -39,29 +39,29 @@ export class Panels {
   }
 
   toggle (name) {
-    const before = this.#open
-    this.#open = name === before ? undefined : name
+    const previous = this.#open
+    this.#open = name === previous ? undefined : name
     this.element.hidden = this.#open === undefined
-    for (const [one, button] of this.#buttons) button.setAttribute('aria-expanded', String(one === this.#open))
-    if (this.#open === undefined) return this.#buttons.get(before)?.focus()
-    const { title, make } = this.#kinds[name]
-    if (!this.#made.has(name)) this.#made.set(name, make())
+    for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
+    if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
+    const { title, create } = this.#kinds[name]
+    if (!this.#created.has(name)) this.#created.set(name, create())
     this.#title.textContent = title
-    this.#body.replaceChildren(this.#made.get(name).element)
-    this.#made.get(name).shown()
+    this.#body.replaceChildren(this.#created.get(name).element)
+    this.#created.get(name).shown()
     this.#title.focus()
   }
 
-  /** Escape belongs to the panel while one works in it. @returns whether it did */
+  /** Closes the panel that has the focus. @returns whether there was one */
   closeOnEscape () {
     if (this.#open === undefined || !this.hasFocus) return false
     this.toggle(this.#open)
     return true
   }
 
-  /** Something may have changed in the sandbox. */
-  changed () {
-    this.#made.get(this.#open)?.shown()
+  /** Reloads the open panel, as something may have changed in the sandbox. */
+  refresh () {
+    this.#created.get(this.#open)?.shown()
   }
 
   close () {

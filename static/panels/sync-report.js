@@ -1,29 +1,29 @@
 import { h } from '../lib/dom.js'
-import { bytes, duration } from '../lib/format.js'
+import { formatBytes, formatDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 
 export const directions = { upload: 'Workspace to S3', download: 'S3 to workspace' }
 
 const counts = {
   skipped: 'Unchanged',
-  kept: 'Left alone, newer here',
+  kept: 'Kept, newer here',
   ignored: 'Ignored',
-  deleted: 'Removed'
+  deleted: 'Deleted'
 }
 
 function filesOf (number) {
   return number === 1 ? '1 file' : `${number} files`
 }
 
-/** What a sync has done, or would do; failures are named one by one. */
+/** What a sync did, or would do, with a list of failures. */
 export function syncReport (report, title) {
   const { direction, files, bytes: size, durationMs, failed = [], verified, dryRun } = report
   const facts = [
-    [dryRun ? 'Would be copied' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${bytes(size)}`],
+    [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
     !dryRun && files > 0 && ['Verified', filesOf(verified)],
     failed.length > 0 && ['Failed', filesOf(failed.length)],
     ...Object.entries(counts).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
-    ['Took', duration(durationMs)]
+    ['Duration', formatDuration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
     h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
@@ -32,7 +32,7 @@ export function syncReport (report, title) {
     failed.length > 0 && failures(failed))
 }
 
-/** Files that were not copied, each with its reason. */
+/** Files that were not copied, with the reasons. */
 export function failures (failed) {
   return h('ul', { class: 'failures' }, failed.map(({ path, code, message }) =>
     h('li', {}, h('code', {}, path), h('span', { class: 'small' }, message || code))))

@@ -1,20 +1,20 @@
 import { ApiError, getJson, offline, paths } from '../lib/api.js'
-import { announce, ask, h } from '../lib/dom.js'
-import { bytes, roughly } from '../lib/format.js'
+import { announce, confirmDialog, h } from '../lib/dom.js'
+import { approximateDuration, formatBytes } from '../lib/format.js'
 import { openEvents } from '../lib/sse.js'
 import { button, notice } from '../views/notice.js'
 import { directions, syncReport } from './sync-report.js'
 
-const lookEvery = 2000
-const phases = { list: 'Comparing', transfer: 'Copying', delete: 'Removing', verify: 'Verifying' }
+const pollIntervalMs = 2000
+const phases = { list: 'Comparing', transfer: 'Copying', delete: 'Deleting', verify: 'Verifying' }
 
-/** How the workspace and its place in S3 stand to each other, and the way to make them the same. */
+/** Syncs the workspace with S3, and shows the last sync and the versions to restore. */
 export class SyncPanel {
   #sandbox
   #last = h('div')
   #timer
   #problem = h('div')
-  /** How many this page has started. */
+  /** Syncs started on this page. */
   #syncs = 0
   #versions = h('div')
   #progress = h('div', { class: 'sync-progress', hidden: true })
@@ -34,8 +34,8 @@ export class SyncPanel {
       h('p', { class: 'place' }, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`)),
       h('div', { class: 'actions' }, start('upload', 'upload'), start('download', 'download')),
       h('div', {},
-        check(this.#dryRun, 'Only show what would be done'),
-        check(this.#delete, 'Also remove what is gone on the other side')),
+        check(this.#dryRun, 'Dry run'),
+        check(this.#delete, 'Delete files missing from the source')),
       this.#progress,
       this.#problem,
       this.#last,
@@ -47,61 +47,61 @@ export class SyncPanel {
     const syncs = this.#syncs
     try {
       const { last, active, versions = [] } = await getJson(paths.sync(this.#sandbox.id))
-      // What a sync of this page has said meanwhile is newer.
+      // A sync that was started meanwhile shows its own, newer result.
       if (syncs !== this.#syncs) return
       this.#last.replaceChildren(last
-        ? syncReport(last.report, `Last sync, ${roughly(Date.now() - Date.parse(last.finishedAt))} ago`)
+        ? syncReport(last.report, `Last sync, ${approximateDuration(Date.now() - Date.parse(last.finishedAt))} ago`)
         : h('p', { class: 'empty' }, 'Not synced yet.'))
       this.#showVersions(versions)
-      if (active) this.#await()
+      if (active) this.#pollUntilDone()
     } catch (error) {
       this.#last.replaceChildren(notice(error, { dismissible: false }))
     }
   }
 
-  /** Another tab, or the end of a run, has started one: looks again until it is done. */
-  #await () {
-    this.#last.prepend(h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'A sync is going on…'))
+  /** Polls a sync that another tab, or the end of a run, has started. */
+  #pollUntilDone () {
+    this.#last.prepend(h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Sync in progress…'))
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => { if (this.element.isConnected) this.shown() }, lookEvery)
+    this.#timer = setTimeout(() => { if (this.element.isConnected) this.shown() }, pollIntervalMs)
   }
 
   #showVersions (versions) {
     this.#versions.replaceChildren(...versions.length === 0
       ? []
-      : [h('h3', {}, 'Saves'), h('ul', { class: 'versions' }, versions.map(({ version, savedAt }) => h('li', {},
+      : [h('h3', {}, 'Versions'), h('ul', { class: 'versions' }, versions.map(({ version, savedAt }) => h('li', {},
           h('span', {}, new Date(savedAt).toLocaleString()),
           button('Restore', () => this.#restore(version, savedAt), { kind: 'small' }))))])
   }
 
   async #restore (version, savedAt) {
-    const sure = this.#dryRun.checked || await ask({
-      title: 'Restore this save?',
-      text: `Files in the workspace become what they were at ${new Date(savedAt).toLocaleString()}.`,
+    const confirmed = this.#dryRun.checked || await confirmDialog({
+      title: 'Restore this version?',
+      text: `Files in the workspace are restored to their state at ${new Date(savedAt).toLocaleString()}.`,
       action: 'Restore'
     })
-    if (sure) await this.#sync({ direction: 'download', version })
+    if (confirmed) await this.#sync({ direction: 'download', version })
   }
 
   async #sync (request) {
     const dryRun = this.#dryRun.checked
     this.#syncs++
     this.#problem.replaceChildren()
-    this.#busy(true)
+    this.#setBusy(true)
     this.#figures.textContent = 'Starting…'
     this.#bar.removeAttribute('value')
     try {
       const done = await this.#follow({
         ...request, ...(dryRun && { dryRun }), ...(this.#delete.checked && { delete: true })
       })
-      announce(dryRun ? 'This is what would be done' : 'The sync is done')
-      const title = dryRun ? `What “${directions[request.direction]}” would do` : 'Synced just now'
+      announce(dryRun ? 'The dry run is complete' : 'The sync is complete')
+      const title = dryRun ? `Dry run: ${directions[request.direction]}` : 'Synced just now'
       this.#last.replaceChildren(syncReport(done, title))
     } catch (error) {
       this.#problem.replaceChildren(notice(error))
       if (error.details?.report) this.#last.replaceChildren()
     } finally {
-      this.#busy(false)
+      this.#setBusy(false)
     }
   }
 
@@ -119,13 +119,13 @@ export class SyncPanel {
     this.#figures.textContent = [
       phases[phase] ?? phase,
       totalFiles > 0 && `${files} of ${totalFiles} files`,
-      totalBytes > 0 && `${bytes(done)} of ${bytes(totalBytes)}`,
-      bytesPerSecond > 0 && `${bytes(bytesPerSecond)}/s`
+      totalBytes > 0 && `${formatBytes(done)} of ${formatBytes(totalBytes)}`,
+      bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`
     ].filter(Boolean).join(' · ')
   }
 
-  #busy (busy) {
+  #setBusy (busy) {
     this.#progress.hidden = !busy
-    for (const one of this.element.querySelectorAll('button')) one.disabled = busy
+    for (const button of this.element.querySelectorAll('button')) button.disabled = busy
   }
 }

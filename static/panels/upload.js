@@ -1,18 +1,18 @@
 import { ApiError, offline, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
-import { bytes } from '../lib/format.js'
+import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { failures } from './sync-report.js'
 
-/** Uploads at a time: one file's answer does not hold up the next. */
-const atOnce = 3
+/** Files are uploaded in parallel, so that small ones do not each wait for a round trip. */
+const concurrency = 3
 
-/** Puts chosen files into a directory, with their own directories; what fails is named with its reason. */
+/** Uploads files into a directory, keeping their relative paths. Failed files are listed with their reasons. */
 export class Upload {
   #sandboxId
   #directory
   #chosen
-  #stopped = new AbortController()
+  #cancelled = new AbortController()
   #sent = new Map()
   #done = 0
   #failed = []
@@ -20,7 +20,7 @@ export class Upload {
   #figures = h('span', { class: 'muted small' })
   element = h('div', { class: 'upload' })
 
-  /** @param {import('./chosen-files.js').Chosen} chosen */
+  /** @param {import('./chosen-files.js').ChosenFiles} chosen */
   constructor (sandboxId, directory, chosen) {
     this.#sandboxId = sandboxId
     this.#directory = directory.replace(/\/$/, '')
@@ -28,64 +28,64 @@ export class Upload {
     this.total = chosen.files.reduce((sum, { file }) => sum + file.size, 0)
     const title = chosen.files.length === 1 ? chosen.files[0].path : `${chosen.files.length} files`
     this.element.append(h('span', { class: 'file-name' }, `Uploading ${title}`), this.#figures,
-      h('button', { type: 'button', class: 'button small', onclick: () => this.#stopped.abort() }, 'Cancel'), this.#bar)
+      h('button', { type: 'button', class: 'button small', onclick: () => this.#cancelled.abort() }, 'Cancel'), this.#bar)
   }
 
   async start () {
     const waiting = [...this.#chosen.files]
     this.#show()
-    await Promise.all(Array.from({ length: atOnce }, async () => {
-      while (waiting.length > 0 && !this.#stopped.signal.aborted) await this.#put(waiting.shift())
+    await Promise.all(Array.from({ length: concurrency }, async () => {
+      while (waiting.length > 0 && !this.#cancelled.signal.aborted) await this.#uploadFile(waiting.shift())
     }))
     this.#end()
   }
 
-  async #put ({ path, file }) {
+  async #uploadFile ({ path, file }) {
     try {
-      await put(paths.content(this.#sandboxId, `${this.#directory}/${path}`), file, this.#stopped.signal, (sent) => {
+      await put(paths.content(this.#sandboxId, `${this.#directory}/${path}`), file, this.#cancelled.signal, (sent) => {
         this.#sent.set(path, sent)
         this.#show()
       })
       this.#done++
     } catch (error) {
-      if (!this.#stopped.signal.aborted) this.#failed.push({ path, message: reasonOf(error, path) })
+      if (!this.#cancelled.signal.aborted) this.#failed.push({ path, message: reasonOf(error, path) })
     }
     this.#sent.set(path, file.size)
     this.#show()
   }
 
   #show () {
-    const sent = [...this.#sent.values()].reduce((sum, one) => sum + one, 0)
+    const sent = [...this.#sent.values()].reduce((sum, bytes) => sum + bytes, 0)
     if (this.total > 0) this.#bar.value = sent / this.total
-    this.#figures.textContent = `${this.#done} of ${this.#chosen.files.length} · ${bytes(sent)} of ${bytes(this.total)}`
+    this.#figures.textContent = `${this.#done} of ${this.#chosen.files.length} · ${formatBytes(sent)} of ${formatBytes(this.total)}`
   }
 
-  /** All well: nothing stays. Else it is said what did not arrive, until somebody has read it. */
+  /** Removes the progress, or replaces it with a list of what was not uploaded. */
   #end () {
     const { files, empty } = this.#chosen
-    const stopped = this.#stopped.signal.aborted
-    announce(`${this.#done} of ${files.length} files are uploaded`)
-    if (!stopped && this.#failed.length === 0 && empty.length === 0) return this.element.remove()
-    const lines = [...this.#failed, ...empty.map((path) => ({ path, message: 'An empty folder has nothing to upload.' }))]
+    const cancelled = this.#cancelled.signal.aborted
+    announce(`${this.#done} of ${files.length} files uploaded`)
+    if (!cancelled && this.#failed.length === 0 && empty.length === 0) return this.element.remove()
+    const lines = [...this.#failed, ...empty.map((path) => ({ path, message: 'Empty folders are not uploaded.' }))]
     const notice = h('div', { class: 'notice', role: 'alert' },
       icon('warning'),
       h('div', { class: 'notice-text' },
-        h('p', { class: 'notice-message' }, `${this.#done} of ${files.length} files were uploaded${stopped ? ' before you cancelled' : ''}.`),
+        h('p', { class: 'notice-message' }, `${this.#done} of ${files.length} files were uploaded${cancelled ? ' before you cancelled' : ''}.`),
         failures(lines)),
       h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => notice.remove() }, icon('cross')))
     this.element.replaceWith(notice)
   }
 }
 
-/** The service speaks of its own parameter: here it is a file. */
+/** The service's message names its query parameter; the user knows the file. */
 function reasonOf (error, path) {
   const message = error.message.replace(/^query\.path,? /, `“${path}” `)
   return [/[.!?…]$/.test(message) ? message : `${message}.`, error.hint].filter(Boolean).join(' ')
 }
 
-/** `fetch` does not tell how far an upload is. */
+/** With XMLHttpRequest, as `fetch` does not report upload progress. */
 async function put (path, file, signal, onProgress) {
-  const unreadable = new ApiError({ message: 'Your browser can not read this file.', hint: 'It may have been moved or changed.' })
+  const unreadable = new ApiError({ message: 'Your browser cannot read this file.', hint: 'It may have been moved or changed.' })
   if (file.error) throw unreadable
   await new Promise((resolve, reject) => {
     const request = new window.XMLHttpRequest()

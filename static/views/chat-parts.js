@@ -1,5 +1,5 @@
 import { h } from '../lib/dom.js'
-import { duration } from '../lib/format.js'
+import { formatDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { failures } from '../panels/sync-report.js'
 import { button } from './notice.js'
@@ -11,16 +11,16 @@ const examples = [
   'Write a haiku about sandboxes into haiku.txt and show me the file.'
 ]
 
-/** What an empty chat shows. */
+/** The content of an empty chat. */
 export function welcome (onPrompt) {
   return h('div', { class: 'welcome' },
     h('h2', {}, 'What should Claude do?'),
-    h('p', { class: 'muted' }, 'It works in this sandbox: it can write files, run commands and install things.'),
+    h('p', { class: 'muted' }, 'Claude works in this sandbox: it can write files, run commands and install software.'),
     h('ul', { class: 'examples' }, examples.map((prompt) =>
       h('li', {}, h('button', { type: 'button', class: 'example', onclick: () => onPrompt(prompt) }, prompt)))))
 }
 
-/** The end of a session: what was done, what is kept, and how to go on (7.8). */
+/** Shown after the end of a session: what was done, what is kept, and how to continue (7.8). */
 export function endedNotice ({ text, report, sandbox, newSandbox }) {
   const steps = report?.steps ?? []
   const { volume } = sandbox
@@ -29,8 +29,8 @@ export function endedNotice ({ text, report, sandbox, newSandbox }) {
       h('h2', { tabindex: '-1' }, text),
       steps.length > 0 && h('ul', { class: 'report' }, steps.map(reportLine)),
       h('p', { class: 'muted' }, volume
-        ? `Files and conversations on the volume “${volume.name}” are kept: a new sandbox finds them again.`
-        : 'This sandbox had no volume; its files are gone.')),
+        ? `Files and conversations on the volume “${volume.name}” are kept for your next sandbox.`
+        : 'This sandbox had no volume, so its files are gone.')),
     button(volume ? 'New sandbox with this workspace' : 'New sandbox',
       () => newSandbox(sameWorkspace(sandbox)), { kind: 'primary', symbol: 'plus' }))
 }
@@ -39,26 +39,26 @@ function reportLine ({ step, ok, durationMs, error, report }) {
   return h('li', { 'data-state': ok ? 'done' : 'failed' },
     icon(ok ? 'check' : 'cross'),
     `${stepName(step)}${ok ? '' : ` failed${error ? `: ${error}` : ''}`}`,
-    h('span', { class: 'muted' }, duration(durationMs)),
+    h('span', { class: 'muted' }, formatDuration(durationMs)),
     report?.failed.length > 0 && failures(report.failed))
 }
 
 const stepNames = {
   limits: 'Check your limits',
   app: 'Find your app',
-  idempotency: 'Look for an earlier attempt',
+  idempotency: 'Check for an earlier attempt',
   image: 'Prepare the image',
   volume: 'Attach the volume',
   create: 'Start the sandbox',
   workdir: 'Prepare the workspace',
   runs: 'Stop Claude',
   stop: 'Stop other processes',
-  initialize: 'Fill the workspace from S3',
+  initialize: 'Copy the workspace from S3',
   sync: 'Copy the workspace to S3',
   terminate: 'Remove the sandbox'
 }
 
-/** The service's name of a step in words; one that is new here speaks for itself. */
+/** The label of a step of the service; an unknown one is shown by its own name. */
 export function stepName (step) {
   const name = stepNames[step] ?? step.replace(/[-_]+/g, ' ')
   return name.charAt(0).toUpperCase() + name.slice(1)

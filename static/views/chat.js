@@ -1,13 +1,13 @@
 import { Activity } from '../chat/activity.js'
 import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
-import { askToEnd } from '../chat/end.js'
+import { confirmEnd } from '../chat/confirm-end.js'
 import { Queue } from '../chat/queue.js'
 import { FollowedRun } from '../chat/run.js'
 import { RunOptions } from '../chat/run-options.js'
-import { SessionBar } from '../chat/session-bar.js'
-import { SessionPicker } from '../chat/session-picker.js'
-import { Watch } from '../chat/watch.js'
+import { SandboxBar } from '../chat/sandbox-bar.js'
+import { ConversationPicker } from '../chat/conversation-picker.js'
+import { SandboxMonitor } from '../chat/sandbox-monitor.js'
 import { asApiError, paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
@@ -16,11 +16,11 @@ import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button } from './notice.js'
 
-/** The conversation with Claude in one sandbox. It is kept when the reader looks at something else (7.10). */
+/** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
   #run
   #ended = false
-  /** Conversations that are being read. */
+  /** Conversations being loaded. */
   #loading = 0
   #options = new RunOptions()
 
@@ -31,17 +31,17 @@ export class ChatView {
       sandboxId: sandbox.id, workdir: sandbox.workdir, scripted, welcome: welcome((prompt) => this.#submit(prompt))
     })
     this.panels = new Panels(sandbox, {
-      since: () => this.#run?.startedAt ?? this.conversation.lastStart ?? sandbox.createdAt
+      since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt
     })
-    this.picker = new SessionPicker(sandbox.id, {
-      onNew: () => this.#switch(() => this.conversation.begin()),
+    this.picker = new ConversationPicker(sandbox.id, {
+      onNew: () => this.#switch(() => this.conversation.startNew()),
       onOpen: (session) => this.#switch(() => this.conversation.open({ session }))
     })
-    this.bar = new SessionBar(sandbox, {
+    this.bar = new SandboxBar(sandbox, {
       picker: this.picker.element,
       tools: this.panels.buttons,
       onEnd: () => this.#endSession(),
-      onExpired: () => this.watch.look()
+      onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
       onSend: (prompt) => this.#submit(prompt), onStop: () => this.#run?.stop(), options: this.#options.element
@@ -53,7 +53,7 @@ export class ChatView {
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
     this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element,
       h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock), this.panels.element)
-    this.watch = new Watch(sandbox.id, {
+    this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
       onEnded: () => this.#showEnded('The sandbox has ended.'),
       onConnection: (state) => this.bar.setConnection(state)
@@ -61,9 +61,9 @@ export class ChatView {
     this.onKey = onShortcut({
       Esc: () => { if (!this.panels.closeOnEscape()) this.#run?.stop() },
       'Shift Esc': () => this.composer.focus(),
-      'Ctrl Shift Enter': () => this.#run?.turn.request?.answer('allow'),
-      'Ctrl Shift Backspace': () => this.#run?.turn.request?.answer('deny'),
-      'Ctrl Shift O': () => this.#switch(() => this.conversation.begin()),
+      'Ctrl Shift Enter': () => this.#run?.turn.openRequest?.answer('allow'),
+      'Ctrl Shift Backspace': () => this.#run?.turn.openRequest?.answer('deny'),
+      'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
       'Ctrl Shift C': () => copyLast(this.conversation.last, '.claude > .markdown'),
       'Ctrl Shift ;': () => copyLast(this.conversation.last, '.markdown .code code')
@@ -71,20 +71,20 @@ export class ChatView {
     this.#open()
   }
 
-  /** The view is on the page. */
+  /** The view is now on the page. */
   shown () {
     document.addEventListener('keydown', this.onKey)
-    this.watch.start()
+    this.monitor.start()
     this.composer.focus()
   }
 
-  /** Something else is on the page; a run goes on and is followed. */
+  /** Another view is on the page; a run continues and is still followed. */
   hidden () {
     document.removeEventListener('keydown', this.onKey)
-    this.watch.stop()
+    this.monitor.stop()
   }
 
-  /** For good. */
+  /** The chat will not be shown again. */
   close () {
     this.#run?.leave()
     this.bar.close()
@@ -92,7 +92,7 @@ export class ChatView {
     this.panels.close()
   }
 
-  /** What the volume keeps, and the run that goes on in the sandbox. */
+  /** Shows the stored conversation, and follows the active run. */
   async #open () {
     const { activeRun } = this.sandbox
     this.composer.setBusy(Boolean(activeRun))
@@ -108,7 +108,7 @@ export class ChatView {
     if (!this.#sendNext()) this.composer.focus()
   }
 
-  /** What is written meanwhile waits: it belongs to the conversation that is not there yet. */
+  /** Prompts submitted meanwhile are queued, as they belong to the conversation being loaded. */
   async #load (change) {
     this.#loading++
     const result = await change()
@@ -124,14 +124,14 @@ export class ChatView {
     this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
-  /** @returns whether there was something to send */
+  /** @returns whether there was a queued prompt */
   #sendNext () {
     const next = this.#ended || this.#run || this.#loading > 0 ? undefined : this.queue.next()
     if (next !== undefined) this.#submit(next)
     return next !== undefined
   }
 
-  /** A new run, or one that is active already; then what waits for its end. */
+  /** Follows a new or an active run to its end, then sends the next queued prompt. */
   async #follow ({ prompt, request, runId }) {
     const { sandbox, activity, bar } = this
     const turn = this.conversation.add(prompt)
@@ -144,22 +144,22 @@ export class ChatView {
       if (completed?.sessionId) this.conversation.sessionId = completed.sessionId
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
-      this.#failed(asApiError(error), turn, request && prompt)
+      this.#showFailure(asApiError(error), turn, request && prompt)
     }
     this.#run = undefined
-    this.conversation.lastStart = run.startedAt ?? this.conversation.lastStart
+    this.conversation.lastRunStart = run.startedAt ?? this.conversation.lastRunStart
     this.composer.setBusy(false)
-    this.panels.changed()
+    this.panels.refresh()
     if (!completed || completed.isError) this.queue.hold()
     if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
   }
 
-  /** Nobody is reading elsewhere with the keyboard. */
+  /** Whether moving the focus would not disturb a keyboard user elsewhere on the page. */
   get #canTakeFocus () {
     return document.activeElement === document.body || this.dock.contains(document.activeElement)
   }
 
-  #failed (error, turn, prompt) {
+  #showFailure (error, turn, prompt) {
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
     if (prompt) this.composer.restore(prompt)
@@ -168,9 +168,9 @@ export class ChatView {
 
   async #endSession () {
     const running = this.#run !== undefined
-    const sure = await askToEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
-    if (!sure) return
-    this.bar.ending('Ending…')
+    const confirmed = await confirmEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
+    if (!confirmed) return
+    this.bar.setEnding('Ending…')
     announce('Ending the session')
     try {
       const report = await (await send('DELETE', paths.sandbox(this.sandbox.id))).json()
@@ -178,7 +178,7 @@ export class ChatView {
     } catch (error) {
       if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
       this.bar.reset()
-      this.conversation.complain(asApiError(error))
+      this.conversation.showError(asApiError(error))
     }
   }
 
@@ -186,11 +186,11 @@ export class ChatView {
     if (this.#ended) return
     this.#ended = true
     this.conversation.welcome.remove()
-    this.bar.ended()
+    this.bar.setEnded()
     this.panels.close()
     const focus = this.#canTakeFocus || this.bar.element.contains(document.activeElement)
     this.dock.replaceChildren(endedNotice({ text, report, sandbox: this.sandbox, newSandbox: this.newSandbox }))
-    // Not the button: whoever was writing would press it.
+    // Not the button: a user who is typing would press it.
     if (focus) this.dock.querySelector('h2').focus()
     announce(`${text} You can create a new sandbox.`)
   }

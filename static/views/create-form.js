@@ -3,24 +3,24 @@ import { formatField, parseField, sections } from './create-fields.js'
 import { button, notice } from './notice.js'
 import { lastSpec, rememberSpec } from './specs.js'
 
-/** The form for everything a new sandbox can be. It starts with what was chosen last in this browser. */
+/** The form for the options of a new sandbox. It starts with the last choice made in this browser. */
 export class CreateForm {
   #inputs = new Map()
   #problem = h('div')
 
-  /** @param {{problem?, spec?}} before an attempt that the service refused, to be corrected */
+  /** @param {{problem?, spec?}} options with the spec and the error of an attempt that was refused */
   constructor ({ onCreate, onBack, spec = lastSpec(), problem }) {
     this.onCreate = onCreate
     this.element = h('section', { class: 'card wide' },
       h('h1', { tabindex: '-1' }, 'New sandbox'),
-      h('p', { class: 'muted' }, 'Everything is optional. Your choice is remembered in this browser.'),
+      h('p', { class: 'muted' }, 'Everything is optional. Your choices are remembered in this browser.'),
       this.#problem,
       h('form', { class: 'create', onsubmit: (event) => this.#submit(event) },
         sections.map((section) => this.#section(section, spec)),
         h('div', { class: 'actions' },
           h('button', { type: 'submit', class: 'button primary' }, 'Create'),
           button('Back', onBack))))
-    if (problem) this.#complain(problem)
+    if (problem) this.#showProblem(problem)
   }
 
   #section ({ title, open = false, fields }, spec) {
@@ -54,17 +54,17 @@ export class CreateForm {
     const spec = {}
     for (const [field, input] of this.#inputs) {
       try {
-        place(spec, field.name, parseField(field, input))
+        setAt(spec, field.name, parseField(field, input))
       } catch (error) {
-        return this.#complain({ message: `${field.label}: ${error.message}`, field: field.name })
+        return this.#showProblem({ message: `${field.label}: ${error.message}`, field: field.name })
       }
     }
     rememberSpec(spec)
     this.onCreate(spec)
   }
 
-  /** The service names the field in its message: it is shown where it is. */
-  #complain (problem) {
+  /** Shows an error, and focuses the field that the service's message names. */
+  #showProblem (problem) {
     const named = problem.field ?? /\bbody\.([\w.]+)/.exec(problem.message)?.[1]
     const entry = [...this.#inputs].find(([{ name }]) => named === name || named?.startsWith(`${name}.`))
     this.#problem.replaceChildren(notice(problem, { dismissible: false }))
@@ -80,10 +80,10 @@ function valueAt (spec, name) {
   return name.split('.').reduce((value, part) => value?.[part], spec)
 }
 
-function place (spec, name, value) {
+function setAt (spec, name, value) {
   if (value === undefined) return
   const parts = name.split('.')
   const last = parts.pop()
-  const holder = parts.reduce((object, part) => (object[part] ??= {}), spec)
-  holder[last] = value
+  const parent = parts.reduce((object, part) => (object[part] ??= {}), spec)
+  parent[last] = value
 }

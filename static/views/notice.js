@@ -3,8 +3,8 @@ import { icon } from '../lib/icons.js'
 import { syncReport } from '../panels/sync-report.js'
 
 /**
- * An error as people need it: what happened, what to do, and the id that finds it in the log. It stays until it is
- * dismissed; `actions` are buttons beside that. A sync that failed in part says what it did.
+ * An error for people: what happened, what to do about it, and the request id for the log. It stays until it is
+ * dismissed. `actions` are additional buttons. A sync that failed partly includes its report.
  */
 export function notice ({ message, hint, requestId, step, details }, { actions = [], dismissible = true } = {}) {
   const element = h('div', { class: 'notice', role: 'alert' },

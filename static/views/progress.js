@@ -1,6 +1,6 @@
 import { ApiError, offline, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
-import { duration, plain } from '../lib/format.js'
+import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { uuid } from '../lib/ids.js'
 import { openEvents } from '../lib/sse.js'
@@ -8,27 +8,27 @@ import { stepName } from './chat-parts.js'
 import { button, notice } from './notice.js'
 import { rememberSandbox } from './specs.js'
 
-/** Refusals that another choice may help against. */
+/** Errors that different options may avoid. */
 const correctable = ['BAD_REQUEST', 'FORBIDDEN', 'INVALID_SANDBOX', 'SANDBOX_NAME_TAKEN', 'SECRET_NOT_FOUND',
   'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
 
 /** Creates a sandbox and shows the service's own steps while it does (7.2). */
 export class ProgressView {
-  /** The same for every attempt: a sandbox that an interrupted one made is adopted, not made twice. */
+  /** The same for every attempt, so that a sandbox of an interrupted attempt is reused, not created twice. */
   #key = uuid()
   #following = new AbortController()
   #steps = new Map()
   #title = h('h1', { tabindex: '-1' })
   #list = h('ol', { class: 'steps' })
-  #log = h('pre', { tabindex: '0', 'aria-label': 'Log of the build' })
+  #log = h('pre', { tabindex: '0', 'aria-label': 'Build log' })
   #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, 'Build log'), this.#log)
   #elapsed = h('span', { class: 'muted' })
   #problem = h('div')
 
-  constructor ({ spec, onCreated, onCorrect, onBack }) {
+  constructor ({ spec, onCreated, onEdit, onBack }) {
     this.spec = spec
     this.onCreated = onCreated
-    this.onCorrect = onCorrect
+    this.onEdit = onEdit
     this.onBack = onBack
     this.element = h('section', { class: 'card progress' },
       h('div', { class: 'progress-head' }, this.#title, this.#elapsed),
@@ -66,13 +66,13 @@ export class ProgressView {
     this.element.setAttribute('aria-busy', 'true')
     this.#steps.clear()
     for (const part of [this.#list, this.#log, this.#problem]) part.replaceChildren()
-    // Until the first step arrives there must be something to see.
-    this.#show({ step: 'connect', status: 'started' }, 'Ask the service')
-    this.timer = setInterval(() => { this.#elapsed.textContent = duration(Date.now() - startedAt) }, 200)
+    // Shown until the service reports its first step.
+    this.#show({ step: 'connect', status: 'started' }, 'Contact the service')
+    this.timer = setInterval(() => { this.#elapsed.textContent = formatDuration(Date.now() - startedAt) }, 200)
     announce('Creating your sandbox')
   }
 
-  /** The created sandbox; throws the ApiError of what failed. */
+  /** @returns the created sandbox; throws an ApiError */
   async #follow () {
     const events = openEvents('POST', paths.sandboxes, {
       json: this.spec,
@@ -80,7 +80,7 @@ export class ProgressView {
       signal: this.#following.signal
     })
     for await (const { event, data } of events) {
-      this.#show({ step: 'connect', status: 'done' }, 'Ask the service')
+      this.#show({ step: 'connect', status: 'done' }, 'Contact the service')
       if (event === 'step') this.#show(data)
       else if (event === 'log') this.#addLog(data)
       else if (event === 'error') throw new ApiError(data, data.statusCode)
@@ -98,12 +98,12 @@ export class ProgressView {
       status === 'started' ? h('span', { class: 'spinner' }) : icon(status === 'done' ? 'check' : 'cross'),
       h('span', { class: 'step-name' }, name),
       h('span', { class: 'visually-hidden' }, `: ${status}`),
-      typeof durationMs === 'number' ? h('span', { class: 'muted' }, duration(durationMs)) : '')
+      typeof durationMs === 'number' ? h('span', { class: 'muted' }, formatDuration(durationMs)) : '')
   }
 
   #addLog (data) {
     this.#logBox.hidden = false
-    const text = plain(String(data.text ?? ''))
+    const text = stripAnsi(String(data.text ?? ''))
     const atEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < 24
     this.#log.append(text.endsWith('\n') ? text : `${text}\n`)
     if (atEnd) this.#log.scrollTop = this.#log.scrollHeight
@@ -111,17 +111,17 @@ export class ProgressView {
 
   #fail (error) {
     this.element.removeAttribute('aria-busy')
-    this.#title.textContent = 'No sandbox was created'
+    this.#title.textContent = 'The sandbox was not created'
     if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = uuid()
     for (const [step, line] of this.#steps) {
       if (line.dataset.state === 'started') this.#show({ step, status: 'failed' }, line.querySelector('.step-name').textContent)
     }
     if (this.#log.textContent !== '') this.#logBox.open = true
-    const change = button('Change it', () => this.onCorrect(error), { kind: 'primary' })
+    const edit = button('Edit options', () => this.onEdit(error), { kind: 'primary' })
     this.#problem.replaceChildren(notice(error, {
       dismissible: false,
       actions: [
-        correctable.includes(error.code) && change,
+        correctable.includes(error.code) && edit,
         button('Try again', () => this.#create(), { kind: correctable.includes(error.code) ? '' : 'primary' }),
         button('Back', () => this.onBack())
       ].filter(Boolean)

@@ -3,12 +3,12 @@ import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { notice } from './notice.js'
 
-/** Exchanges a credential for the session cookie, which scripts can not read. */
+/** Exchanges a credential for the session cookie, which scripts cannot read. */
 export async function signIn (credential) {
   await send('POST', paths.session, { json: { credential } })
 }
 
-/** The form for an API key. `problem` says why the link or the session before did not do. */
+/** The form for an API key. `problem` is why the link or the previous session is not valid. */
 export class SignInView {
   #input = h('input', {
     id: 'credential', type: 'password', required: true, autocomplete: 'current-password', spellcheck: 'false', autocapitalize: 'off'
@@ -24,8 +24,8 @@ export class SignInView {
       h('span', { class: 'hero' }, icon('box')),
       h('h1', { id: 'sign-in-title', tabindex: '-1' }, 'Sign in'),
       h('p', { class: 'muted' }, local
-        ? 'Open the link that the service printed when it started, or use an API key.'
-        : 'Use the API key or the token that you were given.'),
+        ? 'Open the link that the service printed at its start, or enter an API key.'
+        : 'Enter your API key or token.'),
       this.#problem,
       h('form', { class: 'stack', onsubmit: (event) => this.#submit(event) },
         h('label', { for: 'credential' }, 'API key'), this.#input, this.#button))

@@ -1,29 +1,29 @@
-import { remembered } from '../lib/remember.js'
+import { browserStorage } from '../lib/storage.js'
 
-/** What a sandbox is made of when nothing is chosen: files and conversations live on a volume. */
-const standard = { volume: { name: 'workspace' } }
-/** Fields that may hold secrets: they are never stored. */
-const unstored = ['env']
-const keptSpecs = 20
+/** The options when none are chosen: files and conversations are kept on a volume. */
+const defaultSpec = { volume: { name: 'workspace' } }
+/** Fields that may hold secrets are never stored. */
+const secretFields = ['env']
+const maxRememberedSpecs = 20
 
-/** The latest choice in this browser, without what may be secret. */
+/** The last options used in this browser, without secrets. */
 export function lastSpec () {
-  return remembered.read('spec', standard)
+  return browserStorage.read('spec', defaultSpec)
 }
 
 export function rememberSpec (spec) {
-  remembered.write('spec', storable(spec))
+  browserStorage.write('spec', withoutSecrets(spec))
 }
 
-/** How a sandbox was made, for one that takes its place. */
+/** Remembers the options of a sandbox, for one that replaces it. */
 export function rememberSandbox (id, spec) {
-  const kept = remembered.read('made', []).filter((made) => made.id !== id)
-  remembered.write('made', [{ id, spec: storable(spec) }, ...kept].slice(0, keptSpecs))
+  const others = browserStorage.read('made', []).filter((entry) => entry.id !== id)
+  browserStorage.write('made', [{ id, spec: withoutSecrets(spec) }, ...others].slice(0, maxRememberedSpecs))
 }
 
-/** The request for a sandbox with the same workspace as this one; its name is free by then. */
+/** The options for a sandbox that replaces this one, with the same workspace and name. */
 export function sameWorkspace ({ id, volume, workdir, name, s3 }) {
-  const made = remembered.read('made', []).find((one) => one.id === id)
+  const made = browserStorage.read('made', []).find((entry) => entry.id === id)
   if (made) return made.spec
   return {
     ...(volume ? { volume: { name: volume.name, mountPath: volume.mountPath } } : {}),
@@ -33,6 +33,6 @@ export function sameWorkspace ({ id, volume, workdir, name, s3 }) {
   }
 }
 
-function storable (spec) {
-  return Object.fromEntries(Object.entries(spec).filter(([field]) => !unstored.includes(field)))
+function withoutSecrets (spec) {
+  return Object.fromEntries(Object.entries(spec).filter(([field]) => !secretFields.includes(field)))
 }

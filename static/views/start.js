@@ -1,25 +1,25 @@
-import { askToEnd } from '../chat/end.js'
+import { confirmEnd } from '../chat/confirm-end.js'
 import { getJson, paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
-import { roughly, shortId } from '../lib/format.js'
+import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { button, notice } from './notice.js'
 
-/** The first page: a new sandbox (7.1), or one that is running already. */
+/** The start page: create a sandbox (7.1), or continue with a running one. */
 export class StartView {
   #list = h('div', { class: 'sandbox-list' })
   #problems = h('div')
 
-  constructor ({ newSandbox, chooseSandbox, openSandbox }) {
+  constructor ({ newSandbox, onOptions, openSandbox }) {
     this.openSandbox = openSandbox
     this.element = h('div', { class: 'start' },
       h('section', { class: 'intro' },
         h('h1', { tabindex: '-1' }, 'Claude Code in a sandbox of its own'),
         h('p', { class: 'muted' }, 'Claude writes files and runs commands in an isolated machine. ' +
-          'What it puts into the workspace is kept for the next one.'),
+          'Your workspace is kept for the next sandbox.'),
         h('div', { class: 'actions' },
           button('New sandbox', () => newSandbox(), { kind: 'primary large', symbol: 'plus' }),
-          button('Options', chooseSandbox, { kind: 'large', symbol: 'sliders' }))),
+          button('Options', onOptions, { kind: 'large', symbol: 'sliders' }))),
       this.#problems,
       this.#list)
     this.onVisible = () => { if (document.visibilityState === 'visible') this.#load() }
@@ -54,7 +54,7 @@ export class StartView {
     this.#list.replaceChildren(
       h('h2', {}, 'Your sandboxes'),
       sandboxes.length === 0
-        ? h('p', { class: 'empty' }, icon('box'), 'Nothing is running. A new sandbox takes a few seconds.')
+        ? h('p', { class: 'empty' }, icon('box'), 'No sandbox is running. A new one takes a few seconds.')
         : h('ul', {}, sandboxes.map((sandbox) => this.#row(sandbox))))
     this.#tick()
     if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()
@@ -81,21 +81,21 @@ export class StartView {
       }, icon('trash')))
   }
 
-  /** Ages and countdowns go on between two looks at the service. */
+  /** Updates ages and countdowns between two requests. */
   #tick () {
     for (const element of this.#list.querySelectorAll('[data-since]')) {
-      element.textContent = `${roughly(Date.now() - Date.parse(element.dataset.since))} old`
+      element.textContent = `created ${approximateDuration(Date.now() - Date.parse(element.dataset.since))} ago`
     }
     for (const element of this.#list.querySelectorAll('[data-until]')) {
       const left = Date.parse(element.dataset.until) - Date.now()
-      element.textContent = left > 0 ? `ends in ${roughly(left)}` : 'time is over'
+      element.textContent = left > 0 ? `ends in ${approximateDuration(left)}` : 'expired'
       element.classList.toggle('soon', left < 5 * 60_000)
     }
   }
 
   async #end (sandbox) {
-    const sure = await askToEnd(sandbox, { title: 'End this sandbox?', action: 'End sandbox' })
-    if (!sure) return
+    const confirmed = await confirmEnd(sandbox, { title: 'End this sandbox?', action: 'End sandbox' })
+    if (!confirmed) return
     try {
       await send('DELETE', paths.sandbox(sandbox.id))
       announce('The sandbox has ended')

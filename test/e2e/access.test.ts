@@ -12,7 +12,7 @@ const everything = scripted([
   [{ text: '# Title\n\nSome `code`, a [link](https://example.com), **strong**.\n\n> quoted\n\n```js\nconst a = "text" // 1\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n', chunk: 4, delayMs: 20 }]
 ])
 
-t.test('From signing in to the end of the session by keyboard alone, for everybody (7.1-7.8)', { skip }, async (t) => {
+t.test('From signing in to the end of the session with the keyboard alone, accessible throughout (7.1-7.8)', { skip }, async (t) => {
   const [browser, service] = await Promise.all([
     openBrowser(), startService(local)
   ])
@@ -21,24 +21,24 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
     await service.close()
   })
   const { page } = await openPage(t, browser, service.url, { reducedMotion: 'reduce' })
-  /** Every control has a name, all text can be read in both themes, nothing moves. */
-  const fit = async (place: string) => {
+  /** Every control has a name, all text has enough contrast in both themes, and nothing is animated. */
+  const checkAccessible = async (place: string) => {
     const snapshot = await page.locator('body').ariaSnapshot()
     t.strictSame(snapshot.match(/^ *- (button|textbox|link|combobox|checkbox|spinbutton|progressbar|dialog|complementary)(?! ")(?=[:\s[]|$).*$/gm) ?? [], [], `${place}: names`)
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme })
-      t.strictSame(await page.evaluate(pale), [], `${place}: contrast, ${colorScheme}`)
+      t.strictSame(await page.evaluate(lowContrast), [], `${place}: contrast, ${colorScheme}`)
     }
-    t.strictSame(await page.evaluate(moving), [], `${place}: motion`)
+    t.strictSame(await page.evaluate(animated), [], `${place}: motion`)
   }
 
   await page.goto(service.url)
   await page.getByLabel('API key').waitFor()
-  await fit('signing in')
+  await checkAccessible('signing in')
   await page.keyboard.type(keys.alice)
   await page.keyboard.press('Enter')
   await page.getByRole('heading', { name: 'Your sandboxes' }).waitFor()
-  await fit('the first page')
+  await checkAccessible('the first page')
   t.strictSame(await tabTo(page, 'Sign out', 'Shift+Tab'), ['Sign out'])
   t.strictSame(await tabTo(page, 'Options'), ['New sandbox', 'Options'])
   await page.keyboard.press('Enter')
@@ -46,21 +46,21 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
   for (const section of ['Lifetime', 'Image', 'Environment', 'S3', 'Network', 'Tags']) {
     await page.locator('summary', { hasText: section }).press('Enter')
   }
-  await fit('the form')
+  await checkAccessible('the form')
   await tabTo(page, 'Name')
   await page.keyboard.type('by-keyboard')
   await page.keyboard.press('Enter')
   await page.locator('.welcome').waitFor()
-  await fit('an empty chat')
-  t.equal(await focused(page), 'Prompt', 'one can write at once')
+  await checkAccessible('an empty chat')
+  t.equal(await focused(page), 'Prompt', 'the prompt has the focus')
 
   await page.keyboard.insertText(everything)
   await page.keyboard.press('Enter')
   await page.locator('#status', { hasText: 'Claude is working' }).waitFor({ state: 'attached' })
   await page.locator('.turn .markdown').first().waitFor()
-  await fit('a run')
-  t.equal(await page.locator(':is([aria-live], [role=status], [role=alert], [role=log]) .claude').count(), 0, 'streaming text is not read out')
-  t.equal(await page.locator('[aria-hidden=true] .claude').count(), 0, 'but can be read')
+  await checkAccessible('a run')
+  t.equal(await page.locator(':is([aria-live], [role=status], [role=alert], [role=log]) .claude').count(), 0, 'streaming text is not announced')
+  t.equal(await page.locator('[aria-hidden=true] .claude').count(), 0, 'but is not hidden from screen readers')
   await finished(page)
   t.equal(await page.locator('#status').innerText(), 'Claude has finished')
   t.match(await page.locator('.turn').ariaSnapshot(), /article "Prompt and answer"[^]*heading "Title"[^]*link "link"[^]*blockquote[^]*table/)
@@ -69,51 +69,51 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
   await tabTo(page, 'Edit', 'Shift+Tab')
   await page.keyboard.press('Enter')
   await page.locator('.tool[open] .diff').waitFor()
-  t.ok(await outlined(page), 'the focus can be seen')
-  await fit('an answer')
+  t.ok(await hasOutline(page), 'the focus is visible')
+  await checkAccessible('an answer')
 
   await page.keyboard.press('Control+Shift+F')
   await page.locator('.tree .file', { hasText: 'a.js' }).waitFor()
   t.equal(await focused(page), 'Files')
-  await fit('the files')
+  await checkAccessible('the files')
   await tabTo(page, 'a.js')
   await page.keyboard.press('Enter')
   await page.locator('.file-content code').waitFor()
   t.equal(await focused(page), 'a.js')
-  await fit('a file')
+  await checkAccessible('a file')
   await page.keyboard.press('Escape')
   t.equal(await focused(page), 'Files', 'back on the button that opened it')
 
-  await page.locator('.sessions summary').focus()
+  await page.locator('.conversations summary').focus()
   await page.keyboard.press('Enter')
-  await page.locator('.session-row-title').waitFor()
-  await fit('the conversations')
+  await page.locator('.conversation-row-title').waitFor()
+  await checkAccessible('the conversations')
   await page.keyboard.press('Escape')
-  t.equal(await page.locator('.sessions').evaluate((element: any) => element.open), false)
+  t.equal(await page.locator('.conversations').evaluate((element: any) => element.open), false)
   t.match(await focused(page), /Play this/)
   await page.keyboard.press('Shift+Escape')
-  await tabTo(page, 'More options for runs')
+  await tabTo(page, 'More run options')
   await page.keyboard.press('Enter')
-  await fit('the options of runs')
+  await checkAccessible('the options of runs')
   await page.keyboard.press('Escape')
-  t.equal(await focused(page), 'More options for runs')
+  t.equal(await focused(page), 'More run options')
 
-  await page.locator('.session-bar').getByRole('button', { name: 'Files' }).focus()
+  await page.locator('.sandbox-bar').getByRole('button', { name: 'Files' }).focus()
   await page.keyboard.press('?')
-  await fit('the list of shortcuts')
+  await checkAccessible('the list of shortcuts')
   await page.keyboard.press('Escape')
   await tabTo(page, 'End session')
   await page.keyboard.press('Enter')
-  await fit('a question')
-  t.equal(await focused(page), 'Cancel', 'what destroys is not chosen beforehand')
+  await checkAccessible('a question')
+  t.equal(await focused(page), 'Cancel', 'the destructive choice is not the default')
   await page.keyboard.press('Escape')
-  t.equal(await focused(page), 'End session', 'the focus is back')
+  t.equal(await focused(page), 'End session', 'the focus is restored')
 
   await page.emulateMedia({ colorScheme: 'light', forcedColors: 'active' })
   const style = (selector: string, pseudo = '') =>
     page.evaluate(`({ ...getComputedStyle(document.querySelector('${selector}'), '${pseudo}') })`) as Promise<any>
-  t.not((await style('.connection', '::before')).backgroundColor, (await style('.session-bar')).backgroundColor, 'the dot can be seen')
-  t.equal((await style('.send')).borderTopWidth, '1px', 'buttons have an edge')
+  t.not((await style('.connection', '::before')).backgroundColor, (await style('.sandbox-bar')).backgroundColor, 'the dot is visible')
+  t.equal((await style('.send')).borderTopWidth, '1px', 'buttons have a border')
   await page.emulateMedia({ forcedColors: 'none' })
 
   await page.keyboard.press('Enter')
@@ -121,36 +121,36 @@ t.test('From signing in to the end of the session by keyboard alone, for everybo
   await page.keyboard.press('Enter')
   await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
   t.match(await focused(page), /You ended this session/)
-  await fit('the end')
+  await checkAccessible('the end')
   t.strictSame(await tabTo(page, 'New sandbox with this workspace'), ['New sandbox with this workspace'])
 })
 
-/** Goes on until what has the focus has this name. @returns what had it on the way */
+/** Presses a key until the element with this name has the focus. @returns the names on the way */
 async function tabTo (page: Page, name: string, key = 'Tab') {
-  const way: string[] = []
+  const names: string[] = []
   for (let steps = 0; steps < 60; steps++) {
     await page.keyboard.press(key)
-    way.push(await focused(page))
-    if (way.at(-1) === name) return way
+    names.push(await focused(page))
+    if (names.at(-1) === name) return names
   }
-  throw new Error(`No way to ${name}: ${way.join(', ')}`)
+  throw new Error(`No way to ${name}: ${names.join(', ')}`)
 }
 
-/** The name of what has the focus. */
+/** The name of the focused element. */
 async function focused (page: Page): Promise<string> {
   return await page.evaluate(`(() => {
     const { activeElement: one } = document
     return one.getAttribute('aria-label') ?? one.labels?.[0]?.textContent ??
-      one.querySelector?.('.tool-name, .file-name, .session-title, .step-name')?.textContent ?? one.textContent
+      one.querySelector?.('.tool-name, .file-name, .conversation-title, .step-name')?.textContent ?? one.textContent
   })()`)
 }
 
-async function outlined (page: Page) {
+async function hasOutline (page: Page) {
   return await page.evaluate("getComputedStyle(document.activeElement).outlineStyle !== 'none'")
 }
 
-/** Text that is less than 4.5 times as light or dark as what is behind it (3 when it is large). */
-const pale = `(() => {
+/** Text whose contrast is below 4.5, or below 3 if it is large (WCAG 1.4.3). */
+const lowContrast = `(() => {
   const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })
   const rgba = (color) => {
     context.clearRect(0, 0, 1, 1)
@@ -189,6 +189,6 @@ const pale = `(() => {
   return [...wrong]
 })()`
 
-/** What moves although motion was to be reduced: fading is none. */
-const moving = `document.getAnimations().map((animation) => animation.animationName ?? animation.transitionProperty)
+/** Animations other than fading, which remain although reduced motion is preferred. */
+const animated = `document.getAnimations().map((animation) => animation.animationName ?? animation.transitionProperty)
   .filter((name) => name !== 'pulse')`

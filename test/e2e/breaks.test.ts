@@ -8,11 +8,11 @@ import { freePort } from '../helpers/port.js'
 import { openStage } from '../helpers/stage.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'kills the service, not Modal')
-/** Five seconds of text in which every word is there once. */
+/** Five seconds of text in which every word occurs once. */
 const count = Array.from({ length: 100 }, (_, n) => `n${n}`).join(' ')
 const counting = scripted([[{ text: `${count}. `, chunk: 8, delayMs: 100 }, { tool: 'Bash', input: { command: 'echo counted' } }], [{ text: 'The end.' }]])
 
-t.test('What breaks between the page and the service', { skip }, async (t) => {
+t.test('Failures between the page and the service', { skip }, async (t) => {
   const model = await startScriptedModel()
   const port = String(await freePort())
   const stage = await openStage({ PORT: port, ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: model.apiKey })
@@ -32,14 +32,14 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
   await page.getByRole('button', { name: 'New sandbox' }).click()
   await page.locator('.welcome').waitFor()
 
-  await t.test('The service is killed while an answer streams, and starts again: not a word is lost or said twice', async (t) => {
+  await t.test('The service is killed during an answer and starts again: no word is lost or shown twice', async (t) => {
     await send(page, counting)
     await page.locator('.turn').last().locator('.markdown', { hasText: 'n10 ' }).waitFor()
     const states = statesUntilEnd(page)
     await first.kill()
     await page.locator('.connection[data-state=reconnecting]').waitFor()
     t.match(await page.locator('.activity').innerText(), /Connection lost, reconnecting…/)
-    t.equal(await page.locator('#status').innerText(), 'The connection is lost')
+    t.equal(await page.locator('#status').innerText(), 'The connection was lost')
     await sleep(500)
     await stage.startReplica()
     await finished(page)
@@ -48,12 +48,12 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
     t.match(await page.locator('.run-footer').last().innerText(), /^Done/)
   })
 
-  await t.test('The network goes and comes back', async (t) => {
+  await t.test('The network is lost and comes back', async (t) => {
     await send(page, counting)
     await page.locator('.turn').last().locator('.markdown', { hasText: 'n10 ' }).waitFor()
     const states = statesUntilEnd(page)
     await page.context().setOffline(true)
-    // A connection that is open is not cut by this: the machine sleeps, too, until it must have been.
+    // This does not break an open connection, so the clock is advanced beyond the silence timeout, too.
     await page.clock.fastForward(60_000)
     await page.locator('.connection[data-state=reconnecting]').waitFor()
     await sleep(500)
@@ -63,7 +63,7 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
     t.equal(await counted(page), count)
   })
 
-  await t.test('After a sleep the stream is known to be dead, and is taken up where it was', async (t) => {
+  await t.test('After the machine slept, the dead stream is detected and resumed', async (t) => {
     await send(page, counting)
     await page.locator('.turn').last().locator('.markdown', { hasText: 'n10 ' }).waitFor()
     const states = statesUntilEnd(page)
@@ -73,7 +73,7 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
     t.equal(await counted(page), count)
   })
 
-  await t.test('Without a run it is seen as well; a prompt waits until it can be sent, or is given back', async (t) => {
+  await t.test('Without a run a lost connection is detected, too; a prompt waits until it can be sent, or is restored', async (t) => {
     await page.context().setOffline(true)
     await page.locator('.connection[data-state=reconnecting]').waitFor()
     await send(page, 'Are you there?')
@@ -89,8 +89,8 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
     await page.locator('.connection[data-state=connected]').waitFor()
   })
 
-  await t.test('Who looks elsewhere is told how a run ended, once asked for; the title waits until it is seen', async (t) => {
-    t.strictSame(await page.evaluate('[asked, told]'), [0, []], 'nobody was asked before')
+  await t.test('Notifications tell the end of a run, once enabled; the title shows it until the page is visible', async (t) => {
+    t.strictSame(await page.evaluate('[asked, told]'), [0, []], 'permission was not requested before')
     await page.getByRole('button', { name: 'Notify me when Claude is done' }).click()
     await page.getByRole('button', { name: 'Notifications are on' }).waitFor()
     await page.evaluate('hide(true)')
@@ -113,12 +113,12 @@ t.test('What breaks between the page and the service', { skip }, async (t) => {
   })
 })
 
-/** The words that were counted in the newest answer. */
+/** The numbered words in the latest answer. */
 async function counted (page: Page) {
   return (await page.locator('.turn').last().locator('.claude').innerText()).match(/n\d+/g)?.join(' ')
 }
 
-/** What the dot says of the connection, each time that it changes until the run is over. */
+/** The states of the connection, as shown until the run has ended. */
 async function statesUntilEnd (page: Page): Promise<string[]> {
   return await page.evaluate(`new Promise((resolve) => {
     const states = []
@@ -133,7 +133,7 @@ async function statesUntilEnd (page: Page): Promise<string[]> {
   })`)
 }
 
-/** A browser's own can be neither seen nor granted in a test. */
+/** Real notifications can be neither granted nor observed in a test. */
 const fakeNotifications = `
   window.asked = 0
   window.told = []

@@ -10,27 +10,27 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   const browser = await openBrowser()
   t.teardown(() => browser.close())
 
-  t.test('A conversation with all that Claude Code does', async (t) => {
+  t.test('A conversation with everything that Claude Code does', async (t) => {
     const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
     const { page, allow } = await openPage(t, browser, service.url)
     await page.goto(`${service.url}/#code=${service.app.signInCode}`)
 
-    await t.test('The form takes everything, names the field that is wrong, and remembers what is no secret', async (t) => {
+    await t.test('The form has all options, marks the invalid field, and remembers everything but secrets', async (t) => {
       await page.getByRole('button', { name: 'Options' }).click()
       await page.getByLabel('Name', { exact: true }).fill('not a name')
       await page.locator('summary', { hasText: 'Environment' }).click()
       await page.getByLabel('Variables').fill('TOKEN=very-secret\nnonsense')
       await page.getByRole('button', { name: 'Create' }).click()
-      await page.getByRole('alert').getByText('Variables: “nonsense” has to look like NAME=value.').waitFor()
+      await page.getByRole('alert').getByText('Variables: “nonsense” must have the form NAME=value.').waitFor()
       await page.getByLabel('Variables').fill('TOKEN=very-secret')
       await page.locator('summary', { hasText: 'Tags' }).click()
       await page.getByLabel('Tags').fill('team=web')
       await page.getByRole('button', { name: 'Create' }).click()
-      await page.getByRole('button', { name: 'Change it' }).click()
+      await page.getByRole('button', { name: 'Edit options' }).click()
       await page.locator('[aria-invalid=true]').waitFor()
       t.equal(await page.locator('[aria-invalid=true]').getAttribute('name'), 'name')
-      t.equal(await page.getByLabel('Variables').inputValue(), 'TOKEN=very-secret', 'nothing has to be written again')
+      t.equal(await page.getByLabel('Variables').inputValue(), 'TOKEN=very-secret', 'all input is kept')
       await page.getByLabel('Name', { exact: true }).fill('project')
       await page.getByRole('button', { name: 'Create' }).click()
       await page.locator('.welcome').waitFor()
@@ -40,7 +40,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       allow(/status of 400 /)
     })
 
-    await t.test('Tools are one line each, failures are open, changes are a diff', async (t) => {
+    await t.test('Each tool is one line, failed ones are open, and changes are diffs', async (t) => {
       await send(page, scripted([
         [{ thinking: 'First I look around.' }, { tool: 'Write', input: { file_path: '/workspace/a.js', content: 'let a = 1\nlet b = 2\n' } }],
         [{ tool: 'Read', input: { file_path: '/workspace/a.js' } }],
@@ -66,7 +66,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await turn.locator('.claude > .markdown .code code').innerText(), 'const answer = 42 // yes')
     })
 
-    await t.test('What subagents do is inside of the call that started them; retries are shown while they happen', async (t) => {
+    await t.test('The work of a subagent is inside the call that started it; retries are shown while they happen', async (t) => {
       const inner = scripted([[{ tool: 'Bash', input: { command: 'echo from the agent' } }], [{ text: 'The agent is done.' }]])
       await send(page, scripted([
         { error: { status: 529, type: 'overloaded_error' } },
@@ -76,14 +76,14 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.retry', { hasText: 'Attempt 1 of' }).waitFor()
       await finished(page)
       const turn = page.locator('.turn').last()
-      t.equal(await turn.locator('.retry').count(), 0, 'and gone when it went on')
+      t.equal(await turn.locator('.retry').count(), 0, 'and removed afterwards')
       const agent = turn.locator('.claude > .tool[data-category=agent]')
       t.equal(await agent.count(), 1)
       t.equal(await agent.locator('.tool-children .tool[data-tool=Bash]').count(), 1)
       t.match(await turn.locator('.claude > .markdown').innerText(), /All is known/)
     })
 
-    await t.test('Files: a tree, a file with colours, what this run has changed, upload and delete', async (t) => {
+    await t.test('Files: a tree, a highlighted file, changes of this run, upload and delete', async (t) => {
       await page.keyboard.press('Control+Shift+F')
       await page.locator('.tree .file', { hasText: 'a.js' }).click()
       await page.locator('.file-content .hljs-keyword').first().waitFor()
@@ -100,9 +100,9 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('button', { name: 'Delete' }).click()
       await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
       await page.locator('.tree .file', { hasText: 'picture.png' }).click()
-      await page.getByText('This is not text.').waitFor()
+      await page.getByText('This is not a text file.').waitFor()
       await page.getByRole('button', { name: 'Changed in this run' }).click()
-      // That was the run before.
+      // The previous run changed that file.
       await page.locator('.tree .file', { hasText: 'a.js' }).waitFor({ state: 'detached' })
       await page.locator('.tree .file', { hasText: 'picture.png' }).waitFor()
       t.equal(await page.locator('.tree .file', { hasText: 'sum' }).count(), 0)
@@ -110,7 +110,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('.panel').isVisible(), false)
     })
 
-    await t.test('A run goes on while the page is closed, and is told from its beginning when it is opened again', async (t) => {
+    await t.test('A run continues while the page is closed, and is replayed when it is opened again', async (t) => {
       await send(page, scripted([[{ text: 'It begins. ' }, { tool: 'Bash', input: { command: 'sleep 3; echo > late' } }], [{ text: 'And ends.' }]]))
       await page.locator('.turn').last().locator('.tool').waitFor()
       await page.goto('about:blank')
@@ -121,12 +121,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('.turn').count(), 3)
       const answers = await page.locator('.claude > .markdown').allInnerTexts()
       for (const said of ['And that is all.', 'All is known.', 'It begins.', 'And ends.']) {
-        t.equal(answers.filter((text) => text.includes(said)).length, 1, `"${said}" stands there once`)
+        t.equal(answers.filter((text) => text.includes(said)).length, 1, `"${said}" occurs once`)
       }
       t.equal(await page.locator('.turn').last().locator('.tool').count(), 1)
     })
 
-    await t.test('Somebody who looks elsewhere is told in the title', async (t) => {
+    await t.test('The title shows the end of a run to users who look elsewhere', async (t) => {
       const other = await page.context().newPage()
       await send(page, scripted([[{ text: 'Short.', chunk: 1, delayMs: 100 }]]))
       while (!(await page.title()).startsWith('Working…')) await sleep(20)
@@ -138,7 +138,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.title(), 'Modal Sandbox')
     })
 
-    await t.test('The keyboard does what its list says', async (t) => {
+    await t.test('The shortcuts do what their list says', async (t) => {
       await page.getByRole('button', { name: 'Files' }).focus()
       await page.keyboard.press('?')
       t.match(await page.getByRole('dialog').innerText(), /New conversation/)

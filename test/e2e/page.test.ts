@@ -10,23 +10,23 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   const browser = await openBrowser()
   t.teardown(() => browser.close())
 
-  t.test('From the link of the start-up log to the end of the session (7.1-7.6, 7.8-7.10)', async (t) => {
+  t.test('From the link in the start-up log to the end of the session (7.1-7.6, 7.8-7.10)', async (t) => {
     const service = await startService({ ...local, ACCOUNTS: '' })
     t.teardown(() => service.close())
     const { page, allow } = await openPage(t, browser, service.url)
 
-    await t.test('The link signs in without leaving its code behind', async (t) => {
+    await t.test('The link signs in and leaves no trace of its code', async (t) => {
       await page.goto(`${service.url}/#code=${service.app.signInCode}`)
       await page.getByRole('button', { name: 'New sandbox' }).waitFor()
       t.equal(page.url(), `${service.url}/`)
       t.match(await page.locator('#badges').innerText(), /Local mode[^]*Scripted demo model, not Claude/)
       const [painted] = await page.evaluate('performance.getEntriesByName("first-contentful-paint").map((entry) => entry.startTime)') as number[]
       t.comment(`first paint of a cold load after ${Math.round(painted!)} ms`)
-      t.ok(painted! < 3000, 'loosely, as other tests run beside this one')
+      t.ok(painted! < 3000, 'a generous limit, as other tests run at the same time')
       t.equal(await page.evaluate('document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })'), '{}')
     })
 
-    await t.test('A new sandbox shows the steps of its making, then a chat (7.1, 7.2, 7.3)', async (t) => {
+    await t.test('A new sandbox shows the steps of its creation, then a chat (7.1, 7.2, 7.3)', async (t) => {
       const seen = stepsUntilChat(page)
       await page.getByRole('button', { name: 'New sandbox' }).click()
       const steps = await seen
@@ -56,7 +56,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.match(await turn.locator('.run-footer').innerText(), /^Done\s+[\d.]+ s\s+\$\d.*tokens in, \d+ out \(made up\)/)
     })
 
-    await t.test('A code block is copied as it is (7.6)', async (t) => {
+    await t.test('A code block is copied unchanged (7.6)', async (t) => {
       await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: service.url })
       const code = page.locator('.turn').last().locator('.claude > .markdown .code').first()
       await code.getByRole('button', { name: 'Copy' }).click()
@@ -64,15 +64,15 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.evaluate('navigator.clipboard.readText()'), await code.locator('code').textContent())
     })
 
-    await t.test('A broken connection is taken up where it broke, without losing or doubling a word', async (t) => {
+    await t.test('A broken connection is resumed without losing or repeating a word', async (t) => {
       await send(page, 'Once more, please.')
       await page.locator('.turn').last().locator('.tool').first().waitFor()
       service.app.server.closeAllConnections()
       await finished(page)
       const text = await page.locator('.turn').last().locator('.claude').innerText()
-      t.match(text, /This is turn 2 of our conversation/, 'the conversation goes on (4.10, 7.10)')
+      t.match(text, /This is turn 2 of our conversation/, 'the conversation continues (4.10, 7.10)')
       for (const once of ['You wrote:', 'Now I run it', 'It printed:', 'What was real']) {
-        t.equal(text.split(once).length, 2, `"${once}" stands there once`)
+        t.equal(text.split(once).length, 2, `"${once}" occurs once`)
       }
       t.equal(await page.locator('.turn').last().locator('.tool[data-state=done]').count(), 2)
       allow(/Failed to load resource: net::ERR_/)
@@ -86,11 +86,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await finished(page)
       t.match(await page.locator('.run-footer').last().innerText(), /^Stopped/)
       t.equal(await page.locator('.turn').last().locator('.tool[data-state=running]').count(), 0)
-      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'the focus is back where one goes on')
+      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'the prompt has the focus again')
       t.equal(await page.locator('[role=alert]').count(), 0)
     })
 
-    await t.test('The first page lists what runs, and its conversation is still there (7.10)', async (t) => {
+    await t.test('The start page lists running sandboxes, and the conversation is still there (7.10)', async (t) => {
       await page.getByRole('link', { name: 'All sandboxes' }).click()
       await page.getByRole('button', { name: /^Continue with/ }).click()
       t.equal(await page.locator('.turn').count(), 3)
@@ -99,7 +99,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(footers.length, 3)
       await page.reload()
       await page.locator('.turn').nth(2).locator('.run-footer').waitFor()
-      t.strictSame(await page.locator('.run-footer').allTextContents(), footers, 'with how each run ended and what it took')
+      t.strictSame(await page.locator('.run-footer').allTextContents(), footers, 'with the outcome and the figures of each run')
       t.strictSame(await page.locator('.turn .prompt').allInnerTexts(), shown, 'after a reload')
       t.equal(await page.locator('.turn').nth(1).locator('.tool[data-state=done]').count(), 2)
       t.match(await page.locator('.turn').nth(1).locator('.tool-main').first().innerText(), /^hello-/)
@@ -107,7 +107,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByText('What should Claude do?').waitFor()
     })
 
-    await t.test('What is written while Claude works waits for its end, and a draft survives a reload', async (t) => {
+    await t.test('Prompts sent while Claude is working are queued, and a draft survives a reload', async (t) => {
       await send(page, scripted([[{ text: 'First answer. ' }, { tool: 'Bash', input: { command: 'sleep 1' } }], [{ text: 'End of the first.' }]]))
       await page.locator('.turn').last().locator('.tool').waitFor()
       await send(page, scripted([[{ text: 'Second answer.' }]]))
@@ -133,7 +133,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('.turn').count(), 2)
     })
 
-    await t.test('The end of the session says what was done and offers a new sandbox (7.8)', async (t) => {
+    await t.test('The end of the session reports what was done and offers a new sandbox (7.8)', async (t) => {
       await page.getByRole('button', { name: 'End session' }).click()
       await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click()
       await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
@@ -142,12 +142,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal((await sandboxesOf(service, page)).length, 0)
     })
 
-    await t.test('A sandbox that ended behind our back is noticed, not a dead end (7.8)', async (t) => {
+    await t.test('A sandbox that was ended elsewhere is noticed, and a new one is offered (7.8)', async (t) => {
       await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
       await page.locator('.turn').nth(1).waitFor()
-      t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox goes on where the last one ended')
-      await page.locator('.sessions summary').click()
-      await page.locator('.session-row', { hasText: 'And a run' }).or(page.locator('.session-row').nth(2)).first().click()
+      t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox continues the conversation')
+      await page.locator('.conversations summary').click()
+      await page.locator('.conversation-row', { hasText: 'And a run' }).or(page.locator('.conversation-row').nth(2)).first().click()
       await page.locator('.turn').nth(2).waitFor()
       t.match(await page.locator('.turn').first().innerText(), /<img src=x onerror/, 'an earlier conversation, too')
       const [id] = await sandboxesOf(service, page)
@@ -162,14 +162,14 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.getByLabel('API key').waitFor()
   })
 
-  t.test('Errors are shown with what to do, and stay until something is done (7.7)', async (t) => {
+  t.test('Errors are shown with a hint, and stay until the user acts (7.7)', async (t) => {
     const service = await startService({ ...local, CLAUDE_IMAGE: 'registry.invalid/nowhere:1' })
     t.teardown(() => service.close())
     const { page, allow } = await openPage(t, browser, service.url, {
       viewport: { width: 390, height: 844 }, colorScheme: 'dark', reducedMotion: 'reduce'
     })
     await page.goto(`${service.url}/#code=outdated`)
-    await page.getByRole('alert').getByText('This link does not work any more.').waitFor()
+    await page.getByRole('alert').getByText('This link is no longer valid.').waitFor()
     await page.getByLabel('API key').fill('not-a-key')
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('alert').getByText('Check the key, then try again.').waitFor()
@@ -177,24 +177,24 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.getByLabel('API key').press('Enter')
     await page.getByRole('button', { name: 'New sandbox' }).click()
 
-    await page.getByRole('heading', { name: 'No sandbox was created' }).waitFor()
+    await page.getByRole('heading', { name: 'The sandbox was not created' }).waitFor()
     const alert = page.getByRole('alert')
     t.match(await alert.innerText(), /Step: image · Request: req_/)
     t.equal(await page.locator('.steps li[data-state=failed]', { hasText: 'Prepare the image' }).count(), 1)
-    t.equal(await page.evaluate('document.documentElement.scrollWidth > innerWidth'), false, 'nothing is wider than a phone')
+    t.equal(await page.evaluate('document.documentElement.scrollWidth > innerWidth'), false, 'the page fits a phone')
     const attempt = await requestId(alert)
     const [again] = await Promise.all([
       page.waitForRequest((request) => request.method() === 'POST'),
       alert.getByRole('button', { name: 'Try again' }).click()
     ])
-    t.match(again.headers()['idempotency-key'], /^[0-9a-f-]{36}$/, 'what an interrupted attempt made would be adopted')
+    t.match(again.headers()['idempotency-key'], /^[0-9a-f-]{36}$/, 'a sandbox of an interrupted attempt would be reused')
     await alert.filter({ hasNotText: attempt }).waitFor()
     await alert.getByRole('button', { name: 'Back' }).click()
     await page.getByRole('button', { name: 'New sandbox' }).waitFor()
     allow(/ status of 401 /)
   })
 
-  t.test('Markdown gives the same page however it is cut into pieces, and never markup of its own (7.6)', async (t) => {
+  t.test('Markdown renders the same in any chunks, and never with markup of its own (7.6)', async (t) => {
     const service = await startService(local)
     t.teardown(() => service.close())
     const { page } = await openPage(t, browser, service.url)
@@ -221,7 +221,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     t.notMatch(html, /<[^>]*\s(on\w+|href|src|style)=/i)
     const startedAt = Date.now()
     for (const repeated of ['`', '**a ', '[a](', '*a _b ', '> ', '- ', '| ', '<http://']) await render(repeated.repeat(9000), 72_000)
-    t.ok(Date.now() - startedAt < 20_000, 'no text keeps the browser busy')
+    t.ok(Date.now() - startedAt < 20_000, 'no text blocks the browser')
   })
 }
 
@@ -240,7 +240,7 @@ async function requestId (alert: Locator) {
   return /req_\w+/.exec(await alert.innerText())![0]
 }
 
-/** Every state of every step that could be seen until the chat was there. */
+/** Every state of every step that was shown until the chat appeared. */
 async function stepsUntilChat (page: Page): Promise<string[]> {
   return await page.evaluate(`new Promise((resolve) => {
     const seen = new Set()
@@ -256,7 +256,7 @@ async function stepsUntilChat (page: Page): Promise<string[]> {
   })`)
 }
 
-/** The different lengths that the newest answer had until its run was over. */
+/** The different lengths that the latest answer had until its run ended. */
 async function lengthsUntilFooter (page: Page): Promise<number[]> {
   return await page.evaluate(`new Promise((resolve) => {
     const turn = [...document.querySelectorAll('.turn')].at(-1)
@@ -271,7 +271,7 @@ async function lengthsUntilFooter (page: Page): Promise<number[]> {
   })`)
 }
 
-/** Ids of the running sandboxes of whoever is signed in on the page. */
+/** Ids of the running sandboxes of the account that is signed in on the page. */
 async function sandboxesOf (service: Service, page: Page): Promise<string[]> {
   const { sandboxes } = await (await page.request.get(`${service.url}/api/modal/sandbox`)).json() as
     { sandboxes: { id: string, status: string }[] }

@@ -10,7 +10,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   const browser = await openBrowser()
   t.teardown(() => browser.close())
 
-  t.test('Claude asks on the page before it uses a tool', async (t) => {
+  t.test('Claude asks for permission on the page before it uses a tool', async (t) => {
     const service = await startService(local)
     t.teardown(() => service.close())
     const signIn = async (t: Test) => {
@@ -23,9 +23,9 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const { page } = await signIn(t)
     await page.getByRole('button', { name: 'New sandbox' }).click()
     await page.locator('.welcome').waitFor()
-    await page.getByLabel('What Claude may do').selectOption('Ask me first')
+    await page.getByLabel('What Claude may do').selectOption('Ask first')
 
-    await t.test('What it wants is shown, with the time that is left, and happens when it is allowed', async (t) => {
+    await t.test('The request is shown with the time left, and the tool runs when it is allowed', async (t) => {
       await send(page, 'Write me a program')
       const card = page.locator('.permission[data-state=open]')
       await card.waitFor()
@@ -39,16 +39,16 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.evaluate('document.activeElement.className'), 'permission', 'the focus stays where it was')
     })
 
-    await t.test('It is still asked after a reload and in another browser; a denial and its reason reach Claude', async (t) => {
+    await t.test('The request survives a reload and is shown in another browser; a denial reaches Claude with its reason', async (t) => {
       await page.locator('.permission[data-state=open]', { hasText: 'sh hello-' }).waitFor()
       await page.reload()
       await page.locator('.permission[data-state=open]', { hasText: 'sh hello-' }).waitFor()
-      t.equal(await page.locator('.permission[data-state=allow]').count(), 1, 'what has its answer is not asked again')
+      t.equal(await page.locator('.permission[data-state=allow]').count(), 1, 'an answered request is not shown as open again')
 
       const { page: other } = await signIn(t)
       await other.getByRole('button', { name: /^Continue with/ }).click()
       const card = other.locator('.permission[data-state=open]')
-      await card.getByLabel('Why not, for Claude').fill('Use Python "instead" <b>')
+      await card.getByLabel('Reason for denying').fill('Use Python "instead" <b>')
       await card.getByRole('button', { name: 'Deny' }).click()
       await other.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
       await page.locator('.permission[data-state=deny]', { hasText: 'Denied' }).waitFor()
@@ -57,10 +57,10 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('.permission .actions button').count(), 0)
     })
 
-    await t.test('By keyboard, too; and a run that is stopped asks for nothing any more', async (t) => {
+    await t.test('Shortcuts answer requests, too, and a stopped run has no open ones', async (t) => {
       await send(page, scripted([[bash('echo one')], [bash('echo two > two.txt')], [bash('echo three > three.txt')], [{ text: 'The end.' }]]))
       await page.locator('.permission', { hasText: 'two.txt' }).waitFor()
-      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'a card does not take the focus: Enter would answer it')
+      t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'a card does not take the focus, as Enter would answer it')
       await page.keyboard.press('Control+Shift+Enter')
       await page.locator('.permission[data-state=allow]', { hasText: 'two.txt' }).waitFor()
       await page.locator('.permission[data-state=open]', { hasText: 'three.txt' }).waitFor()
@@ -70,7 +70,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.turn').last().locator('.run-footer', { hasText: 'Stopped' }).waitFor()
     })
 
-    await t.test('Somebody who looks elsewhere is called', async (t) => {
+    await t.test('Users who look elsewhere are notified', async (t) => {
       await page.evaluate("Object.defineProperty(document, 'hasFocus', { value: () => false, configurable: true })")
       await send(page, scripted([[bash('echo four > four.txt')], [{ text: 'The end.' }]]))
       while (!(await page.title()).startsWith('(!) Claude needs your permission')) await sleep(20)

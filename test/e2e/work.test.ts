@@ -30,7 +30,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
   const { page, allow } = await openPage(t, browser, service.url)
   await page.goto(`${service.url}/#code=${service.app.signInCode}`)
 
-  await t.test('A workspace that can not be filled says which file is why; the form corrects it (7.7)', async (t) => {
+  await t.test('When a workspace cannot be initialized, the file is named, and the form corrects the prefix (7.7)', async (t) => {
     await page.getByRole('button', { name: 'Options' }).click()
     await page.locator('summary', { hasText: 'S3' }).click()
     await page.getByLabel('Bucket').fill('work')
@@ -38,13 +38,13 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.getByRole('button', { name: 'Create' }).click()
     const alert = page.getByRole('alert')
     t.match(await alert.innerText(), /could not be synced[^]*Failed\s+1 file[^]*a\/\/b\s+The key is no path/)
-    await alert.getByRole('button', { name: 'Change it' }).click()
+    await alert.getByRole('button', { name: 'Edit options' }).click()
     await page.getByLabel('Key prefix').fill('one/')
     await page.getByRole('button', { name: 'Create' }).click()
     await page.locator('.welcome').waitFor()
   })
 
-  await t.test('The last sync, “now” with its progress, a file that fails, and all of it after a reload', async (t) => {
+  await t.test('The last sync, the progress of a new one, a file that fails, and all of it after a reload', async (t) => {
     await page.getByRole('button', { name: 'Sync' }).click()
     t.match(await page.locator('.sync-report').innerText(), /Last sync, \d+ s ago\s+S3 to workspace[^]*Copied\s+1 file, 15 B\s+Verified\s+1 file/)
     await send(page, scripted([[{ tool: 'Bash', input: { command: "seq 1 20000 > numbers; echo x > \"$(printf 'bad\\001name')\"" } }], [{ text: 'Written.' }]]))
@@ -66,7 +66,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     t.match(await page.locator('.sync').innerText(), /Copied\s+\d+ files?,[^]*Verified[^]*Unchanged\s+\d+ file/)
   })
 
-  await t.test('Folders are dropped with all that is in them, also onto a folder; what is left out is named', async (t) => {
+  await t.test('Folders are dropped with their contents, also onto a folder; omitted ones are named', async (t) => {
     await mkdir(join(folder, 'project/src/deep'), { recursive: true })
     await mkdir(join(folder, 'project/empty'))
     await Promise.all(Array.from({ length: 105 }, (_, n) => writeFile(join(folder, `project/src/${n}.txt`), `${n}`)))
@@ -75,7 +75,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.locator('.tree .file', { hasText: 'numbers' }).waitFor()
     await drop(page, '.files', [join(folder, 'project')])
     const alert = page.getByRole('alert')
-    t.match(await alert.innerText(), /106 of 106 files were uploaded[^]*project\/empty\s+An empty folder has nothing to upload/)
+    t.match(await alert.innerText(), /106 of 106 files were uploaded[^]*project\/empty\s+Empty folders are not uploaded/)
     await alert.getByRole('button', { name: 'Dismiss' }).click()
     await page.locator('summary.file', { hasText: 'project' }).click()
     await page.locator('summary.file', { hasText: 'src' }).click()
@@ -85,13 +85,13 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.locator('.file-content', { hasText: 'deep' }).waitFor()
     await page.getByRole('button', { name: 'Back to the list' }).click()
     await page.locator('.tree .file', { hasText: 'a b.txt' }).waitFor()
-    t.equal(await page.evaluate('document.activeElement.title'), 'a b.txt', 'the focus is where it was')
+    t.equal(await page.evaluate('document.activeElement.title'), 'a b.txt', 'the focus is restored')
     await writeFile(join(folder, 'dropped.txt'), 'there')
     await drop(page, '[data-path$="/deep"] > summary', [join(folder, 'dropped.txt')])
     await page.locator('[data-path$="/deep"] .file', { hasText: 'dropped.txt' }).waitFor()
   })
 
-  await t.test('Of many files those that fail are named with their reason; an upload can be cancelled', async (t) => {
+  await t.test('Files that fail to upload are named with the reason; an upload can be cancelled', async (t) => {
     await send(page, scripted([[{ tool: 'Bash', input: { command: 'mkdir taken; ln -s /etc outside' } }], [{ text: 'Made.' }]]))
     await finished(page)
     await mkdir(join(folder, 'outside'))
@@ -112,10 +112,10 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await drop(page, '.files', [join(folder, 'big')])
     await page.locator('.upload', { hasText: /of 268 MB/ }).getByRole('button', { name: 'Cancel' }).click()
     t.match(await alert.innerText(), /0 of 1 files were uploaded before you cancelled/)
-    t.equal(await page.locator('.tree .file', { hasText: 'big' }).count(), 0, 'half a file is none')
+    t.equal(await page.locator('.tree .file', { hasText: 'big' }).count(), 0, 'a partial upload leaves no file')
   })
 
-  await t.test('The end says what was copied, and names what was not (7.8)', async (t) => {
+  await t.test('The end of the session names the files that could not be copied (7.8)', async (t) => {
     await page.getByRole('button', { name: 'Close' }).click()
     await send(page, scripted([[{ tool: 'Bash', input: { command: "echo x > \"$(printf 'bad\\001name')\"" } }], [{ text: 'Written.' }]]))
     await finished(page)
@@ -126,7 +126,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
   })
 })
 
-/** Real files and folders of this machine, dropped as a file manager does. */
+/** Drops real files and folders of this machine, like a file manager. */
 async function drop (page: Page, selector: string, files: string[]) {
   const { x, y, width } = (await page.locator(selector).boundingBox())!
   const devtools = await page.context().newCDPSession(page)
@@ -136,7 +136,7 @@ async function drop (page: Page, selector: string, files: string[]) {
   await devtools.detach()
 }
 
-/** What the figures of the sync said until it was over. */
+/** The texts of the sync's progress until it ended. */
 async function progressOf (page: Page): Promise<string[]> {
   return await page.evaluate(`new Promise((resolve) => {
     const seen = []

@@ -1,8 +1,8 @@
 import { h } from '../lib/dom.js'
-import { roughly, shortId } from '../lib/format.js'
+import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 
-const soon = 5 * 60_000
+const expiryWarningMs = 5 * 60_000
 
 const connections = {
   connected: 'Connected',
@@ -10,21 +10,21 @@ const connections = {
   gap: 'Some output is missing'
 }
 
-/** Which sandbox this is, whether we hear from it, how long it lives, and the way to end it. */
-export class SessionBar {
+/** The bar above a chat: the sandbox's name, connection state and time left, and the button that ends it. */
+export class SandboxBar {
   #left = h('span', { class: 'time-left' })
   #dot = h('span', { class: 'connection' })
   #end
   #timer
 
-  /** @param {Node[]} tools what else belongs into the bar */
+  /** @param {Node[]} tools further buttons in the bar */
   constructor (sandbox, { onEnd, onExpired, picker, tools }) {
     this.onExpired = onExpired
     this.#end = h('button', { type: 'button', class: 'button small', 'aria-label': 'End session', onclick: onEnd }, ...endLabel())
-    this.element = h('div', { class: 'session-bar' },
+    this.element = h('div', { class: 'sandbox-bar' },
       h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
       this.#dot,
-      h('h1', { class: 'session-name', tabindex: '-1', title: sandbox.id },
+      h('h1', { class: 'sandbox-bar-name', tabindex: '-1', title: sandbox.id },
         h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
       picker,
       h('span', { class: 'space' }),
@@ -52,26 +52,26 @@ export class SessionBar {
         clearInterval(this.#timer)
         this.onExpired()
       }
-      this.#left.replaceChildren(...left > 0 ? [h('span', { class: 'wide-only' }, 'Ends in '), roughly(left)] : ['Time is over'])
+      this.#left.replaceChildren(...left > 0 ? [h('span', { class: 'wide-only' }, 'Ends in '), approximateDuration(left)] : ['Expired'])
       this.#left.title = `Ends at ${new Date(end).toLocaleTimeString()}`
-      this.#left.classList.toggle('soon', left < soon)
+      this.#left.classList.toggle('soon', left < expiryWarningMs)
     }
     this.#timer = setInterval(tick, 1000)
     tick()
   }
 
-  ending (text) {
+  setEnding (text) {
     this.#end.disabled = true
     this.#end.textContent = text
   }
 
-  /** The attempt failed: it can be tried again. */
+  /** Ending failed and may be tried again. */
   reset () {
     this.#end.disabled = false
     this.#end.replaceChildren(...endLabel())
   }
 
-  ended () {
+  setEnded () {
     clearInterval(this.#timer)
     this.#left.textContent = 'Ended'
     this.#left.classList.remove('soon')
@@ -83,7 +83,7 @@ export class SessionBar {
   }
 }
 
-/** On a phone there is room for one word. */
+/** On phones there is only room for one word. */
 function endLabel () {
   return ['End', h('span', { class: 'wide-only' }, ' session')]
 }

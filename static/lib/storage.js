@@ -1,5 +1,5 @@
-/** What a browser may remember: preferences and drafts, never a credential. Storage may be full or forbidden. */
-class Memory {
+/** Stores preferences and drafts as JSON, never credentials. Failures are ignored: storage may be full or disabled. */
+class JsonStorage {
   #storage
 
   constructor (storage) {
@@ -22,7 +22,7 @@ class Memory {
   }
 }
 
-/** In this browser, until somebody clears it. */
-export const remembered = new Memory(() => localStorage)
-/** In this tab, until it is closed. */
-export const inThisTab = new Memory(() => sessionStorage)
+/** Kept in this browser. */
+export const browserStorage = new JsonStorage(() => localStorage)
+/** Kept in this tab until it is closed. */
+export const tabStorage = new JsonStorage(() => sessionStorage)
