@@ -292,7 +292,7 @@ t.test('tenants', { skip }, async (t) => {
     const reaped = await reaper({ client: listing, log }).sweep()
     t.strictSame(reaped, [{ id: due.sandboxId, reason: 'unfinished' }])
     t.equal(looks, 2)
-    t.match(errors, [{ sandboxId: saved.sandboxId, err: /reaper tags/ }])
+    t.match(errors, [{ sandboxId: saved.sandboxId, err: { step: 'reaper tags', cause: { message: /no answer/ } } }])
     t.equal(await saved.poll(), null)
     await saved.terminate({ wait: true })
   })

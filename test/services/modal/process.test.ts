@@ -77,7 +77,7 @@ t.test('A command in a sandbox', async (t) => {
     const piped = released.pipe(() => { released.release() })
     await t.rejects(piped, { name: 'AbortError' })
     t.ok(timers.length > 0)
-    const isOver = (timer: NodeJS.Timeout) => !timer.hasRef() || '_destroyed' in timer && timer._destroyed === true
+    const isOver = (timer: NodeJS.Timeout) => !timer.hasRef() || ('_destroyed' in timer && timer._destroyed === true)
     t.ok(await eventually(async () => timers.every(isOver)), 'no timer of the SDK is left')
     t.equal((await runCommand(sandbox, 'look', sh('pgrep -fx "sleep 4344" | wc -l'))).stdout.toString().trim(), '1')
   })
