@@ -3,9 +3,9 @@ import { jwtVerify, SignJWT } from 'jose'
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { objectId } from './ids.js'
-import { writeFileAtomic } from './state.js'
-import { unauthenticated } from './status.js'
+import { objectId } from './control/ids.js'
+import { unauthenticated } from './control/status.js'
+import { writeFileAtomic } from './lib/write-file-atomic.js'
 
 const lifetimeSeconds = 3600
 const keepVerified = 1000

@@ -1,20 +1,19 @@
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Authority, openCredentials } from './auth.js'
-import { findClaudeBinary } from './claude-binary.js'
+import { findClaudeBinary } from './container/claude-binary.js'
 import { createRuntime } from './container/runtime.js'
-import type { SelfTest } from './container/self-test.js'
-import { ImageBuilds } from './image-builds.js'
+import type { SelfTest } from './container/types.js'
+import { ImageBuilds } from './images/builds.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
 import { allHandlers } from './rpc/handlers.js'
 import { SandboxRegistry } from './sandboxes/registry.js'
-import { Secrets } from './secrets.js'
+import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
-import { State } from './state.js'
-import { VolumeCatalog } from './volume-catalog.js'
+import { State } from './control/state.js'
+import { VolumeCatalog } from './volumes/catalog.js'
 
 /** How long calls in flight may take when the emulator closes. */
 const shutdownGraceMs = 250
@@ -80,9 +79,8 @@ async function openMachine ({ dataDir, log, images = {}, secrets: named = {} }: 
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes have none: run npm install --include=optional')
   }
-  const fsToolsScript = fileURLToPath(new URL('filesystem/fs-tools.js', import.meta.url))
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary, fsToolsScript })
+  const runtime = await createRuntime({ dataDir, log, claudeBinary })
   const registry = new SandboxRegistry()
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))

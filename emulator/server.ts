@@ -2,8 +2,8 @@ import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js
 import type { Authority } from './auth.js'
 import type { Log } from './log.js'
 import { loadServices } from './proto/load.js'
-import { Adapter, type Handlers } from './rpc/handler.js'
-import { refused } from './rpc/refused.js'
+import { Adapter, type Handlers } from './rpc/adapter.js'
+import { refused } from './rpc/unsupported.js'
 
 const mebibyte = 1024 * 1024
 

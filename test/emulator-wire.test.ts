@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { loadServices } from '../emulator/proto/load.js'
-import { refused } from '../emulator/rpc/refused.js'
+import { refused } from '../emulator/rpc/unsupported.js'
 
 /** One line per field, `repeated string dockerfileCommands = 6`, by message; RPCs as `stream A -> B`, by name. */
 interface Schema { messages: Record<string, string[]>, rpcs: Record<string, string> }

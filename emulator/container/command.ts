@@ -1,5 +1,6 @@
-import { confined, quote } from './setup.js'
-import { inside, shellForScript } from './tools.js'
+import { shellQuote } from '../lib/shell.js'
+import { confined } from './setup.js'
+import { inside, shellForScript } from './toolbox.js'
 import { ContainerError, type ExecSpec, type PtySize } from './types.js'
 
 /** The SDK's name for the program behind `sandbox.filesystem`. */
@@ -31,7 +32,7 @@ function terminal (last: string, { rows, columns }: PtySize): string {
   const size = `${inside('stty').join(' ')} rows ${rows} cols ${columns}`
   const names = Object.keys(shellForScript).join(' ')
   const settings = Object.entries(shellForScript).map((pair) => pair.join('=')).join(' ')
-  return `export ${settings}; exec ${inside('script').join(' ')} -qefc ${quote(`${size}; unset ${names}; ${last}`)} /dev/null`
+  return `export ${settings}; exec ${inside('script').join(' ')} -qefc ${shellQuote(`${size}; unset ${names}; ${last}`)} /dev/null`
 }
 
 /**
@@ -41,14 +42,14 @@ function terminal (last: string, { rows, columns }: PtySize): string {
 function handover (command: string[], env: Record<string, string>): string {
   const wrong = Object.keys(env).find((name) => !/^[A-Za-z_]\w*$/.test(name))
   if (wrong !== undefined) throw new ContainerError('failed', `Invalid environment variable name: '${wrong}'`)
-  const variables = Object.entries(env).map(([name, value]) => `command export ${name}=${quote(value)}`)
+  const variables = Object.entries(env).map(([name, value]) => `command export ${name}=${shellQuote(value)}`)
   return `{
 { :
 ${variables.join('\n')}
 } 2>/dev/null
 : > /proc/self/fd/3
 exec 3<&-
-set -- ${command.map(quote).join(' ')}
+set -- ${command.map(shellQuote).join(' ')}
 }
 `
 }

@@ -1,21 +1,19 @@
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { maxTimerMs } from '../lib/timers.js'
 import type { MountedVolume } from '../volumes/mounted.js'
 import { commandLine } from './command.js'
 import { removeTree, runOnHost } from './host.js'
-import { killCommand } from './kill.js'
 import { keepLayer } from './layer.js'
 import type { PipeMaker } from './pipes.js'
-import { launch } from './process.js'
+import { killCommand, launch } from './process.js'
 import { lost, remountScript, type OverlayMount, type VolumeView } from './setup.js'
-import { inside } from './tools.js'
+import { inside } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
-/** Modal commits volumes in the background every few seconds; so does this, in milliseconds. */
-const commitInterval = 5000
-/** A timer that is set for longer fires at once. */
-const maxTimer = 2 ** 31 - 1
+/** Modal commits volumes in the background every few seconds; so does this. */
+const commitIntervalMs = 5000
 
 export interface ContainerParts {
   spec: ContainerSpec
@@ -53,7 +51,7 @@ export class NamespaceContainer implements Container {
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.keeper.once('exit', () => { this.stop().catch(() => {}) })
     if (parts.volumes.length > 0) {
-      this.#commitLater(commitInterval)
+      this.#commitLater(commitIntervalMs)
     }
   }
 
@@ -62,7 +60,7 @@ export class NamespaceContainer implements Container {
     this.#background = setTimeout(async () => {
       const start = performance.now()
       await this.commitVolumes().catch(() => {})
-      if (this.#stopping === undefined) this.#commitLater(Math.max(commitInterval, performance.now() - start))
+      if (this.#stopping === undefined) this.#commitLater(Math.max(commitIntervalMs, performance.now() - start))
     }, pause).unref()
   }
 
@@ -100,7 +98,7 @@ export class NamespaceContainer implements Container {
     if (timeoutSeconds !== undefined) {
       const depth = pty === undefined ? 1 : 2
       const kill = async () => { await killCommand(process.pid, depth) }
-      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimer))
+      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
     }
     return process

@@ -5,7 +5,8 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
-const searchPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+/** Where a system's programs are: the host's, and an image's that sets no PATH. */
+export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /**
  * A command line that starts with an empty environment, whatever its caller's is: nothing of the host's reaches a
@@ -14,7 +15,7 @@ const searchPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 export const withoutEnvironment = (argv: string[]): string[] => ['/usr/bin/env', '-i', ...argv]
 
 /** The same for programs of the host that look for others: they find the system's, and nothing else is set. */
-export const onHost = (argv: string[]): string[] => withoutEnvironment([searchPath, ...argv])
+export const onHost = (argv: string[]): string[] => withoutEnvironment([`PATH=${defaultPath}`, ...argv])
 
 /** Runs a program of the host to its end. @throws {Error} with `stderr` when it fails. */
 export async function runOnHost (...argv: string[]): Promise<{ stdout: string, stderr: string }> {

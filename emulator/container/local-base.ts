@@ -1,7 +1,7 @@
 import { access, cp, lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { runOnHost } from './host.js'
-import { place } from './tools.js'
+import { place } from './toolbox.js'
 
 /** What a program may expect of /etc, and nothing that is secret: keys, password hashes and logins stay outside. */
 const allowed = [

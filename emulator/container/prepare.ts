@@ -1,12 +1,16 @@
 import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { removeTree } from './host.js'
 import { makeLocalBase } from './local-base.js'
-import type { RuntimeOptions } from './runtime.js'
-import { makeToolbox } from './tools.js'
+import { makeToolbox } from './toolbox.js'
+import type { RuntimeOptions } from './types.js'
 
 /** Counts up when the toolbox or the base `local` is made differently. */
 const layoutVersion = 2
+
+/** The program behind the SDK's filesystem calls: one file of JavaScript. */
+const fsToolsScript = fileURLToPath(new URL('fs-tools.js', import.meta.url))
 
 /** Removes what an emulator that was killed has left behind. */
 export async function cleanDirectory (dataDir: string): Promise<void> {
@@ -23,7 +27,7 @@ export async function cleanDirectory (dataDir: string): Promise<void> {
 
 /** Makes what every container needs. */
 export async function prepareBase (options: RuntimeOptions): Promise<void> {
-  const { dataDir, claudeBinary, fsToolsScript } = options
+  const { dataDir, claudeBinary } = options
   await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
       makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
@@ -33,7 +37,7 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
 }
 
 /** What the toolbox and the base `local` were made from; they are made again when it has changed. */
-async function fingerprint ({ claudeBinary, fsToolsScript }: RuntimeOptions): Promise<string> {
+async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
   const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
   const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
     `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))

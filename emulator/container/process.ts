@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { onlyThese, unnamedFile } from './descriptors.js'
+import { onlyThese, unnamedFile } from './child-stdio.js'
 import { withoutEnvironment } from './host.js'
 import { closeFd, type PipeMaker } from './pipes.js'
 import { FileSpool } from './spool.js'
@@ -70,6 +70,22 @@ function collect (path: string, reader: number, cut: Promise<unknown>): FileSpoo
   const spool = new FileSpool(path)
   spool.fill(reader, cut).catch(() => { spool.end() })
   return spool
+}
+
+/** Kills the command itself, some generations below the process that entered the namespaces, and nothing else. */
+export async function killCommand (pid: number, depth: number): Promise<void> {
+  let target = pid
+  for (let level = 0; level < depth; level++) {
+    const children = await readFile(`/proc/${target}/task/${target}/children`, 'utf8').catch(() => '')
+    const child = Number(children.split(' ')[0])
+    if (!child) break
+    target = child
+  }
+  try {
+    process.kill(target, 'SIGKILL')
+  } catch {
+    // It has ended by itself in the meantime.
+  }
 }
 
 class PipeInput implements StdinPipe {

@@ -4,36 +4,16 @@ import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
-import { onlyThese, unnamedFile } from './descriptors.js'
+import { onlyThese, unnamedFile } from './child-stdio.js'
 import { hostTool, onHost, removeTree } from './host.js'
 import { PipeMaker } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
-import { selfTest, type SelfTest } from './self-test.js'
+import { selfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
-import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
-
-export interface RuntimeLog {
-  info (details: object, message: string): void
-  warn (details: object, message: string): void
-}
-
-export interface RuntimeOptions {
-  dataDir: string
-  log: RuntimeLog
-  /** Put into the base image `local` as /usr/local/bin/claude. */
-  claudeBinary?: string | undefined
-  /** The program behind the SDK's filesystem calls: one file of JavaScript. */
-  fsToolsScript: string
-}
-
-/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
-export interface ContainerRuntime {
-  readonly mode: 'root' | 'user'
-  readonly volumes: VolumeStore
-  start (spec: ContainerSpec): Promise<Container>
-  selfTest (): Promise<SelfTest>
-  close (): Promise<void>
-}
+import {
+  ContainerError, type Container, type ContainerRuntime, type ContainerSpec, type Rootfs, type RuntimeOptions,
+  type SelfTest
+} from './types.js'
 
 /** What containers are made from is still being prepared when it returns; the first container waits for that. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {

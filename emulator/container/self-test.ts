@@ -1,7 +1,5 @@
 import { access } from 'node:fs/promises'
-import type { ContainerRuntime } from './runtime.js'
-
-export interface SelfTest { ok: boolean, mode: string, message: string }
+import type { ContainerRuntime, SelfTest } from './types.js'
 
 /** Creates, writes, runs and kills one container, and says in one line what works, or why nothing does. */
 export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'>): Promise<SelfTest> {

@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
-import { inside } from './tools.js'
+import { shellQuote } from '../lib/shell.js'
+import { inside } from './toolbox.js'
 
 /**
  * docker's default capabilities without mknod, sys_chroot and net_raw: nobody inside may make devices or mounts, or
@@ -38,18 +39,16 @@ export interface Layout {
   resolvConf: boolean
 }
 
-export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
-
 function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
-  return `mount -t overlay -o ${quote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${quote(path)}`
+  return `mount -t overlay -o ${shellQuote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${shellQuote(path)}`
 }
 
 function viewCommand ({ place, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
   if (!readOnly) return overlayCommand({ path: place, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${quote(generation)} ${quote(place)}; mount -o remount,bind,ro,nosuid,nodev ${quote(place)}`
+  return `mount --bind ${shellQuote(generation)} ${shellQuote(place)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(place)}`
 }
 
 /**
@@ -65,7 +64,7 @@ const enter = `enter () {
   done
 }`
 
-const steps = (path: string) => path.split('/').filter(Boolean).map(quote)
+const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /**
  * What the keeper runs: in a mount namespace with the host's view it builds the root and its mounts, then starts the
@@ -73,7 +72,7 @@ const steps = (path: string) => path.split('/').filter(Boolean).map(quote)
  */
 export function outerScript (layout: Layout): string {
   const { root, toolbox, overlays, volumes, userNamespace, network } = layout
-  const at = (path: string) => quote(`${root}${path}`)
+  const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
 umask 022
@@ -97,12 +96,12 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts pts
 mount -t tmpfs -o mode=1777,nosuid,nodev shm shm
 ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr
 cd /
-mount --bind ${quote(toolbox)} ${at('/__modal')}
+mount --bind ${shellQuote(toolbox)} ${at('/__modal')}
 mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
 ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
-enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${quote(view.place)} .; cd /`).join('\n')}
-setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${quote(innerScript(layout))} &
+enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.place)} .; cd /`).join('\n')}
+setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${shellQuote(innerScript(layout))} &
 wait $!
 `
 }
@@ -115,9 +114,9 @@ function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout):
   const tool = (name: string) => inside(name).join(' ')
   return `set -e
 mount --make-rslave /
-cd ${quote(root)}
+cd ${shellQuote(root)}
 mount -t proc -o nosuid,nodev,noexec proc proc
-{ echo ${quote(hostname)} > proc/sys/kernel/hostname || hostname ${quote(hostname)}; } 2>/dev/null || true
+{ echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
 for name in sys sysrq-trigger irq bus fs acpi scsi; do
   [ -e proc/$name ] || continue
   mount --bind proc/$name proc/$name; mount -o remount,bind,ro,nosuid,nodev,noexec proc/$name
@@ -129,10 +128,10 @@ pivot_root . __modal/old
 cd /
 ${tool('umount')} -l /__modal/old
 ${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
-${tool('mkdir')} -p ${quote(workdir)}
+${tool('mkdir')} -p ${shellQuote(workdir)}
 unset OLDPWD
 exec </dev/null
-exec ${confined.join(' ')} ${tool('sh')} -c ${quote(`trap : HUP INT TERM
+exec ${confined.join(' ')} ${tool('sh')} -c ${shellQuote(`trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
 while :; do ${tool('sleep')} 86400 & wait $!; done`)}
@@ -150,7 +149,7 @@ export function remountScript (before: VolumeView, after: VolumeView, root: stri
   const names = steps(before.path)
   return `set -e
 ${enter}
-root=${quote(root)} new=${quote(after.place)}
+root=${shellQuote(root)} new=${shellQuote(after.place)}
 ${viewCommand(after, userNamespace)}
 trap 'cd /; umount -l "$new"' EXIT
 enter "$root" ${names.slice(0, -1).join(' ')}
@@ -160,6 +159,6 @@ enter "$root" ${names.join(' ')}
 mount -c --bind "$new" .
 trap - EXIT
 cd /
-umount -l ${quote(before.place)}
+umount -l ${shellQuote(before.place)}
 `
 }

@@ -2,6 +2,27 @@
  * What a container is to the rest of the emulator. The gRPC side knows only these shapes;
  * namespaces, mounts and shells stay behind them.
  */
+import type { Log } from '../log.js'
+import type { VolumeStore } from '../volumes/store.js'
+
+export interface RuntimeOptions {
+  dataDir: string
+  log: Pick<Log, 'warn'>
+  /** Put into the base image `local` as /usr/local/bin/claude. */
+  claudeBinary?: string | undefined
+}
+
+/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
+export interface ContainerRuntime {
+  readonly mode: 'root' | 'user'
+  readonly volumes: VolumeStore
+  start (spec: ContainerSpec): Promise<Container>
+  selfTest (): Promise<SelfTest>
+  close (): Promise<void>
+}
+
+/** Whether containers work on this machine; `message` is one line for people. */
+export interface SelfTest { ok: boolean, mode: string, message: string }
 
 /** A root file system: a base directory (or the composed `local` base) and the layers built on top, lowest first. */
 export interface Rootfs {

@@ -1,11 +1,10 @@
 import { join } from 'node:path'
-import type { ContainerRuntime } from '../container/runtime.js'
-import type { Process, Rootfs } from '../container/types.js'
+import { defaultPath } from '../container/host.js'
+import type { ContainerRuntime, Process, Rootfs } from '../container/types.js'
 import { BuildError, expand, parseCommand, parseDockerfile, parseEnv } from './dockerfile.js'
 
 export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string }
 
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 /** They describe an image and change no file; Modal's sandboxes do not run CMD either. */
 const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME', 'ENTRYPOINT'])
 

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ContainerRuntime } from '../container/runtime.js'
-import type { Rootfs } from '../container/types.js'
+import type { ContainerRuntime, Rootfs } from '../container/types.js'
+import { contentId, objectId } from '../control/ids.js'
 import { runLayer, type LayerState } from './layer.js'
 
 export interface BuiltImage {
@@ -64,7 +63,7 @@ export class ImageStore {
   async build (request: BuildRequest): Promise<BuiltImage> {
     const cached = await this.byId(this.idOf(request))
     if (cached !== undefined && !request.forceBuild) return cached
-    if (request.forceBuild) return await this.#build(objectId(`${Math.random()}${Date.now()}`), request)
+    if (request.forceBuild) return await this.#build(objectId('im'), request)
     const imageId = this.idOf(request)
     // What is built already is not built beside it: both would write the same layers.
     const other = this.#building.get(imageId)
@@ -88,13 +87,6 @@ export class ImageStore {
 
   idOf ({ parent, commands, env }: BuildRequest): string {
     const from = 'imageId' in parent ? parent.imageId : parent
-    return objectId(JSON.stringify([from, commands, Object.keys(env).sort()]))
+    return contentId('im', JSON.stringify([from, commands, Object.keys(env).sort()]))
   }
-}
-
-/** An image id, `im-` and 22 characters of base 62, made from content. */
-function objectId (content: string): string {
-  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-  const bytes = createHash('sha256').update(content).digest().subarray(0, 22)
-  return `im-${Array.from(bytes, (byte) => alphabet[byte % 62]).join('')}`
 }

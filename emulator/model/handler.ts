@@ -1,10 +1,11 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { Value } from '@sinclair/typebox/value'
+import type { Log } from '../log.js'
 import { answer, sendError, sendJson } from './answer.js'
 import { MessagesRequest, readConversation, type Conversation } from './conversation.js'
 import { ScriptProgress, scriptIn, turnAt, type Script, type Turn } from './script.js'
-import { tellStory } from './story.js'
+import { tellStory } from './demo.js'
 import { estimateTokens, newId } from './wire.js'
 
 const MAX_REQUESTS = 200
@@ -26,17 +27,13 @@ export interface RecordedRequest {
   promptSha256?: string
 }
 
-/** The part of a pino logger that is used. */
-export interface Log {
-  debug (fields: object, message: string): void
-  error (fields: object, message: string): void
-}
+export type ModelLog = Pick<Log, 'debug' | 'error'>
 
 interface HandlerOptions {
   apiKey: string
   scripts: ReadonlyMap<string, Script>
   requests: RecordedRequest[]
-  log: Log | undefined
+  log: ModelLog | undefined
 }
 
 /** The HTTP side: routes, key, body, and which turn answers. */

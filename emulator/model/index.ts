@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createHandler, type Log, type RecordedRequest } from './handler.js'
+import { createHandler, type ModelLog, type RecordedRequest } from './handler.js'
 import { checkScript, type Script } from './script.js'
 
-export type { Log, RecordedRequest } from './handler.js'
+export type { RecordedRequest } from './handler.js'
 export type { Block, Script, Turn } from './script.js'
 
 export interface ScriptedModelOptions {
@@ -13,7 +13,7 @@ export interface ScriptedModelOptions {
   port?: number
   /** A loopback address, 127.0.0.1 when not given. */
   host?: string
-  log?: Log
+  log?: ModelLog
 }
 
 export interface ScriptedModel {

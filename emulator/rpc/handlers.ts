@@ -1,4 +1,4 @@
-import type { Handlers } from './handler.js'
+import type { Handlers } from './adapter.js'
 import { appHandlers } from './apps.js'
 import { Idempotency } from './idempotency.js'
 import { imageHandlers } from './images.js'

@@ -1,7 +1,7 @@
 import type { Spool } from '../container/types.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
-import { failedPrecondition, invalid } from '../status.js'
-import { type Context, type Handlers } from './handler.js'
+import { failedPrecondition, invalid } from '../control/status.js'
+import { type Context, type Handlers } from './adapter.js'
 
 interface LogsMessage { sandboxId: string, fileDescriptor: number, timeout: number, lastEntryId: string }
 interface InputMessage { sandboxId: string, input: Buffer, index: number, eof: boolean }

@@ -1,11 +1,11 @@
 import type { Authority } from '../auth.js'
-import { checkName, environmentOf } from '../environments.js'
+import { checkName, environmentOf } from '../control/environments.js'
 import type { SandboxCreateMessage, SandboxListMessage, SandboxTag } from '../proto/messages.js'
 import { createSandbox, type CreateParts } from '../sandboxes/create.js'
 import { checkTags } from '../sandboxes/definition.js'
 import type { Family, Sandbox } from '../sandboxes/sandbox.js'
-import { failedPrecondition } from '../status.js'
-import { type Handlers, settledWithin, type Unary } from './handler.js'
+import { failedPrecondition } from '../control/status.js'
+import { type Handlers, settledWithin, type Unary } from './adapter.js'
 import type { Idempotency } from './idempotency.js'
 
 interface IdMessage { sandboxId: string }

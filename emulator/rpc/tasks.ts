@@ -1,12 +1,13 @@
 import { status } from '@grpc/grpc-js'
 import type { Spool } from '../container/types.js'
 import type { ExecMessage, ExecStartMessage, StdinStreamMessage, StdinWriteMessage } from '../proto/messages.js'
-import { type Exec, exitStatus, startExec } from '../sandboxes/exec.js'
+import { startExec } from '../sandboxes/exec.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Sandbox } from '../sandboxes/sandbox.js'
-import type { Secrets } from '../secrets.js'
-import { failedPrecondition, invalid, notFound, permissionDenied, StatusError, unimplemented } from '../status.js'
-import { type Context, type Handlers, settledWithin } from './handler.js'
+import type { Exec } from '../sandboxes/stdin.js'
+import type { Secrets } from '../control/secrets.js'
+import { failedPrecondition, invalid, notFound, permissionDenied, StatusError, unimplemented } from '../control/status.js'
+import { type Context, type Handlers, settledWithin } from './adapter.js'
 
 interface StdioReadMessage extends ExecMessage { offset: number, fileDescriptor: number }
 interface TaskMessage { taskId: string, containerId: string }
@@ -30,12 +31,12 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
         return {}
       },
       async TaskExecPoll (request: ExecMessage, context) {
-        return exitStatus((await execOf(request, context)).process.status)
+        return (await execOf(request, context)).process.status ?? {}
       },
       async TaskExecWait (request: ExecMessage, context) {
         const { process } = await execOf(request, context)
         await settledWithin(process.exited, 24 * 3600_000, context.signal)
-        return exitStatus(process.status)
+        return process.status ?? {}
       },
       async TaskExecStdinWrite (request: StdinWriteMessage, context) {
         const { stdin } = await execOf(request, context)

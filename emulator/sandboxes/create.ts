@@ -1,19 +1,18 @@
+import { defaultPath } from '../container/host.js'
 import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
-import { environmentOf } from '../environments.js'
-import { objectId, ulidId } from '../ids.js'
-import type { ImageBuilds } from '../image-builds.js'
+import { environmentOf } from '../control/environments.js'
+import { objectId, ulidId } from '../control/ids.js'
+import type { ImageBuilds } from '../images/builds.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
-import { type Secrets, variables } from '../secrets.js'
-import type { State } from '../state.js'
-import { failedPrecondition, invalid, notFound } from '../status.js'
-import type { VolumeCatalog } from '../volume-catalog.js'
+import { type Secrets, variables } from '../control/secrets.js'
+import type { State } from '../control/state.js'
+import { failedPrecondition, invalid, notFound } from '../control/status.js'
+import type { VolumeCatalog } from '../volumes/catalog.js'
 import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { Readiness } from './readiness.js'
 import type { SandboxRegistry } from './registry.js'
 import { type Family, Sandbox, type SandboxFacts } from './sandbox.js'
-
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export interface CreateParts {
   state: State

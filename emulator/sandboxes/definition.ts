@@ -1,8 +1,8 @@
 import { posix } from 'node:path'
-import { checkName } from '../environments.js'
+import { checkName } from '../control/environments.js'
 import { networkAccess, type ProbeMessage, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
-import { checkVariables, variables } from '../secrets.js'
-import { invalid, unimplemented } from '../status.js'
+import { checkVariables, variables } from '../control/secrets.js'
+import { invalid, unimplemented } from '../control/status.js'
 
 const maxLifetimeSeconds = 24 * 3600
 const maxTagLength = 256

@@ -1,18 +1,15 @@
-import type { ExecSpec, ExitStatus, Process, PtySize } from '../container/types.js'
+import type { ExecSpec, PtySize } from '../container/types.js'
 import type { ExecStartMessage, PtyInfo } from '../proto/messages.js'
-import { checkVariables, type Secrets } from '../secrets.js'
-import { invalid, notFound, unimplemented } from '../status.js'
+import { checkVariables, type Secrets } from '../control/secrets.js'
+import { invalid, notFound, unimplemented } from '../control/status.js'
 import type { Sandbox } from './sandbox.js'
-import { StdinWriter } from './stdin.js'
+import { type Exec, StdinWriter } from './stdin.js'
 
 /** The SDK refuses longer command lines too. */
 const maxArgumentLength = 65_536
 
 /** How long the output and exit code of a command can be asked for after its end. */
 const keepEndedMs = 3600_000
-
-/** A command in a sandbox. */
-export interface Exec { process: Process, stdin: StdinWriter }
 
 /**
  * Starts a command, or finds it again when the same exec id was started before.
@@ -71,9 +68,4 @@ export function ptyOf (info: PtyInfo | null): { pty?: PtySize } {
   if (!info?.enabled) return {}
   const { winszRows: rows, winszCols: columns, envTerm: term, envColorterm: colorTerm } = info
   return { pty: { rows, columns, term, colorTerm } }
-}
-
-/** The `exit_status` oneof: an exit code of 0 must be sent, too. Empty while the command runs. */
-export function exitStatus (status: ExitStatus | undefined): { code?: number, signal?: number } {
-  return status ?? {}
 }

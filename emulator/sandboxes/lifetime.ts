@@ -1,5 +1,4 @@
-/** A timer that is set for longer fires at once. */
-const maxTimer = 2 ** 31 - 1
+import { maxTimerMs } from '../lib/timers.js'
 
 /**
  * The two deadlines of a sandbox. Idle means: no exec runs and nobody writes to a standard input; the entrypoint
@@ -51,6 +50,6 @@ export class Lifetime {
 
   #after (seconds: number, reason: 'timeout' | 'idle'): NodeJS.Timeout {
     // A failing stop is the container layer's to log; the sandbox then ends with its process.
-    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, Math.min(seconds * 1000, maxTimer))
+    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, Math.min(seconds * 1000, maxTimerMs))
   }
 }

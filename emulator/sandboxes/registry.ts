@@ -1,5 +1,5 @@
 import type { SandboxTag } from '../proto/messages.js'
-import { alreadyExists, notFound } from '../status.js'
+import { alreadyExists, notFound } from '../control/status.js'
 import type { Family, Sandbox } from './sandbox.js'
 
 /** Ended sandboxes keep answering; beyond this many the oldest are forgotten. */

@@ -1,9 +1,8 @@
 import type { Container, ExitStatus } from '../container/types.js'
-import type { Exec } from './exec.js'
 import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
-import { StdinWriter } from './stdin.js'
+import { type Exec, StdinWriter } from './stdin.js'
 
 /** Modal has two backends; the shape of the id tells the SDK which RPCs to use. */
 export type Family = 'V1' | 'V2'

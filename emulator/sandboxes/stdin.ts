@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
-import type { StdinPipe } from '../container/types.js'
-import { failedPrecondition, StatusError } from '../status.js'
+import type { Process, StdinPipe } from '../container/types.js'
+import { failedPrecondition, StatusError } from '../control/status.js'
 
 /**
  * Writes to a standard input by byte offset, one at a time: what a retried write repeats is dropped, and a stream
@@ -62,3 +62,6 @@ export class StdinWriter {
     }
   }
 }
+
+/** A command in a sandbox, and the way to its standard input. */
+export interface Exec { process: Process, stdin: StdinWriter }

@@ -1,9 +1,9 @@
 import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { breathe } from './breathe.js'
+import { breathe } from './yield-to-event-loop.js'
 import { difference, whiteout, type Difference } from './difference.js'
-import { below, copyEntry, isDirectory, listDirectory, makeDirectory, statsOf, tried } from './entries.js'
-import { HeldDirectory } from './held-directory.js'
+import { below, copyEntry, isDirectory, makeDirectory, statsOf, tried } from './entries.js'
+import { HeldDirectory, listDirectory } from './directory-handle.js'
 
 export interface Places {
   /** The committed state below the view. */

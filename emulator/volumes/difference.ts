@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path'
-import { breathe } from './breathe.js'
+import { breathe } from './yield-to-event-loop.js'
 import { below, tried } from './entries.js'
-import { HeldDirectory } from './held-directory.js'
+import { HeldDirectory } from './directory-handle.js'
 
 /** What a layer holds now, beside what was applied of it before. */
 export interface Difference {

@@ -1,10 +1,9 @@
 import {
-  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, opendirSync, readSync,
+  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, readSync,
   symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
-import { breathe } from './breathe.js'
-import type { HeldDirectory } from './held-directory.js'
+import type { HeldDirectory } from './directory-handle.js'
 
 /** Files up to its size are copied at once: awaiting a call costs this process ten times what the call does. */
 const buffer = Buffer.alloc(256 * 1024)
@@ -64,21 +63,6 @@ export function tried<T> (work: () => T): T | undefined {
 
 /** For plain names, a good deal faster than `join`. */
 export const below = (path: string, name: string): string => path === '' ? name : `${path}/${name}`
-
-/** What a directory holds, however much it is. */
-export async function listDirectory (path: string): Promise<Dirent[]> {
-  const directory = opendirSync(path, { bufferSize: 256 })
-  const entries: Dirent[] = []
-  try {
-    for (let entry; (entry = directory.readSync()) !== null;) {
-      entries.push(entry)
-      await breathe()
-    }
-  } finally {
-    directory.closeSync()
-  }
-  return entries
-}
 
 async function clear (path: string) {
   if (statsOf(path) !== undefined) await rm(path, { recursive: true, force: true })

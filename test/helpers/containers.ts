@@ -1,12 +1,12 @@
 import { mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { createRuntime, type ContainerRuntime } from '../../emulator/container/runtime.js'
 import { removeTree } from '../../emulator/container/host.js'
-import type { Container, ContainerSpec, ExecSpec, ExitStatus, Spool } from '../../emulator/container/types.js'
+import { createRuntime } from '../../emulator/container/runtime.js'
+import type {
+  Container, ContainerRuntime, ContainerSpec, ExecSpec, ExitStatus, Spool
+} from '../../emulator/container/types.js'
 
-const fsToolsScript = fileURLToPath(new URL('../../emulator/filesystem/fs-tools.js', import.meta.url))
 export const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export interface Outcome { status: ExitStatus, out: string, err: string }
@@ -14,7 +14,7 @@ export interface Outcome { status: ExitStatus, out: string, err: string }
 /** A runtime on a data directory of its own, for the containers of one test file. */
 export async function openRuntime (dataDir?: string) {
   const directory = dataDir ?? await mkdtemp(join(tmpdir(), 'emulator-container-'))
-  const runtime = await createRuntime({ dataDir: directory, log: { info () {}, warn () {} }, fsToolsScript })
+  const runtime = await createRuntime({ dataDir: directory, log: { warn () {} } })
   const close = async () => {
     await runtime.close()
     await removeTree(directory)

@@ -1,6 +1,6 @@
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
-import { unimplemented } from '../status.js'
-import type { Handlers, Unary } from './handler.js'
+import { unimplemented } from '../control/status.js'
+import type { Handlers, Unary } from './adapter.js'
 
 const tunnels = 'tunnels and connect tokens need Modal\'s public network'
 const memory = 'memory snapshots need Modal\'s runtime'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { objectId } from './ids.js'
-import type { SecretSource, StringMap } from './proto/messages.js'
+import type { SecretSource, StringMap } from '../proto/messages.js'
 import type { State } from './state.js'
 import { failedPrecondition, invalid, notFound } from './status.js'
 

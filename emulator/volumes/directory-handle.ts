@@ -1,5 +1,5 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
-import { listDirectory } from './entries.js'
+import { closeSync, constants, fstatSync, lstatSync, opendirSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
+import { breathe } from './yield-to-event-loop.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 
@@ -52,4 +52,19 @@ export class HeldDirectory {
   #at (name: string): string {
     return `/proc/self/fd/${this.#descriptor}/${name}`
   }
+}
+
+/** What a directory holds, however much it is. */
+export async function listDirectory (path: string): Promise<Dirent[]> {
+  const directory = opendirSync(path, { bufferSize: 256 })
+  const entries: Dirent[] = []
+  try {
+    for (let entry; (entry = directory.readSync()) !== null;) {
+      entries.push(entry)
+      await breathe()
+    }
+  } finally {
+    directory.closeSync()
+  }
+  return entries
 }

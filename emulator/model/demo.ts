@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
+import { shellQuote } from '../lib/shell.js'
 import type { Conversation, ToolResult } from './conversation.js'
 import type { Block, Turn } from './script.js'
 
@@ -66,7 +67,7 @@ function planProgram ({ prompt, promptNumber }: Conversation, sessionId: string)
   const source = [
     '#!/bin/sh',
     '# Written by the scripted demo model.',
-    `echo ${shellQuoted(`You asked for: ${firstWords(prompt, 80)}`)}`,
+    `echo ${shellQuote(`You asked for: ${firstWords(prompt, 80)}`)}`,
     'echo "Running in $PWD on $(uname -sr)"',
     'for step in 1 2 3; do',
     '  echo "step $step of 3"',
@@ -81,10 +82,6 @@ function firstWords (text: string, length: number) {
   const line = text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
   const characters = [...line.slice(0, 2 * length)]
   return characters.length > length ? `${characters.slice(0, length - 1).join('')}…` : line
-}
-
-function shellQuoted (text: string) {
-  return `'${text.replaceAll("'", "'\\''")}'`
 }
 
 /** A code block that its own content can't close. */

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeFileAtomic } from '../lib/write-file-atomic.js'
 
 export interface AppRecord { id: string, name: string, environment: string }
 
@@ -62,17 +62,4 @@ function empty (): Records {
   return {
     environments: ['main'], apps: [], volumes: [], secretIds: {}, imageAliases: {}, deletedImages: [], imageTags: {}
   }
-}
-
-/** Writes beside the file and renames, so that a reader or a crash never sees half of it. */
-export async function writeFileAtomic (file: string, text: string, mode: number): Promise<void> {
-  const temporary = join(dirname(file), `.${randomBytes(6).toString('hex')}.tmp`)
-  const handle = await open(temporary, 'wx', mode)
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-  await rename(temporary, file)
 }

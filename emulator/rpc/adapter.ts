@@ -3,7 +3,7 @@ import {
   type ServerWritableStream, type UntypedHandleCall
 } from '@grpc/grpc-js'
 import type { Log } from '../log.js'
-import { toStatus } from '../status.js'
+import { toStatus } from '../control/status.js'
 
 /** What a handler knows of its call besides the request. */
 export interface Context {

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
-import { ContainerError } from './container/types.js'
-import type { Log } from './log.js'
+import { ContainerError } from '../container/types.js'
+import type { Log } from '../log.js'
 
 /**
  * An answer with a gRPC status. The SDK repeats INTERNAL, UNKNOWN, CANCELLED, UNAVAILABLE and DEADLINE_EXCEEDED for

@@ -1,8 +1,8 @@
-import { checkName } from './environments.js'
-import { objectId } from './ids.js'
-import type { State, VolumeRecord } from './state.js'
-import { invalid, notFound } from './status.js'
-import type { VolumeStore } from './volumes/store.js'
+import { checkName } from '../control/environments.js'
+import { objectId } from '../control/ids.js'
+import type { State, VolumeRecord } from '../control/state.js'
+import { invalid, notFound } from '../control/status.js'
+import type { VolumeStore } from './store.js'
 
 /** The SDK sends heartbeats every 5 minutes; after three missed ones an ephemeral volume goes. */
 const ephemeralLifeMs = 15 * 60_000

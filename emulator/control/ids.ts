@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto'
+import { createHash, randomBytes, randomInt } from 'node:crypto'
 
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const crockford = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
@@ -8,6 +8,12 @@ export function objectId (prefix: string): string {
   let text = ''
   while (text.length < 22) text += base62[randomInt(62)]
   return `${prefix}-${text}`
+}
+
+/** An id of the same shape, made from content: the same content has the same id. */
+export function contentId (prefix: string, content: string): string {
+  const bytes = createHash('sha256').update(content).digest().subarray(0, 22)
+  return `${prefix}-${Array.from(bytes, (byte) => base62[byte % 62]).join('')}`
 }
 
 /** `<prefix>-` and a ULID, which makes the SDK treat a sandbox as V2. */
