@@ -1,4 +1,4 @@
-/** What the emulator logs with; a pino logger is one. */
+/** What the emulator needs of a logger; pino's fit. */
 export interface Log {
   debug (fields: object, message: string): void
   info (fields: object, message: string): void

@@ -8,7 +8,7 @@ import t from 'tap'
 import type { Container } from '../emulator/container/types.js'
 import { Lifetime } from '../emulator/sandboxes/lifetime.js'
 import { SandboxRegistry } from '../emulator/sandboxes/registry.js'
-import { Sandbox, type SandboxFacts } from '../emulator/sandboxes/sandbox.js'
+import { Sandbox, type SandboxInfo } from '../emulator/sandboxes/sandbox.js'
 import { State } from '../emulator/control/state.js'
 import { VolumeCatalog } from '../emulator/volumes/catalog.js'
 import { VolumeStore } from '../emulator/volumes/store.js'
@@ -203,8 +203,8 @@ t.test('of ended sandboxes the oldest are forgotten, and what they have printed 
   for (let index = 0; index < 502; index++) {
     const [id, definition] = [`sb-${index}`, { timeoutSecs: 1, volumeMounts: [] }]
     const container = { exited: Promise.resolve({ code: 0 }), discard: async () => { discarded.push(id) } }
-    const facts = { id, taskId: `ta-${index}`, definition } as unknown as SandboxFacts
-    const sandbox = new Sandbox(facts, [], async () => container as unknown as Container)
+    const info = { id, taskId: `ta-${index}`, definition } as unknown as SandboxInfo
+    const sandbox = new Sandbox(info, [], async () => container as unknown as Container)
     registry.add(sandbox)
     await sandbox.ended
   }

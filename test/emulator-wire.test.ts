@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { loadServices } from '../emulator/proto/load.js'
-import { refused } from '../emulator/rpc/unsupported.js'
+import { unsupported } from '../emulator/rpc/unsupported.js'
 
 /** One line per field, `repeated string dockerfileCommands = 6`, by message; RPCs as `stream A -> B`, by name. */
 interface Schema { messages: Record<string, string[]>, rpcs: Record<string, string> }
@@ -27,8 +27,8 @@ for (const { file, name } of services) {
 t.test('every RPC that is refused by name exists in the installed SDK, and none is answered, too', async (t) => {
   const answered = loadServices()
   const tables = [
-    { names: Object.keys(refused.client.definition), service: services[0]!, answered: answered.client },
-    { names: Object.keys(refused.commandRouter.definition), service: services[1]!, answered: answered.commandRouter }
+    { names: Object.keys(unsupported.client.definition), service: services[0]!, answered: answered.client },
+    { names: Object.keys(unsupported.commandRouter.definition), service: services[1]!, answered: answered.commandRouter }
   ]
   for (const { names, service, answered } of tables) {
     const known = bundle.rpcs(service.name)

@@ -6,7 +6,7 @@ const packages: Partial<Record<NodeJS.Architecture, string>> = {
   arm64: '@anthropic-ai/claude-code-linux-arm64'
 }
 
-/** The Claude CLI for the base image `local`: the binary of the optional npm package, undefined when not installed. */
+/** The Claude CLI for the base image `local`, from the optional npm package; undefined when that is not installed. */
 export function findClaudeBinary (): string | undefined {
   const name = packages[process.arch]
   if (name === undefined) return undefined

@@ -1,9 +1,9 @@
 /**
- * The program behind the SDK's `sandbox.filesystem`: runs inside the sandbox as
+ * The program behind the SDK's `sandbox.filesystem`. The SDK runs it in the sandbox as
  * `/__modal/.bin/modal-sandbox-fs-tools <JSON>`, e.g. `{"Stat":{"path":"/etc"}}`. Results go to stdout; a failure
- * exits 1 with one JSON object on stderr: `{"error_kind", "message", "detail"}`. The SDK makes its error classes of it.
+ * exits 1 with one JSON object on stderr, `{"error_kind", "message", "detail"}`, from which the SDK makes its errors.
  *
- * It is one file without imports, so that it runs wherever it is mounted, whatever the module type there.
+ * It is one file without imports, so that it runs wherever it is mounted.
  */
 const fs = process.getBuiltinModule('node:fs')
 const path = process.getBuiltinModule('node:path')
@@ -15,7 +15,7 @@ const chunkBytes = 1024 * 1024
 
 const commonKinds = { ENOENT: 'NotFound', EACCES: 'PermissionDenied', EPERM: 'PermissionDenied', EROFS: 'PermissionDenied' }
 
-/** Operation to its function and the error kinds that only it has. */
+/** Each operation's function, and the error kinds particular to it. */
 const operations = {
   ListFiles: { run: listFiles, kinds: { ENOTDIR: 'NotDirectory' } },
   Stat: { run: stat, kinds: { ENOTDIR: 'NotDirectory' } },
@@ -50,7 +50,7 @@ function fail (kind, message, detail = '') {
   process.stderr.write(`${JSON.stringify({ error_kind: kind, message, detail })}\n`)
 }
 
-/** `ENOENT: no such file or directory, open '/x'` without code and call. */
+/** The text of `ENOENT: no such file or directory, open '/x'`, without code and system call. */
 function describe (error) {
   const text = /^[A-Z0-9]+: ([^,]+)/.exec(error.message)?.[1] ?? error.message
   return text.charAt(0).toUpperCase() + text.slice(1)
@@ -63,7 +63,7 @@ function listFiles ({ path: directory }) {
     try {
       return [entry(path.join(directory, name))]
     } catch (error) {
-      // Removed since it was listed.
+      // Removed since the directory was listed.
       if (error.code === 'ENOENT') return []
       throw error
     }
@@ -94,7 +94,7 @@ function entry (file) {
 
 const tables = new Map()
 
-/** The name of a user or group id, or the number when the table has none. */
+/** The name of a user or group id, or the number when the table lacks it. */
 function nameOf (table, id) {
   if (!tables.has(table)) tables.set(table, readTable(table))
   return tables.get(table).get(String(id)) ?? String(id)
@@ -113,7 +113,7 @@ async function readFile (options) {
   await pipeline(handle.createReadStream({ highWaterMark: chunkBytes }), process.stdout, { end: false })
 }
 
-/** The file appears whole, and only when stdin has ended. */
+/** The file appears complete, once stdin has ended. */
 async function writeFile (options) {
   const target = resolveLinks(options.path)
   const old = fs.statSync(target, { throwIfNoEntry: false })
@@ -131,7 +131,7 @@ async function writeFile (options) {
   }
 }
 
-/** A link is written through, not replaced. */
+/** Links are written through, not replaced. */
 function resolveLinks (file) {
   try {
     return fs.realpathSync(file)
@@ -150,7 +150,7 @@ function remove (options) {
   else fs.rmdirSync(options.path)
 }
 
-/** Node can't tell a rename from a creation or a removal, and reports no accesses: rather none than wrong events. */
+/** Node can't tell renames from creations and removals, and reports no accesses: wrong events would be worse. */
 function watch () {
   throw new ToolError('NotSupported', 'The local emulator does not watch files')
 }

@@ -6,29 +6,29 @@ import { makeLocalBase } from './local-base.js'
 import { makeToolbox } from './toolbox.js'
 import type { RuntimeOptions } from './types.js'
 
-/** Counts up when the toolbox or the base `local` is made differently. */
+/** To be incremented when the toolbox or the base `local` is made differently. */
 const layoutVersion = 2
 
 /** The program behind the SDK's filesystem calls: one file of JavaScript. */
 const fsToolsScript = fileURLToPath(new URL('fs-tools.js', import.meta.url))
 
-/** Removes what an emulator that was killed has left behind. */
+/** Removes what a killed emulator left behind, and makes the directories. */
 export async function cleanDirectory (dataDir: string): Promise<void> {
-  if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR may not have a comma, colon or backslash: overlay mounts can not name it')
+  if (/[,\\:]/.test(dataDir)) throw new Error('DATA_DIR must not contain a comma, colon or backslash: overlay mount options cannot contain them')
   const containers = join(dataDir, 'containers')
-  // Its mounts are gone with their namespaces.
+  // Mounts below it are gone: they ended with their namespaces.
   await removeTree(containers)
-  // What containers write may be setuid: nobody else of this machine may get at it.
+  // Containers may write setuid files: no other user of this machine may reach them.
   for (const name of ['containers', 'volumes', 'images']) {
     await mkdir(join(dataDir, name), { recursive: true })
     await chmod(join(dataDir, name), 0o700)
   }
 }
 
-/** Makes what every container needs. */
+/** Makes what every container needs: the toolbox and the base image `local`. */
 export async function prepareBase (options: RuntimeOptions): Promise<void> {
   const { dataDir, claudeBinary } = options
-  await onceFor(join(dataDir, 'made-from'), await fingerprint(options), async () => {
+  await makeOnce(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
       makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
       makeLocalBase(join(dataDir, 'local'), claudeBinary)
@@ -36,7 +36,7 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
   })
 }
 
-/** What the toolbox and the base `local` were made from; they are made again when it has changed. */
+/** Changes whenever the toolbox and the base `local` must be rebuilt. */
 async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
   const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
   const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
@@ -44,7 +44,7 @@ async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
   return [layoutVersion, ...times].join('\n')
 }
 
-async function onceFor (file: string, state: string, make: () => Promise<void>): Promise<void> {
+async function makeOnce (file: string, state: string, make: () => Promise<void>): Promise<void> {
   if (await readFile(file, 'utf8').catch(() => undefined) === state) return
   await rm(file, { force: true })
   await make()

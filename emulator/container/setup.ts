@@ -1,32 +1,32 @@
 import { basename } from 'node:path'
 import { shellQuote } from '../lib/shell.js'
-import { inside } from './toolbox.js'
+import { toolboxCommand } from './toolbox.js'
 
 /**
- * docker's default capabilities without mknod, sys_chroot and net_raw: nobody inside may make devices or mounts, or
- * listen to what others send over the host's network.
+ * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
+ * sniff the host's network.
  */
-const kept = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
+const capabilities = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
   'setfcap', 'audit_write']
 
-/** Runs the rest of a command line with those capabilities at most. */
-export const confined = [...inside('setpriv'), '--bounding-set', `-all,${kept.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
+/** Prefix of a command line: what follows runs with those capabilities at most. */
+export const confined = [...toolboxCommand('setpriv'), '--bounding-set', `-all,${capabilities.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 export interface OverlayMount { path: string, lower: string[], upper: string, work: string }
 
 /** A volume as one container sees it. */
 export interface VolumeView {
-  /** In the container. */
+  /** The mount point in the container. */
   path: string
-  /** Where it is mounted first, out of the container's reach; `path` is bound to it. */
-  place: string
+  /** Where it is mounted first, out of the container's reach; it is then bind-mounted at `path`. */
+  staging: string
   generation: string
   upper: string
   work: string
   readOnly: boolean
 }
 
-export interface Layout {
+interface Layout {
   root: string
   toolbox: string
   hostname: string
@@ -46,14 +46,14 @@ function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespa
   return `mount -t overlay -o ${shellQuote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${shellQuote(path)}`
 }
 
-function viewCommand ({ place, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
-  if (!readOnly) return overlayCommand({ path: place, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${shellQuote(generation)} ${shellQuote(place)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(place)}`
+function viewCommand ({ staging, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
+  if (!readOnly) return overlayCommand({ path: staging, lower: [generation], upper, work }, userNamespace)
+  return `mount --bind ${shellQuote(generation)} ${shellQuote(staging)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(staging)}`
 }
 
 /**
- * Goes to a directory below another by its real name and makes what is missing. These scripts see the host: a link on
- * the way, which images, volumes and processes inside may put there, would lead to it.
+ * Shell function: changes to a directory below another, name by name, creating what is missing and refusing links.
+ * The script sees the host's files, so a link planted by an image, a volume or a process inside could lead there.
  */
 const enter = `enter () {
   at=$1; shift; cd -P "$at"
@@ -67,8 +67,8 @@ const enter = `enter () {
 const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /**
- * What the keeper runs: in a mount namespace with the host's view it builds the root and its mounts, then starts the
- * container's own namespaces below it and waits. Mounts made under the root later still reach the container.
+ * What the supervisor runs: in a mount namespace with the host's view, it builds the root with its mounts, then starts
+ * the container's own namespaces and waits. Mounts made below the root later propagate into the container.
  */
 export function outerScript (layout: Layout): string {
   const { root, toolbox, overlays, volumes, userNamespace, network } = layout
@@ -100,18 +100,18 @@ mount --bind ${shellQuote(toolbox)} ${at('/__modal')}
 mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
 ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
-enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.place)} .; cd /`).join('\n')}
+enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
 setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${shellQuote(innerScript(layout))} &
 wait $!
 `
 }
 
 /**
- * The container's side: its own /proc, the pivot into its root, and a first process that reaps what is orphaned. What
- * the image or the request names is only made after the pivot, where no link leads out any more.
+ * The container's side: its own /proc, the pivot into its root, and a first process that reaps orphans. Paths named by
+ * the image or the request are created only after the pivot, when no link can lead out any more.
  */
 function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout): string {
-  const tool = (name: string) => inside(name).join(' ')
+  const tool = (name: string) => toolboxCommand(name).join(' ')
   return `set -e
 mount --make-rslave /
 cd ${shellQuote(root)}
@@ -138,27 +138,27 @@ while :; do ${tool('sleep')} 86400 & wait $!; done`)}
 `
 }
 
-/** The status with which {@link remountScript} says that a container has lost a volume. */
-export const lost = 99
+/** Exit status of {@link remountScript} when the container has lost the volume. */
+export const volumeLostStatus = 99
 
 /**
- * Shows another state of a volume: fails, and changes nothing, while files are open there. Between the two mounts the
- * name is the container's to change, so the directory is entered anew and mounted over as it is held.
+ * Replaces the view of a volume with another; fails, and changes nothing, while files on it are open. Between unmount
+ * and mount the container can change the mount point, so it is entered again, and the mount goes on the directory held.
  */
 export function remountScript (before: VolumeView, after: VolumeView, root: string, userNamespace: boolean): string {
   const names = steps(before.path)
   return `set -e
 ${enter}
-root=${shellQuote(root)} new=${shellQuote(after.place)}
+root=${shellQuote(root)} new=${shellQuote(after.staging)}
 ${viewCommand(after, userNamespace)}
 trap 'cd /; umount -l "$new"' EXIT
 enter "$root" ${names.slice(0, -1).join(' ')}
 umount -c ./${names.at(-1)}
-trap 'exit ${lost}' EXIT
+trap 'exit ${volumeLostStatus}' EXIT
 enter "$root" ${names.join(' ')}
 mount -c --bind "$new" .
 trap - EXIT
 cd /
-umount -l ${shellQuote(before.place)}
+umount -l ${shellQuote(before.staging)}
 `
 }

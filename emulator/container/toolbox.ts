@@ -2,20 +2,20 @@ import { chmod, constants, copyFile, link, mkdir, realpath, rename, rm, writeFil
 import { basename, join } from 'node:path'
 import { hostTool, runOnHost } from './host.js'
 
-/** Programs that the emulator runs inside containers; their roots may have none of them. */
+/** Programs that the emulator runs inside containers, whose images may lack them. */
 const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep', 'mkdir', 'rm']
 
-/** Command line of one of the toolbox's programs inside a container. */
-export const inside = (program: string): string[] =>
+/** The command line that runs one of these programs inside a container. */
+export const toolboxCommand = (program: string): string[] =>
   ['/__modal/rt/ld.so', '--library-path', '/__modal/rt/lib', `/__modal/rt/${program}`]
 
-/** For `script`, which starts what $SHELL names: a single path, so the loader is told by variable where to look. */
+/** Environment for `script`, which runs $SHELL: that is a single path, so the library path goes in a variable. */
 export const shellForScript = { SHELL: '/__modal/rt/shell', LD_LIBRARY_PATH: '/__modal/rt/lib' }
 const shellText = '#!/__modal/rt/ld.so /__modal/rt/sh\neval "$2"\n'
 
 /**
  * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
- * /__modal in every container, so that any root works, whatever its C library.
+ * /__modal in every container, so that any image works, whatever its C library.
  */
 export async function makeToolbox (directory: string, fsToolsScript: string): Promise<void> {
   const fresh = `${directory}.new`
@@ -24,7 +24,7 @@ export async function makeToolbox (directory: string, fsToolsScript: string): Pr
   await mkdir(join(fresh, 'old'))
   const paths = [...await Promise.all(programs.map(hostTool)), process.execPath]
   for (const path of paths) {
-    await place(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
+    await linkOrCopy(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
     await copyLibraries(path, join(fresh, 'rt'))
   }
   await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
@@ -44,7 +44,7 @@ async function copyLibraries (program: string, target: string) {
 }
 
 /** A hard link where possible (Node and Claude are large), else a copy. */
-export async function place (source: string, target: string): Promise<void> {
+export async function linkOrCopy (source: string, target: string): Promise<void> {
   await link(await realpath(source), target).catch(async () => {
     await copyFile(source, target, constants.COPYFILE_FICLONE)
     await chmod(target, 0o755)

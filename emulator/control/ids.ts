@@ -3,7 +3,7 @@ import { createHash, randomBytes, randomInt } from 'node:crypto'
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const crockford = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
-/** `<prefix>-` and 22 letters and digits, as Modal's ids look. The SDK takes `sb-` ids of this shape for V1. */
+/** A random id: `<prefix>-` and 22 letters and digits, like Modal's. The SDK takes `sb-` ids of this shape for V1. */
 export function objectId (prefix: string): string {
   let text = ''
   while (text.length < 22) text += base62[randomInt(62)]
@@ -16,7 +16,7 @@ export function contentId (prefix: string, content: string): string {
   return `${prefix}-${Array.from(bytes, (byte) => base62[byte % 62]).join('')}`
 }
 
-/** `<prefix>-` and a ULID, which makes the SDK treat a sandbox as V2. */
+/** `<prefix>-` and a ULID; the SDK takes `sb-` ids of this shape for V2. */
 export function ulidId (prefix: string): string {
   let time = Date.now()
   let text = ''

@@ -6,7 +6,7 @@ import { failedPrecondition, invalid, notFound } from './status.js'
 
 type Values = Record<string, string>
 
-/** Values of secrets: named ones come from the configuration only, ephemeral ones live as long as the server. */
+/** Secrets and their values: named ones come from the configuration only, ephemeral ones live as long as the server. */
 export class Secrets {
   readonly #state: State
   readonly #named: Record<string, Values>
@@ -17,7 +17,7 @@ export class Secrets {
     this.#named = named
   }
 
-  /** @throws {StatusError} NOT_FOUND; FAILED_PRECONDITION when it lacks a required key. */
+  /** @throws {StatusError} NOT_FOUND, or FAILED_PRECONDITION when a required key is missing */
   async idOf (name: string, requiredKeys: string[]): Promise<{ id: string, keys: string[] }> {
     if (!Object.hasOwn(this.#named, name)) throw notFound(`Secret '${name}' not found`)
     const values = this.#named[name]!
@@ -44,17 +44,17 @@ export class Secrets {
     throw failedPrecondition('The local emulator takes named secrets from its configuration: remove it there')
   }
 
-  /** Values of secrets by id, later ones win. @throws {StatusError} NOT_FOUND */
+  /** The merged values of secrets; later ones win. @throws {StatusError} NOT_FOUND */
   values (ids: string[]): Values {
     return Object.assign({}, ...ids.map((id) => this.#valuesOf(id)))
   }
 
-  /** Named ones first asked for by id, inline ones as they are; later ones win. */
+  /** The merged values of secrets given by id or inline; later ones win. @throws {StatusError} NOT_FOUND */
   resolve (sources: SecretSource[]): Values {
     return Object.assign({}, ...sources.map((source) => this.#source(source)))
   }
 
-  /** Names in the order of the ids, a digest for ephemeral ones: what an image is cached by. */
+  /** What an image is cached by: the name of each secret, or a digest of an ephemeral one's values. */
   cacheNames (ids: string[]): string[] {
     return ids.map((id) => this.#nameOf(id) ?? digest(this.#valuesOf(id)))
   }
@@ -84,7 +84,7 @@ export function variables (map: StringMap | null | undefined): Values {
   return map?.contents ?? {}
 }
 
-/** Refuses names that no shell takes. A value is never part of the text. */
+/** Refuses names that no shell accepts. Error texts never contain a value. */
 export function checkVariables (values: Values): Values {
   for (const [name, value] of Object.entries(values)) {
     if (!/^[A-Za-z_]\w*$/.test(name)) throw invalid(`Invalid environment variable name: '${name}'`)

@@ -2,11 +2,11 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../lib/write-file-atomic.js'
 
-export interface AppRecord { id: string, name: string, environment: string }
+interface AppRecord { id: string, name: string, environment: string }
 
 export interface VolumeRecord {
   id: string
-  /** Absent: ephemeral, kept while heartbeats arrive. */
+  /** Absent when ephemeral: kept while heartbeats arrive. */
   name?: string
   environment: string
   version: 1 | 2
@@ -14,14 +14,14 @@ export interface VolumeRecord {
   createdAt: number
 }
 
-/** What must be found again after a restart. Sandboxes are not in it: they die with the server. */
-export interface Records {
+/** What survives a restart. Sandboxes do not: they end with the server. */
+interface Records {
   environments: string[]
   apps: AppRecord[]
   volumes: VolumeRecord[]
-  /** Ids of named secrets; their values are in the configuration only. */
+  /** Name to id of the named secrets; their values are in the configuration only. */
   secretIds: Record<string, string>
-  /** Ids of forced builds, to the ids the image store gave them. */
+  /** Id of a forced build to the id that the image store gave it. */
   imageAliases: Record<string, string>
   deletedImages: string[]
   /** `environment/name:tag` to image id. */
@@ -50,7 +50,7 @@ export class State {
     }
   }
 
-  /** Resolves when the records as they are now are on disk. */
+  /** Resolves when the records, as they are now, are on disk. */
   save (): Promise<void> {
     const write = () => writeFileAtomic(this.#file, JSON.stringify(this.records, null, 1), 0o600)
     this.#saving = this.#saving.then(write, write)

@@ -3,8 +3,8 @@ import { ContainerError } from '../container/types.js'
 import type { Log } from '../log.js'
 
 /**
- * An answer with a gRPC status. The SDK repeats INTERNAL, UNKNOWN, CANCELLED, UNAVAILABLE and DEADLINE_EXCEEDED for
- * seconds, so none of them is used for a failure that would come again.
+ * An answer with a gRPC status. The SDK retries INTERNAL, UNKNOWN, CANCELLED, UNAVAILABLE and DEADLINE_EXCEEDED for
+ * seconds, so none of them is used for a failure that a retry would meet again.
  */
 export class StatusError extends Error {
   readonly code: status
@@ -24,11 +24,11 @@ export const alreadyExists = (text: string) => new StatusError(status.ALREADY_EX
 export const permissionDenied = (text: string) => new StatusError(status.PERMISSION_DENIED, text)
 export const unauthenticated = (text: string) => new StatusError(status.UNAUTHENTICATED, text)
 
-/** What the emulator can't do honestly; the text names the emulator, so that nobody looks for the fault at Modal. */
+/** For what the emulator can't do honestly. The text names the emulator, so that nobody blames Modal. */
 export const unimplemented = (reason: string) =>
   new StatusError(status.UNIMPLEMENTED, `Not supported by the local emulator: ${reason}`)
 
-/** The one place where errors become statuses. Unexpected ones are logged and answered with a general text. */
+/** The one place where errors become statuses. Unexpected ones are logged, and answered with a generic text. */
 export function toStatus (error: unknown, method: string, log: Log): { code: status, details: string } {
   if (error instanceof StatusError) return { code: error.code, details: error.message }
   if (error instanceof ContainerError) {
@@ -37,5 +37,5 @@ export function toStatus (error: unknown, method: string, log: Log): { code: sta
     return { code, details: error.message }
   }
   log.error({ err: error, method }, 'emulator: a call failed unexpectedly')
-  return { code: status.FAILED_PRECONDITION, details: `${method} failed in the local emulator; its log says why` }
+  return { code: status.FAILED_PRECONDITION, details: `${method} failed in the local emulator; see its log` }
 }

@@ -7,16 +7,16 @@ import type { Secrets } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { invalid, notFound, unimplemented } from '../control/status.js'
 
-/** How long the log and result of a build can be asked for after its end. */
+/** How long the log and result of a build are kept after its end. */
 const keepEndedMs = 600_000
 
 /** Log lines kept for late readers; a build that prints more loses its first ones. */
 const keepLines = 5000
 
-/** One build in the background: its log as it grows, and its result. */
-export class ImageBuild {
+/** A build in the background: its log as it grows, and its result. */
+class ImageBuild {
   readonly id: string
-  /** Resolves when there is a result. Never rejects. */
+  /** Resolves once there is a result. Never rejects. */
   readonly finished: Promise<void>
   result: GenericResult | undefined
   readonly #lines: string[] = []
@@ -31,7 +31,7 @@ export class ImageBuild {
     )
   }
 
-  /** Log entries after number `after`, with their numbers; ends with the build or when the signal is aborted. */
+  /** Numbered log entries after number `after`; ends with the build, or when the signal is aborted. */
   async * follow (after: number, signal: AbortSignal): AsyncGenerator<{ number: number, text: string }> {
     let next = after
     const changes = on(this.#changes, 'change', { signal })
@@ -65,7 +65,7 @@ export class ImageBuild {
   }
 }
 
-/** Image ids, names, and the builds behind them. The same content has the same id, as on Modal. */
+/** Image ids and the builds behind them. As on Modal, the same content has the same id. */
 export class ImageBuilds {
   readonly #state: State
   readonly #store: ImageStore
@@ -81,8 +81,8 @@ export class ImageBuilds {
   }
 
   /**
-   * The image a request describes: its id, and the build when it isn't there yet.
-   * @throws {StatusError} NOT_FOUND, INVALID_ARGUMENT or UNIMPLEMENTED for what can't be tried; a failing build doesn't
+   * The image that a request describes: its id, and the build unless the image exists.
+   * @throws {StatusError} NOT_FOUND, INVALID_ARGUMENT or UNIMPLEMENTED, but not when the build fails
    */
   async request (message: ImageGetOrCreateMessage): Promise<{ id: string, build?: ImageBuild }> {
     if (message.existingImageId !== '') return { id: (await this.built(message.existingImageId)).imageId }
@@ -96,14 +96,14 @@ export class ImageBuilds {
     return message.forceBuild || message.ignoreCache ? this.#forced(request) : this.#cached(request)
   }
 
-  /** A build that was started by this server. @throws {StatusError} NOT_FOUND */
+  /** A build started by this server. @throws {StatusError} NOT_FOUND */
   build (id: string): ImageBuild {
     const build = this.#builds.get(id)
     if (build) return build
     throw notFound(`Could not find image build with ID ${id}`)
   }
 
-  /** @throws {StatusError} NOT_FOUND for an image that was never built, or was deleted */
+  /** @throws {StatusError} NOT_FOUND for an image that was never built or has been deleted */
   async built (id: string): Promise<BuiltImage> {
     const { deletedImages, imageAliases } = this.#state.records
     const image = deletedImages.includes(id) ? undefined : await this.#store.byId(imageAliases[id] ?? id)
@@ -111,7 +111,7 @@ export class ImageBuilds {
     throw notFound(`Could not find image with ID ${id}`)
   }
 
-  /** The id is not known any more; the layers stay, because other images may stand on them. */
+  /** Forgets the id; the layers stay, because other images may be built on them. */
   async delete (id: string): Promise<void> {
     await this.built(id)
     const { records } = this.#state
@@ -124,13 +124,13 @@ export class ImageBuilds {
     const id = this.#store.idOf({ ...request, onLog: () => {} })
     await this.#undelete(id)
     if (await this.#store.byId(id)) return { id }
-    // Nothing is awaited from here on, so that one content is never built twice at a time.
+    // No await from here on: the same content must not be built twice at once.
     const other = this.#builds.get(id)
     if (other && other.result?.status !== resultStatus.failure) return { id, build: other }
     return this.#start(id, (onLog) => this.#store.build({ ...request, onLog }))
   }
 
-  /** The store names a forced build only when it is done, the client wants to know the id before. */
+  /** The client needs an id at once, but the store assigns one only when the build is done: hence an alias. */
   #forced (request: Omit<BuildRequest, 'onLog'>): { id: string, build: ImageBuild } {
     const id = objectId('im')
     return this.#start(id, async (onLog) => {
@@ -154,7 +154,7 @@ export class ImageBuilds {
     return { env: this.#secrets.values(secretIds), forceBuild: forceBuild || ignoreCache }
   }
 
-  /** Comments change nothing but the cache key: other secrets, or other values of inline ones, are another image. */
+  /** A comment changes only the cache key: other secrets, or other values of inline ones, make another image. */
   #cacheComments ({ secretIds }: ImageMessage): string[] {
     return secretIds.length === 0 ? [] : [`# secrets: ${this.#secrets.cacheNames(secretIds).join(' ')}`]
   }

@@ -5,12 +5,12 @@ import { BuildError, expand, parseCommand, parseDockerfile, parseEnv } from './d
 
 export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string }
 
-/** They describe an image and change no file; Modal's sandboxes do not run CMD either. */
+/** These describe an image and change no file; Modal's sandboxes don't run CMD either. */
 const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME', 'ENTRYPOINT'])
 
 /**
  * Runs a Dockerfile's instructions, each RUN in a container whose writes become a layer under `directory`.
- * @throws {BuildError} naming the instruction that failed or can not be done here.
+ * @throws {BuildError} naming the instruction that failed or is not supported
  */
 export async function runLayer (
   runtime: Pick<ContainerRuntime, 'start'>,
@@ -38,7 +38,7 @@ export async function runLayer (
     } else if (keyword === 'SHELL') {
       shell = parseCommand(text, shell)
     } else if (keyword === 'USER' ? !/^(root|0)(:|$)/.test(text) : !descriptive.has(keyword)) {
-      throw new BuildError(`${keyword} ${text}: the local emulator can not do ${keyword === 'USER' ? 'a user other than root' : keyword}`)
+      throw new BuildError(`${keyword} ${text}: the local emulator does not support ${keyword === 'USER' ? 'a user other than root' : keyword}`)
     }
   }
   return state

@@ -4,15 +4,15 @@ import { shellQuote } from '../lib/shell.js'
 import type { Conversation, ToolResult } from './conversation.js'
 import type { Block, Turn } from './script.js'
 
-/** About 500 characters a second: a quick Claude, which is still pleasant to watch. */
-const PACE = { chunk: 12, delayMs: 25 }
+/** About 500 characters per second: fast for Claude, and still pleasant to watch. */
+const pace = { chunk: 12, delayMs: 25 }
 
 /**
- * What the stand-in says to people who try the product without a key: writes a small shell program, runs it,
- * shows it. Depends only on what happened since the last prompt and ends after two tools at most, so that
- * neither a refusal nor a failing tool can make the client ask for ever.
+ * The next turn of the demo for people who try the product without a key: it writes a small shell program, runs it
+ * and shows it. It depends only on what happened since the last prompt, and ends after two tools at most, so that
+ * neither a refusal nor a failing tool can make the client loop.
  */
-export function tellStory (conversation: Conversation, sessionId: string): Turn {
+export function demoTurn (conversation: Conversation, sessionId: string): Turn {
   const { results, tools, workdir } = conversation
   if (workdir === undefined || !tools.includes('Write') || !tools.includes('Bash')) return say(introduce(conversation))
 
@@ -33,7 +33,7 @@ export function tellStory (conversation: Conversation, sessionId: string): Turn 
 }
 
 function say (text: string, ...blocks: Block[]): Turn {
-  return { blocks: [{ text, ...PACE }, ...blocks] }
+  return { blocks: [{ text, ...pace }, ...blocks] }
 }
 
 function introduce ({ prompt, promptNumber }: Conversation) {
@@ -59,7 +59,7 @@ interface Program {
   source: string
 }
 
-/** A program in `sh`, which every image has. Its name is new in each turn: the CLI won't overwrite unread files. */
+/** A program for `sh`, which every image has. Each prompt gets a new name: the CLI won't overwrite unread files. */
 function planProgram ({ prompt, promptNumber }: Conversation, sessionId: string): Program {
   const slug = prompt.normalize('NFKD').toLowerCase().match(/[a-z0-9]+/g)?.slice(0, 3).join('-').slice(0, 24)
   const unique = createHash('sha256').update(`${sessionId} ${promptNumber}`).digest('hex').slice(0, 4)
@@ -84,7 +84,7 @@ function firstWords (text: string, length: number) {
   return characters.length > length ? `${characters.slice(0, length - 1).join('')}…` : line
 }
 
-/** A code block that its own content can't close. */
+/** A code block with a fence that its content can't close. */
 function fenced (language: string, content: string) {
   const shown = content.length > 2000 ? `${content.slice(0, 2000)}…` : content.trimEnd()
   const longest = Math.max(2, ...[...shown.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length))

@@ -5,37 +5,37 @@ import {
 import type { Log } from '../log.js'
 import { toStatus } from '../control/status.js'
 
-/** What a handler knows of its call besides the request. */
+/** What a handler knows about its call besides the request. */
 export interface Context {
   metadata: Metadata
-  /** Aborted when the client went away, gave up or ran out of time. */
+  /** Aborted when the client disconnects, cancels or reaches its deadline. */
   signal: AbortSignal
-  /** The task the bearer token is good for; empty on the control plane. */
+  /** The task that the bearer token is valid for; empty on the control plane. */
   taskId: string
 }
 
 export type Unary = (request: any, context: Context) => object | Promise<object>
-export type ServerStream = (request: any, context: Context) => AsyncIterable<object>
-export type ClientStream = (requests: AsyncIterable<any>, context: Context) => Promise<object>
+type ServerStream = (request: any, context: Context) => AsyncIterable<object>
+type ClientStream = (requests: AsyncIterable<any>, context: Context) => Promise<object>
 
-/** Handlers are plain functions: they return or yield answers and throw StatusErrors. */
+/** Handlers are plain functions that return or yield answers and throw StatusErrors. */
 export interface Handlers {
   unary?: Record<string, Unary>
   serverStream?: Record<string, ServerStream>
   clientStream?: Record<string, ClientStream>
 }
 
-/** Checks the caller before anything else. Gives the task id of a command router token, or an empty string. */
-export type Authenticate = (metadata: Metadata) => string | Promise<string>
+/** Checks the caller first of all. Returns the task id of a command router token, or an empty string. */
+type Authenticate = (metadata: Metadata) => string | Promise<string>
 
-/** What every kind of gRPC call has. */
+/** What all kinds of gRPC calls have in common. */
 interface Call {
   metadata: Metadata
   cancelled: boolean
   on (event: 'cancelled', listener: () => void): unknown
 }
 
-/** Turns plain handlers into gRPC ones: authentication, cancellation, backpressure and errors are handled here once. */
+/** Turns plain handlers into gRPC ones; authentication, cancellation, backpressure and errors are handled here. */
 export class Adapter {
   readonly #authenticate: Authenticate
   readonly #log: Log
@@ -80,32 +80,32 @@ export class Adapter {
   }
 
   async #context (call: Call): Promise<Context> {
-    const gone = new AbortController()
-    call.on('cancelled', () => gone.abort())
-    if (call.cancelled) gone.abort()
-    return { metadata: call.metadata, signal: gone.signal, taskId: await this.#authenticate(call.metadata) }
+    const cancelled = new AbortController()
+    call.on('cancelled', () => cancelled.abort())
+    if (call.cancelled) cancelled.abort()
+    return { metadata: call.metadata, signal: cancelled.signal, taskId: await this.#authenticate(call.metadata) }
   }
 
   #failure (error: unknown, name: string, call: Call) {
-    // Nobody reads this answer: an aborted wait is the normal end of a cancelled call, not a failure.
+    // Nobody reads this answer, and an aborted wait is how a cancelled call normally ends: nothing to log.
     if (call.cancelled) return { code: status.CANCELLED, details: 'The client cancelled the call' }
     return toStatus(error, name, this.#log)
   }
 }
 
 /**
- * Writes as fast as the client reads, and stops reading the source when the client is gone. Waiting for each write to
- * be flushed lets output pile up in its file meanwhile, so that a fast stream travels in few large messages.
+ * Writes as fast as the client reads, and stops when the client is gone. While a write is being flushed, output piles
+ * up in its file, so a fast stream travels in few large messages.
  */
 async function pump (items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal) {
   for await (const item of items) {
     if (signal.aborted) return
-    await flushed(call, item, signal)
+    await flush(call, item, signal)
   }
 }
 
-/** The callback of a write never comes when the stream is destroyed under it; `cancelled` does. */
-function flushed (call: ServerWritableStream<any, any>, item: object, signal: AbortSignal): Promise<void> {
+/** Also ends on `signal`: the callback of a write is never called when the stream is destroyed before. */
+function flush (call: ServerWritableStream<any, any>, item: object, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       signal.removeEventListener('abort', done)
@@ -116,7 +116,7 @@ function flushed (call: ServerWritableStream<any, any>, item: object, signal: Ab
   })
 }
 
-/** Resolves after `milliseconds`, or as soon as `promise` settles or the signal is aborted. Never rejects. */
+/** Resolves after `milliseconds`, or once `promise` settles or the signal is aborted. Never rejects. */
 export async function settledWithin (promise: Promise<unknown>, milliseconds: number, signal: AbortSignal) {
   if (signal.aborted) return
   const { promise: stopped, resolve } = withResolvers()

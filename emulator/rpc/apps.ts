@@ -6,7 +6,7 @@ import type { State } from '../control/state.js'
 import { notFound } from '../control/status.js'
 import type { Handlers } from './adapter.js'
 
-/** The builder version the SDK puts into image requests; it is part of what Modal caches images by. */
+/** The builder version that the SDK sends with image requests. */
 const imageBuilderVersion = '2025.06'
 
 interface AppMessage { appName: string, environmentName: string, objectCreationType: number }

@@ -12,7 +12,7 @@ interface PublishMessage extends ImageIdMessage, TagMessage { allowPublic: boole
 
 const stdout = 1
 
-/** Builds run in the background; their log and result are read with ImageJoinStreaming. */
+/** Builds run in the background; ImageJoinStreaming gives their log and result. */
 export function imageHandlers (state: State, images: ImageBuilds): Handlers {
   return {
     unary: {

@@ -13,7 +13,7 @@ interface SecretMessage {
   requiredKeys: string[]
 }
 
-/** Named secrets are looked up, `fromObject` ones are kept until the server ends. */
+/** Named secrets are looked up; those of `fromObject` are kept until the server ends. */
 export function secretHandlers (state: State, secrets: Secrets): Handlers {
   return {
     unary: {
@@ -24,7 +24,7 @@ export function secretHandlers (state: State, secrets: Secrets): Handlers {
           return { secretId, metadata: { keys: Object.keys(request.envDict), environmentName } }
         }
         if (request.objectCreationType !== creation.unspecified) {
-          throw unimplemented('named secrets are made in its configuration only')
+          throw unimplemented('named secrets can be created in its configuration only')
         }
         const { id, keys } = await secrets.idOf(request.deploymentName, request.requiredKeys)
         return { secretId: id, metadata: { name: request.deploymentName, keys, environmentName } }

@@ -10,7 +10,7 @@ const network = 'allowlists and outbound policies can\'t be enforced; only block
 const sidecars = 'a sandbox has one container'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
 
-/** RPCs that the SDK can call and the emulator can't answer honestly, with the reason. */
+/** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
 const reasons = {
   client: {
     SandboxGetTunnels: tunnels,
@@ -48,7 +48,7 @@ const reasons = {
   }
 }
 
-/** Requests stay undecoded: the answer does not depend on them. */
+/** Requests are not decoded: the answer does not depend on them. */
 function service (name: string, table: Record<string, string>): { definition: ServiceDefinition, handlers: Handlers } {
   const definition: Record<string, MethodDefinition<Buffer, Buffer>> = {}
   const unary: Record<string, Unary> = {}
@@ -67,8 +67,8 @@ function service (name: string, table: Record<string, string>): { definition: Se
   return { definition, handlers: { unary } }
 }
 
-/** Services and handlers of the refused RPCs. */
-export const refused = {
+/** Services and handlers of the unsupported RPCs. */
+export const unsupported = {
   client: service('modal.client.ModalClient', reasons.client),
   commandRouter: service('modal.task_command_router.TaskCommandRouter', reasons.commandRouter)
 }

@@ -9,8 +9,8 @@ const maxTagLength = 256
 const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
 
 /**
- * Refuses what is wrong (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
- * requests pass: they are accepted and not enforced, a sandbox gets what the machine has.
+ * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
+ * requests pass: they are accepted but not enforced, so a sandbox gets what the machine has.
  */
 export function checkDefinition (definition: SandboxDefinition): void {
   refuseUnsupported(definition)
@@ -37,7 +37,7 @@ export function checkTags (tags: SandboxTag[]): SandboxTag[] {
   return tags
 }
 
-/** Where a volume is mounted: without `..`, `.` and empty names. */
+/** The mount path of a volume, normalized: without `..`, `.` and empty names. */
 export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
 
 function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {

@@ -5,14 +5,14 @@ import { invalid, notFound, unimplemented } from '../control/status.js'
 import type { Sandbox } from './sandbox.js'
 import { type Exec, StdinWriter } from './stdin.js'
 
-/** The SDK refuses longer command lines too. */
+/** The SDK refuses longer command lines as well. */
 const maxArgumentLength = 65_536
 
-/** How long the output and exit code of a command can be asked for after its end. */
+/** How long the output and exit code of a command are kept after its end. */
 const keepEndedMs = 3600_000
 
 /**
- * Starts a command, or finds it again when the same exec id was started before.
+ * Starts a command, or returns the one already started under the same exec id.
  * @throws {StatusError} NOT_FOUND when the sandbox has ended
  * @throws {ContainerError} when the command can't be started
  */
@@ -33,8 +33,8 @@ export async function startExec (sandbox: Sandbox, request: ExecStartMessage, se
 
 async function start (sandbox: Sandbox, spec: ExecSpec): Promise<Exec> {
   const container = await sandbox.started
-  const process = await sandbox.lifetime.during(container.exec(spec))
-  sandbox.lifetime.during(process.exited).catch(() => {})
+  const process = await sandbox.lifetime.track(container.exec(spec))
+  sandbox.lifetime.track(process.exited).catch(() => {})
   return { process, stdin: new StdinWriter(process.stdin) }
 }
 
@@ -63,7 +63,7 @@ function execSpec (request: ExecStartMessage, secrets: Secrets): ExecSpec {
   }
 }
 
-/** The terminal a request asks for, as a part of a spec; empty without one. */
+/** The PTY that a request asks for, as part of a spec; empty without one. */
 export function ptyOf (info: PtyInfo | null): { pty?: PtySize } {
   if (!info?.enabled) return {}
   const { winszRows: rows, winszCols: columns, envTerm: term, envColorterm: colorTerm } = info

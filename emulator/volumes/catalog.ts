@@ -4,28 +4,28 @@ import type { State, VolumeRecord } from '../control/state.js'
 import { invalid, notFound } from '../control/status.js'
 import type { VolumeStore } from './store.js'
 
-/** The SDK sends heartbeats every 5 minutes; after three missed ones an ephemeral volume goes. */
+/** The SDK sends a heartbeat every 5 minutes; an ephemeral volume is deleted after three missed ones. */
 const ephemeralLifeMs = 15 * 60_000
 const collectEveryMs = 60_000
 
-export interface VolumeRequest {
+interface VolumeRequest {
   name: string
   environment: string
   createIfMissing: boolean
-  /** 0: whatever it is, 1 for a new one. */
+  /** 0: any version; a new volume gets 1. */
   version: number
 }
 
-/** Settles when no running sandbox mounts the volume any more. */
-export type Released = (volumeId: string) => Promise<unknown>
+/** Settles once no running sandbox mounts the volume. */
+type Released = (volumeId: string) => Promise<unknown>
 
-/** Names, versions and lives of volumes. Their data is the volume store's. */
+/** Names, versions and lifetimes of volumes. Their data is kept by the {@link VolumeStore}. */
 export class VolumeCatalog {
   readonly #state: State
   readonly #store: VolumeStore
   readonly #released: Released
   readonly #heartbeats = new Map<string, number>()
-  /** Volumes whose directory is being made: whoever asks for one meanwhile waits for it. */
+  /** Volumes whose directory is being made; requests for them wait. */
   readonly #creating = new Map<string, Promise<void>>()
   readonly #collector: NodeJS.Timeout
 
@@ -51,7 +51,7 @@ export class VolumeCatalog {
     return this.#create({ name: checkName(name, 'Volume'), environment, version: version === 2 ? 2 : 1 })
   }
 
-  /** A volume that lives as long as its heartbeats. */
+  /** A volume that is deleted when its heartbeats stop. */
   ephemeral (environment: string): Promise<VolumeRecord> {
     return this.#create({ environment, version: 1 })
   }
@@ -67,7 +67,7 @@ export class VolumeCatalog {
     this.#heartbeats.set(this.byId(id).id, Date.now())
   }
 
-  /** Forgets the volume at once; its data goes when the last sandbox that mounts it has ended. */
+  /** Forgets the volume at once; its data is removed when the last sandbox that mounts it has ended. */
   async delete (id: string): Promise<void> {
     const volume = this.byId(id)
     this.#state.records.volumes = this.#records.filter((other) => other !== volume)
@@ -82,8 +82,8 @@ export class VolumeCatalog {
 
   get #records (): VolumeRecord[] { return this.#state.records.volumes }
 
-  async #create (facts: Omit<VolumeRecord, 'id' | 'createdAt'>): Promise<VolumeRecord> {
-    const volume: VolumeRecord = { id: objectId('vo'), createdAt: Date.now() / 1000, ...facts }
+  async #create (properties: Omit<VolumeRecord, 'id' | 'createdAt'>): Promise<VolumeRecord> {
+    const volume: VolumeRecord = { id: objectId('vo'), createdAt: Date.now() / 1000, ...properties }
     this.#records.push(volume)
     this.#heartbeats.set(volume.id, Date.now())
     const creating = this.#store.create(volume.id).then(() => this.#state.save())

@@ -1,43 +1,43 @@
 import { closeSync, constants, fstatSync, lstatSync, opendirSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
-import { breathe } from './yield-to-event-loop.js'
+import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /**
- * A directory held by descriptor: its entries are looked up in it, wherever it is moved meanwhile, and no link is ever
- * followed. So a container that changes its tree under a walk can't lead the walk out of it.
+ * A directory held by descriptor: names are resolved in it even after it was moved, and links are never followed. A
+ * container that changes its tree during a walk therefore can't lead the walk out of it.
  */
-export class HeldDirectory {
+export class DirectoryHandle {
   readonly #descriptor: number
 
   private constructor (descriptor: number) {
     this.#descriptor = descriptor
   }
 
-  /** @param path trusted but for its last name: ENOTDIR or ELOOP when that is a link. */
-  static open (path: string): HeldDirectory {
-    return new HeldDirectory(openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
+  /** @param path trusted except for its last name. @throws ENOTDIR or ELOOP when that is a link */
+  static open (path: string): DirectoryHandle {
+    return new DirectoryHandle(openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
   }
 
   async entries (): Promise<Dirent[]> {
     return await listDirectory(this.#at(''))
   }
 
-  directory (name: string): HeldDirectory {
-    return HeldDirectory.open(this.#at(name))
+  openDirectory (name: string): DirectoryHandle {
+    return DirectoryHandle.open(this.#at(name))
   }
 
-  /** A descriptor, for the caller to close. Opening does not wait for a pipe's other end. */
-  file (name: string): number {
+  /** A descriptor, which the caller closes. Opening does not wait for the other end of a pipe. */
+  openFile (name: string): number {
     return openSync(this.#at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   }
 
-  /** The file system it lies on. */
+  /** The device number of its file system. */
   device (): number {
     return fstatSync(this.#descriptor).dev
   }
 
-  link (name: string): string {
+  readLink (name: string): string {
     return readlinkSync(this.#at(name))
   }
 
@@ -54,14 +54,14 @@ export class HeldDirectory {
   }
 }
 
-/** What a directory holds, however much it is. */
+/** All entries of a directory, however many. */
 export async function listDirectory (path: string): Promise<Dirent[]> {
   const directory = opendirSync(path, { bufferSize: 256 })
   const entries: Dirent[] = []
   try {
     for (let entry; (entry = directory.readSync()) !== null;) {
       entries.push(entry)
-      await breathe()
+      await yieldToEventLoop()
     }
   } finally {
     directory.closeSync()
