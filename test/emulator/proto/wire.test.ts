@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { loadServices } from '../emulator/proto/load.js'
-import { unsupported } from '../emulator/rpc/unsupported.js'
+import { loadServices } from '../../../emulator/proto/load.js'
+import { unsupported } from '../../../emulator/rpc/unsupported.js'
 
 /** One line per field, `repeated string dockerfileCommands = 6`, by message; RPCs as `stream A -> B`, by name. */
 interface Schema { messages: Record<string, string[]>, rpcs: Record<string, string> }
@@ -28,7 +28,11 @@ t.test('every RPC that is refused by name exists in the installed SDK, and none 
   const answered = loadServices()
   const tables = [
     { names: Object.keys(unsupported.client.definition), service: services[0]!, answered: answered.client },
-    { names: Object.keys(unsupported.commandRouter.definition), service: services[1]!, answered: answered.commandRouter }
+    {
+      names: Object.keys(unsupported.commandRouter.definition),
+      service: services[1]!,
+      answered: answered.commandRouter
+    }
   ]
   for (const { names, service, answered } of tables) {
     const known = bundle.rpcs(service.name)
@@ -39,7 +43,7 @@ t.test('every RPC that is refused by name exists in the installed SDK, and none 
 
 /** Reads a `.proto` file of this repository: one message, field or RPC per line, no nesting. */
 function readProto (file: string): Schema {
-  const text = readFileSync(new URL(`../emulator/proto/${file}`, import.meta.url), 'utf8')
+  const text = readFileSync(new URL(`../../../emulator/proto/${file}`, import.meta.url), 'utf8')
   const messages: Schema['messages'] = {}
   for (const [, name, body] of text.matchAll(/^message (\w+) \{\n?([^}]*)\}/gm)) {
     messages[name!] = [...body!.matchAll(/^ {2}(.+) (\w+) = (\d+);$/gm)]
