@@ -1,4 +1,4 @@
-/** What the emulator needs of a logger; pino's fit. */
+/** The part of a pino logger that the emulator uses. */
 export interface Log {
   debug (fields: object, message: string): void
   info (fields: object, message: string): void

@@ -5,7 +5,7 @@ import type { ApiError, Turn } from './script.js'
 import { encodeEvent, errorBody, eventsOf, messageOf, type MessageHead } from './wire.js'
 
 /** Claude Code drops the last bytes when they arrive together with the end of the connection. */
-const cutDelayMs = 100
+export const cutDelayMs = 100
 
 /**
  * Plays a turn to a client, at the turn's own pace, and stops when the connection closes. A turn that hangs leaves

@@ -1,13 +1,15 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
 import { existsSync, openSync, closeSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { cutDelayMs } from '../../../emulator/model/answer.js'
 import type { ScriptedModel } from '../../../emulator/model/index.js'
-import { scripted, startModel, withoutClaude } from '../../helpers/scripted-model.js'
+import { replacePauses, scripted, startModel, withoutClaude } from '../../helpers/scripted-model.js'
 
 const cli = findCli()
 const needsCli = cli === undefined ? { skip: 'the Claude CLI is not installed for this platform' } : {}
@@ -116,9 +118,18 @@ t.test('A stream that is cut or breaks with an error is asked for again (4.5, 8.
   buffered: true, ...needsCli
 }, async (t) => {
   const home = await makeHome(t)
+  // The connection breaks once the CLI has shown what came before: how soon that is depends on the machine.
+  const shown = new EventEmitter()
+  replacePauses(t, cutDelayMs, async (pause) => {
+    await once(shown, 'Half of ')
+    await pause()
+  })
+  let text = ''
   const cut = await runClaude(home, scripted([
     { blocks: [{ text: 'Half of a sentence', chunk: 4 }], cutAfter: 5 }, [{ text: 'The whole sentence' }]
-  ]))
+  ]), {
+    onEvent: ({ event }) => { shown.emit(text += event?.delta?.text ?? '') }
+  })
   t.match(cut, { code: 0, retries: [null], texts: ['The whole sentence'], result: { is_error: false } })
   t.equal(cut.deltas.slice(0, 2).join(''), 'Half of ', 'what came before the cut was shown')
 
@@ -154,6 +165,7 @@ interface RunOptions {
   mode?: string
   key?: string
   env?: Record<string, string>
+  onEvent?: (event: ClaudeEvent) => void
   /** Sends SIGINT at the first event that fits. */
   interruptAt?: (event: ClaudeEvent) => boolean
 }
@@ -163,7 +175,7 @@ type ClaudeEvent = Record<string, any>
 
 /** Runs the installed CLI to its end, as the service does: prompt by file, nothing of this process's environment. */
 async function runClaude ({ dir, work, model }: Home, prompt: string, options: RunOptions = {}) {
-  const { args = [], mode = 'bypassPermissions', key = model.apiKey, env = {}, interruptAt } = options
+  const { args = [], mode = 'bypassPermissions', key = model.apiKey, env = {}, onEvent, interruptAt } = options
   const promptFile = join(dir, 'prompt.txt')
   writeFileSync(promptFile, prompt)
   const stdin = openSync(promptFile, 'r')
@@ -186,6 +198,7 @@ async function runClaude ({ dir, work, model }: Home, prompt: string, options: R
   for await (const line of createInterface(child.stdout!)) {
     const event = JSON.parse(line) as ClaudeEvent
     events.push(event)
+    onEvent?.(event)
     if (!signalled && interruptAt?.(event)) signalled = child.kill('SIGINT')
   }
   return { code: await exited, stderr, events, ...digest(events) }

@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto'
-import { syncBuiltinESMExports } from 'node:module'
-import timers from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startScriptedModel, type Script, type ScriptedModel } from '../../../emulator/model/index.js'
 import { eventually } from '../../helpers/containers.js'
-import { scripted, startModel, withoutClaude } from '../../helpers/scripted-model.js'
+import { replacePauses, scripted, startModel, withoutClaude } from '../../helpers/scripted-model.js'
 
 t.jobs = 3
 
@@ -132,19 +130,12 @@ function apiOf ({ url, apiKey }: ScriptedModel) {
   }
 }
 
-/** Counts the pending pauses of this length, and no other timer: neither other tests nor a busy machine change it. */
+/** Counts the pending pauses of this length. */
 function countPauses (t: Test, ms: number) {
   const pauses = { pending: 0 }
-  const { setTimeout: sleep } = timers
-  timers.setTimeout = async <T>(...args: Parameters<typeof sleep<T>>) => {
-    if (args[0] !== ms) return await sleep(...args)
+  replacePauses(t, ms, async (pause) => {
     pauses.pending++
-    return await sleep(...args).finally(() => { pauses.pending-- })
-  }
-  syncBuiltinESMExports()
-  t.teardown(() => {
-    timers.setTimeout = sleep
-    syncBuiltinESMExports()
+    await pause().finally(() => { pauses.pending-- })
   })
   return pauses
 }
