@@ -3,17 +3,17 @@ import { jwtVerify, SignJWT } from 'jose'
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { objectId } from './ids.js'
-import { writeFileAtomic } from './state.js'
-import { unauthenticated } from './status.js'
+import { objectId } from './control/ids.js'
+import { unauthenticated } from './control/status.js'
+import { writeFileAtomic } from './lib/write-file-atomic.js'
 
 const lifetimeSeconds = 3600
 const keepVerified = 1000
 
-/** What opens this emulator. Sandboxes share the host's loopback, so it is all that keeps an agent from driving it. */
-export interface Credentials { tokenId: string, tokenSecret: string, signingKey: string }
+/** Access to this emulator. Sandboxes share the host's loopback, so nothing else keeps an agent from driving it. */
+interface Credentials { tokenId: string, tokenSecret: string, signingKey: string }
 
-/** Reads `credentials.json` (mode 0600) of the data directory, or makes it: the same client works after a restart. */
+/** Reads or creates `credentials.json` (mode 0600) in the data directory: clients keep working after a restart. */
 export async function openCredentials (dataDir: string): Promise<Credentials> {
   const file = join(dataDir, 'credentials.json')
   try {
@@ -33,11 +33,11 @@ export async function openCredentials (dataDir: string): Promise<Credentials> {
   return credentials
 }
 
-/** Checks the token headers of control-plane calls, issues and checks the JWTs of the command router. */
+/** Checks the token headers of control-plane calls; issues and checks the JWTs of the command router. */
 export class Authority {
   readonly #credentials: Credentials
   readonly #key: Uint8Array
-  /** Tokens whose signature was checked: each is sent hundreds of times, and checking costs as much as the call. */
+  /** Tokens already verified: each is sent hundreds of times, and verifying costs as much as the call itself. */
   readonly #verified = new Map<string, { taskId: string, expiresAt: number }>()
 
   constructor (credentials: Credentials) {
@@ -50,7 +50,7 @@ export class Authority {
     const id = same(header(metadata, 'x-modal-token-id'), this.#credentials.tokenId)
     const secret = same(header(metadata, 'x-modal-token-secret'), this.#credentials.tokenSecret)
     if (!id || !secret) {
-      throw unauthenticated('Token ID or secret is wrong: the local emulator takes only the pair it prints at start')
+      throw unauthenticated('Wrong token ID or secret: the local emulator accepts only the pair it prints at startup')
     }
   }
 
@@ -58,12 +58,12 @@ export class Authority {
     return this.#sign('client')
   }
 
-  /** A JWT for the command router that is good for one task only. */
+  /** A JWT for the command router that is valid for one task only. */
   taskToken (taskId: string): Promise<string> {
     return this.#sign('task', taskId)
   }
 
-  /** The task the bearer may use. @throws {StatusError} UNAUTHENTICATED */
+  /** The task that the bearer token is valid for. @throws {StatusError} UNAUTHENTICATED */
   async taskOf (metadata: Metadata): Promise<string> {
     const [scheme, token] = header(metadata, 'authorization').split(' ')
     if (scheme !== 'Bearer' || token === undefined) throw unauthenticated('The command router needs a bearer token')
@@ -77,10 +77,10 @@ export class Authority {
     }
   }
 
-  #remember (token: string, facts: { taskId: string, expiresAt: number }): string {
+  #remember (token: string, grant: { taskId: string, expiresAt: number }): string {
     if (this.#verified.size >= keepVerified) this.#verified.clear()
-    this.#verified.set(token, facts)
-    return facts.taskId
+    this.#verified.set(token, grant)
+    return grant.taskId
   }
 
   #sign (audience: 'client' | 'task', subject?: string): Promise<string> {

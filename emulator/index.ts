@@ -1,32 +1,31 @@
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Authority, openCredentials } from './auth.js'
-import { findClaudeBinary } from './claude-binary.js'
+import { findClaudeBinary } from './container/claude-binary.js'
 import { createRuntime } from './container/runtime.js'
-import type { SelfTest } from './container/self-test.js'
-import { ImageBuilds } from './image-builds.js'
+import type { SelfTest } from './container/types.js'
+import { ImageBuilds } from './images/builds.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
 import { allHandlers } from './rpc/handlers.js'
 import { SandboxRegistry } from './sandboxes/registry.js'
-import { Secrets } from './secrets.js'
+import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
-import { State } from './state.js'
-import { VolumeCatalog } from './volume-catalog.js'
+import { State } from './control/state.js'
+import { VolumeCatalog } from './volumes/catalog.js'
 
-/** How long calls in flight may take when the emulator closes. */
+/** How long calls in flight may still take when the emulator closes. */
 const shutdownGraceMs = 250
 
 export interface EmulatorOptions {
-  /** Volumes, images, ids and credentials are kept here; sandboxes die with the emulator. */
+  /** Volumes, images, ids and credentials are kept here; sandboxes end with the emulator. */
   dataDir: string
-  /** Image tags and the directories that hold their root file systems. `local` is always there. */
+  /** Image tag to the directory that holds its root file system. `local` always exists. */
   images?: Record<string, string>
-  /** Named secrets and their values. */
+  /** Named secrets and their variables. */
   secrets?: Record<string, Record<string, string>>
-  /** Default 0: any free one. */
+  /** 0, the default, picks a free one. */
   port?: number
   log: Log
 }
@@ -36,15 +35,15 @@ export interface Emulator {
   url: string
   tokenId: string
   tokenSecret: string
-  /** Whether sandboxes work on this machine, how, and if not what to do: known after a while, and never rejected. */
+  /** Whether sandboxes work on this machine, and if not, what to do about it. Never rejects. */
   selfTest: Promise<SelfTest>
-  /** Ends every sandbox, then the server; nothing stays but the data directory. */
+  /** Ends every sandbox, then the server; only the data directory remains. */
   close (): Promise<void>
 }
 
 /**
- * A server on loopback that speaks Modal's gRPC API, for the unmodified SDK. CPU and memory requests are accepted and
- * not enforced; what it can't do honestly it refuses (UNIMPLEMENTED).
+ * Starts a server on loopback that speaks Modal's gRPC API to the unmodified SDK. CPU and memory requests are accepted
+ * but not enforced; what it can't do honestly it refuses (UNIMPLEMENTED).
  * @throws {Error} when the data directory is in use or not writable, or the port is taken
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
@@ -56,16 +55,16 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   const close = async () => { for (const step of undo.splice(0).reverse()) await step() }
   try {
     const { signingKey, ...tokens } = await openCredentials(dataDir)
-    const machine = await openMachine({ ...options, dataDir })
-    undo.push(machine.close)
+    const backend = await openBackend({ ...options, dataDir })
+    undo.push(backend.close)
     const authority = new Authority({ signingKey, ...tokens })
     let url = ''
-    const handlers = allHandlers({ ...machine, authority, routerUrl: () => url.replace('http:', 'https:') })
+    const handlers = allHandlers({ ...backend, authority, routerUrl: () => url.replace('http:', 'https:') })
     const listening = await listen({ authority, log, ...handlers }, port)
-    // Sandboxes end before the server does: who waits for one still gets the answer.
+    // Runs after the sandboxes have ended: calls that wait for one still get their answer.
     undo.splice(1, 0, () => shutdown(listening.server, shutdownGraceMs))
     url = `http://127.0.0.1:${listening.port}`
-    const selfTest = machine.runtime.selfTest()
+    const selfTest = backend.runtime.selfTest()
     undo.push(async () => { await selfTest })
     return { url, ...tokens, selfTest, close }
   } catch (error) {
@@ -74,15 +73,14 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   }
 }
 
-/** Everything behind the RPCs. */
-async function openMachine ({ dataDir, log, images = {}, secrets: named = {} }: EmulatorOptions) {
+/** Everything that the RPCs work on. */
+async function openBackend ({ dataDir, log, images = {}, secrets: named = {} }: EmulatorOptions) {
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
-    log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes have none: run npm install --include=optional')
+    log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
   }
-  const fsToolsScript = fileURLToPath(new URL('filesystem/fs-tools.js', import.meta.url))
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary, fsToolsScript })
+  const runtime = await createRuntime({ dataDir, log, claudeBinary })
   const registry = new SandboxRegistry()
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))

@@ -3,9 +3,9 @@ import { mkdir, realpath } from 'node:fs/promises'
 import { createServer } from 'node:net'
 
 /**
- * Makes this process the only one that uses a data directory. The lock is an abstract socket: the kernel drops it
- * with the process, so that nothing stale is ever left.
- * @throws {Error} when another emulator has it.
+ * Makes this process the only one that uses a data directory. The lock is an abstract socket, which the kernel releases
+ * with the process: no stale lock can be left behind.
+ * @throws {Error} when another emulator holds it
  */
 export async function lockDirectory (directory: string): Promise<{ release: () => Promise<void> }> {
   await mkdir(directory, { recursive: true })

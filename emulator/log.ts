@@ -1,4 +1,4 @@
-/** What the emulator logs with; a pino logger is one. */
+/** The part of a pino logger that the emulator uses. */
 export interface Log {
   debug (fields: object, message: string): void
   info (fields: object, message: string): void

@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { startEmulator } from './index.js'
 import { readSettings } from './settings.js'
 
-/** `npm run emulator`: the emulator alone, for any Modal SDK. Logs go to stderr; stdout can be pasted into a shell. */
+/** `npm run emulator`: the emulator alone, for any Modal SDK. Logs go to stderr; stdout is shell source to evaluate. */
 const { settings, mistakes } = readSettings(process.env)
 if (mistakes.length > 0) {
   for (const mistake of mistakes) process.stderr.write(`${mistake}\n`)

@@ -2,14 +2,14 @@ import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js
 import type { Authority } from './auth.js'
 import type { Log } from './log.js'
 import { loadServices } from './proto/load.js'
-import { Adapter, type Handlers } from './rpc/handler.js'
-import { refused } from './rpc/refused.js'
+import { Adapter, type Handlers } from './rpc/adapter.js'
+import { unsupported } from './rpc/unsupported.js'
 
 const mebibyte = 1024 * 1024
 
-export interface ServerParts { authority: Authority, log: Log, client: Handlers, commandRouter: Handlers }
+interface ServerParts { authority: Authority, log: Log, client: Handlers, commandRouter: Handlers }
 
-/** Both services on one loopback port. gRPC-js tolerates the SDK's keepalive pings without calls as it is. */
+/** Serves both services on one loopback port. By default grpc-js tolerates the SDK's keepalive pings without calls. */
 export async function listen (parts: ServerParts, port: number): Promise<{ server: Server, port: number }> {
   const { authority, log } = parts
   const server = new Server({
@@ -21,8 +21,8 @@ export async function listen (parts: ServerParts, port: number): Promise<{ serve
   const router = new Adapter((metadata) => authority.taskOf(metadata), log)
   add(server, client, services.client, parts.client)
   add(server, router, services.commandRouter, parts.commandRouter)
-  add(server, client, refused.client.definition, refused.client.handlers)
-  add(server, router, refused.commandRouter.definition, refused.commandRouter.handlers)
+  add(server, client, unsupported.client.definition, unsupported.client.handlers)
+  add(server, router, unsupported.commandRouter.definition, unsupported.commandRouter.handlers)
   return { server, port: await bind(server, port) }
 }
 
@@ -42,7 +42,7 @@ function bind (server: Server, port: number): Promise<number> {
   })
 }
 
-/** Ends the server after the calls in flight, or by force after `graceMs`. */
+/** Stops the server once the calls in flight have ended, or forcibly after `graceMs`. */
 export function shutdown (server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const force = setTimeout(() => { server.forceShutdown(); resolve() }, graceMs)

@@ -1,7 +1,7 @@
 import { isAbsolute } from 'node:path'
 
 /** What `npm run emulator` reads from the environment. */
-export interface Settings {
+interface Settings {
   port: number
   dataDir: string
   /** Image tag to the directory that holds its root file system. */
@@ -10,7 +10,7 @@ export interface Settings {
   secrets: Record<string, Record<string, string>>
 }
 
-/** Reads the settings and lists every mistake by the variable's name, never with a value. */
+/** Reads the settings, and lists every mistake by the name of the variable, never its value. */
 export function readSettings (environment: NodeJS.ProcessEnv): { settings: Settings, mistakes: string[] } {
   const mistakes: string[] = []
   const port = Number(environment['EMULATOR_PORT'] || 0)
@@ -18,8 +18,8 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   const settings = {
     port,
     dataDir: environment['DATA_DIR'] || '.data',
-    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object of image tags and absolute directories'),
-    secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object of secret names and objects of strings')
+    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
+    secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
   }
   return { settings, mistakes }
 

@@ -1,54 +1,55 @@
-import { confined, quote } from './setup.js'
-import { inside, shellForScript } from './tools.js'
+import { shellQuote } from '../lib/shell.js'
+import { confined } from './setup.js'
+import { shellForScript, toolboxCommand } from './toolbox.js'
 import { ContainerError, type ExecSpec, type PtySize } from './types.js'
 
 /** The SDK's name for the program behind `sandbox.filesystem`. */
 const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
 
-/** A command as it enters a container, and the script it reads from descriptor 3 when it is there. */
-export interface CommandLine { argv: string[], handover: string }
+/** The argv that enters a container, and the shell script that it then reads from descriptor 3. */
+interface CommandLine { argv: string[], preamble: string }
 
 /**
- * The emulator's own programs lead to the command with a clean environment; the last of them, a shell, takes the
- * command's environment and arguments from the handover. So values of variables are in no argument, and what a
- * user's variables do to programs they do to the command alone.
+ * The emulator's own programs run first, with an empty environment; the last of them, a shell, reads the command's
+ * environment and arguments from the preamble. Values of variables thus appear in no argument list, and a user's
+ * variables (LD_PRELOAD, NODE_OPTIONS) affect the command alone.
  */
 export function commandLine ({ command, env = {}, workdir = '/', pty, stdout, stderr }: ExecSpec): CommandLine {
-  const shell = (script: string, ...args: string[]) => [...confined, ...inside('sh'), '-c', script, 'sh', ...args]
-  // The null device must be the container's: the host's could be changed through its descriptor.
+  const shell = (script: string, ...args: string[]) => [...confined, ...toolboxCommand('sh'), '-c', script, 'sh', ...args]
+  // It must be the container's null device: the host's could be changed through its descriptor.
   const silence = `${stdout === 'ignore' ? 'exec >/dev/null; ' : ''}${stderr === 'ignore' ? 'exec 2>/dev/null; ' : ''}`
   if (command[0] === fsTools) {
-    const tools = [...inside('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
-    return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), handover: '' }
+    const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
+    return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
   const last = 'unset OLDPWD; . /proc/self/fd/3; exec "$@"'
   const start = `${silence}cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
-  return { argv: shell(start, workdir), handover: handover(command, env) }
+  return { argv: shell(start, workdir), preamble: preamble(command, env) }
 }
 
-/** `script` gives the command a terminal of the container's own. */
+/** Runs the command under `script`, which gives it a terminal from the container's own devpts. */
 function terminal (last: string, { rows, columns }: PtySize): string {
-  const size = `${inside('stty').join(' ')} rows ${rows} cols ${columns}`
+  const size = `${toolboxCommand('stty').join(' ')} rows ${rows} cols ${columns}`
   const names = Object.keys(shellForScript).join(' ')
   const settings = Object.entries(shellForScript).map((pair) => pair.join('=')).join(' ')
-  return `export ${settings}; exec ${inside('script').join(' ')} -qefc ${quote(`${size}; unset ${names}; ${last}`)} /dev/null`
+  return `export ${settings}; exec ${toolboxCommand('script').join(' ')} -qefc ${shellQuote(`${size}; unset ${names}; ${last}`)} /dev/null`
 }
 
 /**
- * In braces, because a shell reads such a block as a whole: the file can be emptied and closed before the command
- * starts. `command` keeps a shell alive that thinks a variable its own.
+ * In braces, because a shell reads such a block to its end before it runs it: the file can be emptied and closed before
+ * the command starts. `command` keeps the shell from exiting when it refuses to set a variable that it reserves.
  */
-function handover (command: string[], env: Record<string, string>): string {
-  const wrong = Object.keys(env).find((name) => !/^[A-Za-z_]\w*$/.test(name))
-  if (wrong !== undefined) throw new ContainerError('failed', `Invalid environment variable name: '${wrong}'`)
-  const variables = Object.entries(env).map(([name, value]) => `command export ${name}=${quote(value)}`)
+function preamble (command: string[], env: Record<string, string>): string {
+  const invalid = Object.keys(env).find((name) => !/^[A-Za-z_]\w*$/.test(name))
+  if (invalid !== undefined) throw new ContainerError('failed', `Invalid environment variable name: '${invalid}'`)
+  const variables = Object.entries(env).map(([name, value]) => `command export ${name}=${shellQuote(value)}`)
   return `{
 { :
 ${variables.join('\n')}
 } 2>/dev/null
 : > /proc/self/fd/3
 exec 3<&-
-set -- ${command.map(quote).join(' ')}
+set -- ${command.map(shellQuote).join(' ')}
 }
 `
 }

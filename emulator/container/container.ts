@@ -1,27 +1,25 @@
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { maxTimerMs } from '../lib/timers.js'
 import type { MountedVolume } from '../volumes/mounted.js'
 import { commandLine } from './command.js'
 import { removeTree, runOnHost } from './host.js'
-import { killCommand } from './kill.js'
 import { keepLayer } from './layer.js'
 import type { PipeMaker } from './pipes.js'
-import { launch } from './process.js'
-import { lost, remountScript, type OverlayMount, type VolumeView } from './setup.js'
-import { inside } from './tools.js'
+import { killCommand, launch } from './process.js'
+import { remountScript, volumeLostStatus, type OverlayMount, type VolumeView } from './setup.js'
+import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
-/** Modal commits volumes in the background every few seconds; so does this, in milliseconds. */
-const commitInterval = 5000
-/** A timer that is set for longer fires at once. */
-const maxTimer = 2 ** 31 - 1
+/** Modal commits volumes in the background every few seconds; so does this. */
+const commitIntervalMs = 5000
 
-export interface ContainerParts {
+interface ContainerParts {
   spec: ContainerSpec
-  /** In the mount namespace with the host's view; everything dies with it. */
-  keeper: ChildProcess
-  /** The container's first process, by its host pid. */
+  /** Holds the mount namespace that has the host's view; the whole container dies with it. */
+  supervisor: ChildProcess
+  /** The host pid of the container's first process. */
   initPid: number
   directory: string
   root: string
@@ -30,14 +28,14 @@ export interface ContainerParts {
   userNamespace: boolean
   pipes: PipeMaker
   nsenter: string
-  /** Told of what the container has lost. */
+  /** Logs what could not be committed. */
   warn: (details: object, message: string) => void
   onStopped: () => void
 }
 
-/** A running container. Commands enter its namespaces one by one; volumes are views that are committed. */
+/** A running container. Each command enters its namespaces by nsenter; volumes are private views that get committed. */
 export class NamespaceContainer implements Container {
-  /** Set once the entrypoint has started; nobody gets a container before. */
+  /** Set by {@link startMain}, before anyone else gets hold of the container. */
   main!: Process
   readonly exited: Promise<ExitStatus>
   readonly #parts: ContainerParts
@@ -51,26 +49,26 @@ export class NamespaceContainer implements Container {
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
-    parts.keeper.once('exit', () => { this.stop().catch(() => {}) })
+    parts.supervisor.once('exit', () => { this.stop().catch(() => {}) })
     if (parts.volumes.length > 0) {
-      this.#commitLater(commitInterval)
+      this.#commitLater(commitIntervalMs)
     }
   }
 
-  /** Commits in the background, then rests for as long as that took, or longer: commits never fill all the time. */
+  /** Commits in the background, then pauses at least as long as the commit took: commits use half the time at most. */
   #commitLater (pause: number) {
     this.#background = setTimeout(async () => {
       const start = performance.now()
       await this.commitVolumes().catch(() => {})
-      if (this.#stopping === undefined) this.#commitLater(Math.max(commitInterval, performance.now() - start))
+      if (this.#stopping === undefined) this.#commitLater(Math.max(commitIntervalMs, performance.now() - start))
     }, pause).unref()
   }
 
   /** Starts the entrypoint; the container ends when it does. */
   async startMain (): Promise<void> {
     const { spec } = this.#parts
-    // A sleeper must not stand on a volume: nothing could be reloaded.
-    const idle = { command: [...inside('sleep'), 'infinity'], workdir: '/' }
+    // Not in the workdir: a process with its working directory on a volume would block every reload.
+    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
     this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() })
@@ -92,15 +90,15 @@ export class NamespaceContainer implements Container {
     const { spec, pipes, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
-    const { argv, handover } = commandLine({
+    const { argv, preamble } = commandLine({
       workdir: spec.workdir, ...exec, env: { ...spec.env, ...terminal, ...exec.env }
     })
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await launch({ argv: [...this.#namespaces(), ...argv], handover, pipes, spool })
+    const process = await launch({ argv: [...this.#namespaces(), ...argv], preamble, pipes, spool })
     if (timeoutSeconds !== undefined) {
       const depth = pty === undefined ? 1 : 2
       const kill = async () => { await killCommand(process.pid, depth) }
-      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimer))
+      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
     }
     return process
@@ -131,17 +129,17 @@ export class NamespaceContainer implements Container {
     await this.#reloading
   }
 
-  /** Unmounting fails while a file is open there, as on Modal. */
+  /** As on Modal, this fails while files on the volume are open. */
   async #remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, keeper } = this.#parts
+    const { root, userNamespace, nsenter, supervisor } = this.#parts
     const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
     const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(keeper.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
+    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
       if (/busy/.test(String(cause.stderr))) {
         throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
       }
-      // Rather no container than one that goes on without its volume.
-      if (cause.code === lost) this.stop().catch(() => {})
+      // Better no container than one that carries on without its volume.
+      if (cause.code === volumeLostStatus) this.stop().catch(() => {})
       throw new ContainerError('failed', `remounting ${before.path}`, { cause })
     })
   }
@@ -157,7 +155,7 @@ export class NamespaceContainer implements Container {
     await this.#killAll()
     await this.#reloading.catch(() => {})
     await this.commitVolumes().catch((err: unknown) => {
-      warn({ err, container: spec.id }, 'emulator: the last commit of a volume failed; what was written since the one before is lost')
+      warn({ err, container: spec.id }, 'emulator: the final commit of a volume failed; writes since the previous commit are lost')
     })
     await this.#end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
@@ -168,20 +166,20 @@ export class NamespaceContainer implements Container {
     this.#settle(status)
   }
 
-  /** Ends the first process and with it all mounts. */
+  /** Ends the supervisor, and with it the namespaces and all mounts. */
   async #end () {
-    const { keeper } = this.#parts
-    if (keeper.exitCode !== null || keeper.signalCode !== null) return
-    const gone = new Promise((resolve) => { keeper.once('exit', resolve) })
-    keeper.kill('SIGKILL')
-    await gone
+    const { supervisor } = this.#parts
+    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
+    const exited = new Promise((resolve) => { supervisor.once('exit', resolve) })
+    supervisor.kill('SIGKILL')
+    await exited
   }
 
-  /** Everything but the first process, so that the volumes can still be read as they were seen inside. */
+  /** Kills all but the first process, so that the volumes can still be read through its mounts. */
   async #killAll () {
-    const { keeper } = this.#parts
-    if (keeper.exitCode !== null || keeper.signalCode !== null) return
-    await runOnHost(...this.#namespaces(), ...inside('sh'), '-c', 'kill -KILL -1').catch(() => {})
+    const { supervisor } = this.#parts
+    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
+    await runOnHost(...this.#namespaces(), ...toolboxCommand('sh'), '-c', 'kill -KILL -1').catch(() => {})
   }
 
   async discard (): Promise<void> {
@@ -192,7 +190,7 @@ export class NamespaceContainer implements Container {
   async saveLayer (directory: string): Promise<void> {
     const { overlays, onStopped } = this.#parts
     clearTimeout(this.#background)
-    // First of all: the end of the entrypoint must not clean up what is to be kept.
+    // Set first: otherwise the end of the entrypoint would trigger a stop, which removes what is to be kept.
     this.#stopping = Promise.resolve()
     await this.#killAll()
     await this.#end()

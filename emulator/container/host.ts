@@ -4,37 +4,38 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
-const folders = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
-const searchPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+const systemDirectories = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']
+/** Where a system's programs are: the host's, and an image's that sets no PATH. */
+export const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /**
- * A command line that starts with an empty environment, whatever its caller's is: nothing of the host's reaches a
- * container, and nothing that a user sets reaches a program of the host.
+ * A command line that starts with an empty environment, whatever the caller's is: nothing of the host's environment
+ * reaches a container, and nothing that a user sets reaches a program of the host.
  */
 export const withoutEnvironment = (argv: string[]): string[] => ['/usr/bin/env', '-i', ...argv]
 
-/** The same for programs of the host that look for others: they find the system's, and nothing else is set. */
-export const onHost = (argv: string[]): string[] => withoutEnvironment([searchPath, ...argv])
+/** The same for host programs that run others: PATH leads to the system's, and nothing else is set. */
+export const onHost = (argv: string[]): string[] => withoutEnvironment([`PATH=${defaultPath}`, ...argv])
 
-/** Runs a program of the host to its end. @throws {Error} with `stderr` when it fails. */
+/** Runs a host program to its end. @throws {Error} with `stderr` when it fails */
 export async function runOnHost (...argv: string[]): Promise<{ stdout: string, stderr: string }> {
   const [program, ...rest] = onHost(argv)
   return await run(program!, rest, { env: {}, cwd: '/', maxBuffer: 16 * 1024 ** 2 })
 }
 
-/** Where a program of the host is. @throws when it is in none of the system's folders. */
+/** The path of a host program. @throws {Error} when it is in none of the system's directories */
 export async function hostTool (name: string): Promise<string> {
-  for (const folder of folders) {
-    const path = join(folder, name)
+  for (const directory of systemDirectories) {
+    const path = join(directory, name)
     if (await access(path, constants.X_OK).then(() => true, () => false)) return path
   }
   throw new Error(`${name} is missing: install it (it belongs to util-linux or coreutils)`)
 }
 
 /**
- * Removes trees, also what overlayfs leaves behind (directories that an ordinary user may not even list), what is
- * nested deeper than a path can be long, and what others remove at the same time. A program of its own does it: in
- * this process thousands of files would take it long from everything else.
+ * Removes trees, including what overlayfs leaves behind (directories that an ordinary user may not even list), trees
+ * nested deeper than a path can be long, and files that are removed concurrently. It runs `rm`, because removing
+ * thousands of files in this process would block everything else.
  */
 export async function removeTree (...paths: string[]): Promise<void> {
   const present = await Promise.all(paths.map(async (path) => await lstat(path).then(() => [path], () => [])))

@@ -4,13 +4,13 @@ import { isDirectory } from '../volumes/entries.js'
 import { removeTree } from './host.js'
 import type { OverlayMount } from './setup.js'
 
-/** Made anew in every container; /run stays, because what a build makes there is wanted there. */
-const passing = ['dev', 'proc', 'sys', 'tmp', '__modal']
+/** Created afresh in every container. /run is not among them: what a build puts there belongs to the image. */
+const volatilePaths = ['dev', 'proc', 'sys', 'tmp', '__modal']
 
-/** Keeps what an ended container wrote to its root and to /usr as a layer's directories, in place of an older one's. */
+/** Turns what an ended container wrote to / and /usr into the directories of a layer, replacing an older one. */
 export async function keepLayer ([root, ...others]: OverlayMount[], directory: string): Promise<void> {
-  for (const name of passing) await removeTree(join(root!.upper, name))
-  // A build may have put a link in place of /etc.
+  for (const name of volatilePaths) await removeTree(join(root!.upper, name))
+  // A build may have replaced /etc with a link.
   if (await isDirectory(join(root!.upper, 'etc'))) {
     await rm(join(root!.upper, 'etc', 'resolv.conf'), { recursive: true, force: true })
   }

@@ -1,9 +1,9 @@
 import { access, cp, lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { runOnHost } from './host.js'
-import { place } from './tools.js'
+import { linkOrCopy } from './toolbox.js'
 
-/** What a program may expect of /etc, and nothing that is secret: keys, password hashes and logins stay outside. */
+/** What programs expect in /etc, and nothing secret: keys, password hashes and logins stay outside. */
 const allowed = [
   'alternatives', 'apt/sources.list', 'apt/sources.list.d', 'apt/trusted.gpg.d', 'bash.bashrc', 'ca-certificates',
   'ca-certificates.conf', 'debian_version', 'default/useradd', 'dpkg', 'host.conf', 'inputrc', 'ld.so.cache', 'ld.so.conf',
@@ -18,7 +18,7 @@ const group = 'root:x:0:\ntty:x:5:\nadm:x:4:\nstaff:x:50:\nmail:x:8:\nutmp:x:43:
 
 /**
  * The base image `local`: this machine's system, without its homes, keys and data. `root` is the lower layer of /,
- * `usr` lies over the machine's /usr and brings Claude and Node along. Made anew at each start: the host changes.
+ * `usr` is stacked on the machine's /usr and adds Claude and Node. Rebuilt when the host has changed.
  */
 export async function makeLocalBase (directory: string, claudeBinary: string | undefined): Promise<void> {
   await rm(directory, { recursive: true, force: true })
@@ -39,12 +39,12 @@ export async function makeLocalBase (directory: string, claudeBinary: string | u
   for (const name of ['bin', 'lib', 'share', 'include', 'etc', 'sbin']) {
     await mkdir(join(directory, 'usr', 'local', name), { recursive: true })
   }
-  if (claudeBinary !== undefined) await place(claudeBinary, join(bin, 'claude'))
+  if (claudeBinary !== undefined) await linkOrCopy(claudeBinary, join(bin, 'claude'))
   const hasNode = await exists('/usr/bin/node') || await exists('/usr/local/bin/node')
-  if (!hasNode) await place(process.execPath, join(bin, 'node'))
+  if (!hasNode) await linkOrCopy(process.execPath, join(bin, 'node'))
 }
 
-/** /bin, /lib and their like: links into /usr on a merged system, else copies of the real directories' links. */
+/** /bin, /lib and the like: links into /usr on a merged system, else copies of the directories. */
 async function mirrorTopLevel (root: string) {
   for (const name of ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32']) {
     const entry = await lstat(join('/', name)).catch(() => undefined)
@@ -53,7 +53,7 @@ async function mirrorTopLevel (root: string) {
   }
 }
 
-/** Follows links at the top (resolv.conf and localtime often are), keeps those below; leaves out the unreadable. */
+/** Follows a link at the top (resolv.conf and localtime often are), keeps links below, skips what can't be read. */
 async function copyIfThere (source: string, target: string) {
   const entry = await lstat(source).catch(() => undefined)
   if (entry === undefined) return

@@ -7,14 +7,14 @@ import { runOnHost } from './host.js'
 const openFd = promisify(open)
 const unlinkFile = promisify(unlink)
 export const closeFd = promisify(close)
-const batch = 24
+const fifosPerBatch = 24
 
-/** Both ends, as descriptors: whoever takes one closes it. */
-export interface Pipe { reader: number, writer: number }
+/** Both ends, as descriptors; the caller closes them. */
+interface Pipe { reader: number, writer: number }
 
 /**
- * Real pipes. What Node calls a pipe is a socket pair, and `echo x > /dev/stderr` fails on a socket (ENXIO).
- * Named pipes are made in batches, because each batch costs a process; a name is used once and then removed.
+ * Real pipes: what Node calls a pipe is a socket pair, and `echo x > /dev/stderr` fails on a socket (ENXIO). They are
+ * opened as FIFOs, which are made in batches, because each batch costs a process; a name is used once, then removed.
  */
 export class PipeMaker {
   readonly #directory: string
@@ -28,7 +28,7 @@ export class PipeMaker {
     this.#mkfifo = mkfifo
   }
 
-  /** For output: our end never blocks, the process' end does. */
+  /** For output: our end is non-blocking, the process's end blocks. */
   async output (): Promise<Pipe> {
     const path = await this.#take()
     const reader = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -37,7 +37,7 @@ export class PipeMaker {
     return { reader, writer }
   }
 
-  /** For input: the process' end blocks as it expects, ours never does. */
+  /** For input: the process's end blocks, ours is non-blocking. */
   async input (): Promise<Pipe> {
     const path = await this.#take()
     const both = await openFd(path, constants.O_RDWR)
@@ -57,7 +57,7 @@ export class PipeMaker {
   }
 
   async #make () {
-    const paths = Array.from({ length: batch }, () => join(this.#directory, String(this.#made++)))
+    const paths = Array.from({ length: fifosPerBatch }, () => join(this.#directory, String(this.#made++)))
     await runOnHost(this.#mkfifo, '-m', '600', ...paths)
     this.#ready.push(...paths)
   }

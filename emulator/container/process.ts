@@ -1,37 +1,35 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { onlyThese, unnamedFile } from './descriptors.js'
+import { maskInherited, unlinkedFile } from './child-stdio.js'
 import { withoutEnvironment } from './host.js'
 import { closeFd, type PipeMaker } from './pipes.js'
 import { FileSpool } from './spool.js'
 import { ContainerError, type ExitStatus, type Process, type StdinPipe } from './types.js'
 
-/** How long output that somebody still holds open is read after the exit, in milliseconds. */
-const drainTime = 2000
+/** How long output is still read after the exit, when other processes hold the pipe open. */
+const drainTimeMs = 2000
 
-export interface Launch {
+interface Launch {
   argv: string[]
   /** What the process reads from descriptor 3. */
-  handover: string
+  preamble: string
   pipes: PipeMaker
-  /** Files of the spools: this path with `.out` and `.err`. */
+  /** Path of the output files, without their suffixes `.out` and `.err`. */
   spool: string
 }
 
-/** Starts a host process without an environment, on real pipes; output goes to spool files. The pid is the host's. */
-export async function launch (
-  { argv, handover, pipes, spool }: Launch
-): Promise<Process & { pid: number }> {
-  const [input, output, errors, handed] = await Promise.all([
-    pipes.input(), pipes.output(), pipes.output(), unnamedFile(`${spool}.in`, handover)
+/** Starts a host process with an empty environment, on real pipes; output goes to spool files. */
+export async function launch ({ argv, preamble, pipes, spool }: Launch): Promise<Process & { pid: number }> {
+  const [input, output, errors, script] = await Promise.all([
+    pipes.input(), pipes.output(), pipes.output(), unlinkedFile(`${spool}.in`, preamble)
   ])
   const [program, ...rest] = withoutEnvironment(argv)
   const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
-  const stdio = onlyThese([...theirs, handed.fd], handed.fd)
+  const stdio = maskInherited([...theirs, script.fd], script.fd)
   let child: ChildProcess
   let exited: Promise<ExitStatus>
   try {
@@ -45,12 +43,12 @@ export async function launch (
     throw new ContainerError('failed', `the command could not be started: ${(error as Error).message}`, { cause: error })
   } finally {
     await Promise.all(theirs.map(async (end) => { await closeFd(end) }))
-    await handed.close()
+    await script.close()
   }
 
   let status: ExitStatus | undefined
   exited.then((value) => { status = value })
-  const cut = exited.then(async () => { await sleep(drainTime, undefined, { ref: false }) })
+  const cut = exited.then(async () => { await sleep(drainTimeMs, undefined, { ref: false }) })
   const stdin = new PipeInput(input.writer)
   exited.then(() => { stdin.end() })
   return {
@@ -72,6 +70,22 @@ function collect (path: string, reader: number, cut: Promise<unknown>): FileSpoo
   return spool
 }
 
+/** Kills only the command itself, which is `depth` generations below the process that entered the namespaces. */
+export async function killCommand (pid: number, depth: number): Promise<void> {
+  let target = pid
+  for (let level = 0; level < depth; level++) {
+    const children = await readFile(`/proc/${target}/task/${target}/children`, 'utf8').catch(() => '')
+    const child = Number(children.split(' ')[0])
+    if (!child) break
+    target = child
+  }
+  try {
+    process.kill(target, 'SIGKILL')
+  } catch {
+    // It has already ended.
+  }
+}
+
 class PipeInput implements StdinPipe {
   #written = 0
   #closed = false
@@ -79,7 +93,7 @@ class PipeInput implements StdinPipe {
 
   constructor (writer: number) {
     this.#socket = new Socket({ fd: writer, readable: false, writable: true })
-    // The process may end before it has read everything: the write that notices rejects.
+    // The process may end before it has read everything; the write in progress rejects.
     this.#socket.on('error', () => { this.#closed = true })
   }
 

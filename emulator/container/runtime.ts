@@ -4,40 +4,20 @@ import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
-import { onlyThese, unnamedFile } from './descriptors.js'
+import { maskInherited, unlinkedFile } from './child-stdio.js'
 import { hostTool, onHost, removeTree } from './host.js'
 import { PipeMaker } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
-import { selfTest, type SelfTest } from './self-test.js'
+import { selfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
-import { ContainerError, type Container, type ContainerSpec, type Rootfs } from './types.js'
+import {
+  ContainerError, type Container, type ContainerRuntime, type ContainerSpec, type Rootfs, type RuntimeOptions,
+  type SelfTest
+} from './types.js'
 
-export interface RuntimeLog {
-  info (details: object, message: string): void
-  warn (details: object, message: string): void
-}
-
-export interface RuntimeOptions {
-  dataDir: string
-  log: RuntimeLog
-  /** Put into the base image `local` as /usr/local/bin/claude. */
-  claudeBinary?: string | undefined
-  /** The program behind the SDK's filesystem calls: one file of JavaScript. */
-  fsToolsScript: string
-}
-
-/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
-export interface ContainerRuntime {
-  readonly mode: 'root' | 'user'
-  readonly volumes: VolumeStore
-  start (spec: ContainerSpec): Promise<Container>
-  selfTest (): Promise<SelfTest>
-  close (): Promise<void>
-}
-
-/** What containers are made from is still being prepared when it returns; the first container waits for that. */
+/** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
-  // Mounts are found again by their real names.
+  // The setup scripts compare paths with `pwd -P`.
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
@@ -68,7 +48,7 @@ class NamespaceRuntime implements ContainerRuntime {
     await this.#prepared
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
-    let keeper: ChildProcess | undefined
+    let supervisor: ChildProcess | undefined
     let container: NamespaceContainer | undefined
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
@@ -76,13 +56,13 @@ class NamespaceRuntime implements ContainerRuntime {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
       const overlays = await this.#overlays(spec.rootfs, directory)
-      keeper = await this.#keeper(directory, this.#script(spec, directory, overlays, volumes))
-      container = await this.#container(spec, directory, overlays, volumes, keeper)
+      supervisor = await this.#supervisor(directory, this.#script(spec, directory, overlays, volumes))
+      container = await this.#container(spec, directory, overlays, volumes, supervisor)
       await container.startMain()
       return container
     } catch (error) {
       if (container === undefined) for (const volume of volumes) volume.release()
-      keeper?.kill('SIGKILL')
+      supervisor?.kill('SIGKILL')
       await container?.stop().catch(() => {})
       await removeTree(directory).catch(() => {})
       throw error
@@ -104,13 +84,13 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   async #container (
-    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], keeper: ChildProcess
+    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], supervisor: ChildProcess
   ): Promise<NamespaceContainer> {
-    for (const volume of volumes) volume.seenFrom = `/proc/${keeper.pid}/root`
+    for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
     const container = new NamespaceContainer({
       spec,
-      keeper,
-      initPid: await onlyChild(await onlyChild(keeper.pid!)),
+      supervisor,
+      initPid: await onlyChild(await onlyChild(supervisor.pid!)),
       directory,
       root: join(directory, 'root'),
       overlays,
@@ -125,7 +105,7 @@ class NamespaceRuntime implements ContainerRuntime {
     return container
   }
 
-  /** `/` and, for the base `local`, /usr: overlays do not cross mounts, so each has layers of its own. */
+  /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
   async #overlays ({ base, layers }: Rootfs, directory: string): Promise<OverlayMount[]> {
     const local = join(this.#options.dataDir, 'local')
     const root = join(directory, 'root')
@@ -145,22 +125,22 @@ class NamespaceRuntime implements ContainerRuntime {
     }))
   }
 
-  /** Starts the keeper and waits until the container's first process says that it is there. */
-  async #keeper (directory: string, script: string): Promise<ChildProcess> {
+  /** Starts the supervisor and waits until the container's first process reports that it is ready. */
+  async #supervisor (directory: string, script: string): Promise<ChildProcess> {
     const [program, ...rest] = onHost(['setpriv', '--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [],
       '-m', '--propagation', 'unchanged', 'sh', '-c', script])
-    const blank = await unnamedFile(join(directory, 'blank'), '')
-    const stdio = onlyThese(['ignore', 'pipe', 'pipe'], blank.fd)
-    const keeper = spawn(program!, rest, { env: {}, cwd: '/', stdio, detached: true })
+    const blank = await unlinkedFile(join(directory, 'blank'), '')
+    const stdio = maskInherited(['ignore', 'pipe', 'pipe'], blank.fd)
+    const supervisor = spawn(program!, rest, { env: {}, cwd: '/', stdio, detached: true })
     await blank.close()
-    let complaint = ''
-    keeper.stderr!.on('data', (text) => { complaint = `${complaint}${text}`.slice(-2000) })
+    let stderr = ''
+    supervisor.stderr!.on('data', (text) => { stderr = `${stderr}${text}`.slice(-2000) })
     await new Promise<void>((resolve, reject) => {
-      keeper.stdout!.once('data', () => { resolve() })
-      keeper.once('error', reject)
-      keeper.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${complaint.trim()}`)) })
+      supervisor.stdout!.once('data', () => { resolve() })
+      supervisor.once('error', reject)
+      supervisor.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${stderr.trim()}`)) })
     })
-    return keeper
+    return supervisor
   }
 
   async selfTest (): Promise<SelfTest> {

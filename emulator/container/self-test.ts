@@ -1,9 +1,7 @@
 import { access } from 'node:fs/promises'
-import type { ContainerRuntime } from './runtime.js'
+import type { ContainerRuntime, SelfTest } from './types.js'
 
-export interface SelfTest { ok: boolean, mode: string, message: string }
-
-/** Creates, writes, runs and kills one container, and says in one line what works, or why nothing does. */
+/** Starts a container, runs a command in it and stops it; says in one line that this works, or why not. */
 export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'>): Promise<SelfTest> {
   const { mode } = runtime
   try {
@@ -15,7 +13,7 @@ export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'
       const process = await container.exec({ command: ['/bin/sh', '-c', script] })
       let output = ''
       for await (const chunk of process.stdout.read(0)) output += chunk.toString()
-      if (!output.startsWith('works')) throw new Error('a command in it gave no output')
+      if (!output.startsWith('works')) throw new Error('a command in it printed nothing')
     } finally {
       await container.stop()
     }
@@ -32,6 +30,6 @@ async function advice (message: string): Promise<string> {
   if (/unshare failed/.test(message)) {
     return 'Unprivileged user namespaces are off: run as root, or allow them (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0).'
   }
-  if (/overlay/.test(message)) return 'DATA_DIR must not lie on an overlay file system: point it at a volume or a plain disk.'
+  if (/overlay/.test(message)) return 'DATA_DIR must not be on an overlay file system: point it at a volume or a plain disk.'
   return 'Run as root, or set Modal credentials.'
 }

@@ -1,31 +1,32 @@
 import { basename } from 'node:path'
-import { inside } from './tools.js'
+import { shellQuote } from '../lib/shell.js'
+import { toolboxCommand } from './toolbox.js'
 
 /**
- * docker's default capabilities without mknod, sys_chroot and net_raw: nobody inside may make devices or mounts, or
- * listen to what others send over the host's network.
+ * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
+ * sniff the host's network.
  */
-const kept = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
+const capabilities = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
   'setfcap', 'audit_write']
 
-/** Runs the rest of a command line with those capabilities at most. */
-export const confined = [...inside('setpriv'), '--bounding-set', `-all,${kept.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
+/** Prefix of a command line: what follows runs with those capabilities at most. */
+export const confined = [...toolboxCommand('setpriv'), '--bounding-set', `-all,${capabilities.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 export interface OverlayMount { path: string, lower: string[], upper: string, work: string }
 
 /** A volume as one container sees it. */
 export interface VolumeView {
-  /** In the container. */
+  /** The mount point in the container. */
   path: string
-  /** Where it is mounted first, out of the container's reach; `path` is bound to it. */
-  place: string
+  /** Where it is mounted first, out of the container's reach; it is then bind-mounted at `path`. */
+  staging: string
   generation: string
   upper: string
   work: string
   readOnly: boolean
 }
 
-export interface Layout {
+interface Layout {
   root: string
   toolbox: string
   hostname: string
@@ -38,23 +39,21 @@ export interface Layout {
   resolvConf: boolean
 }
 
-export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
-
 function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
-  return `mount -t overlay -o ${quote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${quote(path)}`
+  return `mount -t overlay -o ${shellQuote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${shellQuote(path)}`
 }
 
-function viewCommand ({ place, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
-  if (!readOnly) return overlayCommand({ path: place, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${quote(generation)} ${quote(place)}; mount -o remount,bind,ro,nosuid,nodev ${quote(place)}`
+function viewCommand ({ staging, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
+  if (!readOnly) return overlayCommand({ path: staging, lower: [generation], upper, work }, userNamespace)
+  return `mount --bind ${shellQuote(generation)} ${shellQuote(staging)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(staging)}`
 }
 
 /**
- * Goes to a directory below another by its real name and makes what is missing. These scripts see the host: a link on
- * the way, which images, volumes and processes inside may put there, would lead to it.
+ * Shell function: changes to a directory below another, name by name, creating what is missing and refusing links.
+ * The script sees the host's files, so a link planted by an image, a volume or a process inside could lead there.
  */
 const enter = `enter () {
   at=$1; shift; cd -P "$at"
@@ -65,15 +64,15 @@ const enter = `enter () {
   done
 }`
 
-const steps = (path: string) => path.split('/').filter(Boolean).map(quote)
+const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /**
- * What the keeper runs: in a mount namespace with the host's view it builds the root and its mounts, then starts the
- * container's own namespaces below it and waits. Mounts made under the root later still reach the container.
+ * What the supervisor runs: in a mount namespace with the host's view, it builds the root with its mounts, then starts
+ * the container's own namespaces and waits. Mounts made below the root later propagate into the container.
  */
 export function outerScript (layout: Layout): string {
   const { root, toolbox, overlays, volumes, userNamespace, network } = layout
-  const at = (path: string) => quote(`${root}${path}`)
+  const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
 umask 022
@@ -97,27 +96,27 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts pts
 mount -t tmpfs -o mode=1777,nosuid,nodev shm shm
 ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr
 cd /
-mount --bind ${quote(toolbox)} ${at('/__modal')}
+mount --bind ${shellQuote(toolbox)} ${at('/__modal')}
 mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
 ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
-enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${quote(view.place)} .; cd /`).join('\n')}
-setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${quote(innerScript(layout))} &
+enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
+setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${shellQuote(innerScript(layout))} &
 wait $!
 `
 }
 
 /**
- * The container's side: its own /proc, the pivot into its root, and a first process that reaps what is orphaned. What
- * the image or the request names is only made after the pivot, where no link leads out any more.
+ * The container's side: its own /proc, the pivot into its root, and a first process that reaps orphans. Paths named by
+ * the image or the request are created only after the pivot, when no link can lead out any more.
  */
 function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout): string {
-  const tool = (name: string) => inside(name).join(' ')
+  const tool = (name: string) => toolboxCommand(name).join(' ')
   return `set -e
 mount --make-rslave /
-cd ${quote(root)}
+cd ${shellQuote(root)}
 mount -t proc -o nosuid,nodev,noexec proc proc
-{ echo ${quote(hostname)} > proc/sys/kernel/hostname || hostname ${quote(hostname)}; } 2>/dev/null || true
+{ echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
 for name in sys sysrq-trigger irq bus fs acpi scsi; do
   [ -e proc/$name ] || continue
   mount --bind proc/$name proc/$name; mount -o remount,bind,ro,nosuid,nodev,noexec proc/$name
@@ -129,37 +128,37 @@ pivot_root . __modal/old
 cd /
 ${tool('umount')} -l /__modal/old
 ${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
-${tool('mkdir')} -p ${quote(workdir)}
+${tool('mkdir')} -p ${shellQuote(workdir)}
 unset OLDPWD
 exec </dev/null
-exec ${confined.join(' ')} ${tool('sh')} -c ${quote(`trap : HUP INT TERM
+exec ${confined.join(' ')} ${tool('sh')} -c ${shellQuote(`trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
 while :; do ${tool('sleep')} 86400 & wait $!; done`)}
 `
 }
 
-/** The status with which {@link remountScript} says that a container has lost a volume. */
-export const lost = 99
+/** Exit status of {@link remountScript} when the container has lost the volume. */
+export const volumeLostStatus = 99
 
 /**
- * Shows another state of a volume: fails, and changes nothing, while files are open there. Between the two mounts the
- * name is the container's to change, so the directory is entered anew and mounted over as it is held.
+ * Replaces the view of a volume with another; fails, and changes nothing, while files on it are open. Between unmount
+ * and mount the container can change the mount point, so it is entered again, and the mount goes on the directory held.
  */
 export function remountScript (before: VolumeView, after: VolumeView, root: string, userNamespace: boolean): string {
   const names = steps(before.path)
   return `set -e
 ${enter}
-root=${quote(root)} new=${quote(after.place)}
+root=${shellQuote(root)} new=${shellQuote(after.staging)}
 ${viewCommand(after, userNamespace)}
 trap 'cd /; umount -l "$new"' EXIT
 enter "$root" ${names.slice(0, -1).join(' ')}
 umount -c ./${names.at(-1)}
-trap 'exit ${lost}' EXIT
+trap 'exit ${volumeLostStatus}' EXIT
 enter "$root" ${names.join(' ')}
 mount -c --bind "$new" .
 trap - EXIT
 cd /
-umount -l ${quote(before.place)}
+umount -l ${shellQuote(before.staging)}
 `
 }

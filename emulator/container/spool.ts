@@ -4,7 +4,7 @@ import type { Spool } from './types.js'
 
 const chunkSize = 256 * 1024
 
-/** Output in a file: memory stays flat however much is written and whoever reads. */
+/** Output in a file: memory use stays flat, however much is written and however slowly it is read. */
 export class FileSpool implements Spool {
   #size = 0
   #ended = false
@@ -19,7 +19,7 @@ export class FileSpool implements Spool {
     return this.#size
   }
 
-  /** Takes everything from a pipe's descriptor until its end, or until `cut` resolves; closes it. */
+  /** Reads a pipe's descriptor until its end, or until `cut` resolves, then closes it. */
   async fill (reader: number, cut: Promise<unknown>): Promise<void> {
     const socket = new Socket({ fd: reader, readable: true, writable: false })
     cut.then(() => { socket.destroy() }, () => { socket.destroy() })
@@ -32,7 +32,7 @@ export class FileSpool implements Spool {
         this.#changed()
       }
     } catch {
-      // A pipe that is cut, or a disk that is full, ends the output; what came before is kept.
+      // A cut pipe or a full disk ends the output; what came before is kept.
       socket.destroy()
     }
     await file?.close()
@@ -66,7 +66,7 @@ export class FileSpool implements Spool {
     }
   }
 
-  /** Resolves at the next change, or when the reader gives up; nothing of a wait is left behind. */
+  /** Resolves at the next change, or when the reader gives up; leaves no listener behind. */
   #change (signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {

@@ -2,6 +2,27 @@
  * What a container is to the rest of the emulator. The gRPC side knows only these shapes;
  * namespaces, mounts and shells stay behind them.
  */
+import type { Log } from '../log.js'
+import type { VolumeStore } from '../volumes/store.js'
+
+export interface RuntimeOptions {
+  dataDir: string
+  log: Pick<Log, 'warn'>
+  /** Put into the base image `local` as /usr/local/bin/claude. */
+  claudeBinary?: string | undefined
+}
+
+/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
+export interface ContainerRuntime {
+  readonly mode: 'root' | 'user'
+  readonly volumes: VolumeStore
+  start (spec: ContainerSpec): Promise<Container>
+  selfTest (): Promise<SelfTest>
+  close (): Promise<void>
+}
+
+/** Whether containers work on this machine; `message` is one line for people. */
+export interface SelfTest { ok: boolean, mode: string, message: string }
 
 /** A root file system: a base directory (or the composed `local` base) and the layers built on top, lowest first. */
 export interface Rootfs {
@@ -10,26 +31,26 @@ export interface Rootfs {
   layers: string[]
 }
 
-/** One Modal volume in one container: a private view over the volume's last committed state. */
+/** A Modal volume in one container: a private view of the volume's last committed state. */
 export interface VolumeMount {
   volumeId: string
-  /** Absolute and normalized path in the container. A link on the way is refused. */
+  /** Absolute, normalized path in the container. A link on the way is refused. */
   path: string
   readOnly: boolean
-  /** Directory inside the volume that is mounted instead of its root; made when missing. A link is refused. */
+  /** Directory inside the volume to mount instead of its root; created when missing. A link is refused. */
   subPath?: string
 }
 
 export interface ContainerSpec {
-  /** Sandbox id; also the host name inside. */
+  /** The sandbox's id; also the host name inside. */
   id: string
   rootfs: Rootfs
   volumes: VolumeMount[]
-  /** The whole environment of the entrypoint, and the one every exec starts from. */
+  /** The whole environment of the entrypoint, and the base of that of every exec. */
   env: Record<string, string>
-  /** Absolute; made when missing. */
+  /** Absolute; created when missing. */
   workdir: string
-  /** Entrypoint; empty sleeps until the container is stopped. */
+  /** Entrypoint; when empty, the container sleeps until it is stopped. */
   command: string[]
   /** `none`: a network namespace with nothing but loopback. */
   network: 'host' | 'none'
@@ -41,7 +62,7 @@ export interface PtySize { rows: number, columns: number, term: string, colorTer
 
 export interface ExecSpec {
   command: string[]
-  /** Added to the container's environment; later wins. */
+  /** Added to the container's environment, and overrides it. */
   env?: Record<string, string>
   /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
   workdir?: string
@@ -56,7 +77,7 @@ export interface ExecSpec {
 /** How a process ended: an exit code, or the signal that killed it. */
 export type ExitStatus = { code: number } | { signal: number }
 
-/** Output kept in a file, readable from any byte offset by any number of readers, live until it ends. */
+/** Output kept in a file; any number of readers may follow it from any byte offset until it ends. */
 export interface Spool {
   /** Bytes written so far. */
   readonly size: number
@@ -64,12 +85,12 @@ export interface Spool {
   read (offset: number, signal?: AbortSignal): AsyncIterable<Buffer>
 }
 
-/** A process' standard input: a byte count makes retried writes harmless. */
+/** A process's standard input: the byte count makes retried writes harmless. */
 export interface StdinPipe {
   /** Bytes accepted so far. */
   readonly written: number
   readonly closed: boolean
-  /** Resolves when the kernel took the bytes. Rejects when the reader is gone. */
+  /** Resolves when the kernel has taken the bytes. Rejects when the reader is gone. */
   write (data: Buffer): Promise<void>
   end (): void
 }
@@ -77,41 +98,41 @@ export interface StdinPipe {
 export interface Process {
   readonly stdin: StdinPipe
   readonly stdout: Spool
-  /** With a PTY it is empty: the terminal has one stream. */
+  /** Empty with a PTY: a terminal has one stream. */
   readonly stderr: Spool
-  /** Settles at the exit itself, whoever still holds the output open. Never rejects. */
+  /** Resolves at the exit itself, even while others hold the output open. Never rejects. */
   readonly exited: Promise<ExitStatus>
   /** Undefined while running. */
   readonly status: ExitStatus | undefined
-  /** Removes the kept output; who reads already reads on. */
+  /** Removes the kept output; readers that have it open go on. */
   discard (): Promise<void>
 }
 
 export interface Container {
   /** The entrypoint. */
   readonly main: Process
-  /** Settles when the entrypoint has ended or the container was killed, after the final volume commit. */
+  /** Resolves when the entrypoint has ended or the container was killed, after the final volume commit. */
   readonly exited: Promise<ExitStatus>
   /** @throws {ContainerError} when the container has ended or the command can't be started. */
   exec (spec: ExecSpec): Promise<Process>
-  /** Number of execs that still run. */
+  /** Number of execs still running. */
   readonly activeExecs: number
-  /** Makes this container's writes the volumes' committed state; last writer wins, per file. */
+  /** Merges this container's writes into the volumes' committed state; per file, the last writer wins. */
   commitVolumes (): Promise<void>
   /**
-   * Commits, then shows what others committed.
-   * @throws {ContainerError} `busy` while files on a volume are open; the container ends when it has lost one
+   * Commits, then shows what others have committed.
+   * @throws {ContainerError} `busy` while files on a volume are open; the container ends when it loses one
    */
   reloadVolumes (): Promise<void>
-  /** Kills every process, commits the volumes, unmounts and removes all but the kept output. Idempotent. */
+  /** Kills every process, commits the volumes, unmounts, and removes everything but the kept output. Idempotent. */
   stop (): Promise<void>
-  /** Stops the container and forgets its output, too. */
+  /** Stops the container and removes its output as well. */
   discard (): Promise<void>
-  /** Stops the container and keeps what it wrote to its root (without volumes, /tmp, /dev, /proc, /sys) as a layer. */
+  /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
 }
 
-/** A failure of the container layer with a stable reason. */
+/** A failure of the container layer, with a machine-readable reason. */
 export class ContainerError extends Error {
   readonly reason: 'ended' | 'not_found' | 'busy' | 'failed'
 

@@ -1,12 +1,12 @@
-/** One instruction of a Dockerfile: the keyword in upper case and the rest of its line. */
-export interface Instruction { keyword: string, text: string }
+/** One instruction of a Dockerfile: the keyword in upper case, and the rest of the line. */
+interface Instruction { keyword: string, text: string }
 
-/** A build that can not go on; the message is what the person who wrote the Dockerfile reads. */
+/** A build that can't continue; the message is for the author of the Dockerfile. */
 export class BuildError extends Error {
   override name = 'BuildError'
 }
 
-/** Splits lines into instructions: continuations joined, comments and empty lines left out. */
+/** Splits lines into instructions: joins continuations, drops comments and empty lines. */
 export function parseDockerfile (lines: string[]): Instruction[] {
   const text = lines.join('\n').split('\n').filter((line) => !/^\s*#/.test(line)).join('\n').replace(/\\[ \t]*\n/g, '')
   return text.split('\n').map((line) => line.trim()).filter(Boolean).map((line) => {
@@ -15,7 +15,7 @@ export function parseDockerfile (lines: string[]): Instruction[] {
   })
 }
 
-/** `ENV A=1 B="two words"` and the old `ENV A 1`; `$NAME` and `${NAME}` stand for what is set already. */
+/** `ENV A=1 B="two words"`, or the old `ENV A 1`; `$NAME` and `${NAME}` expand to variables set before. */
 export function parseEnv (text: string, known: Record<string, string>): Record<string, string> {
   if (!/^[A-Za-z_]\w*=/.test(text)) {
     const [, name, value] = /^([A-Za-z_]\w*)\s+(.*)$/s.exec(text) ?? []
@@ -36,14 +36,14 @@ export function expand (text: string, known: Record<string, string>): string {
   return text.replace(/\$(?:\{(\w+)\}|(\w+))/g, (_match, braced, plain) => known[braced ?? plain] ?? '')
 }
 
-/** `["a", "b"]` as argv; anything else is for the shell. */
+/** `["a", "b"]` is an argv; anything else goes to the shell. */
 export function parseCommand (text: string, shell: string[]): string[] {
   if (!text.startsWith('[')) return [...shell, text]
   try {
     const argv: unknown = JSON.parse(text)
     if (Array.isArray(argv) && argv.every((word) => typeof word === 'string')) return argv
   } catch {
-    // Not JSON: as Docker does, the shell gets it.
+    // Not JSON: like Docker, leave it to the shell.
   }
   return [...shell, text]
 }

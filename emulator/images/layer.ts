@@ -1,17 +1,16 @@
 import { join } from 'node:path'
-import type { ContainerRuntime } from '../container/runtime.js'
-import type { Process, Rootfs } from '../container/types.js'
+import { defaultPath } from '../container/host.js'
+import type { ContainerRuntime, Process, Rootfs } from '../container/types.js'
 import { BuildError, expand, parseCommand, parseDockerfile, parseEnv } from './dockerfile.js'
 
 export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string }
 
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-/** They describe an image and change no file; Modal's sandboxes do not run CMD either. */
+/** These describe an image and change no file; Modal's sandboxes don't run CMD either. */
 const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME', 'ENTRYPOINT'])
 
 /**
  * Runs a Dockerfile's instructions, each RUN in a container whose writes become a layer under `directory`.
- * @throws {BuildError} naming the instruction that failed or can not be done here.
+ * @throws {BuildError} naming the instruction that failed or is not supported
  */
 export async function runLayer (
   runtime: Pick<ContainerRuntime, 'start'>,
@@ -39,7 +38,7 @@ export async function runLayer (
     } else if (keyword === 'SHELL') {
       shell = parseCommand(text, shell)
     } else if (keyword === 'USER' ? !/^(root|0)(:|$)/.test(text) : !descriptive.has(keyword)) {
-      throw new BuildError(`${keyword} ${text}: the local emulator can not do ${keyword === 'USER' ? 'a user other than root' : keyword}`)
+      throw new BuildError(`${keyword} ${text}: the local emulator does not support ${keyword === 'USER' ? 'a user other than root' : keyword}`)
     }
   }
   return state

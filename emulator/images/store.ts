@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ContainerRuntime } from '../container/runtime.js'
-import type { Rootfs } from '../container/types.js'
+import type { ContainerRuntime, Rootfs } from '../container/types.js'
+import { contentId, objectId } from '../control/ids.js'
 import { runLayer, type LayerState } from './layer.js'
 
 export interface BuiltImage {
@@ -17,13 +16,13 @@ export interface BuildRequest {
   parent: BuiltImage | Rootfs['base']
   /** Dockerfile lines after FROM. */
   commands: string[]
-  /** Build-time secrets: seen by this build's RUN only, by name part of its cache key. */
+  /** Build-time secrets: only this build's RUN sees them; their names are part of the cache key. */
   env: Record<string, string>
   forceBuild: boolean
   onLog: (text: string) => void
 }
 
-export interface ImageStoreOptions {
+interface ImageStoreOptions {
   /** Where the images are kept. */
   dataDir: string
   runtime: Pick<ContainerRuntime, 'start'>
@@ -31,7 +30,7 @@ export interface ImageStoreOptions {
   images: Record<string, string>
 }
 
-/** Images as chains of layers over a base, kept in the data directory and found again by what they were made from. */
+/** Images as chains of layers over a base, kept in the data directory and cached by what they were built from. */
 export class ImageStore {
   readonly #directory: string
   readonly #runtime: Pick<ContainerRuntime, 'start'>
@@ -44,7 +43,7 @@ export class ImageStore {
     this.#bases = images
   }
 
-  /** The base behind a tag: `local`, or a configured directory. Nothing is pulled from anywhere. */
+  /** The base behind a tag: `local`, or a configured directory. Nothing is pulled from a registry. */
   base (tag: string): Rootfs['base'] | undefined {
     const path = Object.hasOwn(this.#bases, tag) ? this.#bases[tag] : undefined
     if (path !== undefined) return { kind: 'directory', path }
@@ -59,14 +58,14 @@ export class ImageStore {
 
   /**
    * Builds an image, or finds it in the cache.
-   * @throws {BuildError} with what the person who wrote the commands needs to know.
+   * @throws {BuildError} with what the author of the commands needs to know
    */
   async build (request: BuildRequest): Promise<BuiltImage> {
     const cached = await this.byId(this.idOf(request))
     if (cached !== undefined && !request.forceBuild) return cached
-    if (request.forceBuild) return await this.#build(objectId(`${Math.random()}${Date.now()}`), request)
+    if (request.forceBuild) return await this.#build(objectId('im'), request)
     const imageId = this.idOf(request)
-    // What is built already is not built beside it: both would write the same layers.
+    // The same image is not built twice at once: both builds would write the same layers.
     const other = this.#building.get(imageId)
     if (other !== undefined) return await other
     const build = this.#build(imageId, request).finally(() => { this.#building.delete(imageId) })
@@ -88,13 +87,6 @@ export class ImageStore {
 
   idOf ({ parent, commands, env }: BuildRequest): string {
     const from = 'imageId' in parent ? parent.imageId : parent
-    return objectId(JSON.stringify([from, commands, Object.keys(env).sort()]))
+    return contentId('im', JSON.stringify([from, commands, Object.keys(env).sort()]))
   }
-}
-
-/** An image id, `im-` and 22 characters of base 62, made from content. */
-function objectId (content: string): string {
-  const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-  const bytes = createHash('sha256').update(content).digest().subarray(0, 22)
-  return `im-${Array.from(bytes, (byte) => alphabet[byte % 62]).join('')}`
 }

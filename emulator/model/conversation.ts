@@ -10,7 +10,7 @@ type Block = Static<typeof Block>
 
 const Content = Type.Union([Type.String(), Type.Array(Block)])
 
-/** What this stand-in needs of a Messages API request; the rest is let through unread. */
+/** The parts of a Messages API request that are used; the rest is ignored. */
 export const MessagesRequest = Type.Object({
   model: Type.String(),
   messages: Type.Array(Type.Object({ role: Type.String(), content: Content }), { minItems: 1 }),
@@ -25,25 +25,25 @@ export interface ToolResult {
   failed: boolean
 }
 
-/** A request as a story sees it: the last prompt and what has happened since. */
+/** What a turn is chosen by: the last prompt, and what has happened since. */
 export interface Conversation {
-  /** What the user typed last, byte for byte; empty when the request holds no prompt. */
+  /** What the user typed last, byte for byte; empty when the request has no prompt. */
   prompt: string
   /** 1 for the first prompt of the conversation. */
   promptNumber: number
   /** Results of the tools called since the last prompt, in order. */
   results: ToolResult[]
-  /** Absolute path; undefined when the client names none. */
+  /** Absolute path; undefined when the client does not name it. */
   workdir: string | undefined
   /** Names of the tools the client offers. */
   tools: string[]
 }
 
 /**
- * Reads a conversation the way Claude Code 2.1 writes it. `system` messages stand between the others; reminders
+ * Reads a conversation the way Claude Code 2.1 writes it: `system` messages stand between the others; reminders
  * and interruption notes are texts of the user role; prompts of runs that failed before an answer are merged into
- * the next user message as texts of their own. So every text of the user role that is none of the CLI's own is
- * a prompt, and the last one counts.
+ * the next user message as separate texts. So every text of the user role that the CLI did not write itself is a
+ * prompt, and the last one counts.
  */
 export function readConversation (request: MessagesRequest): Conversation {
   const blocks = request.messages.filter(({ role }) => role === 'user').flatMap(({ content }) => blocksOf(content))
@@ -61,9 +61,9 @@ export function readConversation (request: MessagesRequest): Conversation {
   }
 }
 
-const REMINDERS = /^(\s*<system-reminder>[\s\S]*?<\/system-reminder>\n?)+/
-/** What else 2.1.330 says in the user's place: command output, interruptions, requests to go on after a break. */
-const WRITTEN_BY_CLI = new RegExp('^\\s*(' + [
+const reminders = /^(\s*<system-reminder>[\s\S]*?<\/system-reminder>\n?)+/
+/** What else version 2.1.330 writes in the user's name: command output, interruptions, requests to continue. */
+const writtenByCli = new RegExp('^\\s*(' + [
   '<local-command-',
   '<command-',
   '\\[Request interrupted by user',
@@ -73,8 +73,8 @@ const WRITTEN_BY_CLI = new RegExp('^\\s*(' + [
 
 /** The part of a text block that the user typed; undefined when the CLI wrote all of it. */
 function typedText ({ type, text }: Block) {
-  if (type !== 'text' || text === undefined || WRITTEN_BY_CLI.test(text)) return
-  const typed = text.replace(REMINDERS, '')
+  if (type !== 'text' || text === undefined || writtenByCli.test(text)) return
+  const typed = text.replace(reminders, '')
   return typed.trim() === '' ? undefined : typed
 }
 

@@ -1,17 +1,18 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { Value } from '@sinclair/typebox/value'
+import type { Log } from '../log.js'
 import { answer, sendError, sendJson } from './answer.js'
 import { MessagesRequest, readConversation, type Conversation } from './conversation.js'
 import { ScriptProgress, scriptIn, turnAt, type Script, type Turn } from './script.js'
-import { tellStory } from './story.js'
+import { demoTurn } from './demo.js'
 import { estimateTokens, newId } from './wire.js'
 
-const MAX_REQUESTS = 200
-const MAX_PROMPT = 10_000
-const MAX_BODY = 32 * 1024 * 1024
+const maxRequests = 200
+const maxPromptLength = 10_000
+const maxBodyBytes = 32 * 1024 * 1024
 
-/** A request as it is remembered: neither its key nor its headers. */
+/** What is kept of a request: neither its key nor its headers. */
 export interface RecordedRequest {
   /** Milliseconds since the epoch. */
   at: number
@@ -22,24 +23,20 @@ export interface RecordedRequest {
   stream?: boolean
   /** The first 10,000 characters of the last prompt. */
   prompt?: string
-  /** Of the whole prompt, in hex. */
+  /** Digest of the whole prompt, in hex. */
   promptSha256?: string
 }
 
-/** The part of a pino logger that is used. */
-export interface Log {
-  debug (fields: object, message: string): void
-  error (fields: object, message: string): void
-}
+export type ModelLog = Pick<Log, 'debug' | 'error'>
 
 interface HandlerOptions {
   apiKey: string
   scripts: ReadonlyMap<string, Script>
   requests: RecordedRequest[]
-  log: Log | undefined
+  log: ModelLog | undefined
 }
 
-/** The HTTP side: routes, key, body, and which turn answers. */
+/** The HTTP side: routes, key, body, and the choice of the turn. */
 export function createHandler ({ apiKey, scripts, requests, log }: HandlerOptions): RequestListener {
   const progress = new ScriptProgress()
 
@@ -47,7 +44,7 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
     response.setHeader('request-id', newId('req'))
     route(request, response).catch((error: Error) => {
       if (response.destroyed) return
-      log?.error({ err: error }, 'scripted model failed')
+      log?.error({ err: error }, 'the scripted model failed')
       if (response.headersSent) response.destroy()
       else sendError(response, { status: 500, message: 'The scripted model failed' })
     })
@@ -77,14 +74,14 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
     const conversation = readConversation(message)
     const { prompt } = conversation
     const promptSha256 = sha256(prompt).toString('hex')
-    Object.assign(record, { model, stream, prompt: prompt.slice(0, MAX_PROMPT), promptSha256 })
+    Object.assign(record, { model, stream, prompt: prompt.slice(0, maxPromptLength), promptSha256 })
     await answer(response, nextTurn(conversation, sessionOf(request)), { model, inputTokens }, stream)
   }
 
   function nextTurn (conversation: Conversation, sessionId: string): Turn {
     try {
       const script = scriptIn(conversation.prompt, scripts)
-      if (script === undefined) return tellStory(conversation, sessionId)
+      if (script === undefined) return demoTurn(conversation, sessionId)
       return turnAt(script, progress.advance(sessionId, conversation))
     } catch (error) {
       return { blocks: [{ text: `The scripted block can't be used: ${(error as Error).message}` }] }
@@ -93,7 +90,7 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
 
   function remember (record: RecordedRequest) {
     requests.push(record)
-    if (requests.length > MAX_REQUESTS) requests.shift()
+    if (requests.length > maxRequests) requests.shift()
     return record
   }
 }
@@ -104,20 +101,20 @@ function hasKey ({ headers }: IncomingMessage, apiKey: string) {
 }
 
 /**
- * Reads to the end in any case, so that the client gets to read the answer.
- * @returns undefined when the body is longer than Anthropic would take
+ * Always reads to the end, so that the client gets to read the answer.
+ * @returns undefined when the body is longer than Anthropic accepts
  */
 async function readBody (request: IncomingMessage) {
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size <= MAX_BODY) chunks.push(chunk)
+    if (size <= maxBodyBytes) chunks.push(chunk)
   }
-  return size > MAX_BODY ? undefined : Buffer.concat(chunks).toString()
+  return size > maxBodyBytes ? undefined : Buffer.concat(chunks).toString()
 }
 
-/** @returns what is wrong with the body when it is no request */
+/** @returns what is wrong with the body when it is not a valid request */
 function parseRequest (body: string): MessagesRequest | string {
   let parsed: unknown
   try {

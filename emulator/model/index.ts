@@ -2,30 +2,29 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createHandler, type Log, type RecordedRequest } from './handler.js'
+import { createHandler, type ModelLog, type RecordedRequest } from './handler.js'
 import { checkScript, type Script } from './script.js'
 
-export type { Log, RecordedRequest } from './handler.js'
-export type { Block, Script, Turn } from './script.js'
+export type { Script } from './script.js'
 
-export interface ScriptedModelOptions {
-  /** 0, the default, takes a free one. */
+interface ScriptedModelOptions {
+  /** 0, the default, picks a free one. */
   port?: number
-  /** A loopback address, 127.0.0.1 when not given. */
+  /** A loopback address; 127.0.0.1 by default. */
   host?: string
-  log?: Log
+  log?: ModelLog
 }
 
 export interface ScriptedModel {
   /** For `ANTHROPIC_BASE_URL`. */
   url: string
-  /** For `ANTHROPIC_API_KEY`; random, new at every start. */
+  /** For `ANTHROPIC_API_KEY`; a new random one at every start. */
   apiKey: string
   /** The latest requests, oldest first. */
   requests: readonly RecordedRequest[]
   /**
    * Registers a script under a name.
-   * @throws Error that says where it isn't a script
+   * @throws {Error} saying where it is not a valid script
    */
   script (name: string, turns: Script): void
   /** Ends open streams and frees the port. */
@@ -33,8 +32,8 @@ export interface ScriptedModel {
 }
 
 /**
- * Starts a stand-in for Anthropic's Messages API on loopback, so that the real Claude CLI does real work without
- * a key. Every prompt gets the same short story, told in {@link tellStory}, except one with a code block like
+ * Starts a stand-in for Anthropic's Messages API on loopback, so that the real Claude CLI does real work without a
+ * key. Every prompt gets the same short demo (see demo.ts), except one with a code block like
  *
  * ~~~
  * ```scripted
@@ -42,10 +41,10 @@ export interface ScriptedModel {
  * ```
  * ~~~
  *
- * which is answered turn by turn by the {@link Script} in the block, or by the one registered under the name there.
+ * which is answered turn by turn from the {@link Script} in the block, or the one registered under the name there.
  * A turn is a list of blocks (`text`, `thinking` or `tool`), or an object with `blocks` and how they fail: `error`,
- * `cutAfter`, `hang`, `delayMs`, `stopReason`, `repeat`. Each request, retries too, takes the next turn.
- * @throws Error when the host isn't loopback or the port is taken
+ * `cutAfter`, `hang`, `delayMs`, `stopReason`, `repeat`. Each request, including retries, takes the next turn.
+ * @throws {Error} when the host is not loopback or the port is taken
  */
 export async function startScriptedModel (options: ScriptedModelOptions = {}): Promise<ScriptedModel> {
   const { port = 0, host = '127.0.0.1', log } = options
@@ -59,7 +58,7 @@ export async function startScriptedModel (options: ScriptedModelOptions = {}): P
   try {
     await once(server, 'listening')
   } catch (cause) {
-    throw new Error(`start the scripted model on port ${port}`, { cause })
+    throw new Error(`starting the scripted model on port ${port}`, { cause })
   }
 
   const { address, port: taken, family } = server.address() as AddressInfo

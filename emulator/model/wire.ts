@@ -6,17 +6,17 @@ import type { ApiError, Block, Turn } from './script.js'
  * and https://docs.claude.com/en/api/errors.
  */
 
-const DEFAULT_CHUNK = 256
-const INPUT_JSON_CHUNK = 64
-const CHARACTERS_PER_TOKEN = 4
+const defaultChunk = 256
+const inputJsonChunk = 64
+const charactersPerToken = 4
 
-export interface SseEvent {
+interface SseEvent {
   type: string
   [field: string]: unknown
 }
 
-/** An event of a stream, and the silence before it. */
-export interface TimedEvent {
+/** An event of a stream, and the pause before it. */
+interface TimedEvent {
   event: SseEvent
   pauseMs: number
 }
@@ -31,10 +31,10 @@ export function encodeEvent (event: SseEvent) {
 }
 
 export function estimateTokens (characters: number) {
-  return Math.max(1, Math.ceil(characters / CHARACTERS_PER_TOKEN))
+  return Math.max(1, Math.ceil(characters / charactersPerToken))
 }
 
-/** The whole stream of a turn. One that hangs has no end, one with an error ends with the `error` event. */
+/** The stream of a turn. One that hangs has no closing events; one with an error ends with the `error` event. */
 export function * eventsOf (turn: Turn, head: MessageHead): Generator<TimedEvent> {
   const blocks = turn.blocks ?? []
   yield now({ type: 'message_start', message: emptyMessage(head) })
@@ -48,7 +48,7 @@ export function * eventsOf (turn: Turn, head: MessageHead): Generator<TimedEvent
   yield now({ type: 'message_stop' })
 }
 
-/** The same turn as one JSON answer, for requests that don't stream. */
+/** A turn as a single JSON answer, for requests that don't stream. */
 export function messageOf (turn: Turn, head: MessageHead) {
   const blocks = turn.blocks ?? []
   const message = emptyMessage(head)
@@ -60,7 +60,7 @@ export function messageOf (turn: Turn, head: MessageHead) {
   }
 }
 
-const ERROR_TYPES: Record<number, string> = {
+const errorTypes: Record<number, string> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
   402: 'billing_error',
@@ -72,7 +72,7 @@ const ERROR_TYPES: Record<number, string> = {
 }
 
 export function errorBody ({ status, type, message }: ApiError) {
-  const known = ERROR_TYPES[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
+  const known = errorTypes[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
   return { type: 'error', error: { type: type ?? known, message: message ?? `Scripted error ${status}` } }
 }
 
@@ -80,7 +80,7 @@ function * eventsOfBlock (block: Block, index: number): Generator<TimedEvent> {
   const delta = (fields: SseEvent, pauseMs = 0) => ({ event: { type: 'content_block_delta', index, delta: fields }, pauseMs })
   yield now({ type: 'content_block_start', index, content_block: emptyContentOf(block) })
   if ('tool' in block) {
-    for (const json of chunksOf(JSON.stringify(block.input), INPUT_JSON_CHUNK)) {
+    for (const json of chunksOf(JSON.stringify(block.input), inputJsonChunk)) {
       yield delta({ type: 'input_json_delta', partial_json: json })
     }
   } else if ('thinking' in block) {
@@ -98,8 +98,8 @@ function now (event: SseEvent): TimedEvent {
   return { event, pauseMs: 0 }
 }
 
-/** Pieces of about `size` UTF-16 units; a surrogate pair stays whole, as half of it is no valid UTF-8. */
-function * chunksOf (text: string, size = DEFAULT_CHUNK) {
+/** Pieces of about `size` UTF-16 units. Surrogate pairs stay whole: half of one is not valid UTF-8. */
+function * chunksOf (text: string, size = defaultChunk) {
   for (let start = 0, end; start < text.length; start = end) {
     end = start + size
     if (/[\ud800-\udbff]/.test(text.charAt(end - 1))) end++
@@ -144,7 +144,7 @@ function lengthOf (block: Block) {
   return 'thinking' in block ? block.thinking.length : block.text.length * (block.repeat ?? 1)
 }
 
-/** An id as the API makes them, such as `msg_01f3…`. */
+/** An id in the style of the API, such as `msg_01f3…`. */
 export function newId (prefix: string) {
   return `${prefix}_${randomBytes(12).toString('hex')}`
 }

@@ -2,7 +2,7 @@ import { type GrpcObject, loadPackageDefinition, type ServiceClientConstructor, 
 import { loadSync } from '@grpc/proto-loader'
 import { fileURLToPath } from 'node:url'
 
-/** The two gRPC services, from the `.proto` files next to this module. */
+/** The two gRPC services, from the `.proto` files beside this module. */
 export function loadServices (): { client: ServiceDefinition, commandRouter: ServiceDefinition } {
   return {
     client: service('client.proto', 'modal.client.ModalClient'),

@@ -1,6 +1,6 @@
 /**
- * The messages as they arrive (proto-loader: camelCase, defaults filled in, `optional` fields absent when not sent,
- * unset messages null). Only what the emulator reads or sends; the `.proto` files next to this one are the schema.
+ * The messages as proto-loader delivers them: camelCase, defaults filled in, `optional` fields absent when not sent,
+ * unset messages null. Only what the emulator reads or sends; the `.proto` files beside this one are the schema.
  */
 
 /** GenericResult.status. */
@@ -26,7 +26,7 @@ export interface PtyInfo {
   envColorterm: string
 }
 
-export interface VolumeMountMessage {
+interface VolumeMountMessage {
   volumeId: string
   mountPath: string
   allowBackgroundCommits: boolean
@@ -34,9 +34,9 @@ export interface VolumeMountMessage {
   subPath?: string
 }
 
-export interface GpuConfig { type: number, count: number, gpuType: string }
+interface GpuConfig { type: number, count: number, gpuType: string }
 
-export interface Resources {
+interface Resources {
   memoryMb: number
   milliCpu: number
   gpuConfig: GpuConfig | null
@@ -96,7 +96,7 @@ export interface SandboxCreateMessage {
 
 export interface SandboxListMessage {
   appId: string
-  /** Seconds since the epoch; 0: from the newest. */
+  /** Seconds since the epoch; 0 starts from the newest. */
   beforeTimestamp: number
   environmentName: string
   includeFinished: boolean
@@ -130,7 +130,7 @@ export interface ExecStartMessage {
   taskId: string
   execId: string
   commandArgs: string[]
-  /** 0: /dev/null, 1: pipe. */
+  /** 0 is /dev/null, 1 a pipe. */
   stdoutConfig: number
   stderrConfig: number
   timeoutSecs?: number

@@ -1,12 +1,12 @@
 import type { Authority } from '../auth.js'
-import { checkName, environmentOf } from '../environments.js'
-import { objectId } from '../ids.js'
+import { checkName, environmentOf } from '../control/environments.js'
+import { objectId } from '../control/ids.js'
 import { creation } from '../proto/messages.js'
-import type { State } from '../state.js'
-import { notFound } from '../status.js'
-import type { Handlers } from './handler.js'
+import type { State } from '../control/state.js'
+import { notFound } from '../control/status.js'
+import type { Handlers } from './adapter.js'
 
-/** The builder version the SDK puts into image requests; it is part of what Modal caches images by. */
+/** The builder version that the SDK sends with image requests. */
 const imageBuilderVersion = '2025.06'
 
 interface AppMessage { appName: string, environmentName: string, objectCreationType: number }

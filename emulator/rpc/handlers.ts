@@ -1,4 +1,4 @@
-import type { Handlers } from './handler.js'
+import type { Handlers } from './adapter.js'
 import { appHandlers } from './apps.js'
 import { Idempotency } from './idempotency.js'
 import { imageHandlers } from './images.js'
@@ -8,7 +8,7 @@ import { secretHandlers } from './secrets.js'
 import { taskHandlers } from './tasks.js'
 import { volumeHandlers } from './volumes.js'
 
-/** Every RPC that is answered, by service. */
+/** The handlers of every supported RPC, by service. */
 export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client: Handlers, commandRouter: Handlers } {
   const { state, authority, secrets, images, volumes, registry } = parts
   const idempotency = new Idempotency()

@@ -2,7 +2,7 @@ import type { Metadata } from '@grpc/grpc-js'
 
 const rememberMs = 10 * 60_000
 
-/** Answers a repeated call (same `x-idempotency-key`) with the first one's answer instead of doing it twice. */
+/** Answers a repeated call (same `x-idempotency-key`) with the first call's answer instead of acting twice. */
 export class Idempotency {
   readonly #answers = new Map<string, Promise<object>>()
 

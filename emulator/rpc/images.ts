@@ -1,9 +1,9 @@
-import { checkName, environmentOf } from '../environments.js'
-import type { ImageBuilds } from '../image-builds.js'
+import { checkName, environmentOf } from '../control/environments.js'
+import type { ImageBuilds } from '../images/builds.js'
 import { type ImageGetOrCreateMessage, resultStatus } from '../proto/messages.js'
-import type { State } from '../state.js'
-import { invalid, notFound } from '../status.js'
-import type { Handlers } from './handler.js'
+import type { State } from '../control/state.js'
+import { invalid, notFound } from '../control/status.js'
+import type { Handlers } from './adapter.js'
 
 interface ImageIdMessage { imageId: string }
 interface JoinMessage extends ImageIdMessage { timeout: number, lastEntryId: string }
@@ -12,7 +12,7 @@ interface PublishMessage extends ImageIdMessage, TagMessage { allowPublic: boole
 
 const stdout = 1
 
-/** Builds run in the background; their log and result are read with ImageJoinStreaming. */
+/** Builds run in the background; ImageJoinStreaming gives their log and result. */
 export function imageHandlers (state: State, images: ImageBuilds): Handlers {
   return {
     unary: {

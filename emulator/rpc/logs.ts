@@ -1,12 +1,12 @@
 import type { Spool } from '../container/types.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
-import { failedPrecondition, invalid } from '../status.js'
-import { type Context, type Handlers } from './handler.js'
+import { failedPrecondition, invalid } from '../control/status.js'
+import { type Context, type Handlers } from './adapter.js'
 
 interface LogsMessage { sandboxId: string, fileDescriptor: number, timeout: number, lastEntryId: string }
 interface InputMessage { sandboxId: string, input: Buffer, index: number, eof: boolean }
 
-/** V1's way to the entrypoint's streams: logs as text by entry id (`<byte offset>-0`), input by message number. */
+/** The entrypoint's streams on V1: output as text by entry id (`<byte offset>-0`), input by message number. */
 export function logHandlers (registry: SandboxRegistry): Handlers {
   const lastIndex = new WeakMap<object, number>()
   return {
@@ -17,7 +17,7 @@ export function logHandlers (registry: SandboxRegistry): Handlers {
         const stdin = await sandbox.stdin()
         if (index <= (lastIndex.get(sandbox) ?? 0)) return {}
         lastIndex.set(sandbox, index)
-        await sandbox.lifetime.during(stdin.append(input, eof))
+        await sandbox.lifetime.track(stdin.append(input, eof))
         return {}
       }
     },
@@ -30,7 +30,7 @@ export function logHandlers (registry: SandboxRegistry): Handlers {
   }
 }
 
-/** Characters are never cut: the bytes of an incomplete one wait for the rest and are not counted before. */
+/** Never splits a character: the bytes of an incomplete one are held back, and not counted, until the rest arrives. */
 async function * batches (spool: Spool, { lastEntryId, timeout, fileDescriptor }: LogsMessage, context: Context) {
   const expired = AbortSignal.timeout(Math.max(timeout, 1) * 1000)
   let offset = Number.parseInt(lastEntryId) || 0
@@ -50,7 +50,7 @@ async function * batches (spool: Spool, { lastEntryId, timeout, fileDescriptor }
   yield { entryId: `${offset}-0`, items: [], eof: true }
 }
 
-/** Bytes at the end that are the beginning of a UTF-8 character. */
+/** The number of bytes at the end that begin a UTF-8 character without completing it. */
 function incompleteTail (bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back]!
@@ -60,7 +60,7 @@ function incompleteTail (bytes: Buffer): number {
   return 0
 }
 
-/** The end of a wait is no failure: the client asks again from its last entry. */
+/** A wait that ends without output is no failure: the client asks again from its last entry. */
 async function * untilAborted (chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
   try {
     yield * chunks
@@ -69,7 +69,7 @@ async function * untilAborted (chunks: AsyncIterable<Buffer>): AsyncIterable<Buf
   }
 }
 
-/** @param fileDescriptor 1 stdout, 2 stderr: the control plane's numbers. */
+/** @param fileDescriptor 1 is stdout, 2 stderr: the control plane's numbering */
 function spoolOf (process: { stdout: Spool, stderr: Spool }, fileDescriptor: number): Spool {
   if (fileDescriptor === 1) return process.stdout
   if (fileDescriptor === 2) return process.stderr

@@ -1,11 +1,11 @@
 import type { Authority } from '../auth.js'
-import { checkName, environmentOf } from '../environments.js'
+import { checkName, environmentOf } from '../control/environments.js'
 import type { SandboxCreateMessage, SandboxListMessage, SandboxTag } from '../proto/messages.js'
 import { createSandbox, type CreateParts } from '../sandboxes/create.js'
 import { checkTags } from '../sandboxes/definition.js'
 import type { Family, Sandbox } from '../sandboxes/sandbox.js'
-import { failedPrecondition } from '../status.js'
-import { type Handlers, settledWithin, type Unary } from './handler.js'
+import { failedPrecondition } from '../control/status.js'
+import { type Handlers, settledWithin, type Unary } from './adapter.js'
 import type { Idempotency } from './idempotency.js'
 
 interface IdMessage { sandboxId: string }
@@ -14,15 +14,15 @@ interface NameMessage { sandboxName: string, appName: string, environmentName: s
 export interface SandboxParts extends CreateParts {
   authority: Authority
   idempotency: Idempotency
-  /** Where the command router listens; the SDK wants an https URL and then speaks plain HTTP/2 to a loopback host. */
+  /** The command router's URL: the SDK insists on https, and then speaks plain HTTP/2 to a loopback host. */
   routerUrl: () => string
 }
 
-/** Life, names, tags and lists of sandboxes: one set of handlers for both families. */
+/** Creation, end, names, tags and lists of sandboxes: one set of handlers for both families. */
 export function sandboxHandlers (parts: SandboxParts): Handlers {
   const { idempotency, registry, authority } = parts
   const access = async (sandbox: Sandbox) =>
-    ({ url: parts.routerUrl(), jwt: await authority.taskToken(sandbox.facts.taskId) })
+    ({ url: parts.routerUrl(), jwt: await authority.taskToken(sandbox.info.taskId) })
   return {
     unary: {
       ...family(parts, 'V1', ''),
@@ -34,7 +34,7 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
       }),
       SandboxCreateV2: (request: SandboxCreateMessage, { metadata }) => idempotency.once(metadata, async () => {
         const sandbox = await createSandbox(parts, request, 'V2')
-        const { id: sandboxId, facts: { taskId } } = sandbox
+        const { id: sandboxId, info: { taskId } } = sandbox
         return { sandboxId, taskId, metadata: handleMetadata(sandbox), commandRouterAccess: await access(sandbox) }
       }),
 
@@ -46,7 +46,7 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
         const sandbox = registry.byId(sandboxId, 'V2')
         if (!sandbox.running) throw failedPrecondition(`Sandbox ${sandboxId} is no longer running`)
         if (sandbox.name !== undefined) throw failedPrecondition(`Sandbox ${sandboxId} already has a name`)
-        registry.checkNameFree(sandbox.facts.appId, checkName(name, 'Sandbox'))
+        registry.checkNameFree(sandbox.info.appId, checkName(name, 'Sandbox'))
         sandbox.name = name
         return {}
       }
@@ -54,7 +54,7 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
   }
 }
 
-/** The RPCs that exist twice, `Name` for V1 and `NameV2`. */
+/** The RPCs that exist twice: `Name` for V1 and `NameV2` for V2. */
 function family ({ registry, state }: SandboxParts, family: Family, suffix: string): Record<string, Unary> {
   const find = (id: string) => registry.byId(id, family)
   const handlers: Record<string, Unary> = {
@@ -66,14 +66,14 @@ function family ({ registry, state }: SandboxParts, family: Family, suffix: stri
     SandboxTerminate ({ sandboxId }: IdMessage) {
       const sandbox = find(sandboxId)
       if (!sandbox.running) return { existingResult: sandbox.result }
-      // As on Modal the answer does not wait for the end. The container layer logs what fails on the way.
+      // As on Modal, the answer does not wait for the end. The container layer logs failures.
       sandbox.stop('terminated').catch(() => {})
       return {}
     },
     SandboxGetTaskId ({ sandboxId }: IdMessage) {
       const sandbox = find(sandboxId)
-      // A finished sandbox that had run has both; only the result would look as if it had never been scheduled.
-      return { taskId: sandbox.facts.taskId, ...(sandbox.result && { taskResult: sandbox.result }) }
+      // With the result alone, a finished sandbox would look as if it had never been scheduled.
+      return { taskId: sandbox.info.taskId, ...(sandbox.result && { taskResult: sandbox.result }) }
     },
     SandboxTagsSet ({ sandboxId, tags }: IdMessage & { tags: SandboxTag[] }) {
       find(sandboxId).tags = checkTags(tags)
@@ -89,20 +89,20 @@ function family ({ registry, state }: SandboxParts, family: Family, suffix: stri
       const sandboxes = registry.list({
         appId: request.appId,
         environment: environmentOf(state, request.environmentName),
-        // The V2 list shows both families.
+        // The V2 list includes both families.
         family: family === 'V1' ? 'V1' : undefined,
         before: request.beforeTimestamp,
         includeFinished: request.includeFinished,
         tags: checkTags(request.tags)
       })
-      return { sandboxes: sandboxes.map(sandboxInfo) }
+      return { sandboxes: sandboxes.map(listItem) }
     }
   }
   return Object.fromEntries(Object.entries(handlers).map(([name, handler]) => [name + suffix, handler]))
 }
 
-function sandboxInfo (sandbox: Sandbox): object {
-  const { id, name, tags, facts: { createdAt, taskId, appId, definition } } = sandbox
+function listItem (sandbox: Sandbox): object {
+  const { id, name, tags, info: { createdAt, taskId, appId, definition } } = sandbox
   const { imageId, timeoutSecs, idleTimeoutSecs } = definition
   return {
     id,
@@ -119,7 +119,7 @@ function sandboxInfo (sandbox: Sandbox): object {
 }
 
 function handleMetadata (sandbox: Sandbox): object {
-  return { appId: sandbox.facts.appId, ...result(sandbox) }
+  return { appId: sandbox.info.appId, ...result(sandbox) }
 }
 
 function result (sandbox: Sandbox): { result?: object } {

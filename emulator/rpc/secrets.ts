@@ -1,9 +1,9 @@
-import { environmentOf } from '../environments.js'
+import { environmentOf } from '../control/environments.js'
 import { creation } from '../proto/messages.js'
-import type { Secrets } from '../secrets.js'
-import type { State } from '../state.js'
-import { unimplemented } from '../status.js'
-import type { Handlers } from './handler.js'
+import type { Secrets } from '../control/secrets.js'
+import type { State } from '../control/state.js'
+import { unimplemented } from '../control/status.js'
+import type { Handlers } from './adapter.js'
 
 interface SecretMessage {
   deploymentName: string
@@ -13,7 +13,7 @@ interface SecretMessage {
   requiredKeys: string[]
 }
 
-/** Named secrets are looked up, `fromObject` ones are kept until the server ends. */
+/** Named secrets are looked up; those of `fromObject` are kept until the server ends. */
 export function secretHandlers (state: State, secrets: Secrets): Handlers {
   return {
     unary: {
@@ -24,7 +24,7 @@ export function secretHandlers (state: State, secrets: Secrets): Handlers {
           return { secretId, metadata: { keys: Object.keys(request.envDict), environmentName } }
         }
         if (request.objectCreationType !== creation.unspecified) {
-          throw unimplemented('named secrets are made in its configuration only')
+          throw unimplemented('named secrets can be created in its configuration only')
         }
         const { id, keys } = await secrets.idOf(request.deploymentName, request.requiredKeys)
         return { secretId: id, metadata: { name: request.deploymentName, keys, environmentName } }

@@ -1,17 +1,18 @@
 import { status } from '@grpc/grpc-js'
 import type { Spool } from '../container/types.js'
 import type { ExecMessage, ExecStartMessage, StdinStreamMessage, StdinWriteMessage } from '../proto/messages.js'
-import { type Exec, exitStatus, startExec } from '../sandboxes/exec.js'
+import { startExec } from '../sandboxes/exec.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Sandbox } from '../sandboxes/sandbox.js'
-import type { Secrets } from '../secrets.js'
-import { failedPrecondition, invalid, notFound, permissionDenied, StatusError, unimplemented } from '../status.js'
-import { type Context, type Handlers, settledWithin } from './handler.js'
+import type { Exec } from '../sandboxes/stdin.js'
+import type { Secrets } from '../control/secrets.js'
+import { failedPrecondition, invalid, notFound, permissionDenied, StatusError, unimplemented } from '../control/status.js'
+import { type Context, type Handlers, settledWithin } from './adapter.js'
 
 interface StdioReadMessage extends ExecMessage { offset: number, fileDescriptor: number }
 interface TaskMessage { taskId: string, containerId: string }
 
-/** The command router: execs and what else goes straight to the machine of a sandbox. */
+/** The command router: execs, and whatever else goes straight to a sandbox's machine. */
 export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Handlers {
   const sandboxOf = (taskId: string, context: Context): Sandbox => {
     if (taskId !== context.taskId) throw permissionDenied('The token is for another task')
@@ -30,17 +31,17 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
         return {}
       },
       async TaskExecPoll (request: ExecMessage, context) {
-        return exitStatus((await execOf(request, context)).process.status)
+        return (await execOf(request, context)).process.status ?? {}
       },
       async TaskExecWait (request: ExecMessage, context) {
         const { process } = await execOf(request, context)
         await settledWithin(process.exited, 24 * 3600_000, context.signal)
-        return exitStatus(process.status)
+        return process.status ?? {}
       },
       async TaskExecStdinWrite (request: StdinWriteMessage, context) {
         const { stdin } = await execOf(request, context)
         const { lifetime } = sandboxOf(request.taskId, context)
-        await lifetime.during(stdin.write(request.offset, request.data, request.eof))
+        await lifetime.track(stdin.write(request.offset, request.data, request.eof))
         return {}
       },
       async TaskExecStdinStatus (request: ExecMessage, context) {
@@ -51,7 +52,7 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
       async SandboxStdinWriteV2 (request: StdinWriteMessage, context) {
         const sandbox = sandboxOf(request.taskId, context)
         const stdin = await sandbox.stdin()
-        await sandbox.lifetime.during(stdin.write(request.offset, request.data, request.eof))
+        await sandbox.lifetime.track(stdin.write(request.offset, request.data, request.eof))
         return {}
       },
       async TaskReloadVolumes ({ taskId, containerId }: TaskMessage, context) {
@@ -67,7 +68,7 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
         await settledWithin(readiness.readyAt, timeout * 1000, context.signal)
         const readyAt = await Promise.race([readiness.readyAt, 'later' as const])
         if (readyAt === undefined) throw failedPrecondition(`Sandbox ${id} ended before it was ready`)
-        // The SDK's own deadline ends its repeats of this one status.
+        // The one retried status that is right here: the SDK retries until its own deadline.
         if (readyAt === 'later') throw new StatusError(status.DEADLINE_EXCEEDED, `Sandbox ${id} is not ready yet`)
         return { readyAt }
       }
@@ -112,11 +113,11 @@ interface Target { stdin: Exec['stdin'], stream: number, offset: number, sandbox
 async function forward (target: Target, { data, end }: StdinStreamMessage): Promise<void> {
   const bytes = data ?? Buffer.alloc(0)
   target.stdin.checkStream(target.stream)
-  await target.sandbox.lifetime.during(target.stdin.write(target.offset, bytes, end !== null))
+  await target.sandbox.lifetime.track(target.stdin.write(target.offset, bytes, end !== null))
   target.offset += bytes.length
 }
 
-/** @param fileDescriptor 0 stdout, 1 stderr: the router's own numbers. */
+/** @param fileDescriptor 0 is stdout, 1 stderr: the router's own numbering */
 function spoolOf (process: { stdout: Spool, stderr: Spool }, fileDescriptor: number): Spool {
   if (fileDescriptor === 0) return process.stdout
   if (fileDescriptor === 1) return process.stderr

@@ -1,9 +1,9 @@
-import { environmentOf } from '../environments.js'
+import { environmentOf } from '../control/environments.js'
 import { creation } from '../proto/messages.js'
-import type { State } from '../state.js'
-import { unimplemented } from '../status.js'
-import type { VolumeCatalog } from '../volume-catalog.js'
-import type { Handlers } from './handler.js'
+import type { State } from '../control/state.js'
+import { unimplemented } from '../control/status.js'
+import type { VolumeCatalog } from '../volumes/catalog.js'
+import type { Handlers } from './adapter.js'
 import type { Idempotency } from './idempotency.js'
 
 interface VolumeMessage {

@@ -1,19 +1,18 @@
+import { defaultPath } from '../container/host.js'
 import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
-import { environmentOf } from '../environments.js'
-import { objectId, ulidId } from '../ids.js'
-import type { ImageBuilds } from '../image-builds.js'
+import { environmentOf } from '../control/environments.js'
+import { objectId, ulidId } from '../control/ids.js'
+import type { ImageBuilds } from '../images/builds.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
-import { type Secrets, variables } from '../secrets.js'
-import type { State } from '../state.js'
-import { failedPrecondition, invalid, notFound } from '../status.js'
-import type { VolumeCatalog } from '../volume-catalog.js'
+import { type Secrets, variables } from '../control/secrets.js'
+import type { State } from '../control/state.js'
+import { failedPrecondition, invalid, notFound } from '../control/status.js'
+import type { VolumeCatalog } from '../volumes/catalog.js'
 import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { Readiness } from './readiness.js'
 import type { SandboxRegistry } from './registry.js'
-import { type Family, Sandbox, type SandboxFacts } from './sandbox.js'
-
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+import { type Family, Sandbox, type SandboxInfo } from './sandbox.js'
 
 export interface CreateParts {
   state: State
@@ -26,8 +25,8 @@ export interface CreateParts {
 }
 
 /**
- * Checks a request, takes its name, starts the container and answers when it runs. CPU and memory requests are
- * accepted and not enforced.
+ * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests are
+ * accepted but not enforced.
  * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
  */
 export async function createSandbox (
@@ -41,7 +40,7 @@ export async function createSandbox (
   const app = state.records.apps.find((app) => app.id === request.appId)
   if (!app) throw notFound(`App with ID ${request.appId} not found`)
 
-  const facts: SandboxFacts = {
+  const info: SandboxInfo = {
     id: family === 'V2' ? ulidId('sb') : objectId('sb'),
     taskId: family === 'V2' ? ulidId('ta') : objectId('ta'),
     family,
@@ -51,10 +50,10 @@ export async function createSandbox (
     definition,
     createdAt: registry.nextCreatedAt()
   }
-  const spec = await containerSpec(parts, request, facts)
-  // Nothing is awaited between the check and the entry that takes the name.
+  const spec = await containerSpec(parts, request, info)
+  // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
-  const sandbox = new Sandbox(facts, tags, () => parts.start(spec))
+  const sandbox = new Sandbox(info, tags, () => parts.start(spec))
   registry.add(sandbox)
   try {
     const container = await sandbox.started
@@ -67,21 +66,22 @@ export async function createSandbox (
   }
 }
 
-async function containerSpec (parts: CreateParts, request: SandboxCreateMessage, facts: SandboxFacts) {
-  const { definition } = facts
+async function containerSpec (
+  parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo
+): Promise<ContainerSpec> {
+  const { definition } = info
   const image = await parts.images.built(definition.imageId)
   const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
-  const spec: ContainerSpec = {
-    id: facts.id,
+  return {
+    id: info.id,
     rootfs: image.rootfs,
     volumes: volumeMounts(parts.volumes, definition),
-    env: { ...systemVariables(facts, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
+    env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
     command: definition.entrypointArgs,
     network: blocked ? 'none' : 'host',
     ...ptyOf(definition.ptyInfo)
   }
-  return spec
 }
 
 function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {
@@ -93,19 +93,19 @@ function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): V
   }))
 }
 
-function systemVariables (facts: SandboxFacts, image: Record<string, string>): Record<string, string> {
+function systemVariables (info: SandboxInfo, image: Record<string, string>): Record<string, string> {
   return {
     PATH: image['PATH'] ?? defaultPath,
     HOME: '/root',
-    MODAL_SANDBOX_ID: facts.id,
-    MODAL_TASK_ID: facts.taskId,
-    MODAL_ENVIRONMENT: facts.environment,
-    MODAL_IMAGE_ID: facts.definition.imageId,
+    MODAL_SANDBOX_ID: info.id,
+    MODAL_TASK_ID: info.taskId,
+    MODAL_ENVIRONMENT: info.environment,
+    MODAL_IMAGE_ID: info.definition.imageId,
     MODAL_IS_REMOTE: '1'
   }
 }
 
-/** Secrets in their order, then plain variables. */
+/** Secrets in their order, then plain variables; later ones win. */
 function givenVariables (secrets: Secrets, request: SandboxCreateMessage, definition: SandboxDefinition) {
   return {
     ...secrets.values(definition.secretIds),

@@ -1,16 +1,16 @@
 import { posix } from 'node:path'
-import { checkName } from '../environments.js'
+import { checkName } from '../control/environments.js'
 import { networkAccess, type ProbeMessage, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
-import { checkVariables, variables } from '../secrets.js'
-import { invalid, unimplemented } from '../status.js'
+import { checkVariables, variables } from '../control/secrets.js'
+import { invalid, unimplemented } from '../control/status.js'
 
 const maxLifetimeSeconds = 24 * 3600
 const maxTagLength = 256
 const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
 
 /**
- * Refuses what is wrong (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
- * requests pass: they are accepted and not enforced, a sandbox gets what the machine has.
+ * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
+ * requests pass: they are accepted but not enforced, so a sandbox gets what the machine has.
  */
 export function checkDefinition (definition: SandboxDefinition): void {
   refuseUnsupported(definition)
@@ -37,7 +37,7 @@ export function checkTags (tags: SandboxTag[]): SandboxTag[] {
   return tags
 }
 
-/** Where a volume is mounted: without `..`, `.` and empty names. */
+/** The mount path of a volume, normalized: without `..`, `.` and empty names. */
 export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
 
 function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {

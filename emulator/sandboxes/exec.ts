@@ -1,21 +1,18 @@
-import type { ExecSpec, ExitStatus, Process, PtySize } from '../container/types.js'
+import type { ExecSpec, PtySize } from '../container/types.js'
 import type { ExecStartMessage, PtyInfo } from '../proto/messages.js'
-import { checkVariables, type Secrets } from '../secrets.js'
-import { invalid, notFound, unimplemented } from '../status.js'
+import { checkVariables, type Secrets } from '../control/secrets.js'
+import { invalid, notFound, unimplemented } from '../control/status.js'
 import type { Sandbox } from './sandbox.js'
-import { StdinWriter } from './stdin.js'
+import { type Exec, StdinWriter } from './stdin.js'
 
-/** The SDK refuses longer command lines too. */
+/** The SDK refuses longer command lines as well. */
 const maxArgumentLength = 65_536
 
-/** How long the output and exit code of a command can be asked for after its end. */
+/** How long the output and exit code of a command are kept after its end. */
 const keepEndedMs = 3600_000
 
-/** A command in a sandbox. */
-export interface Exec { process: Process, stdin: StdinWriter }
-
 /**
- * Starts a command, or finds it again when the same exec id was started before.
+ * Starts a command, or returns the one already started under the same exec id.
  * @throws {StatusError} NOT_FOUND when the sandbox has ended
  * @throws {ContainerError} when the command can't be started
  */
@@ -36,8 +33,8 @@ export async function startExec (sandbox: Sandbox, request: ExecStartMessage, se
 
 async function start (sandbox: Sandbox, spec: ExecSpec): Promise<Exec> {
   const container = await sandbox.started
-  const process = await sandbox.lifetime.during(container.exec(spec))
-  sandbox.lifetime.during(process.exited).catch(() => {})
+  const process = await sandbox.lifetime.track(container.exec(spec))
+  sandbox.lifetime.track(process.exited).catch(() => {})
   return { process, stdin: new StdinWriter(process.stdin) }
 }
 
@@ -66,14 +63,9 @@ function execSpec (request: ExecStartMessage, secrets: Secrets): ExecSpec {
   }
 }
 
-/** The terminal a request asks for, as a part of a spec; empty without one. */
+/** The PTY that a request asks for, as part of a spec; empty without one. */
 export function ptyOf (info: PtyInfo | null): { pty?: PtySize } {
   if (!info?.enabled) return {}
   const { winszRows: rows, winszCols: columns, envTerm: term, envColorterm: colorTerm } = info
   return { pty: { rows, columns, term, colorTerm } }
-}
-
-/** The `exit_status` oneof: an exit code of 0 must be sent, too. Empty while the command runs. */
-export function exitStatus (status: ExitStatus | undefined): { code?: number, signal?: number } {
-  return status ?? {}
 }

@@ -1,9 +1,8 @@
-/** A timer that is set for longer fires at once. */
-const maxTimer = 2 ** 31 - 1
+import { maxTimerMs } from '../lib/timers.js'
 
 /**
- * The two deadlines of a sandbox. Idle means: no exec runs and nobody writes to a standard input; the entrypoint
- * itself does not count, as on Modal.
+ * The two deadlines of a sandbox. It is idle while no exec runs and nobody writes to a standard input; as on Modal,
+ * the entrypoint itself does not count.
  */
 export class Lifetime {
   readonly #timeoutSeconds: number
@@ -31,8 +30,8 @@ export class Lifetime {
     clearTimeout(this.#idle)
   }
 
-  /** Not idle until `activity` settles. Gives the same promise back. */
-  during<T>(activity: Promise<T>): Promise<T> {
+  /** Counts the sandbox as busy until `activity` settles. Returns the same promise. */
+  track<T>(activity: Promise<T>): Promise<T> {
     this.#busy++
     clearTimeout(this.#idle)
     const done = () => {
@@ -50,7 +49,7 @@ export class Lifetime {
   }
 
   #after (seconds: number, reason: 'timeout' | 'idle'): NodeJS.Timeout {
-    // A failing stop is the container layer's to log; the sandbox then ends with its process.
-    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, Math.min(seconds * 1000, maxTimer))
+    // The container layer logs a stop that fails; the sandbox then ends with its process.
+    return setTimeout(() => { this.#expire(reason).catch(() => {}) }, Math.min(seconds * 1000, maxTimerMs))
   }
 }

@@ -3,9 +3,9 @@ import type { Container } from '../container/types.js'
 
 const defaultIntervalMs = 1000
 
-/** Runs an exec probe until it exits 0 or the sandbox ends. Probe commands don't keep a sandbox from being idle. */
+/** Runs an exec probe until it exits 0 or the sandbox ends. A sandbox can be idle while its probe runs. */
 export class Readiness {
-  /** Seconds since the epoch of the first success; undefined when the sandbox ended before. */
+  /** When the probe first succeeded, in seconds since the epoch; undefined if the sandbox ended before that. */
   readonly readyAt: Promise<number | undefined>
 
   constructor (container: Container, command: string[], intervalMs = defaultIntervalMs) {

@@ -1,14 +1,14 @@
 import type { SandboxTag } from '../proto/messages.js'
-import { alreadyExists, notFound } from '../status.js'
+import { alreadyExists, notFound } from '../control/status.js'
 import type { Family, Sandbox } from './sandbox.js'
 
-/** Ended sandboxes keep answering; beyond this many the oldest are forgotten. */
-const keepEnded = 500
+/** Ended sandboxes still answer; beyond this many, the oldest are forgotten. */
+const maxEnded = 500
 
-/** Sandboxes in a page of a list. */
+/** Sandboxes per page of a list. */
 const pageSize = 10
 
-export interface ListFilter {
+interface ListFilter {
   /** Empty: every app of the environment. */
   appId: string
   environment: string
@@ -20,13 +20,13 @@ export interface ListFilter {
   tags: SandboxTag[]
 }
 
-/** Every sandbox this server knows, the newest last. */
+/** Every sandbox that this server knows, newest last. */
 export class SandboxRegistry {
   readonly #byId = new Map<string, Sandbox>()
   readonly #byTask = new Map<string, Sandbox>()
   #lastCreatedAt = 0
 
-  /** Seconds since the epoch, always later than the one before: pages of a list are cut at it. */
+  /** Seconds since the epoch, strictly increasing: lists page by it. */
   nextCreatedAt (): number {
     this.#lastCreatedAt = Math.max(Date.now() / 1000, this.#lastCreatedAt + 0.000_01)
     return this.#lastCreatedAt
@@ -34,13 +34,13 @@ export class SandboxRegistry {
 
   add (sandbox: Sandbox): void {
     this.#byId.set(sandbox.id, sandbox)
-    this.#byTask.set(sandbox.facts.taskId, sandbox)
+    this.#byTask.set(sandbox.info.taskId, sandbox)
     this.#forgetOldest()
   }
 
   remove (sandbox: Sandbox): void {
     this.#byId.delete(sandbox.id)
-    this.#byTask.delete(sandbox.facts.taskId)
+    this.#byTask.delete(sandbox.info.taskId)
   }
 
   all (): Sandbox[] { return [...this.#byId.values()] }
@@ -48,7 +48,7 @@ export class SandboxRegistry {
   /** @throws {StatusError} NOT_FOUND; also when the id belongs to the other family. */
   byId (id: string, family?: Family): Sandbox {
     const sandbox = this.#byId.get(id)
-    if (sandbox && (family === undefined || sandbox.facts.family === family)) return sandbox
+    if (sandbox && (family === undefined || sandbox.info.family === family)) return sandbox
     throw notFound(`Sandbox with ID ${id} not found`)
   }
 
@@ -59,51 +59,51 @@ export class SandboxRegistry {
     throw notFound(`Task with ID ${taskId} not found`)
   }
 
-  /** The running one of that name, or the last ended one if asked for. @throws {StatusError} NOT_FOUND */
+  /** The running sandbox of that name or, if asked for, the last one that ended. @throws {StatusError} NOT_FOUND */
   byName (app: { name: string, environment: string }, name: string, family: Family, ended: boolean): Sandbox {
-    const named = this.all().reverse().filter(({ name: own, facts }) => own === name &&
-      facts.appName === app.name && facts.environment === app.environment && facts.family === family)
+    const named = this.all().reverse().filter(({ name: own, info }) => own === name &&
+      info.appName === app.name && info.environment === app.environment && info.family === family)
     const found = named.find((sandbox) => sandbox.running) ?? (ended ? named[0] : undefined)
     if (found) return found
     throw notFound(`Sandbox with name '${name}' not found in App '${app.name}'`)
   }
 
-  /** @throws {StatusError} ALREADY_EXISTS while a running sandbox of the app has the name. */
+  /** @throws {StatusError} ALREADY_EXISTS while a running sandbox of the app has the name */
   checkNameFree (appId: string, name: string): void {
-    const holder = this.all().find(({ running, name: taken, facts }) =>
-      running && taken === name && facts.appId === appId)
+    const holder = this.all().find(({ running, name: taken, info }) =>
+      running && taken === name && info.appId === appId)
     if (holder) throw alreadyExists(`Sandbox with name '${name}' already exists in this App: ${holder.id}`)
   }
 
-  /** Settles when no running sandbox mounts the volume. */
+  /** Resolves once no running sandbox mounts the volume. */
   released (volumeId: string): Promise<unknown> {
-    const users = this.all().filter(({ running, facts }) =>
-      running && facts.definition.volumeMounts.some((mount) => mount.volumeId === volumeId))
+    const users = this.all().filter(({ running, info }) =>
+      running && info.definition.volumeMounts.some((mount) => mount.volumeId === volumeId))
     return Promise.allSettled(users.map((sandbox) => sandbox.ended))
   }
 
   /** One page, newest first. */
   list (filter: ListFilter): Sandbox[] {
-    // Not in the order of entry: a create that took longer may have been begun before one that is listed already.
-    return this.all().toSorted((one, other) => other.facts.createdAt - one.facts.createdAt)
+    // Sorted, because sandboxes are not registered in the order of their creation times.
+    return this.all().toSorted((one, other) => other.info.createdAt - one.info.createdAt)
       .filter((sandbox) => matches(sandbox, filter)).slice(0, pageSize)
   }
 
   #forgetOldest (): void {
     const ended = this.all().filter((sandbox) => !sandbox.running)
-    for (const sandbox of ended.slice(0, Math.max(0, ended.length - keepEnded))) {
+    for (const sandbox of ended.slice(0, Math.max(0, ended.length - maxEnded))) {
       this.remove(sandbox)
       sandbox.discard().catch(() => {})
     }
   }
 }
 
-function matches ({ facts, running, tags }: Sandbox, filter: ListFilter): boolean {
-  const inScope = filter.appId === '' ? facts.environment === filter.environment : facts.appId === filter.appId
+function matches ({ info, running, tags }: Sandbox, filter: ListFilter): boolean {
+  const inScope = filter.appId === '' ? info.environment === filter.environment : info.appId === filter.appId
   return inScope &&
     (filter.includeFinished || running) &&
-    (filter.family === undefined || facts.family === filter.family) &&
-    (filter.before === 0 || facts.createdAt < filter.before) &&
+    (filter.family === undefined || info.family === filter.family) &&
+    (filter.before === 0 || info.createdAt < filter.before) &&
     filter.tags.every((wanted) => tags.some((tag) => sameTag(tag, wanted)))
 }
 

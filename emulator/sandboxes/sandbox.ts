@@ -1,17 +1,16 @@
 import type { Container, ExitStatus } from '../container/types.js'
-import type { Exec } from './exec.js'
 import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
-import { StdinWriter } from './stdin.js'
+import { type Exec, StdinWriter } from './stdin.js'
 
 /** Modal has two backends; the shape of the id tells the SDK which RPCs to use. */
 export type Family = 'V1' | 'V2'
 
-/** Why the emulator ended a sandbox that had not ended by itself. */
-export type EndReason = 'terminated' | 'timeout' | 'idle'
+/** Why the emulator ended a sandbox that did not end by itself. */
+type EndReason = 'terminated' | 'timeout' | 'idle'
 
-export interface SandboxFacts {
+export interface SandboxInfo {
   id: string
   taskId: string
   family: Family
@@ -23,28 +22,28 @@ export interface SandboxFacts {
   createdAt: number
 }
 
-/** A container with Modal's life around it: name, tags, deadlines, and a result that outlives it. */
+/** A container with what Modal adds to it: a name, tags, deadlines, and a result that outlives it. */
 export class Sandbox {
-  readonly facts: SandboxFacts
+  readonly info: SandboxInfo
   name: string | undefined
   tags: SandboxTag[]
-  /** By exec id; a start that is repeated finds the first one. */
+  /** By exec id, so that a repeated start finds the first one. */
   readonly execs = new Map<string, Promise<Exec>>()
   readonly lifetime: Lifetime
-  /** Settles when the container is running, or could not be started. */
+  /** Resolves when the container runs; rejects when it could not be started. */
   readonly started: Promise<Container>
-  /** Resolves when the result is known, after the volumes' final commit. */
+  /** Resolves when the result is known, after the final commit of the volumes. */
   readonly ended: Promise<void>
   result: GenericResult | undefined
-  /** Only with a readiness probe. */
+  /** Set only with a readiness probe. */
   readiness: Readiness | undefined
   #reason: EndReason | undefined
   #stdin: StdinWriter | undefined
 
-  constructor (facts: SandboxFacts, tags: SandboxTag[], start: () => Promise<Container>) {
-    const { timeoutSecs, idleTimeoutSecs } = facts.definition
-    this.facts = facts
-    this.name = facts.definition.name || undefined
+  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>) {
+    const { timeoutSecs, idleTimeoutSecs } = info.definition
+    this.info = info
+    this.name = info.definition.name || undefined
     this.tags = tags
     this.lifetime = new Lifetime(timeoutSecs, idleTimeoutSecs, (reason) => this.stop(reason))
     this.started = start()
@@ -52,7 +51,7 @@ export class Sandbox {
     this.ended.catch(() => {})
   }
 
-  get id (): string { return this.facts.id }
+  get id (): string { return this.info.id }
 
   get running (): boolean { return this.result === undefined }
 
@@ -63,7 +62,7 @@ export class Sandbox {
     return this.#stdin
   }
 
-  /** Ends the sandbox for `reason`; the first reason counts, later calls wait for the same end. */
+  /** Ends the sandbox. The first reason counts; later calls wait for the same end. */
   async stop (reason: EndReason): Promise<void> {
     if (!this.running) return
     this.#reason ??= reason
@@ -72,7 +71,7 @@ export class Sandbox {
     await this.ended
   }
 
-  /** Forgets the output of its commands, too. */
+  /** Ends the sandbox and removes the output of its commands. */
   async discard (): Promise<void> {
     await (await this.started).discard()
   }

@@ -1,10 +1,10 @@
 import { status } from '@grpc/grpc-js'
-import type { StdinPipe } from '../container/types.js'
-import { failedPrecondition, StatusError } from '../status.js'
+import type { Process, StdinPipe } from '../container/types.js'
+import { failedPrecondition, StatusError } from '../control/status.js'
 
 /**
- * Writes to a standard input by byte offset, one at a time: what a retried write repeats is dropped, and a stream
- * that was replaced by a newer one can't write any more.
+ * Writes to a standard input by byte offset, one write at a time: bytes that a retry repeats are dropped, and a stream
+ * that was replaced by a newer one can no longer write.
  */
 export class StdinWriter {
   readonly #pipe: StdinPipe
@@ -18,7 +18,7 @@ export class StdinWriter {
   get written (): number { return this.#pipe.written }
   get closed (): boolean { return this.#pipe.closed }
 
-  /** @throws {StatusError} OUT_OF_RANGE for a gap, FAILED_PRECONDITION when nobody reads any more. */
+  /** @throws {StatusError} OUT_OF_RANGE for a gap, FAILED_PRECONDITION when nothing reads any more */
   write (offset: number, data: Buffer, eof: boolean): Promise<void> {
     const write = this.#queue.then(() => this.#write(offset, data, eof))
     this.#queue = write.catch(() => {})
@@ -32,19 +32,19 @@ export class StdinWriter {
     return write
   }
 
-  /** Makes the caller the only stream that may write. */
+  /** Gives the caller's stream the exclusive right to write. */
   openStream (): number {
     return ++this.#stream
   }
 
-  /** @throws {StatusError} ABORTED when another stream or a status call took over. */
+  /** @throws {StatusError} ABORTED when another stream or a status call has taken over */
   checkStream (stream: number): void {
     if (stream !== this.#stream) throw new StatusError(status.ABORTED, 'Another stdin stream took over')
   }
 
   async #write (offset: number, data: Buffer, eof: boolean): Promise<void> {
     const repeated = this.#pipe.written - offset
-    // An end of file may come with offset 0 and no data: the SDK closes stdin like that after a failed write.
+    // An end of file may have offset 0 and no data: that is how the SDK closes stdin after a failed write.
     if (repeated < 0 && data.length > 0) {
       throw new StatusError(status.OUT_OF_RANGE, `Stdin has ${this.#pipe.written} bytes, the write starts at ${offset}`)
     }
@@ -58,7 +58,10 @@ export class StdinWriter {
     try {
       await this.#pipe.write(data)
     } catch (error) {
-      throw failedPrecondition('The process does not read its stdin any more', error)
+      throw failedPrecondition('The process no longer reads its stdin', error)
     }
   }
 }
+
+/** A command in a sandbox, and the way to its standard input. */
+export interface Exec { process: Process, stdin: StdinWriter }

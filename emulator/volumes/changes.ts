@@ -1,63 +1,63 @@
 import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { breathe } from './breathe.js'
 import { difference, whiteout, type Difference } from './difference.js'
-import { below, copyEntry, isDirectory, listDirectory, makeDirectory, statsOf, tried } from './entries.js'
-import { HeldDirectory } from './held-directory.js'
+import { DirectoryHandle, listDirectory } from './directory-handle.js'
+import { attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf } from './entries.js'
+import { yieldToEventLoop } from './yield-to-event-loop.js'
 
-export interface Places {
+interface Trees {
   /** The committed state below the view. */
   base: string
-  /** The view itself; undefined when its container is gone. */
+  /** The view as the container sees it; undefined once the container is gone. */
   merged: string | undefined
-  /** The next committed state, to be changed. */
+  /** The next committed state, which is modified. */
   target: string
 }
 
-/** One directory in the places: what does not have it is undefined. */
+/** One directory in each of the trees; undefined where a tree lacks it. */
 interface Level {
   path: string
-  upper: HeldDirectory
-  merged: HeldDirectory | undefined
+  upper: DirectoryHandle
+  merged: DirectoryHandle | undefined
   base: string | undefined
   target: string
 }
 
-/** One commit. */
+/** The progress of one commit. */
 interface Walk extends Difference {
-  /** Paths that were applied. */
+  /** Paths applied so far. */
   done: Set<string>
   failures: string[]
 }
 
-/** The container changed its tree under the walk: the next commit finds what it has become. */
-const vanished = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
+/** The container changed its tree during the walk: the next commit picks up the result. */
+const vanishedCodes = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
 
-/** What a view's own layer holds: which of it was not committed yet, and how to apply it. */
+/** The writes in a view's own layer: finds those that are not committed yet, and applies them. */
 export class Changes {
   readonly #upper: string
-  /** Signatures of what was applied before, by path. */
+  /** Signatures of everything applied so far, by path. */
   #applied = new Map<string, string>()
-  /** Paths of the base that are dealt with: what others put there later is theirs. */
+  /** Paths of the base already replaced or deleted: files that others put there later are theirs. */
   readonly #replaced = new Set<string>()
 
   constructor (upper: string) {
     this.#upper = upper
   }
 
-  /** @returns undefined when everything is committed. */
+  /** @returns undefined when there is nothing to commit */
   async find (): Promise<Difference | undefined> {
     const found = await difference(this.#upper, this.#applied)
     return found.changed.size > 0 ? found : undefined
   }
 
   /**
-   * Applies what was found to `target`, entry by entry. A name that the view has had and has no more is deleted, so
-   * opaque directories need not be understood.
-   * @returns paths that could not be copied, with the reason; the next commit tries them again
+   * Applies the difference to `target`, entry by entry. A name is deleted when the base has it and the view no longer
+   * does, so opaque directories need no special treatment.
+   * @returns paths that could not be copied, with the reason; the next commit retries them
    */
-  async apply (found: Difference, { base, merged, target }: Places): Promise<string[]> {
-    const upper = HeldDirectory.open(this.#upper)
+  async apply (found: Difference, { base, merged, target }: Trees): Promise<string[]> {
+    const upper = DirectoryHandle.open(this.#upper)
     const view = merged === undefined ? undefined : openView(merged, upper)
     const walk: Walk = { ...found, done: new Set(), failures: [] }
     try {
@@ -73,32 +73,32 @@ export class Changes {
   async #applyDirectory (level: Level, walk: Walk) {
     await this.#delete(level, walk)
     for (const entry of await level.upper.entries()) {
-      await breathe()
-      const path = below(level.path, entry.name)
+      await yieldToEventLoop()
+      const path = childPath(level.path, entry.name)
       if (!walk.changed.has(path)) continue
       try {
         if (entry.isDirectory()) {
           await this.#enter(level, entry.name, path, walk)
         } else if (entry.isFile() || entry.isSymbolicLink()) {
-          await copyEntry(level.upper, entry, below(level.target, entry.name))
+          await copyEntry(level.upper, entry, childPath(level.target, entry.name))
           this.#replaced.add(path)
         }
         walk.done.add(path)
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
-        if (!vanished.has(code ?? '')) walk.failures.push(`${path}: ${code ?? message}`)
+        if (!vanishedCodes.has(code ?? '')) walk.failures.push(`${path}: ${code ?? message}`)
       }
     }
   }
 
   async #enter (level: Level, name: string, path: string, walk: Walk) {
-    const target = below(level.target, name)
-    const base = level.base === undefined || this.#replaced.has(path) ? undefined : below(level.base, name)
-    if (walk.now.get(path) !== this.#applied.get(path) || !isDirectory(target)) {
+    const target = childPath(level.target, name)
+    const base = level.base === undefined || this.#replaced.has(path) ? undefined : childPath(level.base, name)
+    if (walk.signatures.get(path) !== this.#applied.get(path) || !isDirectory(target)) {
       makeDirectory(target, level.upper.stats(name))
     }
-    const upper = level.upper.directory(name)
-    const merged = tried(() => level.merged?.directory(name))
+    const upper = level.upper.openDirectory(name)
+    const merged = attempt(() => level.merged?.openDirectory(name))
     try {
       const inBase = base !== undefined && isDirectory(base)
       await this.#applyDirectory({ path, upper, merged, base: inBase ? base : undefined, target }, walk)
@@ -108,59 +108,59 @@ export class Changes {
     }
   }
 
-  async #delete ({ path, merged, base, target }: Level, { now, gone }: Walk) {
+  async #delete ({ path, merged, base, target }: Level, { signatures, removed }: Walk) {
     const present = merged && new Set((await merged.entries()).map(({ name }) => name))
     for (const { name } of base === undefined ? [] : await listDirectory(base)) {
-      await breathe()
-      const child = below(path, name)
-      const isGone = present ? !present.has(name) : now.get(child) === whiteout
-      if (this.#replaced.has(child) || !isGone) continue
+      await yieldToEventLoop()
+      const child = childPath(path, name)
+      const isRemoved = present ? !present.has(name) : signatures.get(child) === whiteout
+      if (this.#replaced.has(child) || !isRemoved) continue
       this.#replaced.add(child)
-      await this.#remove(child, below(base!, name), below(target, name))
+      await this.#remove(child, childPath(base!, name), childPath(target, name))
     }
-    // What came and went in between: the base does not have it.
-    for (const name of gone.get(path) ?? []) {
-      if (!present?.has(name)) await this.#remove(below(path, name), undefined, below(target, name))
+    // Created, committed and removed since the base was taken.
+    for (const name of removed.get(path) ?? []) {
+      if (!present?.has(name)) await this.#remove(childPath(path, name), undefined, childPath(target, name))
     }
   }
 
-  /** Removes what this view knows; files of others that it has never seen stay, and their directories with them. */
+  /** Removes what this view has seen; files of others that it never saw stay, and so do their directories. */
   async #remove (path: string, base: string | undefined, target: string) {
-    await breathe()
-    const there = statsOf(target)
-    if (there === undefined) return
-    if (!there.isDirectory()) return unlinkSync(target)
+    await yieldToEventLoop()
+    const existing = statsOf(target)
+    if (existing === undefined) return
+    if (!existing.isDirectory()) return unlinkSync(target)
     for (const { name } of await listDirectory(target)) {
-      const [child, inBase] = [below(path, name), base && below(base, name)]
+      const [child, inBase] = [childPath(path, name), base && childPath(base, name)]
       const known = inBase !== undefined && statsOf(inBase) !== undefined
-      if (known || this.#applied.has(child)) await this.#remove(child, inBase, below(target, name))
+      if (known || this.#applied.has(child)) await this.#remove(child, inBase, childPath(target, name))
     }
-    tried(() => { rmdirSync(target) })
+    attempt(() => { rmdirSync(target) })
   }
 
-  /** What the walk did not come to, because the container moved it or it failed, counts as it did before. */
-  async #remember ({ now, changed, done }: Walk) {
+  /** Paths the walk did not reach, because they were moved or failed, keep the signature they had before. */
+  async #remember ({ signatures, changed, done }: Walk) {
     const applied = new Map<string, string>()
-    for (const [path, signature] of now) {
-      await breathe()
+    for (const [path, signature] of signatures) {
+      await yieldToEventLoop()
       const known = !changed.has(path) || done.has(path) ? signature : this.#applied.get(path)
       if (known !== undefined) applied.set(path, known)
     }
     for (const [path, signature] of this.#applied) {
-      await breathe()
-      if (now.has(path)) continue
-      // It was deleted with what is left of the way to it.
+      await yieldToEventLoop()
+      if (signatures.has(path)) continue
+      // Deleted: forgotten once the nearest directory that is left was applied.
       let at = dirname(path)
-      while (at !== '.' && !now.has(at)) at = dirname(at)
+      while (at !== '.' && !signatures.has(at)) at = dirname(at)
       if (at !== '.' && !done.has(at)) applied.set(path, signature)
     }
     this.#applied = applied
   }
 }
 
-/** The view, if it is still mounted: in the empty directory below, everything would look deleted. */
-function openView (path: string, upper: HeldDirectory): HeldDirectory | undefined {
-  const view = tried(() => HeldDirectory.open(path))
+/** The view, if it is still mounted: in the empty mount point, everything would look deleted. */
+function openView (path: string, upper: DirectoryHandle): DirectoryHandle | undefined {
+  const view = attempt(() => DirectoryHandle.open(path))
   if (view === undefined || view.device() !== upper.device()) return view
   view.close()
 }

@@ -1,66 +1,66 @@
 import { basename, dirname } from 'node:path'
-import { breathe } from './breathe.js'
-import { below, tried } from './entries.js'
-import { HeldDirectory } from './held-directory.js'
+import { DirectoryHandle } from './directory-handle.js'
+import { attempt, childPath } from './entries.js'
+import { yieldToEventLoop } from './yield-to-event-loop.js'
 
-/** What a layer holds now, beside what was applied of it before. */
+/** How a layer differs from what was last applied from it. */
 export interface Difference {
-  /** Signatures by path. */
-  now: Map<string, string>
-  /** Paths that are not as they were, and the directories that lead to them. */
+  /** Signatures of everything in the layer, by path. */
+  signatures: Map<string, string>
+  /** Paths that changed, and the directories above them. */
   changed: Set<string>
-  /** Names that were written here and are no more, by the path of their directory. */
-  gone: Map<string, string[]>
+  /** Names that were written here and have been removed since, by the path of their directory. */
+  removed: Map<string, string[]>
 }
 
-/** In place of a signature: overlayfs marks a deleted name with a character device. */
+/** Stands in for a signature: overlayfs marks a deleted name with a character device. */
 export const whiteout = 'whiteout'
 
 /**
- * Looks at a layer once. What is written while a commit makes the next state is copied, too; what is written after that
- * changes the signature, however coarse the file system's clock.
- * @param applied signatures by path
+ * Scans a layer once. Writes made while a commit builds the next state are copied with it; later ones change the
+ * signature, however coarse the file system's clock.
+ * @param applied signatures at the last commit, by path
  */
 export async function difference (layer: string, applied: Map<string, string>): Promise<Difference> {
-  const found: Difference = { now: new Map(), changed: new Set(), gone: new Map() }
-  const root = tried(() => HeldDirectory.open(layer))
-  if (root !== undefined) await look('', root, applied, found)
+  const found: Difference = { signatures: new Map(), changed: new Set(), removed: new Map() }
+  const root = attempt(() => DirectoryHandle.open(layer))
+  if (root !== undefined) await scan('', root, applied, found)
   for (const [path, before] of applied) {
-    await breathe()
-    const now = found.now.get(path)
-    if (now === undefined) mark(path, found)
-    if (before !== whiteout && (now ?? whiteout) === whiteout) addGone(path, found)
+    await yieldToEventLoop()
+    const now = found.signatures.get(path)
+    if (now === undefined) markChanged(path, found)
+    if (before !== whiteout && (now ?? whiteout) === whiteout) addRemoved(path, found)
   }
   return found
 }
 
 /** Closes `directory`. */
-async function look (path: string, directory: HeldDirectory, applied: Map<string, string>, found: Difference) {
+async function scan (path: string, directory: DirectoryHandle, applied: Map<string, string>, found: Difference) {
   try {
     for (const { name } of await directory.entries()) {
-      await breathe()
-      const stats = tried(() => directory.stats(name))
+      await yieldToEventLoop()
+      const stats = attempt(() => directory.stats(name))
       if (stats === undefined) continue
-      const child = below(path, name)
+      const child = childPath(path, name)
       const { ino, size, ctimeMs, mode } = stats
       const signature = stats.isCharacterDevice() ? whiteout : `${ino}:${size}:${ctimeMs}:${mode}`
-      found.now.set(child, signature)
-      if (signature !== applied.get(child)) mark(child, found)
-      const inner = stats.isDirectory() ? tried(() => directory.directory(name)) : undefined
-      if (inner !== undefined) await look(child, inner, applied, found)
+      found.signatures.set(child, signature)
+      if (signature !== applied.get(child)) markChanged(child, found)
+      const inner = stats.isDirectory() ? attempt(() => directory.openDirectory(name)) : undefined
+      if (inner !== undefined) await scan(child, inner, applied, found)
     }
   } finally {
     directory.close()
   }
 }
 
-function mark (path: string, { changed }: Difference) {
+function markChanged (path: string, { changed }: Difference) {
   for (let at = path; at !== '.' && !changed.has(at); at = dirname(at)) changed.add(at)
 }
 
-function addGone (path: string, { gone }: Difference) {
+function addRemoved (path: string, { removed }: Difference) {
   const parent = path.includes('/') ? dirname(path) : ''
-  const names = gone.get(parent)
-  if (names === undefined) gone.set(parent, [basename(path)])
+  const names = removed.get(parent)
+  if (names === undefined) removed.set(parent, [basename(path)])
   else names.push(basename(path))
 }

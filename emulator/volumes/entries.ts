@@ -1,90 +1,74 @@
 import {
-  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, opendirSync, readSync,
+  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, readSync,
   symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
-import { breathe } from './breathe.js'
-import type { HeldDirectory } from './held-directory.js'
+import type { DirectoryHandle } from './directory-handle.js'
 
-/** Files up to its size are copied at once: awaiting a call costs this process ten times what the call does. */
+/** Files up to this size are copied synchronously: awaiting a call costs ten times as much as the call itself. */
 const buffer = Buffer.alloc(256 * 1024)
 
-/** Copies a file or link. Never writes into an existing file: states that must not change share it by hard link. */
-export async function copyEntry (from: HeldDirectory, entry: Dirent, target: string): Promise<void> {
+/** Copies a file or link. Never writes into an existing file: committed states share it by hard link. */
+export async function copyEntry (from: DirectoryHandle, entry: Dirent, target: string): Promise<void> {
   if (entry.isSymbolicLink()) {
     const stats = from.stats(entry.name)
-    // Attributes of anything else would be given to what the link leads to.
+    // Setting attributes on anything but a link would follow it.
     if (!stats.isSymbolicLink()) return
-    const link = from.link(entry.name)
-    await clear(target)
+    const link = from.readLink(entry.name)
+    await removeExisting(target)
     symlinkSync(link, target)
-    return keepAttributes(target, stats)
+    return copyAttributes(target, stats)
   }
-  const file = from.file(entry.name)
+  const file = from.openFile(entry.name)
   try {
     const stats = fstatSync(file)
     if (!stats.isFile()) return
-    await clear(target)
+    await removeExisting(target)
     if (stats.size > buffer.length) {
       await copyFile(`/proc/self/fd/${file}`, target, constants.COPYFILE_FICLONE)
     } else {
       const length = readSync(file, buffer, 0, stats.size, 0)
       writeFileSync(target, buffer.subarray(0, length), { flag: 'wx', mode: 0o600 })
     }
-    keepAttributes(target, stats)
+    copyAttributes(target, stats)
   } finally {
     closeSync(file)
   }
 }
 
-/** Makes a directory, in place of whatever else has its name. */
+/** Makes a directory, replacing anything else of that name. */
 export function makeDirectory (target: string, stats: Stats): void {
   const there = statsOf(target)
   if (there !== undefined && !there.isDirectory()) unlinkSync(target)
   mkdirSync(target, { recursive: true })
-  keepAttributes(target, stats)
+  copyAttributes(target, stats)
 }
 
-/** Not for a link to one. */
+/** False for a link to a directory. */
 export function isDirectory (path: string): boolean {
   return statsOf(path)?.isDirectory() ?? false
 }
 
-/** Of the name itself, also when it is a link; undefined when there is none. */
+/** As lstat: a link is not followed. Undefined when nothing is there. */
 export function statsOf (path: string): Stats | undefined {
-  return tried(() => lstatSync(path, { throwIfNoEntry: false }))
+  return attempt(() => lstatSync(path, { throwIfNoEntry: false }))
 }
 
-/** For what may have vanished, or is not allowed. */
-export function tried<T> (work: () => T): T | undefined {
+/** Undefined when the call throws: for files that may have vanished, or that may not be read. */
+export function attempt<T> (work: () => T): T | undefined {
   try {
     return work()
   } catch {}
 }
 
-/** For plain names, a good deal faster than `join`. */
-export const below = (path: string, name: string): string => path === '' ? name : `${path}/${name}`
+/** For plain names; much faster than `join`. */
+export const childPath = (path: string, name: string): string => path === '' ? name : `${path}/${name}`
 
-/** What a directory holds, however much it is. */
-export async function listDirectory (path: string): Promise<Dirent[]> {
-  const directory = opendirSync(path, { bufferSize: 256 })
-  const entries: Dirent[] = []
-  try {
-    for (let entry; (entry = directory.readSync()) !== null;) {
-      entries.push(entry)
-      await breathe()
-    }
-  } finally {
-    directory.closeSync()
-  }
-  return entries
-}
-
-async function clear (path: string) {
+async function removeExisting (path: string) {
   if (statsOf(path) !== undefined) await rm(path, { recursive: true, force: true })
 }
 
-function keepAttributes (path: string, stats: Stats) {
+function copyAttributes (path: string, stats: Stats) {
   lchownSync(path, stats.uid, stats.gid)
   if (stats.isSymbolicLink()) {
     lutimesSync(path, stats.atimeMs / 1000, stats.mtimeMs / 1000)

@@ -7,19 +7,19 @@ import { Changes } from './changes.js'
 import { isDirectory } from './entries.js'
 import type { VolumeStore } from './store.js'
 
-/** One container's private view of a volume: the committed state below, its own writes above. */
+/** One container's private view of a volume: an overlay of its own writes over the committed state. */
 export class MountedVolume {
   readonly #store: VolumeStore
   readonly #mount: VolumeMount
   readonly #directory: string
-  /** Directories from the volume's root to what is mounted. */
+  /** Names of the directories between the volume's root and the mounted one. */
   readonly #subPath: string[]
   #generation = ''
   #layer = 0
   #changes: Changes
   #last: Promise<unknown> = Promise.resolve()
-  /** The file system in which the view can be seen from the host; known once the container runs. */
-  seenFrom: string | undefined
+  /** A host path to the root of the mount namespace that holds the view; set once the container runs. */
+  namespaceRoot: string | undefined
 
   private constructor (store: VolumeStore, mount: VolumeMount, directory: string) {
     this.#store = store
@@ -29,7 +29,7 @@ export class MountedVolume {
     this.#changes = new Changes(this.view().upper)
   }
 
-  /** @throws {ContainerError} when the sub path leads over a link. */
+  /** @throws {ContainerError} when the sub path crosses a link */
   static async open (store: VolumeStore, mount: VolumeMount, directory: string): Promise<MountedVolume> {
     const volume = new MountedVolume(store, mount, directory)
     volume.#generation = await volume.#acquire()
@@ -41,7 +41,7 @@ export class MountedVolume {
     const layer = join(this.#directory, String(this.#layer))
     return {
       path: this.#mount.path,
-      place: join(layer, 'view'),
+      staging: join(layer, 'view'),
       generation: join(this.#generation, ...this.#subPath),
       upper: join(layer, 'upper'),
       work: join(layer, 'work'),
@@ -50,33 +50,33 @@ export class MountedVolume {
   }
 
   /**
-   * Makes what was written here the volume's committed state; what others committed meanwhile stays.
+   * Merges what was written here into the volume's committed state; what others committed meanwhile stays.
    * @returns paths that could not be copied, with the reason
    */
   async commit (): Promise<string[]> {
-    return await this.#inTurn(async () => await this.#commit())
+    return await this.#exclusive(async () => await this.#commit())
   }
 
-  /** Commits, then shows the volume's latest state. Nothing changes when `remount` fails. */
+  /** Commits, then switches the view to the volume's latest state. Nothing changes when `remount` fails. */
   async reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
-    await this.#inTurn(async () => { await this.#reload(remount) })
+    await this.#exclusive(async () => { await this.#reload(remount) })
   }
 
-  /** A commit must not read a layer that a reload is removing: what it does not find there counts as deleted. */
-  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(work)
-    this.#last = turn.catch(() => {})
-    return await turn
+  /** One operation at a time: a commit that read a layer while a reload removed it would take files for deleted. */
+  async #exclusive<T> (work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work)
+    this.#last = result.catch(() => {})
+    return await result
   }
 
   async #commit (): Promise<string[]> {
     const found = this.#mount.readOnly ? undefined : await this.#changes.find()
     if (found === undefined) return []
-    const { place, generation: base } = this.view()
-    const merged = this.seenFrom === undefined ? undefined : `${this.seenFrom}${place}`
+    const { staging, generation: base } = this.view()
+    const merged = this.namespaceRoot === undefined ? undefined : `${this.namespaceRoot}${staging}`
     let failures: string[] = []
     await this.#store.commit(this.#mount.volumeId, async (state) => {
-      failures = await this.#changes.apply(found, { base, merged, target: await this.#inside(state) })
+      failures = await this.#changes.apply(found, { base, merged, target: await this.#makeSubPath(state) })
     })
     return failures
   }
@@ -108,18 +108,18 @@ export class MountedVolume {
   }
 
   async #makeLayer () {
-    const { upper, work, place } = this.view()
+    const { upper, work, staging } = this.view()
     await removeTree(join(upper, '..'))
-    for (const path of [upper, work, place]) await mkdir(path, { recursive: true })
+    for (const path of [upper, work, staging]) await mkdir(path, { recursive: true })
   }
 
-  /** The volume's state now, with the sub path in it. */
+  /** The volume's current state, after making sure that it has the sub path. */
   async #acquire (): Promise<string> {
     for (;;) {
       const generation = await this.#store.acquire(this.#mount.volumeId)
       if (this.#hasSubPath(generation)) return generation
       this.#store.release(generation)
-      await this.#store.commit(this.#mount.volumeId, async (state) => { await this.#inside(state) })
+      await this.#store.commit(this.#mount.volumeId, async (state) => { await this.#makeSubPath(state) })
     }
   }
 
@@ -128,14 +128,14 @@ export class MountedVolume {
     return paths.every(isDirectory)
   }
 
-  /** The sub path in a state that is being made. */
-  async #inside (state: string): Promise<string> {
+  /** Creates the sub path in a state that is being built, and returns where it is. */
+  async #makeSubPath (state: string): Promise<string> {
     let path = state
     for (const name of this.#subPath) {
       path = join(path, name)
       if (isDirectory(path)) continue
       await mkdir(path).catch((cause) => {
-        throw new ContainerError('failed', `the sub path ${this.#mount.subPath} of a volume leads over a link or a file`, { cause })
+        throw new ContainerError('failed', `the sub path ${this.#mount.subPath} of a volume crosses a link or a file`, { cause })
       })
     }
     return path

@@ -4,7 +4,7 @@ import { removeTree, runOnHost } from '../container/host.js'
 
 /**
  * Volumes as chains of generations. A generation is a directory that never changes once it is current, because
- * containers use it as the lower layer of their view; a commit makes the next one, sharing unchanged files.
+ * containers use it as the lower layer of their views; a commit makes the next one, which hard-links unchanged files.
  */
 export class VolumeStore {
   readonly #directory: string
@@ -17,19 +17,19 @@ export class VolumeStore {
 
   async create (volumeId: string): Promise<void> {
     await mkdir(join(this.#directory, volumeId, '0'), { recursive: true })
-    await this.#point(volumeId, '0')
+    await this.#setCurrent(volumeId, '0')
   }
 
   async delete (volumeId: string): Promise<void> {
     await removeTree(join(this.#directory, volumeId))
   }
 
-  /** The committed state now. It stays as it is until it was released as often as it was acquired. */
+  /** The directory of the current generation. It is kept until it has been released as often as it was acquired. */
   async acquire (volumeId: string): Promise<string> {
     for (;;) {
       const generation = await this.#current(volumeId)
       this.#uses.set(generation, (this.#uses.get(generation) ?? 0) + 1)
-      // A commit that came in between may be removing it: one that comes later sees that it is used.
+      // A commit in between may already be removing it; a later one sees that it is in use.
       if (await this.#current(volumeId) === generation) return generation
       this.release(generation)
     }
@@ -39,7 +39,7 @@ export class VolumeStore {
     this.#uses.set(generation, (this.#uses.get(generation) ?? 1) - 1)
   }
 
-  /** Makes the next committed state with `change`, one commit of a volume after the other. */
+  /** Makes the next generation, a copy of the current one that `change` modifies. A volume's commits are serialized. */
   async commit (volumeId: string, change: (directory: string) => Promise<void>): Promise<void> {
     const before = this.#queues.get(volumeId) ?? Promise.resolve()
     const commit = before.catch(() => {}).then(async () => { await this.#commit(volumeId, change) })
@@ -54,7 +54,7 @@ export class VolumeStore {
     await removeTree(directory)
     await runOnHost('cp', '-al', current, directory)
     await change(directory)
-    await this.#point(volumeId, next)
+    await this.#setCurrent(volumeId, next)
     await this.#removeUnused(volumeId, next)
   }
 
@@ -71,7 +71,7 @@ export class VolumeStore {
     return join(this.#directory, volumeId, await readFile(join(this.#directory, volumeId, 'current'), 'utf8'))
   }
 
-  async #point (volumeId: string, generation: string) {
+  async #setCurrent (volumeId: string, generation: string) {
     const file = join(this.#directory, volumeId, 'current')
     await writeFile(`${file}.new`, generation)
     await rename(`${file}.new`, file)

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 
 const uid = '12345'
 
-/** When this is root: the whole test file again as an ordinary user, in a process of its own. */
+/** As root, runs the whole test file again as an ordinary user, in a process of its own. */
 export function repeatAsUser (t: Test, url: string): void {
   if (process.getuid!() !== 0) return
   const file = fileURLToPath(url)
@@ -15,9 +15,9 @@ export function repeatAsUser (t: Test, url: string): void {
     t.test('the same as an ordinary user', { skip: 'that user may not read this directory' }, () => {})
     return
   }
-  // `env -i` also drops what tap puts into the environment to measure coverage: that user may not write it.
+  // `env -i` also drops what tap puts into the environment to measure coverage: that user could not write the files.
   const temporary = process.env.TMPDIR === undefined ? [] : [`TMPDIR=${process.env.TMPDIR}`]
-  const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=120', ...temporary]
+  const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=400', ...temporary]
   const command = ['setpriv', ...become, process.execPath, '--import', import.meta.resolve('tsx'), file]
   t.spawn('env', ['-i', ...env, ...command], { cwd: '/' }, 'the same as an ordinary user')
 }

@@ -1,25 +1,48 @@
-import { mkdtemp, readdir, readFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
 import { removeTree } from '../../emulator/container/host.js'
-import { createRuntime, type ContainerRuntime } from '../../emulator/container/runtime.js'
-import type { Container, ContainerSpec, ExecSpec, ExitStatus, Spool } from '../../emulator/container/types.js'
+import { createRuntime } from '../../emulator/container/runtime.js'
+import type {
+  Container, ContainerRuntime, ContainerSpec, ExecSpec, ExitStatus, Spool
+} from '../../emulator/container/types.js'
 
-const fsToolsScript = fileURLToPath(new URL('../../emulator/filesystem/fs-tools.js', import.meta.url))
 export const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-export interface Outcome { status: ExitStatus, out: string, err: string }
+interface Outcome { status: ExitStatus, out: string, err: string }
 
-/** A runtime on a data directory of its own, for the containers of one test file. */
+/** A runtime on a data directory of its own. */
 export async function openRuntime (dataDir?: string) {
   const directory = dataDir ?? await mkdtemp(join(tmpdir(), 'emulator-container-'))
-  const runtime = await createRuntime({ dataDir: directory, log: { info () {}, warn () {} }, fsToolsScript })
+  const runtime = await createRuntime({ dataDir: directory, log: { warn () {} } })
   const close = async () => {
     await runtime.close()
     await removeTree(directory)
   }
   return { runtime, directory, close }
+}
+
+/** A runtime for the tests of one file; `skip` says why containers don't work on this machine. */
+export async function runtimeFor (t: Test) {
+  const { runtime, directory, close } = await openRuntime()
+  t.teardown(close)
+  const selfTest = await runtime.selfTest()
+  return { runtime, directory, selfTest, skip: selfTest.ok ? false : selfTest.message }
+}
+
+/** A directory of the host that no container may reach. */
+export async function hostDirectory (t: Test): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'host-only-'))
+  t.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+/** Names and contents of a directory of the host. */
+export async function readHost (path: string): Promise<string> {
+  const names = (await readdir(path)).sort()
+  return (await Promise.all(names.map(async (name) =>
+    `${name}: ${await readFile(join(path, name), 'utf8').catch(() => 'directory')}`))).join(' ')
 }
 
 /** Starts a container of the base `local` that sleeps, unless told otherwise. */
@@ -67,9 +90,9 @@ export async function processesWith (mark: string): Promise<number[]> {
   return pids.filter((_pid, index) => lines[index]!.includes(mark))
 }
 
-/** Asks until the answer is true, for so long at most. */
-export async function eventually (condition: () => Promise<boolean>, longestMs = 10_000): Promise<boolean> {
-  for (const end = Date.now() + longestMs; Date.now() < end;) {
+/** Asks until the answer is true. The limit only ends a test that fails: it is far longer than a busy machine needs. */
+export async function eventually (condition: () => Promise<boolean>, limitMs = 30_000): Promise<boolean> {
+  for (const end = Date.now() + limitMs; Date.now() < end;) {
     if (await condition()) return true
     await new Promise((resolve) => setTimeout(resolve, 50))
   }

@@ -1,6 +1,6 @@
 import { openRuntime, startContainer } from './containers.js'
 
-/** A server that is going to be killed: starts a container with a daemon in it, says so and stays. */
+/** A server that will be killed: starts a container with a daemon in it, reports that, and keeps running. */
 const [directory, mark] = process.argv.slice(2)
 const { runtime } = await openRuntime(directory!)
 const container = await startContainer(runtime)

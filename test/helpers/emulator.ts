@@ -3,15 +3,17 @@ import { ModalClient } from 'modal'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Test } from 'tap'
 import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/index.js'
 import { loadServices } from '../../emulator/proto/load.js'
+import { creator } from './sdk.js'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
 
-/** Messages of what the emulator logged as warning or error. */
-export type LogLines = Array<{ message: string, fields: Record<string, any> }>
+/** What the emulator logged as a warning or an error. */
+type LogLines = Array<{ message: string, fields: Record<string, any> }>
 
-export interface TestEmulator extends Emulator {
+interface TestEmulator extends Emulator {
   dataDir: string
   logged: LogLines
   /** A client of the real SDK. */
@@ -20,7 +22,7 @@ export interface TestEmulator extends Emulator {
   stop (options?: { keep?: boolean }): Promise<void>
 }
 
-/** An emulator of its own, in a data directory of its own. */
+/** A new emulator in a data directory of its own. */
 export async function testEmulator (
   options: Partial<Omit<EmulatorOptions, 'log'>> = {}
 ): Promise<TestEmulator> {
@@ -46,6 +48,29 @@ export async function testEmulator (
   }
 }
 
+/** An emulator for the tests of one file, and a bare client; `skip` says why sandboxes don't work on this machine. */
+export async function openEmulator (t: Test, options: Parameters<typeof testEmulator>[0] = {}) {
+  const emulator = await testEmulator(options)
+  const bare = new BareClient(emulator)
+  t.teardown(async () => { bare.close(); await emulator.stop() })
+  const { ok, message } = await emulator.selfTest
+  return { emulator, bare, skip: ok ? false : message }
+}
+
+/** An app of this name, the image `local`, and a function that creates sandboxes of both. */
+export async function localApp (modal: ModalClient, name: string) {
+  const app = await modal.apps.fromName(name, { createIfMissing: true })
+  const image = await modal.images.fromRegistry('local').build(app)
+  return { app, image, create: creator(modal, app, image) }
+}
+
+/** The last test of a file: no call failed in a way that the emulator did not expect. */
+export function expectNothingUnexpected (t: Test, { logged }: TestEmulator): void {
+  t.test('nothing was unexpected on the way', async (t) => {
+    t.same(logged.filter(({ message }) => /unexpected/.test(message)), [])
+  })
+}
+
 /** A client of the real SDK; `V1` makes sandboxes of the old backend. */
 export function sdkClient (
   url: string, { tokenId, tokenSecret }: { tokenId: string, tokenSecret: string }, family: 'V1' | 'V2' = 'V2'
@@ -68,7 +93,7 @@ function withEnvironment<T> (values: Record<string, string>, make: () => T): T {
   }
 }
 
-/** Bare gRPC calls, for what the SDK never sends. */
+/** Plain gRPC calls, for what the SDK never sends. */
 export class BareClient {
   readonly #emulator: Emulator
   readonly #clients: Record<'client' | 'commandRouter', Client & Record<string, any>>
@@ -96,7 +121,7 @@ export class BareClient {
     return this.#clients.client[method](request, this.#metadata())
   }
 
-  /** What the SDK keeps to itself: the id of a sandbox' task, and the token for its command router. */
+  /** What the SDK keeps to itself: the id of a sandbox's task, and the token for its command router. */
   async task (sandboxId: string): Promise<{ taskId: string, jwt: string }> {
     const { jwt } = await this.control('SandboxGetCommandRouterAccess', { sandboxId })
     const { sub } = JSON.parse(Buffer.from(jwt.split('.')[1], 'base64url').toString())

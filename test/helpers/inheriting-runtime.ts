@@ -1,6 +1,6 @@
 import { openRuntime, sh, startContainer } from './containers.js'
 
-/** A server that was started with a descriptor it should not have: prints what processes of a container hold. */
+/** A server that inherited a descriptor of a host directory: prints the descriptors of a container's processes. */
 const { runtime, close } = await openRuntime(process.argv[2]!)
 const container = await startContainer(runtime)
 const pty = { rows: 24, columns: 80, term: 'xterm' }

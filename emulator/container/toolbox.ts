@@ -1,0 +1,52 @@
+import { chmod, constants, copyFile, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { hostTool, runOnHost } from './host.js'
+
+/** Programs that the emulator runs inside containers, whose images may lack them. */
+const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep', 'mkdir', 'rm']
+
+/** The command line that runs one of these programs inside a container. */
+export const toolboxCommand = (program: string): string[] =>
+  ['/__modal/rt/ld.so', '--library-path', '/__modal/rt/lib', `/__modal/rt/${program}`]
+
+/** Environment for `script`, which runs $SHELL: that is a single path, so the library path goes in a variable. */
+export const shellForScript = { SHELL: '/__modal/rt/shell', LD_LIBRARY_PATH: '/__modal/rt/lib' }
+const shellText = '#!/__modal/rt/ld.so /__modal/rt/sh\neval "$2"\n'
+
+/**
+ * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
+ * /__modal in every container, so that any image works, whatever its C library.
+ */
+export async function makeToolbox (directory: string, fsToolsScript: string): Promise<void> {
+  const fresh = `${directory}.new`
+  await rm(fresh, { recursive: true, force: true })
+  await mkdir(join(fresh, 'rt', 'lib'), { recursive: true })
+  await mkdir(join(fresh, 'old'))
+  const paths = [...await Promise.all(programs.map(hostTool)), process.execPath]
+  for (const path of paths) {
+    await linkOrCopy(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
+    await copyLibraries(path, join(fresh, 'rt'))
+  }
+  await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
+  await writeFile(join(fresh, 'rt', 'shell'), shellText)
+  await chmod(join(fresh, 'rt', 'shell'), 0o755)
+  await rm(directory, { recursive: true, force: true })
+  await rename(fresh, directory)
+}
+
+async function copyLibraries (program: string, target: string) {
+  const { stdout } = await runOnHost(await hostTool('ldd'), program)
+  for (const [, library, loader] of stdout.matchAll(/=> (\/\S+)|^\s*(\/\S*ld-\S+)/gm)) {
+    if (library !== undefined) await copyFile(library, join(target, 'lib', basename(library)))
+    if (loader !== undefined) await copyFile(loader, join(target, 'ld.so'))
+  }
+  await chmod(join(target, 'ld.so'), 0o755)
+}
+
+/** A hard link where possible (Node and Claude are large), else a copy. */
+export async function linkOrCopy (source: string, target: string): Promise<void> {
+  await link(await realpath(source), target).catch(async () => {
+    await copyFile(source, target, constants.COPYFILE_FICLONE)
+    await chmod(target, 0o755)
+  })
+}

@@ -1,0 +1,134 @@
+import {
+  Metadata, status, type handleClientStreamingCall, type handleServerStreamingCall, type handleUnaryCall,
+  type ServerWritableStream, type UntypedHandleCall
+} from '@grpc/grpc-js'
+import type { Log } from '../log.js'
+import { toStatus } from '../control/status.js'
+
+/** What a handler knows about its call besides the request. */
+export interface Context {
+  metadata: Metadata
+  /** Aborted when the client disconnects, cancels or reaches its deadline. */
+  signal: AbortSignal
+  /** The task that the bearer token is valid for; empty on the control plane. */
+  taskId: string
+}
+
+export type Unary = (request: any, context: Context) => object | Promise<object>
+type ServerStream = (request: any, context: Context) => AsyncIterable<object>
+type ClientStream = (requests: AsyncIterable<any>, context: Context) => Promise<object>
+
+/** Handlers are plain functions that return or yield answers and throw StatusErrors. */
+export interface Handlers {
+  unary?: Record<string, Unary>
+  serverStream?: Record<string, ServerStream>
+  clientStream?: Record<string, ClientStream>
+}
+
+/** Checks the caller first of all. Returns the task id of a command router token, or an empty string. */
+type Authenticate = (metadata: Metadata) => string | Promise<string>
+
+/** What all kinds of gRPC calls have in common. */
+interface Call {
+  metadata: Metadata
+  cancelled: boolean
+  on (event: 'cancelled', listener: () => void): unknown
+}
+
+/** Turns plain handlers into gRPC ones; authentication, cancellation, backpressure and errors are handled here. */
+export class Adapter {
+  readonly #authenticate: Authenticate
+  readonly #log: Log
+
+  constructor (authenticate: Authenticate, log: Log) {
+    this.#authenticate = authenticate
+    this.#log = log
+  }
+
+  implementation (handlers: Handlers): Record<string, UntypedHandleCall> {
+    const entries = <T>(table: Record<string, T> | undefined, adapt: (name: string, handler: T) => UntypedHandleCall) =>
+      Object.entries(table ?? {}).map(([name, handler]) => [name, adapt(name, handler)] as const)
+    return Object.fromEntries([
+      ...entries(handlers.unary, (name, handler) => this.#unary(name, handler)),
+      ...entries(handlers.serverStream, (name, handler) => this.#serverStream(name, handler)),
+      ...entries(handlers.clientStream, (name, handler) => this.#clientStream(name, handler))
+    ])
+  }
+
+  #unary (name: string, handler: Unary): handleUnaryCall<any, any> {
+    return (call, callback) => {
+      this.#context(call)
+        .then((context) => handler(call.request, context))
+        .then((answer) => callback(null, answer), (error: unknown) => callback(this.#failure(error, name, call)))
+    }
+  }
+
+  #clientStream (name: string, handler: ClientStream): handleClientStreamingCall<any, any> {
+    return (call, callback) => {
+      this.#context(call)
+        .then((context) => handler(call, context))
+        .then((answer) => callback(null, answer), (error: unknown) => callback(this.#failure(error, name, call)))
+    }
+  }
+
+  #serverStream (name: string, handler: ServerStream): handleServerStreamingCall<any, any> {
+    return (call) => {
+      this.#context(call)
+        .then((context) => pump(handler(call.request, context), call, context.signal))
+        .then(() => call.end(), (error: unknown) => call.emit('error', this.#failure(error, name, call)))
+    }
+  }
+
+  async #context (call: Call): Promise<Context> {
+    const cancelled = new AbortController()
+    call.on('cancelled', () => cancelled.abort())
+    if (call.cancelled) cancelled.abort()
+    return { metadata: call.metadata, signal: cancelled.signal, taskId: await this.#authenticate(call.metadata) }
+  }
+
+  #failure (error: unknown, name: string, call: Call) {
+    // Nobody reads this answer, and an aborted wait is how a cancelled call normally ends: nothing to log.
+    if (call.cancelled) return { code: status.CANCELLED, details: 'The client cancelled the call' }
+    return toStatus(error, name, this.#log)
+  }
+}
+
+/**
+ * Writes as fast as the client reads, and stops when the client is gone. While a write is being flushed, output piles
+ * up in its file, so a fast stream travels in few large messages.
+ */
+async function pump (items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal) {
+  for await (const item of items) {
+    if (signal.aborted) return
+    await flush(call, item, signal)
+  }
+}
+
+/** Also ends on `signal`: the callback of a write is never called when the stream is destroyed before. */
+function flush (call: ServerWritableStream<any, any>, item: object, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    signal.addEventListener('abort', done, { once: true })
+    call.write(item, done)
+  })
+}
+
+/** Resolves after `milliseconds`, or once `promise` settles or the signal is aborted. Never rejects. */
+export async function settledWithin (promise: Promise<unknown>, milliseconds: number, signal: AbortSignal) {
+  if (signal.aborted) return
+  const { promise: stopped, resolve } = withResolvers()
+  const timer = setTimeout(resolve, milliseconds)
+  signal.addEventListener('abort', resolve, { once: true })
+  await Promise.race([promise.catch(() => {}), stopped])
+  clearTimeout(timer)
+  signal.removeEventListener('abort', resolve)
+}
+
+function withResolvers () {
+  let resolve = () => {}
+  const promise = new Promise<void>((_resolve) => { resolve = _resolve })
+  return { promise, resolve }
+}

@@ -1,0 +1,74 @@
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
+import { unimplemented } from '../control/status.js'
+import type { Handlers, Unary } from './adapter.js'
+
+const tunnels = 'tunnels and connect tokens need Modal\'s public network'
+const memory = 'memory snapshots need Modal\'s runtime'
+const snapshots = 'a running sandbox can\'t be snapshotted; put the steps in the image or the data on a volume'
+const mounts = 'images can\'t be mounted in a running sandbox'
+const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
+const sidecars = 'a sandbox has one container'
+const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
+
+/** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
+const reasons = {
+  client: {
+    SandboxGetTunnels: tunnels,
+    SandboxGetTunnelsV2: tunnels,
+    SandboxCreateConnectToken: tunnels,
+    SandboxCreateConnectTokenV2: tunnels,
+    SandboxSnapshot: memory,
+    SandboxSnapshotWait: memory,
+    SandboxSnapshotGet: memory,
+    SandboxRestore: memory,
+    SandboxRestoreV2: memory,
+    SandboxSnapshotFs: snapshots,
+    SandboxSnapshotFsAsync: snapshots,
+    SandboxGetExitSnapshot: snapshots,
+    SandboxGetExitSnapshotV2: snapshots,
+    SandboxContainerCreateV2: sidecars,
+    SandboxGetResourceUsage: 'resource usage is not measured',
+    AppFetchLogs: logs,
+    AppCountLogs: logs,
+    ProxyGet: 'proxies need Modal\'s network'
+  },
+  commandRouter: {
+    TaskSnapshotMemory: memory,
+    TaskSnapshotFilesystem: snapshots,
+    TaskSnapshotDirectory: snapshots,
+    TaskMountDirectory: mounts,
+    TaskUnmountDirectory: mounts,
+    TaskSetNetworkAccess: network,
+    TaskSetOutboundPolicy: network,
+    TaskContainerCreate: sidecars,
+    TaskContainerGet: sidecars,
+    TaskContainerList: sidecars,
+    TaskContainerTerminate: sidecars,
+    TaskContainerWait: sidecars
+  }
+}
+
+/** Requests are not decoded: the answer does not depend on them. */
+function service (name: string, table: Record<string, string>): { definition: ServiceDefinition, handlers: Handlers } {
+  const definition: Record<string, MethodDefinition<Buffer, Buffer>> = {}
+  const unary: Record<string, Unary> = {}
+  for (const [method, reason] of Object.entries(table)) {
+    definition[method] = {
+      path: `/${name}/${method}`,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: (bytes: Buffer) => bytes,
+      requestDeserialize: (bytes: Buffer) => bytes,
+      responseSerialize: (bytes: Buffer) => bytes,
+      responseDeserialize: (bytes: Buffer) => bytes
+    }
+    unary[method] = () => { throw unimplemented(reason) }
+  }
+  return { definition, handlers: { unary } }
+}
+
+/** Services and handlers of the unsupported RPCs. */
+export const unsupported = {
+  client: service('modal.client.ModalClient', reasons.client),
+  commandRouter: service('modal.task_command_router.TaskCommandRouter', reasons.commandRouter)
+}
