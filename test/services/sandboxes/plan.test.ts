@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Account } from '../../../schemas/account.js'
-import { planSandbox } from '../../../services/sandboxes/plan.js'
+import { mayUseSecret, planSandbox } from '../../../services/sandboxes/plan.js'
 import { encodeTags } from '../../../services/sandboxes/tags.js'
 
 const account: Account = {
@@ -27,4 +27,10 @@ t.test('A plan has defaults that Claude can live with, and clean paths', async (
   t.equal(planSandbox(account, {}, undefined, recipe, defaults).record.workdir, '/workspace')
   t.strictSame(planSandbox(account, { network: { cidrAllowlist: [], domainAllowlist: ['a.io'] } }, undefined, recipe, defaults)
     .params, { ...params, outboundCidrAllowlist: [], outboundDomainAllowlist: ['a.io'] })
+})
+
+t.test('An account may name only the secrets that its patterns match', async (t) => {
+  const acme = { ...account, secrets: ['acme-*', 'shared.key'] }
+  for (const name of ['acme-aws', 'acme-', 'shared.key']) t.ok(mayUseSecret(acme, name), name)
+  for (const name of ['other', 'xacme-aws', 'sharedxkey', '']) t.notOk(mayUseSecret(acme, name), name)
 })
