@@ -66,7 +66,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 }
 
 async function stream (run: Run, after: number, request: FastifyRequest, reply: FastifyReply) {
-  const leave = run.attach()
+  const leave = run.addReader()
   let warning: NodeJS.Timeout | undefined
   try {
     const sse = reply.sse()

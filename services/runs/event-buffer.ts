@@ -12,17 +12,17 @@ const batchBytes = 1024 * 1024
 const overheadBytes = 120
 
 /**
- * The latest events of a run, for readers who are close behind: from `start` on, in order. What is older is in the log.
- * Readers pull at their own pace, so a slow one holds up nobody.
+ * The latest events of a run in order, from `start` on, for readers that are close behind; older ones are in the log.
+ * Readers pull at their own pace, so a slow one does not hold up the others.
  */
-export class EventWindow {
+export class EventBuffer {
   readonly #events: RunEvent[] = []
   #first = 0
   #bytes = 0
   #start: number
   #last: number
   #ended = false
-  /** Whether it began with the log: what is not in it any more has been in it. */
+  /** Whether it began with the log, so that every event has been in it at some time. */
   readonly complete: boolean
   #latest: { after: number, batch: RunEvent[] } | undefined
   #wake: () => void = () => {}
@@ -52,7 +52,7 @@ export class EventWindow {
     return this.#ended
   }
 
-  /** Memory that its events take, about. */
+  /** Approximate memory that its events take. */
   get bytes (): number {
     return this.#bytes
   }
@@ -80,8 +80,8 @@ export class EventWindow {
   }
 
   /**
-   * The next events after a position that is not before {@link start}. Readers that are equally far get the same array,
-   * which has to be encoded only once for all of them.
+   * The next events after a position that is not before {@link start}. Readers at the same position get the same array,
+   * which then has to be encoded only once.
    */
   take (after: number): RunEvent[] {
     if (this.#latest?.after !== after) this.#latest = { after, batch: this.#take(after) }
@@ -104,7 +104,7 @@ export class EventWindow {
     return batch
   }
 
-  /** Lets every reader look again; for nothing, but no promise stays around that collects one reaction per wait. */
+  /** Makes every reader look again. Each wait has a promise of its own: a lasting one would collect their reactions. */
   wake (): void {
     const wake = this.#wake
     this.#renew()

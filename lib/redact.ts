@@ -1,4 +1,4 @@
-/** Values in the environment of Claude that nobody may see. */
+/** Secret values in the environment of Claude. */
 export function secretsOf (env: Readonly<Record<string, string>>): string[] {
   return [env['ANTHROPIC_API_KEY'], env['AWS_BEARER_TOKEN_BEDROCK']].filter((value) => value !== undefined)
 }
