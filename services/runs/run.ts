@@ -150,7 +150,7 @@ export class Run {
     this.#follower?.stop()
   }
 
-  /** Counts a reader in; the answer is to be called when it leaves. Without any the run ends after a while (4.6). */
+  /** Adds a reader; call the returned function when it leaves. Without readers the run ends after a while (4.6). */
   addReader (): () => void {
     this.#readers++
     clearTimeout(this.#lingering)
