@@ -38,7 +38,7 @@ for (const userland of shells) {
   }
 
   t.test(`A holder that comes back to life while another takes over: never are both at work, with ${userland.name}`, async (t) => {
-    const alive = process(t, dead)
+    const alive = startRunner(t, dead)
     for (const kill of userland === shells[0] ? [false, true] : [false]) {
       for (let step = 1, reached = true; reached; step++) {
         const state = t.testdir()
@@ -65,7 +65,7 @@ t.test('What an ended run leaves is free, without a step of its own', async (t) 
   t.strictSame(attempt(runLock, userland!, state, next), { status: 75, stdout: taker })
   t.notOk(existsSync(join(state, next)), 'a refused one leaves nothing')
   t.notOk(existsSync(join(state, 'runs', next)))
-  t.equal(runner(state, taker, 'echo said').status, 0)
+  t.equal(run(state, taker, 'echo said').status, 0)
   t.match(readFileSync(join(state, 'runs', taker, 'log'), 'utf8'), /said[^]*"record":"ended","run":"run_0+taker","exitCode":0,"stop":"","durationMs":\d+\}\n$/)
   t.equal(attempt(runLock, userland!, state, next).status, 0)
 })
@@ -76,10 +76,10 @@ t.test('A run whose preparation took so long that another one has the lock never
   attempt(runLock, userland!, state, taker)
   age(join(state, taker))
   t.equal(attempt(runLock, userland!, state, next).status, 0)
-  const { status, stdout } = runner(state, taker, `touch ${state}/started`)
+  const { status, stdout } = run(state, taker, `touch ${state}/started`)
   t.strictSame([status, stdout], [75, ''])
   for (const path of ['started', taker, join('runs', taker)]) t.notOk(existsSync(join(state, path)), path)
-  t.equal(runner(state, next, `touch ${state}/started`).status, 0)
+  t.equal(run(state, next, `touch ${state}/started`).status, 0)
   t.ok(existsSync(join(state, 'started')))
 })
 
@@ -88,7 +88,7 @@ t.test('A runner that was killed leaves no Claude beside the next one', async (t
   const state = t.testdir()
   attempt(runLock, userland!, state, taker)
   writeFileSync(join(state, taker, 'pid'), '999999999')
-  const left = spawn('sleep', ['600'], { env: { ...globalThis.process.env, [execMarker]: taker }, stdio: 'ignore' })
+  const left = spawn('sleep', ['600'], { env: { ...process.env, [execMarker]: taker }, stdio: 'ignore' })
   const gone = new Promise((resolve) => left.once('exit', (_code, signal) => resolve(signal)))
   t.equal(attempt(runLock, userland!, state, next).status, 0)
   t.equal(await gone, 'SIGTERM')
@@ -99,15 +99,15 @@ function age (path: string) {
   utimesSync(path, then, then)
 }
 
-/** A process with a run's id in its command line. */
-function process (t: Test, id: string): ChildProcess {
+/** A process that could be the runner of a run: it has the id in its command line. */
+function startRunner (t: Test, id: string): ChildProcess {
   const child = spawn('sh', ['-c', 'sleep 600; :', id], { stdio: 'ignore', detached: true })
-  t.teardown(() => { globalThis.process.kill(-child.pid!, 'SIGKILL') })
+  t.teardown(() => { process.kill(-child.pid!, 'SIGKILL') })
   return child
 }
 
 /** The run itself, with a command line in Claude's place. */
-function runner (state: string, id: string, claude: string) {
+function run (state: string, id: string, claude: string) {
   const argv = [join(state, id, 'runner.sh'), join(state, id), join(state, 'runs', id), join(state, 'run-lock'), execMarker, id,
     '-', '60000', '-', '-', claude]
   return spawnSync('sh', argv, { encoding: 'utf8', input: '' })
