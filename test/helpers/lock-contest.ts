@@ -94,31 +94,30 @@ export async function contest (
 /** The commands whose steps matter to a lock. */
 const steps = ['ln', 'mv', 'rm', 'readlink', 'mkdir', 'touch']
 
-/** Attempts to acquire the lock and does something at a step, which is before or after one of its commands. */
+/** What happens at steps of an attempt; a step is before or after one of its commands. */
 export interface Interruption {
-  step: number
-  /** A script that runs first. */
-  hook?: string
-  /** Whether the attempt is killed then. */
-  kill: boolean
+  /** A script that runs at a step. */
+  hook?: { step: number, script: string }
+  /** The step at which the attempt is killed. */
+  killAt?: number
 }
 
-/** @returns what came of it: its exit code, whether it was killed, and whether it came to that step at all. */
+/** @returns what came of it: its exit code, whether it was killed, and how many steps it took. */
 export async function attemptInterrupted (
-  user: LockUser, { shell, env }: Userland, state: string, id: string, { step, hook = ':', kill }: Interruption
-): Promise<{ status: number | null, killed: boolean, reached: boolean }> {
+  user: LockUser, { shell, env }: Userland, state: string, id: string, { hook, killAt }: Interruption
+): Promise<{ status: number | null, killed: boolean, steps: number }> {
   const [flag, script, ...rest] = user.attempt(state, id)
   // The counter is a file, as some steps happen in subshells.
   const counter = join(state, 'steps')
   await writeFile(counter, '0\n')
   const count = `step_done () { read -r step < '${counter}'; step=$((step + 1)); echo $step > '${counter}'
-    [ $step != ${step} ] || { (${hook}); ${kill ? 'kill -KILL $$' : ':'}; }; }`
+    [ $step != ${hook?.step ?? 0} ] || (${hook?.script ?? ':'}); [ $step != ${killAt ?? 0} ] || kill -KILL $$; }`
   const wrapped = steps.map((name) =>
     `${name} () { step_done; command ${name} "$@"; step_result=$?; step_done; return $step_result; }`)
   const { status, signal } = spawnSync(shell, [flag!, [count, ...wrapped, script].join('\n'), ...rest], { env, stdio: 'ignore' })
   // A minute later it is no longer a newcomer.
   if (signal !== null && existsSync(join(state, id))) await user.addHolder(state, id, longAgo())
-  return { status, killed: signal !== null, reached: Number(readFileSync(counter, 'utf8')) >= step }
+  return { status, killed: signal !== null, steps: Number(readFileSync(counter, 'utf8')) }
 }
 
 /** One attempt, alone. @returns its exit code and what it said. */
