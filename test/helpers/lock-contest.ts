@@ -110,8 +110,10 @@ export async function attemptInterrupted (
   // The counter is a file, as some steps happen in subshells.
   const counter = join(state, 'steps')
   await writeFile(counter, '0\n')
+  // A shell of its own, so that its commands are no steps.
+  await writeFile(join(state, 'hook'), hook?.script ?? '')
   const count = `step_done () { read -r step < '${counter}'; step=$((step + 1)); echo $step > '${counter}'
-    [ $step != ${hook?.step ?? 0} ] || (${hook?.script ?? ':'}); [ $step != ${killAt ?? 0} ] || kill -KILL $$; }`
+    [ $step != ${hook?.step ?? 0} ] || '${shell}' '${join(state, 'hook')}'; [ $step != ${killAt ?? 0} ] || kill -KILL $$; }`
   const wrapped = steps.map((name) =>
     `${name} () { step_done; command ${name} "$@"; step_result=$?; step_done; return $step_result; }`)
   const { status, signal } = spawnSync(shell, [flag!, [count, ...wrapped, script].join('\n'), ...rest], { env, stdio: 'ignore' })

@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
-import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { lockScript } from '../../../services/modal/lock.js'
@@ -19,9 +19,10 @@ for (const userland of shells) {
     })
 
     t.test(`A taker of the lock of ${name} that is killed at any step leaves it for the next one, with ${userland.name}`, async (t) => {
+      t.testdir()
       for (const [scene, ids] of user === runLock ? holders : holders.slice(1)) {
         for (let step = 1; ; step++) {
-          const state = t.testdir()
+          const state = folder(t)
           await addDeadHolders(user, state, ids)
           const { killed } = await attemptInterrupted(user, userland, state, taker, { killAt: step })
           if (!killed) {
@@ -38,10 +39,11 @@ for (const userland of shells) {
   }
 
   t.test(`A holder that comes back to life while another takes over: never are both at work, with ${userland.name}`, async (t) => {
+    t.testdir()
     const alive = startRunner(t, dead)
     for (const kill of [false, true]) {
       for (let step = 1, steps = 1; step <= steps; step++) {
-        const state = t.testdir()
+        const state = folder(t)
         await addDeadHolders(runLock, state, [dead])
         // As its runner does: it says that it is alive, then looks whether the lock is still its own.
         const script = `${lockScript}\necho ${alive.pid} > '${state}/${dead}/pid'
@@ -94,6 +96,11 @@ t.test('A runner that was killed leaves no Claude beside the next one', async (t
   t.equal(attempt(runLock, userland!, state, next).status, 0)
   t.equal(await gone, 'SIGTERM')
 })
+
+/** One for each attempt: what a killed one has started may still write into it for a moment. */
+function folder (t: Test): string {
+  return mkdtempSync(join(t.testdirName, 'state-'))
+}
 
 function age (path: string) {
   const then = new Date(Date.now() - 120_000)
