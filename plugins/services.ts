@@ -1,11 +1,12 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
+import { redactor } from '../lib/redact.js'
 import { FileService } from '../services/files/service.js'
-import { redactor } from '../services/runs/redact.js'
 import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
+import { decodeTags } from '../services/sandboxes/tags.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -32,6 +33,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
     log: fastify.log,
     model: { env: modelEnv, secretName: config.claude.secretName },
     timeouts: config.run,
+    ownerOf: (tags) => decodeTags(tags)?.owner,
     onCompleted: (owned) => { storage.afterRun(owned) }
   })
   fastify.decorate('sandboxes', sandboxes)
@@ -39,7 +41,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
   fastify.decorate('sessions', new SessionService({
-    redact: redactor(modelEnv), version: (owned) => runs.settled(owned)
+    redact: redactor(modelEnv), version: (owned) => runs.version(owned)
   }))
   // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })

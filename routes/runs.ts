@@ -70,7 +70,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 }
 
 async function streamRun (run: Run, after: number, request: FastifyRequest, reply: FastifyReply) {
-  const detach = run.attach()
+  const detach = run.addReader()
   let warning: NodeJS.Timeout | undefined
   try {
     const sse = reply.sse()

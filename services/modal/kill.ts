@@ -10,7 +10,9 @@ export interface KillStage {
 
 export const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs: 1000 }, { signal: 'KILL', waitMs: 2000 }]
 
-export const killScript = loadScript(import.meta.url, 'kill.sh')
+/** The function `clock`, for scripts that measure time. */
+export const clockScript = loadScript(import.meta.url, 'clock.sh')
+export const killScript = clockScript + loadScript(import.meta.url, 'kill.sh')
 
 /**
  * Modal has no call that kills an exec, so a second exec does it. Needs sh and grep in the image.

@@ -27,9 +27,9 @@ const Ended = Type.Object({
   record: Type.Literal('ended'),
   run: Text(100),
   exitCode: Type.Union([Type.Integer({ minimum: -1000, maximum: 1000 }), Type.Null()]),
-  /** Why it was stopped, when it was. */
+  /** Why it was stopped before its result, when it was. */
   stop: Type.Union([Type.Literal('cancelled'), Type.Literal('timeout'), Type.Literal('')]),
-  /** What was gone when somebody else than the runner had to write this. */
+  /** What was gone, when it was not the runner that wrote this. */
   lost: Type.Optional(Type.Union([Type.Literal('runner'), Type.Literal('sandbox')])),
   durationMs: Type.Optional(Type.Integer({ minimum: 0 }))
 })
@@ -41,8 +41,8 @@ const Asked = Type.Object({
   run: Text(100),
   /** When, in seconds since the epoch. */
   at: Type.Integer({ minimum: 0, maximum: 1e11 }),
-  /** How long it waits for an answer, in ms. */
-  patience: Type.Integer({ minimum: 0, maximum: 1e12 }),
+  /** How long it waits for an answer. Earlier versions wrote `patience`. */
+  timeoutMs: Type.Integer({ minimum: 0, maximum: 1e12 }),
   request: Type.Object({
     request_id: Type.String({ pattern: '^[A-Za-z0-9-]{1,100}$' }),
     request: Type.Object({ tool_name: Text(200), input: Type.Record(Type.String(), Type.Unknown()) })
@@ -50,7 +50,7 @@ const Asked = Type.Object({
 })
 export type AskedRecord = Static<typeof Asked>
 
-/** What it was answered. `claude` has withdrawn its request. */
+/** How a request was answered. `claude`: Claude has withdrawn it. */
 const Resolved = Type.Object({
   record: Type.Literal('resolved'),
   run: Text(100),
@@ -62,7 +62,7 @@ export type ResolvedRecord = Static<typeof Resolved>
 
 export type RunRecord = StartedRecord | EndedRecord | AskedRecord | ResolvedRecord
 const RunRecord = Type.Union([Started, Ended, Asked, Resolved])
-/** No other record is longer. */
+/** All but `asked` records are shorter. */
 const longest = 10_000
 const beginsAsked = /^\{"record":"asked",/
 
@@ -71,16 +71,25 @@ export function writeRecord (record: RunRecord): string {
   return String.fromCharCode(separator) + JSON.stringify(record)
 }
 
-/** The record in a line, after its separator. Whatever is in the sandbox can write one, so its form is checked. */
+/** The record in a line, after its separator. Anything in the sandbox can write one, so its form is checked. */
 export function readRecord (json: string): RunRecord | undefined {
   if (json.length > longest && !beginsAsked.test(json)) return
   try {
-    const value = JSON.parse(json)
+    const value = upgrade(JSON.parse(json))
     if (!Value.Check(RunRecord, value)) return
-    // What is nested deeper than it can be written again is no input of a tool's.
+    // Throws when it is nested too deep to be written again; no tool's input is.
     if (value.record === 'asked') JSON.stringify(value.request)
     return value
   } catch {
     return undefined
   }
+}
+
+/** Logs on volumes outlive the version that wrote them; `hung` was recorded by mistake, for a run with a result. */
+function upgrade (value: any): unknown {
+  if (value?.record === 'asked' && 'patience' in value) {
+    const { patience: timeoutMs, ...record } = value
+    return { ...record, timeoutMs }
+  }
+  return value?.record === 'ended' && value.stop === 'hung' ? { ...value, stop: '' } : value
 }

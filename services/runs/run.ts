@@ -1,70 +1,99 @@
-import { AppError } from '../../errors.js'
+import { AppError, wrap } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
 import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
+import { lookupMs, withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { Progress, type RunParts } from './progress.js'
-import { surveyPermissions, type Survey } from './survey.js'
-import type { RunEvent } from './window.js'
+import { EventBuffer, type RunEvent } from './event-buffer.js'
+import { readFinalState, readPage, type Page, type RunSnapshot } from './inspect.js'
+import { LogFollower, type FollowerEnd } from './log-follower.js'
+import type { ParsedEvent } from './log-parser.js'
+import { listPermissions } from './permissions.js'
+import type { StartedRecord } from './records.js'
+import { stopRun } from './run-directory.js'
+import { RunState, type Ending } from './run-state.js'
 
-/** After the last reader of a run that another replica has started, until this one stops following it. */
+/** How long a run that another replica has started is still followed after its last reader. */
 const lingerMs = 5000
 const partBytes = 256 * 1024
 
-/** One run of Claude as this replica sees it, watched by any number of readers. The truth is its log in the sandbox. */
+export interface RunOptions {
+  owned: OwnedSandbox
+  started: StartedRecord
+  /** Values that must not be in any event. */
+  secrets: readonly string[]
+  log: Log
+  /** Called once, when a run that this replica has started is over. */
+  onCompleted: () => void
+}
+
+/**
+ * One run of Claude as this replica knows it, from following its log or from a snapshot, watched by any number of
+ * readers. The truth is its log in the sandbox.
+ */
 export class Run {
   readonly id: string
   readonly owned: OwnedSandbox
-  readonly #parts: RunParts
-  readonly #progress: Progress
-  /** What Claude waited for when the sandbox was asked. */
-  #asked: PendingPermission[] = []
+  readonly #options: RunOptions
+  #state = new RunState()
+  /** The latest events; a new one whenever the log is followed anew. */
+  #buffer = new EventBuffer(0)
+  #follower: LogFollower | undefined
+  #startedHere = false
+  #completion: Completion | undefined
+  /** Bytes that the log has at least. */
+  #size = 0
+  /** The last event of the log, whose data is not known before all of it is read. */
+  #last: ParsedEvent | undefined
+  /** What Claude waited for when the sandbox was last asked. */
+  #listedPermissions: PendingPermission[] = []
   #readers = 0
   #lingering: NodeJS.Timeout | undefined
 
-  constructor (parts: RunParts) {
-    this.#parts = parts
-    this.id = parts.started.run
-    this.owned = parts.owned
-    this.#progress = new Progress(parts, () => this.#readers > 0)
+  constructor (options: RunOptions) {
+    this.#options = options
+    this.id = options.started.run
+    this.owned = options.owned
+    this.#state.started = options.started
   }
 
   get completion (): Completion | undefined {
-    return this.#progress.completion
+    return this.#completion
   }
 
   /** Whether what is known here is the latest. */
   get isCurrent (): boolean {
-    return this.#progress.isCurrent
+    return this.#follower !== undefined || this.#completion !== undefined
   }
 
-  /** Whether this replica has started it and sees to its limits. */
-  get isOwn (): boolean {
-    return this.#progress.isOwn
+  /** Whether this replica has started the run, and follows it to its end, readers or not. */
+  get startedHere (): boolean {
+    return this.#startedHere
   }
 
   /** Whether it goes on without readers. */
   get continues (): boolean {
-    return this.#parts.started.onDisconnect === 'continue'
+    return this.#options.started.onDisconnect === 'continue'
   }
 
-  /** When the sandbox ends, and from when on that is told. */
+  /** When the sandbox ends, and from when on readers are told. */
   get expiry (): { expiresAt: string, warnAt: number } {
     return { expiresAt: this.owned.expiresAt, warnAt: expiryOf(this.owned).warnAt }
   }
 
-  /** Memory that it takes, about. */
+  /** Approximate memory that it takes. */
   get bytes (): number {
-    return this.#progress.window.bytes
+    return this.#buffer.bytes
   }
 
   view (): RunView {
-    const { startedAt, prompt, sandboxId } = this.#parts.started
-    const { completion, state } = this.#progress
+    const { startedAt, prompt, sandboxId } = this.#options.started
+    const completion = this.#completion
     return {
       runId: this.id,
       sandboxId,
-      sessionId: state.sessionId,
+      sessionId: this.#state.sessionId,
       status: completion === undefined ? 'running' : 'completed',
       startedAt,
       prompt,
@@ -74,70 +103,84 @@ export class Run {
   }
 
   get #pendingPermissions (): PendingPermission[] {
-    if (this.completion !== undefined) return []
-    return this.isOwn ? this.#progress.state.pendingPermissions : this.#asked
+    if (this.#completion !== undefined) return []
+    return this.#startedHere ? this.#state.pendingPermissions : this.#listedPermissions
   }
 
-  /** Asks the sandbox what Claude waits for, when that is not known here from the log as it grows. */
-  async lookAtPermissions (): Promise<void> {
-    const { owned, started: { asks, sandboxId }, secrets } = this.#parts
-    if (this.isOwn || this.completion !== undefined || !asks || sandboxId !== owned.id) return
-    this.#asked = await surveyPermissions(owned, this.id, secrets)
+  /** Asks the sandbox what Claude waits for, unless this replica knows it from the log as it grows. */
+  async refreshPermissions (): Promise<void> {
+    const { owned, started: { asks, sandboxId }, secrets } = this.#options
+    if (this.#startedHere || this.#completion !== undefined || !asks || sandboxId !== owned.id) return
+    this.#listedPermissions = await listPermissions(owned, this.id, secrets)
   }
 
-  /** This replica's own run: the output of its runner is the log from the first byte on. */
-  followRunner (runner: SandboxProcess): void {
-    this.#progress.follow(0, runner)
+  /**
+   * Follows a run that this replica has just started; settles when there is something of its log.
+   * @throws {AppError} RUN_ACTIVE when another run has taken over the lock before the runner had started.
+   */
+  async followRunner (runner: SandboxProcess): Promise<void> {
+    this.#startedHere = true
+    const { begun } = this.#follow(0, runner)
+    await withDeadline(lookupMs, () => begun).catch((error: AppError) => {
+      // When it takes longer, that shows in the run itself.
+      if (error.code !== 'MODAL_TIMEOUT') throw error
+    })
   }
 
-  /** What the sandbox says, when nothing newer is known here. */
-  learn (survey: Survey): void {
-    this.#progress.learn(survey)
+  /** Takes over what the sandbox says, unless something newer is known here. */
+  applySnapshot ({ state, size, ending }: RunSnapshot): void {
+    if (this.isCurrent) return
+    this.#state = state
+    this.#size = size
+    if (ending === undefined) return
+    if ('record' in ending) this.#close(size, ending)
+    else this.markLost('stream')
   }
 
-  /** Its log can not be read to an end any more, and nobody follows it. */
-  lose (lost: 'sandbox' | 'stream'): void {
-    this.#progress.lose(lost)
+  /** The log cannot be read to an end any more. Does nothing while it is followed here. */
+  markLost (lost: 'sandbox' | 'stream'): void {
+    if (this.isCurrent) return
+    this.#close(this.#size, { stop: '', exitCode: null, lost })
+    this.#buffer.append([{ id: this.#size + 1, event: 'run.completed', json: JSON.stringify(this.#completion) }])
   }
 
-  /** Nobody here wants to know of it any more; the run itself goes on. */
-  leave (): void {
+  /** The run itself goes on. */
+  stopFollowing (): void {
     clearTimeout(this.#lingering)
-    this.#progress.leave()
+    this.#follower?.stop()
   }
 
-  /** Counts a reader in; call the answer when it leaves. Without any the run ends after a grace time (4.6). */
-  attach (): () => void {
+  /** Adds a reader; call the returned function when it leaves. Without readers the run ends after a while (4.6). */
+  addReader (): () => void {
     this.#readers++
     clearTimeout(this.#lingering)
-    this.#progress.beat()
+    this.#follower?.heartbeat()
     return () => {
-      // Tells that somebody was there until now.
-      this.#progress.beat()
+      // There was a reader until now.
+      this.#follower?.heartbeat()
       this.#readers--
-      if (this.#readers > 0 || this.isOwn) return
-      this.#lingering = setTimeout(() => { this.leave() }, lingerMs).unref()
+      if (this.#readers > 0 || this.#startedHere) return
+      this.#lingering = setTimeout(() => { this.stopFollowing() }, lingerMs).unref()
     }
   }
 
   /** Everything after a position, in batches, then what comes, until the run or the reader ends. */
   async * read (after: number, signal: AbortSignal): AsyncGenerator<RunEvent[]> {
-    const progress = this.#progress
-    const wake = () => { progress.window.wake() }
+    const wake = () => { this.#buffer.wake() }
     signal.addEventListener('abort', wake, { once: true })
     try {
       for (let position = after; !signal.aborted;) {
-        if (!progress.isCurrent) progress.follow(position <= progress.size ? position : 0)
-        const { window } = progress
-        const batch = position < window.start ? await this.#readBehind(position, window.start) : window.take(position)
+        if (!this.isCurrent) this.#follow(position <= this.#size ? position : 0)
+        const buffer = this.#buffer
+        const batch = position < buffer.start ? await this.#readMissed(position, buffer.start) : buffer.take(position)
         if (batch.length > 0) {
           position = batch.at(-1)!.id
           yield * inParts(batch)
           if (batch.at(-1)!.event === 'run.completed') return
-        } else if (window.ended) {
+        } else if (buffer.ended) {
           return
         } else {
-          await window.change
+          await buffer.change
         }
       }
     } finally {
@@ -147,26 +190,138 @@ export class Run {
 
   /** The next events after a position, without waiting for any; asking for them counts as reading. */
   async page (after: number): Promise<{ events: RunEvent[], done: boolean }> {
-    const { window } = this.#progress
-    if (this.isCurrent && after >= window.start) {
-      this.attach()()
-      const events = window.take(after)
-      return { events, done: window.ended && window.take(events.at(-1)?.id ?? after).length === 0 }
+    const buffer = this.#buffer
+    if (this.isCurrent && after >= buffer.start) {
+      this.addReader()()
+      const events = buffer.take(after)
+      return { events, done: buffer.ended && buffer.take(events.at(-1)?.id ?? after).length === 0 }
     }
-    const { events, ended } = await this.#progress.readPage(after)
+    const { events, ended } = await this.#readPage(after)
     return { events, done: ended }
   }
 
-  async #readBehind (position: number, until: number): Promise<RunEvent[]> {
+  /** Events that are no longer in the buffer, or a gap where the log cannot be read. */
+  async #readMissed (position: number, until: number): Promise<RunEvent[]> {
     const gap = [{ id: until, event: 'gap', json: JSON.stringify({ from: position, to: until }) }]
     try {
-      const { events } = await this.#progress.readPage(position)
+      const { events } = await this.#readPage(position)
       const missed = events.filter(({ id }) => id <= until)
       return missed.length > 0 ? missed : gap
     } catch (error) {
       if (error instanceof AppError && ['RUN_NOT_FOUND', 'SANDBOX_ENDED'].includes(error.code)) return gap
       throw error
     }
+  }
+
+  /** Reads from the log itself, and learns the run's end when it comes to it. */
+  async #readPage (position: number): Promise<Page> {
+    const { owned, started, secrets } = this.#options
+    const options = { run: started.run, format: started.format, secrets, offset: position }
+    const page = await readPage(owned, options, this.#completion === undefined)
+    const last = page.events.at(-1)
+    if (last?.event === 'run.completed') {
+      if (this.#completion === undefined) {
+        this.#state.apply(last)
+        await this.#findResult()
+        this.#close(last.id, this.#state.ended!)
+      }
+      last.json = JSON.stringify(this.#completion)
+    }
+    return page
+  }
+
+  #follow (position: number, runner?: SandboxProcess): LogFollower {
+    const { owned, started, secrets, log } = this.#options
+    this.#buffer = new EventBuffer(position)
+    const follower = new LogFollower({
+      owned,
+      runId: started.run,
+      format: started.format,
+      secrets,
+      position,
+      runner,
+      log,
+      hasReaders: () => this.#readers > 0,
+      onEvents: (events) => { this.#append(events) }
+    })
+    this.#follower = follower
+    follower.finished.then(async (end) => { await this.#onFollowerEnd(end) }).catch((error: unknown) => {
+      log.error({ ...this.#ids, err: error }, 'run could not be completed')
+    })
+    return follower
+  }
+
+  #append (events: ParsedEvent[]) {
+    for (const event of events) this.#state.apply(event)
+    if (events.at(-1)?.event === 'run.completed') this.#last = events.pop()
+    this.#buffer.append(events)
+  }
+
+  async #onFollowerEnd ({ reason, cause }: FollowerEnd) {
+    if (reason === 'stopped') {
+      this.#size = Math.max(this.#size, this.#buffer.lastId)
+      this.#follower = undefined
+      this.#buffer.wake()
+      return
+    }
+    if (reason === 'ended') {
+      await this.#findResult()
+      const completion = this.#complete(this.#state.ended!)
+      this.#buffer.append([{ id: this.#last!.id, event: 'run.completed', json: JSON.stringify(completion) }])
+    } else {
+      await this.#completeLost(reason, cause ?? new Error('its log ends too early'))
+    }
+    this.#buffer.end()
+    this.#follower = undefined
+  }
+
+  async #completeLost (lost: 'sandbox' | 'stream', cause: unknown) {
+    const { owned, started, log } = this.#options
+    const failure = wrap(cause, 'run', 'CLAUDE_FAILED')
+    const { code, message, hint, statusCode } = failure
+    log.error({ ...this.#ids, err: failure }, 'run lost')
+    // It could not be watched any more.
+    if (lost === 'stream') {
+      await stopRun(owned, started.run, 'cancelled').catch((error: unknown) => {
+        log.error({ ...this.#ids, err: error }, 'lost run could not be stopped')
+      })
+    }
+    const completion = this.#complete({ stop: '', exitCode: null, lost })
+    // These two are in no log: they come after its last byte.
+    const last = this.#buffer.lastId
+    this.#buffer.append([
+      { id: last + 1, event: 'error', json: JSON.stringify({ statusCode, code, message, hint }) },
+      { id: last + 2, event: 'run.completed', json: JSON.stringify(completion) }
+    ])
+  }
+
+  /** When the log was followed from the middle on, the result may have been missed. */
+  async #findResult () {
+    if (this.#state.hasResult || this.#buffer.complete) return
+    const { owned, started } = this.#options
+    this.#state = await readFinalState(owned, started, this.#state)
+  }
+
+  #close (size: number, ending: Ending) {
+    this.#buffer = new EventBuffer(size)
+    this.#complete(ending)
+    this.#buffer.end()
+  }
+
+  #complete (ending: Ending): Completion {
+    if (this.#completion !== undefined) return this.#completion
+    this.#completion = this.#state.completion(ending)
+    const { outcome, exitCode, durationMs } = this.#completion
+    if (this.#startedHere) {
+      this.#options.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
+      this.#options.onCompleted()
+    }
+    return this.#completion
+  }
+
+  get #ids () {
+    const { owned, started } = this.#options
+    return { runId: started.run, sandboxId: owned.id, owner: owned.owner }
   }
 }
 

@@ -1,42 +1,42 @@
-import { AppError, chain } from '../../errors.js'
+import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
+import { secretsOf } from '../../lib/redact.js'
 import type { Account } from '../../schemas/account.js'
 import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { endRun } from './ending.js'
-import { KnownRuns } from './known.js'
-import { launch, type LaunchOptions } from './launch.js'
-import { answerRequest } from './permissions.js'
+import { RunInspector, type RunInspectorOptions } from './inspect.js'
+import { answerPermission } from './permissions.js'
 import type { StartedRecord } from './records.js'
-import { secretsOf } from './redact.js'
+import { RunRegistry } from './registry.js'
 import { Run } from './run.js'
-import { checkSpec } from './spec.js'
+import { checkSpec, startRunner, type StartOptions } from './start.js'
 
-export interface RunServiceOptions extends LaunchOptions {
+export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
   log: Log
-  /** Told of every run of this replica's that is over. */
+  /** Called when a run that this replica has started is over. */
   onCompleted?: (owned: OwnedSandbox) => void
 }
 
-/** The service's own end waits no longer for the ends of runs. */
+/** How long the end of the service waits for runs to end. */
 const closeMs = 6000
 
-/** Starts, finds and ends runs of Claude. What is true of them is in their sandbox; this keeps what it has seen. */
+/** Starts, finds and ends runs of Claude. The truth about them is in their sandbox; this keeps what it has seen. */
 export class RunService {
   readonly #options: RunServiceOptions
   readonly #secrets: readonly string[]
-  readonly #known: KnownRuns
+  readonly #registry: RunRegistry
   /** Sandboxes where a run is being started. */
   readonly #starting = new Map<string, { runId: string, accountId: string }>()
 
   constructor (options: RunServiceOptions) {
     this.#options = options
     this.#secrets = secretsOf(options.model.env)
-    this.#known = new KnownRuns(options.client, (owned, started) => this.#make(owned, started, options.log))
+    this.#registry = new RunRegistry(
+      new RunInspector(options), (owned, started) => this.#make(owned, started, options.log))
   }
 
   /**
@@ -48,7 +48,7 @@ export class RunService {
     checkSpec(spec)
     const { expiresAt } = owned
     if (Date.now() > expiryOf(owned).closedAt) throw new AppError('SANDBOX_EXPIRING', { details: { expiresAt } })
-    const busy = this.#known.ownActive(owned.id)?.id ?? this.#starting.get(owned.id)?.runId
+    const busy = this.#registry.activeHere(owned.id)?.id ?? this.#starting.get(owned.id)?.runId
     if (busy !== undefined) throw new AppError('RUN_ACTIVE', { details: { runId: busy } })
     this.#checkLimit(account)
     const id = randomId('run')
@@ -64,41 +64,42 @@ export class RunService {
 
   /** @throws {AppError} RUN_NOT_FOUND for another sandbox's run, too; SANDBOX_ENDED when it can't be read any more. */
   async get (owned: OwnedSandbox, runId: string): Promise<Run> {
-    return await this.#known.get(owned, runId)
+    return await this.#registry.get(owned, runId)
   }
 
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    return await this.#known.list(owned)
+    return await this.#registry.list(owned)
   }
 
   /** A run as any replica sees it. @throws {AppError} SANDBOX_ENDED while the run is being lost with its sandbox. */
   async view (run: Run): Promise<RunView> {
-    await run.lookAtPermissions()
+    await run.refreshPermissions()
     return run.view()
   }
 
   /**
-   * Allows or denies what Claude asks for.
+   * Allows or denies a request of Claude's.
    * @throws {AppError} PERMISSION_NOT_FOUND, PERMISSION_RESOLVED, BAD_REQUEST, RUN_NOT_FOUND, SANDBOX_ENDED.
    */
   async answer (run: Run, permissionId: string, answer: PermissionAnswer): Promise<RunView> {
     checkHere(run)
-    await answerRequest(run.owned, run.id, permissionId, answer)
-    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, decision: answer.decision }, 'permission answered')
+    await answerPermission(run.owned, run.id, permissionId, answer)
+    const { decision } = answer
+    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, decision }, 'permission answered')
     const view = await this.view(run)
-    // The log tells it a moment later.
+    // It is in the log only a moment later.
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
   }
 
   async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
-    if (!await this.#known.any(owned)) return
+    if (!await this.#registry.hasRuns(owned)) return
     const [run] = await this.#activeIn(owned)
     return run && { runId: run.id, startedAt: run.view().startedAt }
   }
 
-  /** Changes with every run; undefined while one is active in the sandbox, or on its volume. */
-  async settled (owned: OwnedSandbox): Promise<string | undefined> {
+  /** A value that changes with every run; undefined while one is active in the sandbox, or on its volume. */
+  async version (owned: OwnedSandbox): Promise<string | undefined> {
     const runs = await this.list(owned)
     return runs.every(({ completion }) => completion !== undefined) ? runs[0]?.id ?? 'none' : undefined
   }
@@ -108,8 +109,8 @@ export class RunService {
     const started = performance.now()
     if (run.completion === undefined) {
       checkHere(run)
-      this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'run is cancelled')
-      await endRun(this.#options.client, run)
+      this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'cancelling run')
+      await this.#registry.end(run)
     }
     return { durationMs: Math.round(performance.now() - started) }
   }
@@ -119,14 +120,15 @@ export class RunService {
     await Promise.all(running.map(async (run) => { await this.cancel(run) }))
   }
 
-  /** The service ends: nobody would watch these runs any more. Those that may go on alone do. */
+  /** The service ends, and no longer watches its runs. Those that need no readers go on. */
   async close (): Promise<void> {
-    const watched = this.#known.own().filter((run) => run.completion === undefined && !run.continues)
+    const watched = this.#registry.startedHere().filter((run) => run.completion === undefined && !run.continues)
     const ended = Promise.allSettled(watched.map(async (run) => { await this.cancel(run) }))
     await withDeadline(closeMs, () => ended).catch((error: unknown) => {
-      this.#options.log.error({ runIds: watched.map(({ id }) => id), chain: chain(error) }, 'runs could not be ended in time')
+      const runIds = watched.map(({ id }) => id)
+      this.#options.log.error({ runIds, err: error }, 'runs could not be ended in time')
     })
-    this.#known.close()
+    this.#registry.close()
   }
 
   /** Other sandboxes on the volume may have runs, too. */
@@ -136,7 +138,8 @@ export class RunService {
 
   #checkLimit ({ id, limits }: Account) {
     const owner = appName(id)
-    const running = this.#known.own().filter((run) => run.owned.owner === owner && run.completion === undefined).length
+    const active = this.#registry.startedHere().filter(({ completion }) => completion === undefined)
+    const running = active.filter((run) => run.owned.owner === owner).length
     const starting = [...this.#starting.values()].filter(({ accountId }) => accountId === id).length
     if (running + starting < limits.runs) return
     const message = `Your account may have ${limits.runs} runs at a time.`
@@ -144,11 +147,11 @@ export class RunService {
   }
 
   async #start (id: string, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
-    const note = async () => { await this.#known.point(owned, id) }
-    const { started, runner } = await launch(this.#options, { id, owned, spec, log, note })
+    const tagLatest = async () => { await this.#registry.tagLatest(owned, id) }
+    const { started, runner } = await startRunner(this.#options, { id, owned, spec, log, tagLatest })
     const run = this.#make(owned, started, log)
-    run.followRunner(runner)
-    this.#known.keep(run)
+    await run.followRunner(runner)
+    this.#registry.add(run)
     return run
   }
 
@@ -164,7 +167,7 @@ export class RunService {
   }
 }
 
-/** Another sandbox on the volume has it. */
+/** @throws {AppError} RUN_NOT_FOUND for a run of another sandbox on the volume. */
 function checkHere (run: Run) {
   const { sandboxId } = run.view()
   if (sandboxId !== run.owned.id) throw new AppError('RUN_NOT_FOUND', { message: `That run is in the sandbox ${sandboxId}.` })

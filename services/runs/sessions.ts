@@ -1,33 +1,34 @@
 import { AppError } from '../../errors.js'
 import { jsonLength } from '../../lib/json.js'
 import type { SessionMessage, SessionPage, SessionSummary } from '../../schemas/session.js'
+import { runCommand } from '../modal/process.js'
+import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { homeOf } from './directory.js'
-import { LineSplitter } from './lines.js'
-import { script, shell } from './shell.js'
+import { LineSplitter } from './log-parser.js'
+import { homeOf } from './run-directory.js'
 
-const listScript = script('sessions.sh')
-const findScript = 'cd "$1/projects" 2>/dev/null && for f in */"$2".jsonl; do [ -f "$f" ] && [ ! -L "$f" ] && ' +
-  'tail -c "+$(($3 + 1))" -- "$f" | head -c "$4" && exit 0; done; exit 66'
+const listScript = loadScript(import.meta.url, 'list-sessions.sh')
+const readScript = loadScript(import.meta.url, 'read-session.sh')
 const sessionIdPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-const noSession = 66
+const exitNoSession = 66
 const listed = 100
 const chunkBytes = 1024 * 1024
-/** One answer has no more than this, and does not look at more than that for it. */
+/** One answer has no more than this, */
 const answerBytes = 8 * 1024 * 1024
+/** and no more of the transcript is read for it. */
 const lookedAtBytes = 64 * 1024 * 1024
 
 export interface SessionServiceOptions {
-  /** Values that nobody may see. */
+  /** Takes out of a text what must not be seen. */
   redact: (text: string) => string
-  /** Changes when a run may have changed a sandbox' conversations; undefined while one is active. */
+  /** Changes when a run may have changed a sandbox's conversations; undefined while one is active. */
   version: (owned: OwnedSandbox) => Promise<string | undefined>
 }
 
 /** Conversations, from the transcripts that the CLI keeps next to the runs: on the volume, where there is one. */
 export class SessionService {
   readonly #options: SessionServiceOptions
-  /** Looking must not keep a sandbox awake, and nothing but a run changes them. */
+  /** By sandbox. Asking would keep a sandbox awake, and only a run changes its conversations. */
   readonly #lists = new Map<string, { version: string, sessions: SessionSummary[] }>()
 
   constructor (options: SessionServiceOptions) {
@@ -39,8 +40,8 @@ export class SessionService {
     const version = await this.#options.version(owned)
     const known = this.#lists.get(owned.id)
     if (known !== undefined && known.version === version) return known.sessions
-    const argv = ['sh', '-c', listScript, 'sessions', homeOf(owned), String(listed)]
-    const { stdout } = await shell(owned, 'list sessions', argv, { limit: listed * 10_000 })
+    const command = ['sh', '-c', listScript, 'list-sessions', homeOf(owned), String(listed)]
+    const { stdout } = await runCommand(owned.sandbox, 'list sessions', command, { limit: listed * 10_000 })
     const lines = stdout.toString('utf8').split('\n')
     const sessions: SessionSummary[] = []
     for (let at = 0; at + 2 < lines.length; at += 3) {
@@ -63,9 +64,9 @@ export class SessionService {
     let bytes = 0
     let last = after
     for (let position = after; position - after < lookedAtBytes;) {
-      const argv = ['sh', '-c', findScript, 'read', homeOf(owned), sessionId, String(position), String(chunkBytes)]
-      const { exitCode, stdout } = await shell(owned, 'read session', argv, { limit: chunkBytes })
-      if (exitCode === noSession) throw new AppError('SESSION_NOT_FOUND')
+      const command = ['sh', '-c', readScript, 'read-session', homeOf(owned), sessionId, String(position), String(chunkBytes)]
+      const { exitCode, stdout } = await runCommand(owned.sandbox, 'read session', command, { limit: chunkBytes })
+      if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND')
       for (const { line, end } of splitter.push(stdout)) {
         last = end
         const message = readMessage(this.#options.redact(line.toString('utf8')))
@@ -106,7 +107,7 @@ function titleOf (line: string): string {
   }
 }
 
-/** A line of a transcript that is part of the conversation. Whatever is in the sandbox can write one. */
+/** A line of a transcript that is part of the conversation. Anything in the sandbox can write one. */
 function readMessage (line: string): SessionMessage | undefined {
   let entry: any
   try {
@@ -122,7 +123,7 @@ function readMessage (line: string): SessionMessage | undefined {
   }
   if (!['user', 'assistant'].includes(type) || typeof entry.message !== 'object' || entry.message === null) return
   const { message } = entry
-  // The line break that our prompts begin with is not the user's.
+  // Our prompts begin with a line break that the user did not write.
   if (type === 'user' && typeof message.content === 'string') message.content = message.content.replace(/^\n/, '')
   if (jsonLength(message) === Infinity) return
   return { id, type, time, message, parentToolUseId }

@@ -4,15 +4,17 @@ import type { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import type { RunSpec } from '../../schemas/run.js'
 import { execMarker } from '../../services/modal/process.js'
-import { directoryOf, logOf, stateOf } from '../../services/runs/directory.js'
+import type { RunEvent } from '../../services/runs/event-buffer.js'
+import { directoryOf, logOf, stateOf } from '../../services/runs/run-directory.js'
 import type { Run } from '../../services/runs/run.js'
 import { RunService } from '../../services/runs/service.js'
-import type { RunEvent } from '../../services/runs/window.js'
 import type { OwnedSandbox } from '../../services/sandboxes/owned.js'
+import { decodeTags } from '../../services/sandboxes/tags.js'
 import { readSse, skip, startService, type ReceivedEvent, type Service } from '../helpers/service.js'
 
 const log = { info () {}, warn () {}, error () {} }
 const result = 'echo \'{"type":"result","is_error":false,"session_id":"s-1"}\''
+const ownerOf = (tags: Record<string, string>) => decodeTags(tags)?.owner
 const timeouts = { disconnectGraceMs: 60_000, timeoutMs: 120_000, permissionMs: 600_000 }
 
 t.test('Runs that lose what they stand on, and replicas that share a sandbox', { skip }, async (t) => {
@@ -24,7 +26,8 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
   const owned = await sandboxes.open(account, id)
   const replica = (more: object = {}) => {
     const limits = { ...timeouts, ...more }
-    const runs = new RunService({ client: modal.client, log, model: { env: modal.modelEnv }, timeouts: limits })
+    const model = { env: modal.modelEnv }
+    const runs = new RunService({ client: modal.client, log, model, timeouts: limits, ownerOf })
     t.teardown(async () => { await runs.close() })
     return runs
   }
@@ -119,7 +122,8 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     const started = starts.filter((start) => start.status === 'fulfilled')
     t.equal(started.length, 1)
     t.match(JSON.parse((await read(started[0]!.value)).at(-1)!.json), { outcome: 'result' })
-    t.equal(await exec(service, id, 'ls /tmp/.modal-sandbox/active 2>/dev/null'), '', 'an end gives the place back')
+    const state = '/tmp/.modal-sandbox'
+    t.equal(await exec(service, id, `cat ${state}/$(readlink ${state}/run-lock/head)/exit`), '0\n', 'an end gives the lock back')
   })
 
   await t.test('A start that fails gives the place back', async (t) => {
@@ -129,7 +133,16 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     })
     await t.rejects(one.start(account, broken, { prompt: 'x' }), { code: 'MODAL_ERROR', step: 'start Claude' })
     t.match(JSON.parse((await read(await one.start(account, owned, { prompt: 'x' }))).at(-1)!.json), { outcome: 'result' })
-    const unnamed = new RunService({ client: modal.client, log, model: { env: {}, secretName: 'not-there' }, timeouts })
+    const late = withExec(owned, async (start, command, params) => {
+      const lock = '/tmp/.modal-sandbox/run-lock'
+      if (isRunner(command)) await exec(service, id, `ln -s run_other "${lock}/$(readlink ${lock}/head).next"`)
+      return await start(command, params)
+    })
+    const before = (await other.list(owned)).length
+    await t.rejects(one.start(account, late, { prompt: 'x' }), { code: 'RUN_ACTIVE' }, 'another has taken over meanwhile')
+    t.equal((await other.list(owned)).length, before, 'and there never was such a run')
+    t.match(JSON.parse((await read(await one.start(account, owned, { prompt: 'x' }))).at(-1)!.json), { outcome: 'result' })
+    const unnamed = new RunService({ client: modal.client, log, model: { env: {}, secretName: 'not-there' }, timeouts, ownerOf })
     await t.rejects(unnamed.start(account, owned, { prompt: 'x' }), { code: 'CLAUDE_FAILED', step: 'model secret' })
     const poor: Account = { ...account, limits: { ...account.limits, runs: 0 } }
     await t.rejects(one.start(poor, owned, { prompt: 'x' }), { code: 'LIMIT_REACHED', details: { limit: 0 } })
@@ -364,7 +377,7 @@ async function late (t: Test, service: Service, id: string): Promise<unknown> {
 
 /** All events of a run, from a position on. */
 async function read (run: Run, after = 0, signal = new AbortController().signal): Promise<RunEvent[]> {
-  const leave = run.attach()
+  const leave = run.addReader()
   const events: RunEvent[] = []
   for await (const batch of run.read(after, signal)) {
     events.push(...batch.map(({ id, event, json }) => ({ id, event, json })))

@@ -17,23 +17,38 @@ last_holder () {
   done
 }
 
+# Whether a holder is alive: `holder` is it then, and else the last of the list. Not only the last one counts, as that
+# may have given up because an earlier one was alive after all.
+# usage: is_held <lock> [<id that does not count>]
+is_held () {
+  holder='' next=$(readlink "$1/head") hops=0
+  while [ -n "$next" ] && [ $hops -lt 1000 ]; do
+    holder=$next
+    [ "$holder" != "${2:-}" ] && alive "$holder" && return 0
+    next=$(readlink "$1/$holder.next")
+    hops=$((hops + 1))
+  done
+  return 1
+}
+
 # usage: acquire <lock> <id>; `alive <id>` has to be true already.
-# Returns 0 when the lock is this id's, 1 when `holder` has it, 2 when it could not be written.
+# Returns 0 when the lock is this id's, 1 when `holder` has it, 2 when it could not be written. `stale` is the holder
+# that it was taken over from, if any.
 acquire () {
+  stale=''
   mkdir -p "$1" || return 2
   ln -sn "$2" "$1/head" 2>/dev/null && return 0
-  last_holder "$1"
+  is_held "$1" && return 1
   [ -n "$holder" ] || return 2
-  alive "$holder" && return 1
   stale=$holder
   if ! ln -sn "$2" "$1/$stale.next" 2>/dev/null; then
     last_holder "$1"
     [ "$holder" != "$stale" ] && return 1
     return 2
   fi
-  # The stale holder may have come back, or have been replaced, between the look at it and the link.
-  if alive "$stale"; then holder=$stale; rm -f "$1/$stale.next"; return 1; fi
-  last_holder "$1"
+  # A holder may have come back, or have been replaced, between the look at it and the link. The link stays: it holds
+  # nothing once this id is no longer alive, and a holder that started to work before it was made is found above.
+  is_held "$1" "$2" && return 1
   [ "$holder" = "$2" ] || return 1
   # Saves those who come later the way along the list.
   ln -sn "$2" "$1/$2.head" && mv -f "$1/$2.head" "$1/head"

@@ -1,0 +1,161 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { AppError } from '../../errors.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
+import type { RunInspector, RunSnapshot } from './inspect.js'
+import type { StartedRecord } from './records.js'
+import type { Run } from './run.js'
+import { recordLostEnd, runIdPattern, stopRun } from './run-directory.js'
+
+/** How many completed runs are kept, and how large together. All else is read from their sandbox again. */
+const keptRuns = 1000
+const keptBytes = 64 * 1024 * 1024
+/** The sandbox's tag with the id of its latest run. */
+const tag = 'ms-run'
+/** A stopped run's own record of its end takes no longer. */
+const endMs = 5000
+
+/**
+ * Runs that this replica has seen. Asking a sandbox is an exec, and every exec keeps it awake: a look at its runs asks
+ * only while one is active, which keeps it awake anyway, or when its tag names one that is not known here.
+ */
+export class RunRegistry {
+  readonly #inspector: RunInspector
+  readonly #make: (owned: OwnedSandbox, started: StartedRecord) => Run
+  /** By sandbox and run, in the order of their first sight. */
+  readonly #runs = new Map<string, Run>()
+  /** The latest run of each sandbox whose runs are all known. */
+  readonly #latest = new Map<string, string | null>()
+
+  constructor (inspector: RunInspector, make: (owned: OwnedSandbox, started: StartedRecord) => Run) {
+    this.#inspector = inspector
+    this.#make = make
+  }
+
+  /** Runs that this replica has started. */
+  startedHere (): Run[] {
+    return [...this.#runs.values()].filter((run) => run.startedHere)
+  }
+
+  /** The active run of a sandbox, if this replica has started it. */
+  activeHere (sandboxId: string): Run | undefined {
+    return this.startedHere().find((run) => run.owned.id === sandboxId && run.completion === undefined)
+  }
+
+  add (run: Run): void {
+    this.#runs.set(`${run.owned.id}/${run.id}`, run)
+    this.#forgetOld()
+  }
+
+  /** Tags the sandbox with its latest run, so that other replicas need not ask it. */
+  async tagLatest ({ sandbox }: OwnedSandbox, runId: string): Promise<void> {
+    await callModal('tag sandbox', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [tag]: runId }) })
+  }
+
+  /** @throws {AppError} RUN_NOT_FOUND; SANDBOX_ENDED when only a sandbox on the same volume could tell. */
+  async get (owned: OwnedSandbox, runId: string): Promise<Run> {
+    if (!runIdPattern.test(runId)) throw new AppError('RUN_NOT_FOUND')
+    const known = this.#runs.get(`${owned.id}/${runId}`)
+    if (known?.isCurrent) return known
+    const snapshot = await unlessEnded(this.#inspector.inspect(owned, runId))
+    if (snapshot === sandboxEnded) {
+      if (known === undefined) throw lostWith(owned)
+      known.markLost('sandbox')
+      return known
+    }
+    if (snapshot === undefined) throw new AppError('RUN_NOT_FOUND')
+    return this.#applySnapshot(owned, snapshot)
+  }
+
+  /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
+  async hasRuns (owned: OwnedSandbox): Promise<boolean> {
+    return this.activeHere(owned.id) !== undefined || await latestOf(owned) !== null
+  }
+
+  /** Newest first. */
+  async list (owned: OwnedSandbox): Promise<Run[]> {
+    const latest = await latestOf(owned)
+    if (this.#latest.get(owned.id) !== latest || this.#in(owned).some((run) => !run.isCurrent)) {
+      const known = this.#in(owned).filter((run) => run.isCurrent).map(({ id }) => id)
+      const snapshots = await unlessEnded(this.#inspector.inspectAll(owned, known))
+      if (snapshots === sandboxEnded) for (const run of this.#in(owned)) run.markLost('sandbox')
+      else for (const snapshot of snapshots) this.#applySnapshot(owned, snapshot)
+      this.#latest.set(owned.id, latest)
+    }
+    return this.#in(owned).sort((one, other) => one.view().startedAt < other.view().startedAt ? 1 : -1)
+  }
+
+  /** Ends a run and waits until it is over. @throws {AppError} CLAUDE_FAILED when something of it is still alive. */
+  async end (run: Run): Promise<void> {
+    if (!await stopRun(run.owned, run.id, 'cancelled')) {
+      throw new AppError('CLAUDE_FAILED', { message: 'Some processes of the run could not be ended.', step: 'cancel' })
+    }
+    await this.#waitForEnd(run)
+  }
+
+  /** Stops following all runs; they go on. */
+  close (): void {
+    for (const run of this.#runs.values()) run.stopFollowing()
+  }
+
+  /** Nothing of the run is alive: its runner records the end, or else it is recorded here. */
+  async #waitForEnd (run: Run): Promise<void> {
+    let recorded = false
+    for (let until = Date.now() + endMs; run.completion === undefined;) {
+      if (!run.isCurrent) {
+        const snapshot = await this.#inspector.inspect(run.owned, run.id)
+        if (snapshot === undefined) return
+        run.applySnapshot(snapshot)
+      } else {
+        await sleep(20)
+      }
+      if (Date.now() < until) continue
+      if (recorded) throw new AppError('CLAUDE_FAILED', { message: 'The run has not recorded its end.', step: 'cancel' })
+      recorded = true
+      until = Date.now() + endMs
+      await recordLostEnd(run.owned, run.id, 'runner')
+    }
+  }
+
+  #in ({ id }: OwnedSandbox): Run[] {
+    return [...this.#runs.values()].filter((run) => run.owned.id === id)
+  }
+
+  #applySnapshot (owned: OwnedSandbox, snapshot: RunSnapshot): Run {
+    const key = `${owned.id}/${snapshot.started.run}`
+    const run = this.#runs.get(key) ?? this.#make(owned, snapshot.started)
+    run.applySnapshot(snapshot)
+    this.add(run)
+    return run
+  }
+
+  #forgetOld () {
+    let bytes = [...this.#runs.values()].reduce((sum, run) => sum + run.bytes, 0)
+    for (const [key, run] of this.#runs) {
+      if (this.#runs.size <= keptRuns && bytes <= keptBytes) return
+      if (run.completion === undefined) continue
+      this.#runs.delete(key)
+      this.#latest.delete(run.owned.id)
+      bytes -= run.bytes
+    }
+  }
+}
+
+async function latestOf ({ sandbox }: OwnedSandbox): Promise<string | null> {
+  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[tag] ?? null
+}
+
+const sandboxEnded = Symbol('sandbox ended')
+
+async function unlessEnded<T> (work: Promise<T>): Promise<T | typeof sandboxEnded> {
+  return await work.catch((error: AppError) => {
+    if (error.code !== 'SANDBOX_ENDED') throw error
+    return sandboxEnded
+  })
+}
+
+/** A run that this replica does not know, in a sandbox that has ended. */
+function lostWith ({ volume }: OwnedSandbox): AppError {
+  if (volume === undefined) return new AppError('RUN_NOT_FOUND')
+  return new AppError('SANDBOX_ENDED', { hint: 'Create a sandbox on the same volume: it has the runs of this one.' })
+}

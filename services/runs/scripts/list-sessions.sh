@@ -1,0 +1,13 @@
+# Prints the conversations, newest first, each in three lines: `<session id> <seconds since 1970> <messages>`, then its
+# first prompt and its first timestamp as they stand in the transcript.
+# usage: list-sessions.sh <the CLI's directory> <how many>
+# shellcheck disable=SC2015 # nothing between && and || has effects
+cd "$1/projects" 2>/dev/null || exit 0
+# shellcheck disable=SC2012 # find cannot sort by time; a name that ls would garble is not a session's.
+ls -t -- */*.jsonl 2>/dev/null | head -n "$2" | while read -r file; do
+  [ -f "$file" ] && [ ! -L "$file" ] || continue
+  session=${file##*/}
+  echo "${session%.jsonl} $(stat -c %Y -- "$file") $(grep -acE '"type":"(user|assistant)",' -- "$file")"
+  grep -am1 '"type":"user"' -- "$file" | head -c 8192 | tr -d '\n'; echo
+  grep -aom1 '"timestamp":"[^"]*"' -- "$file" | head -n 1 | head -c 100 | tr -d '\n'; echo
+done

@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto'
+import type { ModalClient, Secret } from 'modal'
+import { AppError } from '../../errors.js'
+import type { Log } from '../../lib/log.js'
+import type { RunSpec } from '../../schemas/run.js'
+import { callModal, lookupMs } from '../modal/call.js'
+import { execMarker, sandboxGone, SandboxProcess } from '../modal/process.js'
+import { quote } from '../modal/script.js'
+import type { OwnedSandbox } from '../sandboxes/owned.js'
+import { silenceMs } from './log-follower.js'
+import type { StartedRecord } from './records.js'
+import { directoryOf, homeOf, lock, prepareRun, recordLostEnd, stateOf, stopRun } from './run-directory.js'
+
+/** The SDK refuses more; it counts characters. */
+const argvLimit = 65_536
+/** On top of the runner's own timer: Modal's, in case the runner was killed. */
+const backstopMs = 60_000
+
+export interface StartOptions {
+  client: ModalClient
+  model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
+  timeouts: { disconnectGraceMs: number, timeoutMs: number, permissionMs: number }
+}
+
+export interface Start {
+  id: string
+  owned: OwnedSandbox
+  spec: RunSpec
+  log: Log
+  /** Tags the sandbox with the run, while Claude is being started. */
+  tagLatest: () => Promise<void>
+}
+
+/** What the run's log begins with, and the process whose output is that log. */
+export interface Started { started: StartedRecord, runner: SandboxProcess }
+
+/** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
+export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode, outputFormat }: RunSpec) {
+  if (Buffer.byteLength(prompt) > 1_048_576) {
+    throw new AppError('PAYLOAD_TOO_LARGE', { message: 'body.prompt is larger than 1 MB.' })
+  }
+  if (prompt.includes('\0')) throw new AppError('BAD_REQUEST', { message: 'body.prompt has a NUL character.' })
+  if (latest && sessionId !== undefined) {
+    throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })
+  }
+  if (permissionMode === 'ask' && outputFormat === 'text') {
+    throw new AppError('BAD_REQUEST', { message: 'body.permissionMode ask needs body.outputFormat stream-json.' })
+  }
+}
+
+/** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
+export async function startRunner (
+  { client, model, timeouts }: StartOptions, { id, owned, spec, log, tagLatest }: Start
+): Promise<Started> {
+  const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
+  const started = startedRecord(id, owned, spec, timeoutMs)
+  const { disconnectGraceMs: graceMs, permissionMs } = timeouts
+  const command = runnerCommand(owned, id, spec, started.sessionId, { timeoutMs, graceMs, permissionMs })
+  checkArguments(command)
+  const secrets = await lookUpSecret(client, model.secretName)
+  await prepareRun(owned, started, promptText(spec))
+  const tagged = tagLatest().catch((error: unknown) => {
+    log.warn({ runId: id, sandboxId: owned.id, err: error }, 'sandbox not tagged with its latest run')
+  })
+  const runner = await SandboxProcess.start(owned.sandbox, command, {
+    step: 'start Claude',
+    silenceMs,
+    workdir: owned.workdir,
+    timeoutMs: timeoutMs + backstopMs,
+    env: { ...model.env, ...runEnvironment(owned) },
+    secrets,
+    meanings: { ...sandboxGone, invalid: 'CLAUDE_FAILED' }
+  }).catch(async (error: unknown) => {
+    await rollBack(id, owned).catch((cause: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err: cause }, 'failed start of a run not rolled back')
+    })
+    throw error
+  })
+  await tagged
+  return { started, runner }
+}
+
+/** A start that failed may have happened all the same. */
+async function rollBack (id: string, owned: OwnedSandbox): Promise<void> {
+  await stopRun(owned, id, 'cancelled')
+  await recordLostEnd(owned, id, 'runner')
+}
+
+function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutMs: number): StartedRecord {
+  return {
+    record: 'started',
+    run: id,
+    sandboxId: owned.id,
+    sessionId: spec.continue ? null : spec.sessionId ?? randomUUID(),
+    startedAt: new Date().toISOString(),
+    prompt: [...spec.prompt].slice(0, 200).join(''),
+    format: spec.outputFormat ?? 'stream-json',
+    onDisconnect: spec.onDisconnect ?? 'terminate',
+    timeoutMs,
+    ...spec.permissionMode === 'ask' && { asks: true }
+  }
+}
+
+/** The Modal secret with the model key, when the operator named one. A wrong name is not the client's mistake. */
+async function lookUpSecret (client: ModalClient, name: string | undefined): Promise<Secret[]> {
+  if (name === undefined) return []
+  return [await callModal('model secret', lookupMs, () => client.secrets.fromName(name), { notFound: 'CLAUDE_FAILED' })]
+}
+
+export interface Limits {
+  timeoutMs: number
+  /** How long a run goes on without readers, when it must have some. */
+  graceMs: number
+  /** How long Claude waits for permission. */
+  permissionMs: number
+}
+
+/** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
+export function promptText ({ prompt, permissionMode }: RunSpec): string {
+  const content = `\n${prompt}`
+  return permissionMode !== 'ask' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
+}
+
+/** argv of the runner and Claude under it. Nothing secret and nothing long is in it; values can't become options. */
+export function runnerCommand (
+  owned: OwnedSandbox, runId: string, spec: RunSpec, sessionId: string | null,
+  { timeoutMs, graceMs, permissionMs }: Limits
+): string[] {
+  const grace = spec.onDisconnect === 'continue' ? '-' : String(graceMs)
+  const permissionTimeout = spec.permissionMode === 'ask' ? String(permissionMs) : '-'
+  return ['sh', `${stateOf(runId)}/runner.sh`, stateOf(runId), directoryOf(owned, runId), lock, execMarker, runId,
+    sessionId ?? '-', String(timeoutMs), grace, permissionTimeout, ['claude', ...claudeOptions(spec)].map(quote).join(' ')]
+}
+
+/** @throws {AppError} BAD_REQUEST when the command line is longer than Modal takes. */
+function checkArguments (command: string[]) {
+  if (command.reduce((sum, { length }) => sum + length, 0) <= argvLimit) return
+  const message = 'body.appendSystemPrompt, allowedTools and disallowedTools are too long together.'
+  throw new AppError('BAD_REQUEST', { message })
+}
+
+function claudeOptions (spec: RunSpec): string[] {
+  const format = spec.outputFormat ?? 'stream-json'
+  return [
+    '-p',
+    `--output-format=${format}`,
+    ...format === 'stream-json' ? ['--verbose', '--include-partial-messages'] : [],
+    ...permissionOptions(spec),
+    '--system-prompt-snapshot=off',
+    ...spec.continue ? ['--continue'] : [],
+    ...option('--model', spec.model),
+    ...option('--allowed-tools', spec.allowedTools?.join(',')),
+    ...option('--disallowed-tools', disallowedTools(spec)?.join(',')),
+    ...option('--append-system-prompt', spec.appendSystemPrompt),
+    ...option('--max-turns', spec.maxTurns),
+    ...option('--max-budget-usd', spec.maxBudgetUsd)
+  ]
+}
+
+function permissionOptions ({ permissionMode }: RunSpec): string[] {
+  // The sandbox is the permission: what runs in it can reach nothing else.
+  if (permissionMode !== 'ask') return [`--permission-mode=${permissionMode ?? 'bypassPermissions'}`]
+  return ['--permission-mode=default', '--permission-prompt-tool=stdio', '--input-format=stream-json']
+}
+
+/** An answer can only allow or deny, not choose one of Claude's options. */
+function disallowedTools ({ permissionMode, disallowedTools }: RunSpec): string[] | undefined {
+  return permissionMode === 'ask' ? [...disallowedTools ?? [], 'AskUserQuestion'] : disallowedTools
+}
+
+function option (name: string, value: string | number | undefined): string[] {
+  return value === undefined ? [] : [`${name}=${value}`]
+}
+
+/** Environment of the run. The CLI's own directory lies on the volume, so that conversations outlive the sandbox. */
+export function runEnvironment (owned: OwnedSandbox): Record<string, string> {
+  return {
+    IS_SANDBOX: '1',
+    CLAUDE_CONFIG_DIR: homeOf(owned),
+    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS: '1',
+    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+    CLAUDE_CODE_MAX_RETRIES: '4',
+    DISABLE_AUTOUPDATER: '1',
+    DISABLE_ERROR_REPORTING: '1',
+    DISABLE_TELEMETRY: '1'
+  }
+}
