@@ -50,6 +50,9 @@ export class SandboxCommands {
       if (end()) killMarked(this.#sandbox, `${execMarker}=${marker}`).catch(() => {})
     }
     this.#signal?.addEventListener('abort', cancel, { once: true })
+    // Asked for now, the exit arrives with the end of the output instead of a round trip after it.
+    const exit = process.exit()
+    exit.catch(() => {})
     const stderr = head(process.stderr)
     stderr.catch(() => {})
     const written = process.write(stdin)
@@ -59,7 +62,7 @@ export class SandboxCommands {
       stdout: this.#explained(process.stdout),
       finish: async () => {
         try {
-          const exitCode = await withDeadline(exitMs, () => process.exit())
+          const exitCode = await withDeadline(exitMs, () => exit)
           const result = { exitCode, stderr: await withDeadline(exitMs, () => stderr) }
           end()
           return result
