@@ -15,7 +15,7 @@ import { upload } from './upload.js'
 import { listVersions } from './versions.js'
 import { SandboxCommands } from './workspace/commands.js'
 import { SandboxWorkspace } from './workspace/sandbox-workspace.js'
-import { listScript } from './workspace/scripts.js'
+import { scripts } from './workspace/scripts.js'
 
 export interface SyncServiceOptions extends StoreSources { log: Log }
 
@@ -103,7 +103,7 @@ export class SyncService {
     const store = await openStore(storage, this.#options, signal)
     // Not with the signal: a sync that is stopped still releases its lock.
     const commands = new SandboxCommands(owned.sandbox)
-    const then = { script: listScript, args: [root] }
+    const then = { script: scripts.list, args: [root] }
     const acquire = () => acquireSyncLock(commands, (reason) => stop.abort(reason), { then, signal })
     const lock = await this.#waitFor(acquire, patienceMs).catch((error: unknown) => {
       store.close()
