@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
-import { TransferAgent, type StartCommand } from '../transfer/agent.js'
 import type { RunningCommand, SandboxCommands } from './commands.js'
 import { readBatches, readRecords } from './read-batches.js'
 import { calls, inputCommand, lostReason, quotePath, scriptCommand, scripts } from './scripts.js'
@@ -18,7 +17,6 @@ export class SandboxWorkspace implements Workspace {
   readonly #commands: SandboxCommands
   readonly #root: string
   #startedListing: ByteReader | undefined
-  #mover: Promise<TransferAgent | undefined> | undefined
 
   /** @param startedListing the output of a list script that runs already. */
   constructor (commands: SandboxCommands, root: string, startedListing?: ByteReader) {
@@ -83,19 +81,6 @@ export class SandboxWorkspace implements Workspace {
   async remove (paths: string[]): Promise<void> {
     if (paths.length === 0) return
     await this.#commands.run(inputCommand(this.#root), { stdin: scripts.remove + calls('remove', paths) })
-  }
-
-  /** The same one for every caller, until it is closed. */
-  async agent (origin: string): Promise<TransferAgent | undefined> {
-    const start: StartCommand = (command, input) => this.#commands.start(command, input)
-    this.#mover ??= TransferAgent.open(start, this.#root, origin)
-    return await this.#mover
-  }
-
-  async closeAgent (): Promise<void> {
-    const mover = await this.#mover
-    this.#mover = Promise.resolve(undefined)
-    await mover?.close()
   }
 
   async hash (paths: string[]): Promise<Map<string, string>> {

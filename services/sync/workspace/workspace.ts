@@ -1,5 +1,3 @@
-import type { TransferAgent } from '../transfer/agent.js'
-
 /** What a workspace is made of; anything else in it (sockets, devices, pipes) is nobody's work. */
 export type EntryType = 'file' | 'directory' | 'symlink'
 
@@ -77,10 +75,6 @@ export interface Workspace {
   remove (paths: string[]): Promise<void>
   /** SHA-256 of files, by path; files that cannot be read are left out. */
   hash (paths: string[]): Promise<Map<string, string>>
-  /** Who sends and fetches bodies from where the files are, if anybody can reach S3's `origin` from there. */
-  agent? (origin: string): Promise<TransferAgent | undefined>
-  /** Goes on without it. */
-  closeAgent? (): Promise<void>
 }
 
 /** The workspace as a whole cannot be reached, or does not exist. */
