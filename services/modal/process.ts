@@ -208,7 +208,10 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
   }
 
   cancel (): void {
-    this.#reader.cancel().catch(() => {})
+    // Only ever in the middle of a read: a stream of the SDK that is cancelled between two of them keeps its timer, and
+    // with it this whole process, for as long as the exec may take (modal 0.11.1).
+    if (!this.isWaiting) this.#reader.read().catch(() => {})
+    setImmediate(() => { this.#reader.cancel().catch(() => {}) })
   }
 
   async #next (): Promise<Uint8Array | undefined> {

@@ -1,9 +1,10 @@
-import { keyOf, type Superseded, type SavedEntry } from './manifest.js'
+import { type Superseded } from './manifest.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
 import { packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 
 const day = 24 * 60 * 60 * 1000
 

@@ -1,8 +1,8 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { writeManifest } from './manifest-store.js'
-import { countFiles, type SavedEntry } from './manifest.js'
-import type { Packs } from './packs.js'
+import { countFiles } from './manifest.js'
+import { planUnpacking, type Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
@@ -10,6 +10,7 @@ import { S3Error } from './s3/errors.js'
 import { isPart, manifestKey, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
+import type { SavedEntry } from './transfer/entries.js'
 import type { TransferOptions } from './upload.js'
 import { verify } from './verify.js'
 
@@ -58,16 +59,17 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
 }
 
 /** Transfers, then looks at the workspace again; what is not as it has to be gets one more chance. */
-async function restore (plan: DownloadPlan, packs: Packs, { workspace, store }: TransferOptions, tally: SyncStats) {
+async function restore (
+  plan: DownloadPlan, packs: Packs, { workspace, store, agentLauncher }: TransferOptions, tally: SyncStats
+) {
   let { directories, downloads } = plan
   const written = new Map<string, SavedEntry>()
   const proved = new Set<string>()
   for (const last of [false, true]) {
     if (directories.length + downloads.length > 0) {
       tally.phase('transfer')
-      const outcome = await downloadFiles(directories, downloads, {
-        workspace, store, tally, packs: last ? new Map() : packs
-      })
+      const targets = { directories, ...planUnpacking(downloads, last ? new Map() : packs) }
+      const outcome = await downloadFiles(targets, { workspace, store, agentLauncher, stats: tally })
       for (const [path, saved] of outcome.written) written.set(path, saved)
       for (const path of outcome.verifiedInPlace) proved.add(path)
     }

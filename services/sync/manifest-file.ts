@@ -1,8 +1,9 @@
 import { createGunzip, gzip } from 'node:zlib'
 import { promisify } from 'node:util'
 import { Readable } from 'node:stream'
-import { emptyManifest, keyOf, type Manifest, type Superseded, type SavedEntry } from './manifest.js'
+import { emptyManifest, type Manifest, type Superseded } from './manifest.js'
 import { manifestKey, packKey } from './s3/keys.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { EntryType } from './workspace/workspace.js'
 
 const compress = promisify(gzip)

@@ -1,28 +1,5 @@
-import type { Entry, EntryType } from './workspace/workspace.js'
-
-/** What a sync knows about an entry that it has stored or restored. */
-export interface SavedEntry {
-  type: EntryType
-  mode: number
-  size: number
-  /** Of the entry in the workspace, as its userland told it. */
-  mtime: string
-  /** Of its object; empty for a directory that needs none. */
-  etag: string
-  /** SHA-256 of the object's parts; one for a small file, none when unknown. */
-  hashes: string[]
-  /** Bytes of each part but the last; 0 when it has one. */
-  partSize: number
-  /** Whether this service put the object there. Only such ones may ever be deleted. */
-  own: boolean
-  /** Where the object is, when not at the entry's own path: in a save of a versioned workspace. */
-  key?: string
-  /** Where the content of a small file is besides. */
-  packed?: PackLocation
-}
-
-/** A place in a pack, which is named by its hash. It may be gone or hold something else: only a hash proves it. */
-export interface PackLocation { pack: string, start: number }
+import type { SavedEntry } from './transfer/entries.js'
+import type { Entry } from './workspace/workspace.js'
 
 /** An object as it was seen, and no other one that may take its place. */
 export interface Superseded { etag: string, storedAt: number }
@@ -43,11 +20,6 @@ export function emptyManifest (): Manifest {
 /** Whether it was written at all, and could be read. */
 export function isFound ({ savedAt }: Manifest): boolean {
   return savedAt !== never
-}
-
-/** The key of an entry's object, below the prefix. */
-export function keyOf (path: string, { type, key }: Pick<SavedEntry, 'type' | 'key'>): string {
-  return key ?? (type === 'directory' ? `${path}/` : path)
 }
 
 /** Files and symlinks. */

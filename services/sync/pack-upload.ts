@@ -1,14 +1,12 @@
+import { mapOrdered } from '../../lib/concurrency.js'
 import { digest } from '../../lib/ids.js'
-import type { PackLocation, SavedEntry } from './manifest.js'
-import { packBatches, cipher, findPackLocations, filesToPack, type Packs, type SmallFile } from './packs.js'
+import { packBatches, findPackLocations, filesToPack, type Packs, type SmallFile } from './packs.js'
 import { S3Error } from './s3/errors.js'
 import { packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
-import { bufferPack } from './transfer/agent-outgoing.js'
-import type { TransferAgent } from './transfer/agent.js'
-import { mapOrdered } from './transfer/concurrency.js'
-import { AgentUnavailable } from './transfer/courier.js'
-import { isWorthAgent } from './transfer/limits.js'
+import { bufferPack, storeBody } from './transfer/agent-upload.js'
+import { AgentUnavailable, type AgentLauncher, type TransferAgent } from './transfer/agent.js'
+import type { PackLocation, SavedEntry } from './transfer/entries.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
 /** Packs that are made side by side. */
@@ -17,6 +15,7 @@ const packsAtOnce = 2
 export interface PackingContext {
   workspace: Workspace
   store: ObjectStore
+  agentLauncher?: AgentLauncher | undefined
   /** What is in the workspace, by path. */
   wanted: ReadonlyMap<string, Entry>
   /** What S3 had before, and the packs it has. */
@@ -54,25 +53,25 @@ export async function uploadPacks (entries: Map<string, SavedEntry>, packing: Pa
 }
 
 async function * makePacks (files: SmallFile[], packing: PackingContext): AsyncGenerator<Pack> {
-  const { workspace, store } = packing
-  const mover = isWorthAgent(files.map(([, saved]) => saved)) ? await workspace.agent?.(store.origin) : undefined
-  const make = async (batch: SmallFile[]) => mover === undefined
+  const { store, agentLauncher } = packing
+  const agent = await agentLauncher?.agentFor(files.map(([, saved]) => saved), store)
+  const make = async (batch: SmallFile[]) => agent === undefined
     ? await packHere(batch, packing)
-    : await packThere(batch, mover, store)
+    : await packThere(batch, agent, store)
   yield * mapOrdered(packBatches(files), () => 0, make, packsAtOnce, Infinity)
 }
 
-async function packThere (batch: SmallFile[], mover: TransferAgent, store: ObjectStore): Promise<Pack> {
+async function packThere (batch: SmallFile[], agent: TransferAgent, store: ObjectStore): Promise<Pack> {
   const files = batch.map(([path, { size, hashes }]) => ({ path, size, content: hashes[0]! }))
-  const { hash, failed, courier, drop } = await bufferPack(mover, files)
+  const { body, failed } = await bufferPack(agent, files)
   const starts = new Map<string, number>()
   let size = 0
   for (const [index, file] of files.entries()) {
     if (!failed.has(index)) starts.set(file.content, size)
     size += file.size
   }
-  await store.putFrom(courier, packKey(hash), { hash, size }, {}).finally(drop)
-  return { hash, starts }
+  await storeBody(store, packKey(body.hash), body, {})
+  return { hash: body.hash, starts }
 }
 
 async function packHere (batch: SmallFile[], { workspace, store, wanted }: PackingContext): Promise<Pack> {
@@ -86,7 +85,7 @@ async function packHere (batch: SmallFile[], { workspace, store, wanted }: Packi
     if (content !== contents.get(read.entry.path)) continue
     starts.set(content, start)
     start += read.body.length
-    bodies.push(cipher(read.body, content))
+    bodies.push(read.body)
   }
   const body = Buffer.concat(bodies)
   const hash = digest(body)

@@ -1,7 +1,6 @@
 import { createCipheriv } from 'node:crypto'
-import type { PackLocation, SavedEntry } from './manifest.js'
-import type { Target } from './plan-download.js'
 import { packKey } from './s3/keys.js'
+import type { PackedTarget, PackLocation, PackTarget, SavedEntry, Target } from './transfer/entries.js'
 
 /** A pack is in memory as a whole. */
 const packSize = 4 * 1024 * 1024
@@ -21,9 +20,6 @@ export type Packs = ReadonlyMap<string, number>
 
 export type SmallFile = [path: string, saved: SavedEntry]
 
-/** A target whose content is in a pack, too. */
-export type PackedTarget = Target & { saved: SavedEntry & { packed: PackLocation } }
-
 /**
  * Enciphers a content for a pack, or deciphers it, with its own hash as the key (AES-256 in counter mode): when a file
  * is deleted the manifest forgets the key, and nobody can read what is left of it in a pack.
@@ -31,8 +27,6 @@ export type PackedTarget = Target & { saved: SavedEntry & { packed: PackLocation
 export function cipher (content: Buffer, hash: string): Buffer {
   return createCipheriv('aes-256-ctr', Buffer.from(hash, 'hex'), firstCounter).update(content)
 }
-
-export interface PackTarget { key: string, size: number, targets: PackedTarget[] }
 
 /**
  * Where the contents of small files are in packs already, as far as they have no place yet: whoever moves a file does

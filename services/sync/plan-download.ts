@@ -1,17 +1,8 @@
-import { isSame, keyOf, type SavedEntry } from './manifest.js'
+import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
 import { parentsOf } from './s3/keys.js'
+import { keyOf, type SavedEntry, type Target } from './transfer/entries.js'
 import type { Entry, Problem } from './workspace/workspace.js'
-
-export interface Target {
-  path: string
-  key: string
-  etag: string
-  size: number
-  storedAt?: number
-  /** What a manifest says; the object itself says it otherwise. */
-  saved?: SavedEntry
-}
 
 export interface DownloadPlan {
   directories: Target[]

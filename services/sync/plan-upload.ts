@@ -1,6 +1,7 @@
-import { isSame, type SavedEntry } from './manifest.js'
+import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
 import { parentsOf, pathProblem } from './s3/keys.js'
+import type { SavedEntry } from './transfer/entries.js'
 import type { Entry, Problem } from './workspace/workspace.js'
 
 export interface UploadPlan {

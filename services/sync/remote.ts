@@ -1,9 +1,10 @@
 import { readCurrent, readManifest } from './manifest-store.js'
-import { isFound, keyOf, type Manifest, type Superseded, type SavedEntry } from './manifest.js'
+import { isFound, type Manifest, type Superseded } from './manifest.js'
 import { withoutSlash, keyProblem, manifestKey, packOf, reserved } from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { Problem } from './workspace/workspace.js'
 
 const savesPrefix = `${reserved}saves/`
@@ -29,7 +30,7 @@ export interface Remote {
   isEmpty: boolean
 }
 
-/** @param version the manifest to go by; another than the current one restores an older save. @throws {S3Fault} */
+/** @param version the manifest to go by; another than the current one restores an older save. @throws {S3Error} */
 export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
   const current = version === manifestKey
   const reading = current ? readCurrent(store) : readManifest(store, version)

@@ -1,5 +1,4 @@
 import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
-import { S3Error } from './s3/errors.js'
 import type { Problem } from './workspace/workspace.js'
 
 export type OnProgress = (progress: SyncProgress) => void
@@ -97,31 +96,5 @@ export class SyncStats {
     const seconds = (this.#told - this.#started) / 1000
     const bytesPerSecond = Math.round(bytes / Math.max(seconds, 0.001))
     this.#onProgress({ phase: this.#phase, files, totalFiles, bytes, totalBytes, bytesPerSecond })
-  }
-}
-
-/** What a failed request means for one file. */
-export function problemOf (path: string, error: unknown): Problem {
-  if (!(error instanceof S3Error)) throw error
-  const message = error.kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, too often.'
-  return { path, code: error.code, message }
-}
-
-/** Ends a sync that only fails any more, instead of trying every file of it for minutes. */
-export class Breaker {
-  #inARow = 0
-  #open: unknown
-
-  succeeded (): void {
-    this.#inARow = 0
-  }
-
-  failed (error: unknown): void {
-    if (++this.#inARow >= 40) this.#open ??= error
-  }
-
-  /** @throws what failed, when so many in a row did. */
-  check (): void {
-    if (this.#open !== undefined) throw this.#open
   }
 }

@@ -11,6 +11,7 @@ import { toAppError, syncIncomplete } from './errors.js'
 import { acquireSyncLock, readSyncState, type SyncLock } from './lock.js'
 import type { OnProgress } from './report.js'
 import { openStore, type StoreSources } from './s3/open-store.js'
+import { AgentLauncher } from './transfer/agent.js'
 import { upload } from './upload.js'
 import { listVersions } from './versions.js'
 import { SandboxCommands } from './workspace/commands.js'
@@ -109,12 +110,15 @@ export class SyncService {
       store.close()
       throw error
     })
-    const workspace = new SandboxWorkspace(new SandboxCommands(owned.sandbox, signal), root, lock.output)
+    const stoppable = new SandboxCommands(owned.sandbox, signal)
+    const workspace = new SandboxWorkspace(stoppable, root, lock.output)
+    const agentLauncher = new AgentLauncher((command, input) => stoppable.start(command, input), root)
     let last: LastSync | undefined
     try {
       const common = {
         workspace,
         store,
+        agentLauncher,
         prefix: storage.prefix,
         onProgress,
         dryRun: options.dryRun ?? false,
@@ -127,7 +131,7 @@ export class SyncService {
       return report
     } finally {
       store.close()
-      await workspace.closeAgent().catch(() => {})
+      await agentLauncher.close().catch(() => {})
       await lock.release(last).catch((err: unknown) => {
         log.warn({ sandboxId: owned.id, err }, 'sync lock could not be released')
       })

@@ -3,7 +3,7 @@ import type { SyncReport } from '../../schemas/sync.js'
 import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup.js'
 import { withoutIgnored } from './ignore.js'
 import { writeManifest } from './manifest-store.js'
-import { countFiles, type SavedEntry } from './manifest.js'
+import { countFiles } from './manifest.js'
 import { uploadPacks } from './pack-upload.js'
 import { unusedPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
@@ -11,12 +11,16 @@ import { readRemote, saveKey, type Remote } from './remote.js'
 import { SyncStats, type OnProgress } from './report.js'
 import { newVersion } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
+import type { SavedEntry } from './transfer/entries.js'
+import type { AgentLauncher } from './transfer/agent.js'
 import { uploadFiles } from './transfer/upload-files.js'
 import type { Workspace } from './workspace/workspace.js'
 
 export interface TransferOptions {
   workspace: Workspace
   store: ObjectStore
+  /** Without one all bytes pass through the service. */
+  agentLauncher?: AgentLauncher | undefined
   /** The store's, for the limits of keys. */
   prefix: string
   dryRun?: boolean
@@ -32,10 +36,10 @@ export interface UploadOptions extends TransferOptions {
 
 /**
  * Stores a workspace under a prefix: lists both sides, plans, transfers what differs, and writes the manifest last.
- * @throws {S3Fault | WorkspaceLost | AppError} SYNC_REFUSED; single files that failed are in the report.
+ * @throws {S3Error | WorkspaceLost | AppError} SYNC_REFUSED; single files that failed are in the report.
  */
 export async function upload (options: UploadOptions): Promise<SyncReport> {
-  const { workspace, store, prefix, dryRun = false, versioned = false, onProgress } = options
+  const { workspace, store, agentLauncher, prefix, dryRun = false, versioned = false, onProgress } = options
   const tally = new SyncStats(onProgress)
   tally.phase('list')
   const [listing, remote] = await Promise.all([workspace.list(), readRemote(store)])
@@ -64,7 +68,8 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
     await uploadFiles(plan.uploads, {
       workspace,
       store,
-      tally,
+      agentLauncher,
+      stats: tally,
       keyFor: ({ path, type }) => version === undefined ? undefined : saveKey(version, path, type),
       onStored: (path, saved) => { entries.set(path, saved) }
     })
@@ -77,7 +82,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   tally.deleted = countFiles(new Map([...gone].filter(([path]) => !tally.hasFailed(path))))
   // What failed keeps what is known of it: it is there as it was.
   for (const [path, saved] of remote.tracked) if (tally.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
-  const isPacked = await uploadPacks(entries, { ...remote, workspace, store, wanted })
+  const isPacked = await uploadPacks(entries, { ...remote, workspace, store, agentLauncher, wanted })
   const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned
   if (isChanged || isPacked) {
     const unused = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []

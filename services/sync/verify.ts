@@ -1,12 +1,13 @@
-import { sameTime, type SavedEntry } from './manifest.js'
+import { sameTime } from './manifest.js'
 import { isPart } from './s3/keys.js'
-import type { DownloadOutcome } from './transfer/download-outcome.js'
+import type { DownloadOutcome } from './transfer/outcome.js'
+import type { SavedEntry } from './transfer/entries.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
 /**
  * Proves that entries are in the workspace as they were stored (3.5): there, with their type, size and mode, and with
  * their content where one hash covers it. Of larger files every part was compared on its way.
- * @returns what is wrong, by path, how many files and symlinks are right, and what a mover that was lost has left.
+ * @returns what is wrong, by path, how many files and symlinks are right, and what a lost transfer agent has left.
  */
 export async function verify (
   workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,
