@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
-import { TransferAgent, type StartCommand } from '../transfer/agent.js'
 import { tarArchive, coalesce } from './archive.js'
 import type { RunningCommand, SandboxCommands } from './commands.js'
 import { readListing } from './listing.js'
@@ -21,7 +20,6 @@ export class SandboxWorkspace implements Workspace {
   readonly #exec: SandboxCommands
   readonly #root: string
   #begun: ByteReader | undefined
-  #mover: Promise<TransferAgent | undefined> | undefined
 
   /** @param begun what a list script says that was started already. */
   constructor (exec: SandboxCommands, root: string, begun?: ByteReader) {
@@ -86,19 +84,6 @@ export class SandboxWorkspace implements Workspace {
   async remove (paths: string[]): Promise<void> {
     if (paths.length === 0) return
     await this.#exec.run(['sh', '-s', '--', this.#root], { stdin: removeScript + calls('drop', paths) })
-  }
-
-  /** One for all that follows, until it is closed. */
-  async agent (origin: string): Promise<TransferAgent | undefined> {
-    const start: StartCommand = (command, input) => this.#exec.start(command, input)
-    this.#mover ??= TransferAgent.open(start, this.#root, origin)
-    return await this.#mover
-  }
-
-  async closeAgent (): Promise<void> {
-    const mover = await this.#mover
-    this.#mover = Promise.resolve(undefined)
-    await mover?.close()
   }
 
   async hash (paths: string[]): Promise<Map<string, string>> {

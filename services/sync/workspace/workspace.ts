@@ -1,5 +1,3 @@
-import type { TransferAgent } from '../transfer/agent.js'
-
 /** What a workspace is made of; anything else in it (sockets, devices, pipes) is no work of anybody's. */
 export type EntryType = 'file' | 'directory' | 'symlink'
 
@@ -77,10 +75,6 @@ export interface Workspace {
   remove (paths: string[]): Promise<void>
   /** SHA-256 of files, by path; those that can't be read are missing. */
   hash (paths: string[]): Promise<Map<string, string>>
-  /** Who sends and fetches bodies from where the files are, if anybody can reach S3's `origin` from there. */
-  agent? (origin: string): Promise<TransferAgent | undefined>
-  /** Goes on without it. */
-  closeAgent? (): Promise<void>
 }
 
 /** The workspace as a whole can't be reached or is not there. */
