@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { download } from '../services/sync/download.js'
 import { decodeManifest, encodeManifest, pageEnds } from '../services/sync/manifest-file.js'
-import type { SavedEntry } from '../services/sync/manifest.js'
 import { listInRanges } from '../services/sync/s3/list-ranges.js'
 import { ObjectStore } from '../services/sync/s3/object-store.js'
+import type { SavedEntry } from '../services/sync/transfer/entries.js'
 import { upload } from '../services/sync/upload.js'
 import { startFaultProxy } from './helpers/fault-proxy.js'
 import { LocalWorkspace } from './helpers/local-workspace.js'
@@ -321,8 +321,8 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     await write('u', 'large', Buffer.alloc(9_000_000))
     const { store } = at('u')
     const dead = await store.startUpload('large', {})
-    await dead.part(1, Buffer.alloc(5 * 1024 * 1024))
-    await (await store.startUpload('of-others', {})).part(1, Buffer.alloc(5 * 1024 * 1024))
+    await dead.putPart(1, Buffer.alloc(5 * 1024 * 1024))
+    await (await store.startUpload('of-others', {})).putPart(1, Buffer.alloc(5 * 1024 * 1024))
     await upload(at('u'))
     t.match(await store.pendingUploads(), [{ key: 'of-others' }])
   })

@@ -11,7 +11,7 @@ import { ObjectStore } from '../services/sync/s3/object-store.js'
 import { upload } from '../services/sync/upload.js'
 import { startFaultProxy, type Chooser } from './helpers/fault-proxy.js'
 import { LocalWorkspace } from './helpers/local-workspace.js'
-import { MovedDirectory } from './helpers/moved-directory.js'
+import { AgentDirectory } from './helpers/agent-directory.js'
 import { noS3, startS3 } from './helpers/s3.js'
 
 const many = 600
@@ -30,11 +30,12 @@ t.test('Many small files come in a few packs, and from their own objects where t
   const at = (directory: string, prefix: string, Kind: typeof LocalWorkspace = LocalWorkspace) => {
     const store = new ObjectStore({ ...target, prefix, credentials: { get: async () => s3, renew () {} } })
     const workspace = new Kind(join(root, directory))
+    const agentLauncher = workspace instanceof AgentDirectory ? workspace.agentLauncher : undefined
     t.teardown(async () => {
       store.close()
-      if (workspace instanceof MovedDirectory) await workspace.closeAgent()
+      await agentLauncher?.close()
     })
-    return { workspace, store, prefix }
+    return { workspace, store, prefix, agentLauncher }
   }
   const look = (directory: string) => digest(execFileSync('sh', ['-c', 'find . -type f -printf "%P %m %s %T@\n" | LC_ALL=C sort; ' +
     'find . -type f -exec sha256sum {} + | LC_ALL=C sort'], { cwd: join(root, directory) }))
@@ -68,7 +69,7 @@ t.test('Many small files come in a few packs, and from their own objects where t
   }
   await fill('a', 'first')
 
-  for (const Kind of [LocalWorkspace, MovedDirectory]) {
+  for (const Kind of [LocalWorkspace, AgentDirectory]) {
     await t.test(`A request brings hundreds of them, byte for byte (${Kind.name}; 3.2, 3.5)`, async (t) => {
       const prefix = `${Kind.name}/`
       t.match(await upload(at('a', prefix, Kind)), { files: many, verified: many, failed: [] })
@@ -84,8 +85,8 @@ t.test('Many small files come in a few packs, and from their own objects where t
 
     await t.test(`What a pack does not hold any more comes from its object (${Kind.name}; 3.5)`, async (t) => {
       const prefix = `${Kind.name}-liar/`
-      const { store, workspace } = at('a', prefix, Kind)
-      await upload({ workspace, store, prefix })
+      const { store, ...from } = at('a', prefix, Kind)
+      await upload({ ...from, store })
       const [key] = await packsOf(prefix)
       const { body } = await store.get(key!)
       await store.put(key!, body.fill('x', 0, body.length / 2))
@@ -147,7 +148,7 @@ t.test('Many small files come in a few packs, and from their own objects where t
   })
 
   await t.test('Nobody reads in a pack what a file said that is deleted', async (t) => {
-    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+    for (const Kind of [LocalWorkspace, AgentDirectory]) {
       const prefix = `${Kind.name}-deleted/`
       await fill('p', 'all of it')
       await upload(at('p', prefix, Kind))
@@ -194,24 +195,24 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.equal(look('k'), look('j'))
   })
 
-  await t.test('A mover that dies at a pack leaves the rest to the service', async (t) => {
+  await t.test('An agent that dies at a pack leaves the rest to the service', async (t) => {
     const dies = (workspace: LocalWorkspace): Chooser => ({ url }) => {
-      if (url.includes('/packs/')) (workspace as MovedDirectory).kill()
+      if (url.includes('/packs/')) (workspace as AgentDirectory).kill()
       return undefined
     }
     await fill('n', 'dead')
-    const up = at('n', 'dead/', MovedDirectory)
+    const up = at('n', 'dead/', AgentDirectory)
     await requestsOf('PUT', async () => t.match(await upload(up), { files: many, failed: [] }), dies(up.workspace))
-    await upload(at('n', 'dead/', MovedDirectory))
+    await upload(at('n', 'dead/', AgentDirectory))
     t.ok((await packsOf('dead/')).length > 0)
-    const down = at('o', 'dead/', MovedDirectory)
+    const down = at('o', 'dead/', AgentDirectory)
     await requestsOf('GET', async () => t.match(await download(down), { files: many, failed: [] }), dies(down.workspace))
     t.equal(look('o'), look('n'))
   })
 
   await t.test('Where packs can not be stored, fetched or deleted all goes as well without (2.5)', async (t) => {
     const noPacks: Chooser = ({ url }) => url.includes('/packs/') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
-    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+    for (const Kind of [LocalWorkspace, AgentDirectory]) {
       await fill('l', 'first')
       await requestsOf('PUT', async () => t.match(await upload(at('l', 'denied/', Kind)), { files: many, failed: [] }), noPacks)
       t.strictSame(await packsOf('denied/'), [])

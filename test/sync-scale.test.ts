@@ -9,7 +9,7 @@ import { download } from '../services/sync/download.js'
 import { ObjectStore } from '../services/sync/s3/object-store.js'
 import { upload } from '../services/sync/upload.js'
 import { LocalWorkspace } from './helpers/local-workspace.js'
-import { MovedDirectory } from './helpers/moved-directory.js'
+import { AgentDirectory } from './helpers/agent-directory.js'
 import { noS3, startS3 } from './helpers/s3.js'
 import { incompleteUploads } from './helpers/trees.js'
 
@@ -62,15 +62,16 @@ t.test('Very many files go to S3 and back in bounded memory (2.4)', { skip: noS3
       credentials: { get: async () => s3, renew () {} }
     })
     const workspace = new Kind(join(root, directory))
+    const agentLauncher = workspace instanceof AgentDirectory ? workspace.agentLauncher : undefined
     let most = 0
     const watch = setInterval(() => { most = Math.max(most, memoryInUse()) }, 5000)
     try {
-      return await work({ workspace, store, prefix })
+      return await work({ workspace, store, prefix, agentLauncher })
     } finally {
       clearInterval(watch)
       most = Math.max(most, memoryInUse())
       store.close()
-      if (workspace instanceof MovedDirectory) await workspace.closeAgent()
+      await agentLauncher?.close()
       const grown = most - before
       t.comment(`${Kind.name}, ${work.name}: ${Math.round(grown / mebi)} MiB more`)
       t.ok(grown < baseBytes + files * bytesPerFile, `${work.name} grows by ${grown} bytes`)
@@ -79,8 +80,8 @@ t.test('Very many files go to S3 and back in bounded memory (2.4)', { skip: noS3
 
   const before = memoryInUse()
   const bytes = files * size
-  // The bytes of the first pass through this process, those of the second through the mover's.
-  for (const Kind of [LocalWorkspace, MovedDirectory]) {
+  // The bytes of the first pass through this process, those of the second through the agent's.
+  for (const Kind of [LocalWorkspace, AgentDirectory]) {
     const stored = await sync(upload, 'from', Kind)
     t.match(stored, { files, bytes, verified: files, failed: [] }, `stored in ${stored.durationMs} ms`)
     t.match(await sync(upload, 'from', Kind), { files: 0, skipped: files, failed: [] }, 'nothing is sent twice')

@@ -15,17 +15,18 @@ import { deleteObjects } from '../services/sync/cleanup.js'
 import { toAppError } from '../services/sync/errors.js'
 import { withoutIgnored } from '../services/sync/ignore.js'
 import { decodeManifest, encodeManifest, readPageEnds } from '../services/sync/manifest-file.js'
-import { sameTime, type SavedEntry } from '../services/sync/manifest.js'
+import { sameTime } from '../services/sync/manifest.js'
 import { planDownload } from '../services/sync/plan-download.js'
 import { planUpload } from '../services/sync/plan-upload.js'
 import type { Remote } from '../services/sync/remote.js'
 import { SyncStats } from '../services/sync/report.js'
-import { escapeKey } from '../services/sync/s3/address.js'
+import { escapeKey } from '../services/sync/s3/http.js'
 import { withRetries, S3Error } from '../services/sync/s3/errors.js'
 import { keyProblem, newVersion, pathProblem, savedAtOf, versionKey, versionOf } from '../services/sync/s3/keys.js'
 import { fromMetadata, toMetadata } from '../services/sync/s3/metadata.js'
 import { ObjectStore } from '../services/sync/s3/object-store.js'
-import { Semaphore, mapOrdered } from '../services/sync/transfer/concurrency.js'
+import { Semaphore, mapOrdered } from '../lib/concurrency.js'
+import type { SavedEntry } from '../services/sync/transfer/entries.js'
 import { partCount, partSizeFor } from '../services/sync/transfer/limits.js'
 import { verify } from '../services/sync/verify.js'
 import { readStatRecords, type StatRecord } from '../services/sync/workspace/stat-records.js'
@@ -321,23 +322,23 @@ t.test('Faults are tried again as they deserve', async (t) => {
   ['slow', 'slow', 'transient', 'transient', 'credentials', 'skew', 'fatal', 'fatal', 'transient', 'slow'])
   let calls = 0
   const seen: string[] = []
-  const onFault = ({ kind }: S3Error) => { seen.push(kind) }
+  const onError = ({ kind }: S3Error) => { seen.push(kind) }
   const failing = (times: number, fault: unknown) => async () => {
     if (calls++ < times) throw fault
     return 'done'
   }
-  t.equal(await withRetries(failing(3, new S3Error('ECONNRESET')), { onFault }), 'done')
+  t.equal(await withRetries(failing(3, new S3Error('ECONNRESET')), { onError }), 'done')
   t.strictSame(seen, ['transient', 'transient', 'transient'])
   calls = 0
-  await t.rejects(withRetries(failing(1, new S3Error('AccessDenied', { status: 403 })), { onFault }), { code: 'AccessDenied' })
+  await t.rejects(withRetries(failing(1, new S3Error('AccessDenied', { status: 403 })), { onError }), { code: 'AccessDenied' })
   t.equal(calls, 1)
   calls = 0
-  await t.rejects(withRetries(failing(99, new S3Error('ExpiredToken', { status: 400 })), { onFault }), { code: 'ExpiredToken' })
+  await t.rejects(withRetries(failing(99, new S3Error('ExpiredToken', { status: 400 })), { onError }), { code: 'ExpiredToken' })
   t.ok(calls <= 5, 'new credentials that are no better are no reason to go on')
   calls = 0
-  await t.rejects(withRetries(failing(1, new TypeError('a mistake of ours')), { onFault }), TypeError)
+  await t.rejects(withRetries(failing(1, new TypeError('a mistake of ours')), { onError }), TypeError)
   const stopped = AbortSignal.abort(new Error('stopped'))
-  await t.rejects(withRetries(failing(0, undefined), { onFault, signal: stopped }), { message: 'stopped' })
+  await t.rejects(withRetries(failing(0, undefined), { onError, signal: stopped }), { message: 'stopped' })
 })
 
 t.test('Work at once is bounded in number and bytes, and comes out in order', async (t) => {
@@ -381,7 +382,7 @@ t.test('A connection that ends early, stalls or talks nonsense is a fault, never
   const short = AbortSignal.timeout(30_000)
   short.addEventListener('abort', () => stop.abort())
   answer = 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort'
-  await t.rejects(store.get('x'), { name: 'S3Fault', kind: 'transient' })
+  await t.rejects(store.get('x'), { name: 'S3Error', kind: 'transient' })
   answer = 'HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n'
   await t.rejects(store.get('x'), { code: 'Http404', kind: 'fatal' })
   hang = true

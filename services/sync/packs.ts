@@ -100,7 +100,7 @@ function isPacked (target: Target): target is PackedTarget {
   return target.saved?.packed !== undefined && target.saved.type === 'file' && target.size <= maxPackBytes
 }
 
-/** Locations, in packs that S3 has, of contents that entries have none for: a file that was moved is not packed again. */
+/** Finds contents of entries without a location in packs that S3 has: a file that was moved is not packed again. */
 function findPackLocations (
   entries: ReadonlyMap<string, SavedEntry>, tracked: ReadonlyMap<string, SavedEntry>, packs: Packs
 ): Map<string, PackLocation> {

@@ -3,7 +3,7 @@ import { createReadStream, type BigIntStats } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Semaphore } from '../../services/sync/transfer/concurrency.js'
+import { Semaphore } from '../../lib/concurrency.js'
 import { badName, changed, gone, seconds, unreadable } from '../../services/sync/workspace/stat-records.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Sandbox } from 'modal'
+import type { App, Sandbox } from 'modal'
 import t from 'tap'
 import type { Account } from '../../schemas/account.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
@@ -204,8 +204,8 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
   await t.test('What a secret says about S3 is read once, and again when S3 refuses it (2.7)', async (t) => {
     const read: unknown[] = []
     const log = { info: (fields: unknown) => { read.push(fields) }, warn () {}, error () {} }
-    const image = { backend: 'local', claudeImage: 'local', claudeVersion: '1' } as never
-    const reader = new SecretReader({ client: modal, image, log })
+    const buildImage = async (app: App) => await modal.images.fromRegistry('local').build(app)
+    const reader = new SecretReader({ client: modal, buildImage, log })
     const [values] = await Promise.all([reader.read('full'), reader.read('full')])
     const expected = { accessKeyId: 'k', secretAccessKey: 's', sessionToken: 't', region: 'eu-1', endpointUrl: 'http://s3', expiresAt: 4_102_444_800_000 }
     t.strictSame(values, expected)

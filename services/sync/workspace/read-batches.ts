@@ -60,7 +60,8 @@ async function readBatch (reader: ByteReader, batch: Entry[]): Promise<(ReadEntr
     if (record === undefined || !isEntry(record)) return gone(path)
     if (!bodies.has(path)) return before.has(path) ? unreadable(path) : changed(path)
     const body = bodies.get(path)
-    if (body === undefined || !isUnchanged(before.get(path), record, now) || body.length !== record.size) return changed(path)
+    const isWhole = isUnchanged(before.get(path), record, now) && body?.length === record.size
+    if (body === undefined || !isWhole) return changed(path)
     return { entry: toEntry(record), body }
   })
 }

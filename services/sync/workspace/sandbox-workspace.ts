@@ -92,7 +92,8 @@ export class SandboxWorkspace implements Workspace {
       escaped.map((path, index) => `hash_as ${index} ${quotePath(path)}\n`).join('')
     const { stdout } = await this.#commands.run(inputCommand(this.#root), { stdin: script })
     const lines = stdout.matchAll(/^([0-9a-f]{64}) [ *](?:\.\/)?(.*)$/gm)
-    return new Map([...lines].map(([, hash, name]) => [plain.has(name!) ? name! : escaped[Number(name)] ?? name!, hash!]))
+    const pathOf = (name: string) => plain.has(name) ? name : escaped[Number(name)] ?? name
+    return new Map([...lines].map(([, hash, name]) => [pathOf(name!), hash!]))
   }
 
   async #readRecord (running: RunningCommand, reader = new ByteReader(running.stdout)) {

@@ -4,26 +4,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { digest } from '../lib/ids.js'
-import { download } from '../services/sync/download.js'
-import { S3Http } from '../services/sync/s3/http.js'
-import { parseListPage } from '../services/sync/s3/list.js'
-import { ObjectStore } from '../services/sync/s3/object-store.js'
-import { IncomingFile } from '../services/sync/transfer/agent-incoming.js'
-import { openFile, bufferFile } from '../services/sync/transfer/agent-outgoing.js'
-import { upload } from '../services/sync/upload.js'
-import { randomFaults, randomNumbers, startFaultProxy } from './helpers/fault-proxy.js'
-import { LocalWorkspace } from './helpers/local-workspace.js'
-import { MovedDirectory } from './helpers/moved-directory.js'
-import { noS3, startS3 } from './helpers/s3.js'
-import { incompleteUploads } from './helpers/trees.js'
+import { digest } from '../../../../lib/ids.js'
+import { download } from '../../../../services/sync/download.js'
+import { S3Http } from '../../../../services/sync/s3/http.js'
+import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
+import { IncomingFile } from '../../../../services/sync/transfer/agent-download.js'
+import { bufferFile, openFile } from '../../../../services/sync/transfer/agent-upload.js'
+import { upload, type SyncOptions } from '../../../../services/sync/upload.js'
+import { AgentDirectory } from '../../../helpers/agent-directory.js'
+import { randomFaults, randomNumbers, startFaultProxy } from '../../../helpers/fault-proxy.js'
+import { LocalWorkspace } from '../../../helpers/local-workspace.js'
+import { noS3, startS3 } from '../../../helpers/s3.js'
+import { incompleteUploads } from '../../../helpers/trees.js'
 
 const mebi = 1024 ** 2
 
 t.test('Files go to S3 and back without passing through the service', { skip: noS3 }, async (t) => {
   const s3 = await startS3()
   const proxy = await startFaultProxy(s3.endpoint)
-  const root = await mkdtemp(join(tmpdir(), 'sync-mover-'))
+  const root = await mkdtemp(join(tmpdir(), 'agent-'))
   t.teardown(async () => {
     await proxy.close()
     await s3.close()
@@ -34,20 +33,21 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
   const at = (directory: string, prefix: string, node?: string) => {
     const store = new ObjectStore({ ...target, prefix, credentials: { get: async () => s3, renew () {} } })
     t.teardown(() => store.close())
-    return { workspace: new MovedDirectory(join(root, directory), node), store, prefix }
+    const workspace = new AgentDirectory(join(root, directory), node)
+    return { workspace, store, prefix, agentLauncher: workspace.agentLauncher }
   }
-  const sync = async (work: typeof upload, where: ReturnType<typeof at>) => {
+  const sync = async (work: typeof upload, where: SyncOptions) => {
     try {
       return await work(where)
     } finally {
-      await where.workspace.closeAgent?.()
+      await where.agentLauncher?.close()
     }
   }
   const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
     'find . -type f -exec md5sum {} + | LC_ALL=C sort'], { cwd: join(root, directory), encoding: 'utf8' })
   /** Node.js sets no finer times. */
   const micro = (looks: string) => looks.replace(/(\.\d{6})\d{4}$/gm, '$1')
-  const isMoved = ({ url }: { url: string }) => url.includes('X-Amz-Signature')
+  const isPresigned = ({ url }: { url: string }) => url.includes('X-Amz-Signature')
   const write = async (path: string, content: string | Buffer) => await writeFile(join(root, path), content)
   const noise = (size: number) => Buffer.alloc(size, 'some bytes ')
 
@@ -60,16 +60,16 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
   await utimes(join(root, 'a', 'large'), 1, 1)
 
   await t.test('Whatever their names, sizes, modes and times are (2.1, 3.2, 3.5)', async (t) => {
-    let moved = 0
-    proxy.use((request) => { if (isMoved(request)) moved++; return undefined })
+    let presigned = 0
+    proxy.use((request) => { if (isPresigned(request)) presigned++; return undefined })
     const up = at('a', 'one/')
     t.match(await sync(upload, up), { files: 18, verified: 18, failed: [] })
     t.equal(up.workspace.streamed, 0)
-    t.equal(moved, 17 + 3, 'a request a file, and one a part')
+    t.equal(presigned, 17 + 3, 'a request a file, and one a part')
     t.match(await sync(upload, up), { files: 0, skipped: 18 }, 'what it has stored is what it takes for stored')
-    moved = 0
+    presigned = 0
     t.match(await sync(download, at('b', 'one/')), { files: 18, verified: 18, failed: [] })
-    t.equal(moved, 17 + 3)
+    t.equal(presigned, 17 + 3)
     t.equal(micro(look('b')), micro(look('a')), 'to the microsecond')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     const mtime = (await lstat(join(root, 'b', 'large'))).mtimeMs
@@ -81,8 +81,8 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     await store.put('middle', noise(mebi), { mode: '0100640' })
     await store.put('small', noise(10))
     const upload = await store.startUpload('large', { mtime: '5' })
-    await upload.part(1, noise(8 * mebi))
-    await upload.part(2, noise(mebi))
+    await upload.putPart(1, noise(8 * mebi))
+    await upload.putPart(2, noise(mebi))
     await upload.complete()
     t.match(await sync(download, at('c', 'foreign/')), { files: 3, verified: 3, failed: [] })
     t.equal((await lstat(join(root, 'c', 'middle'))).mode & 0o777, 0o640)
@@ -91,11 +91,14 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
 
   for (const [reason, node, endpoint] of [
     ['no Node.js', '/nowhere/node', undefined], ['no way to S3', process.execPath, 'http://127.0.0.1:1'],
-    ['a program that is no mover', '/bin/true', undefined]
+    ['a program that is no agent', '/bin/true', undefined]
   ] as const) {
     await t.test(`All goes the other way where there is ${reason}`, async (t) => {
       const where = at('a', `${reason}/`, node)
-      if (endpoint !== undefined) where.workspace.agent = MovedDirectory.prototype.agent.bind(where.workspace, endpoint)
+      if (endpoint !== undefined) {
+        const agentFor = where.agentLauncher.agentFor.bind(where.agentLauncher)
+        where.agentLauncher.agentFor = async (files) => await agentFor(files, { origin: endpoint })
+      }
       t.match(await sync(upload, where), { files: 18, verified: 18, failed: [] })
       t.equal(where.workspace.streamed, 18)
       await rm(join(root, 'd'), { recursive: true, force: true })
@@ -103,8 +106,8 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     })
   }
 
-  await t.test('A permit that has expired, or that S3 does not take, makes them go the other way', async (t) => {
-    proxy.use((request) => isMoved(request) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+  await t.test('A presigned request that has expired, or that S3 refuses, makes them go the other way', async (t) => {
+    proxy.use((request) => isPresigned(request) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
     const where = at('a', 'refused/')
     t.match(await sync(upload, where), { files: 18, verified: 18, failed: [] })
     t.equal(where.workspace.streamed, 18)
@@ -113,17 +116,17 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     proxy.use()
   })
 
-  await t.test('A permit is good for its key, its content and its time, and for nothing else', async (t) => {
+  await t.test('A presigned request is good for its key, its content and its time, and for nothing else', async (t) => {
     const http = new S3Http(target, async () => s3, 1)
     t.teardown(() => http.close())
     const body = Buffer.from('hello')
-    const request = { method: 'PUT' as const, key: 'permit/a', bodyHash: digest(body), bodySize: 5, headers: { 'x-amz-meta-mode': '0100644' } }
+    const request = { method: 'PUT' as const, key: 'signed/a', body: { hash: digest(body), size: 5 }, headers: { 'x-amz-meta-mode': '0100644' } }
     const { url, headers: { 'content-length': length, ...headers } } = await http.presign(request, 60)
     t.equal(length, '5')
     const send = async (to: string, content: string, more: Record<string, string> = headers!) =>
       (await fetch(to, { method: 'PUT', body: content, headers: more })).status
     t.equal(await send(url, 'hellp'), 400, 'another content')
-    t.equal(await send(url.replace('permit/a', 'permit/b'), 'hello'), 403, 'another key')
+    t.equal(await send(url.replace('signed/a', 'signed/b'), 'hello'), 403, 'another key')
     t.equal(await send(url, 'hello', { ...headers, 'x-amz-meta-mode': '0104755' }), 403, 'another mode')
     t.equal((await fetch(url)).status, 403, 'another method')
     t.equal(await send(url, 'hello'), 200)
@@ -133,7 +136,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.notMatch(url, s3.secretAccessKey)
   })
 
-  await t.test('Files that change under it are never stored torn, and those that can not be had are named', async (t) => {
+  await t.test('Files that change under it are never stored torn, and those that cannot be read are named', async (t) => {
     await mkdir(join(root, 'g'))
     await write('g/large', noise(17 * mebi))
     await write('g/small', noise(100_000))
@@ -148,24 +151,24 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     t.match(await sync(upload, at('g', 'torn/')), { verified: 2, failed: [] }, 'the next sync takes them')
 
-    const mover = (await at('g', 'torn/').workspace.agent(proxy.endpoint))!
-    t.teardown(() => mover.close())
+    const agent = (await at('g', 'torn/').agentLauncher.agentFor([{ size: 2 ** 30 }], { origin: proxy.endpoint }))!
+    t.teardown(() => agent.close())
     execFileSync('sh', ['-c', 'ln -s small link; mkfifo pipe'], { cwd: join(root, 'g') })
-    t.strictSame(await Promise.all(['gone', 'pipe', 'link'].map((path) => bufferFile(mover, path, mebi))), ['GONE', 'GONE', 'CHANGED'])
-    t.strictSame(await Promise.all(['gone', 'large'].map((path) => bufferFile(mover, path, mebi))), ['GONE', 'LARGE'])
-    t.equal(await openFile(mover, 'gone'), 'GONE')
-    const file = await openFile(mover, 'large')
+    t.strictSame(await Promise.all(['gone', 'pipe', 'link'].map((path) => bufferFile(agent, path, mebi))), ['GONE', 'GONE', 'CHANGED'])
+    t.strictSame(await Promise.all(['gone', 'large'].map((path) => bufferFile(agent, path, mebi))), ['GONE', 'LARGE'])
+    t.equal(await openFile(agent, 'gone'), 'GONE')
+    const file = await openFile(agent, 'large')
     if (typeof file === 'string') throw new Error(file)
-    t.equal(await file.read(17 * mebi, mebi), undefined, 'a part beyond its end')
+    t.equal(await file.readPart(17 * mebi, mebi), undefined, 'a part beyond its end')
     t.equal(await file.close() === undefined, false)
   })
 
-  await t.test('A mover that dies leaves the rest to the service', async (t) => {
+  await t.test('An agent that dies leaves the rest to the service', async (t) => {
     const up = at('a', 'dead/')
-    proxy.use((request) => { if (isMoved(request)) up.workspace.kill(); return undefined })
+    proxy.use((request) => { if (isPresigned(request)) up.workspace.kill(); return undefined })
     t.match(await sync(upload, up), { files: 18, verified: 18, failed: [] })
     const down = at('e', 'dead/')
-    proxy.use((request) => { if (isMoved(request)) down.workspace.kill(); return undefined })
+    proxy.use((request) => { if (isPresigned(request)) down.workspace.kill(); return undefined })
     t.match(await sync(download, down), { files: 18, verified: 18, failed: [] })
     t.equal(micro(look('e')), micro(look('a')))
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
@@ -177,7 +180,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     await write('vast/file', '')
     await truncate(join(root, 'vast', 'file'), 50 * 1024 * mebi)
     await sleep(30)
-    for (const Kind of [LocalWorkspace, MovedDirectory]) {
+    for (const Kind of [LocalWorkspace, AgentDirectory]) {
       let parts = 0
       let largest = 0
       proxy.use(({ method, url }) => {
@@ -187,8 +190,8 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
       })
       const where = at('vast', `vast-${Kind.name}/`)
       const before = process.memoryUsage().rss
-      const workspace = Kind === MovedDirectory ? where.workspace : new LocalWorkspace(join(root, 'vast'))
-      t.match(await sync(upload, { ...where, workspace: workspace as MovedDirectory }), {
+      const direct = { workspace: new LocalWorkspace(join(root, 'vast')), agentLauncher: undefined }
+      t.match(await sync(upload, { ...where, ...Kind === LocalWorkspace && direct }), {
         files: 0, bytes: 0, failed: [{ path: 'file', code: 'AccessDenied' }]
       })
       t.ok(parts < 40, 'and then no more is tried')
@@ -202,7 +205,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     for (const seed of [1, 2]) {
       const faults = randomFaults(randomNumbers(seed), 0.1)
       proxy.use((request) => {
-        const fault = isMoved(request) ? faults(request) : undefined
+        const fault = isPresigned(request) ? faults(request) : undefined
         return fault?.kind === 'stalled' ? { kind: 'truncated', at: fault.at } : fault
       })
       t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
@@ -213,26 +216,26 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     proxy.use()
   })
 
-  await t.test('What is not as it was stored is fetched once more; what can not be had leaves nothing behind', async (t) => {
-    const { store, workspace } = at('h', 'again/')
+  await t.test('What is not as it was stored is fetched once more; what cannot be fetched leaves nothing behind', async (t) => {
+    const { store, agentLauncher } = at('h', 'again/')
     await mkdir(join(root, 'h', 'directory', 'full'), { recursive: true })
     const { etag } = await store.put('x', Buffer.from('content'))
-    const mover = (await workspace.agent(proxy.endpoint))!
-    t.teardown(() => workspace.closeAgent())
-    const incoming = (path: string, more = {}) => new IncomingFile(mover, store, { path, key: 'x', etag, size: 7, ...more })
+    const agent = (await agentLauncher.agentFor([{ size: 2 ** 30 }], store))!
+    t.teardown(() => agentLauncher.close())
+    const incoming = (path: string, more = {}) => new IncomingFile(agent, store, { path, key: 'x', etag, size: 7, ...more })
     const attributes = { mode: 0o600, mtime: '3' }
     const hash = digest(Buffer.from('content'))
-    t.match(await incoming('a/b/x').fetchAndCommit('another hash', attributes), { hash, proved: true })
+    t.match(await incoming('a/b/x').fetchAndCommit('another hash', attributes), { hash, verified: true })
     t.equal((await lstat(join(root, 'h', 'a', 'b', 'x'))).mtimeMs, 3000)
-    await t.rejects(incoming('none', { key: 'none' }).fetchAndCommit(hash, attributes), { name: 'S3Fault' })
+    await t.rejects(incoming('none', { key: 'none' }).fetchAndCommit(hash, attributes), { name: 'S3Error' })
     await t.rejects(incoming('changed', { etag: 'another' }).fetchAndCommit(hash, attributes), { code: 'PreconditionFailed' })
-    await t.rejects(incoming('directory').fetchAndCommit(hash, attributes), { name: 'CourierRefused' })
-    await t.rejects(incoming('a/b/x/y').create(), { name: 'CourierRefused', message: 'ENOTDIR' })
-    await t.rejects(incoming('never created').commitParts(attributes), { name: 'CourierRefused' })
+    await t.rejects(incoming('directory').fetchAndCommit(hash, attributes), { name: 'LocalFileError' })
+    await t.rejects(incoming('a/b/x/y').createPartial(), { name: 'LocalFileError', message: 'ENOTDIR' })
+    await t.rejects(incoming('never created').commitPartial(attributes), { name: 'LocalFileError' })
     const left = incoming('left')
-    await left.create()
+    await left.createPartial()
     await left.fetchPart(hash, 0, 7)
-    await left.discardParts()
+    await left.discardPartial()
     t.strictSame(await readdir(join(root, 'h')), ['a', 'directory'])
   })
 
@@ -245,15 +248,4 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.match(await sync(download, where), { files: 0, skipped: 1, failed: [] })
     t.strictSame(await readdir(join(root, 'i', 'sub')), [])
   })
-})
-
-t.test('A page of a list says what is in it, and whether it is whole', async (t) => {
-  const page = (more: string) => '<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>' +
-    '<NextContinuationToken>a&amp;b&#x26;&#38;&unknown;</NextContinuationToken><Contents><Key>p/x%20y%2Bz+1</Key>' +
-    `<LastModified>2020-01-01T00:00:00.000Z</LastModified><ETag>&quot;e-1&quot;</ETag><Size>5</Size></Contents>${more}`
-  t.strictSame(parseListPage(page('</ListBucketResult>'), 'p/'), {
-    objects: [{ key: 'x y+z 1', size: 5, etag: 'e-1', storedAt: 1577836800000 }], next: 'a&b&&&unknown;'
-  })
-  t.throws(() => parseListPage(page(''), 'p/'), { code: 'IncompleteBody' })
-  t.strictSame(parseListPage('<ListBucketResult/>'.replace('/>', '></ListBucketResult>'), ''), { objects: [], next: undefined })
 })

@@ -1,26 +1,23 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { TransferAgent, type StartCommand } from '../../services/sync/transfer/agent.js'
+import { AgentLauncher, type StartCommand } from '../../services/sync/transfer/agent.js'
 import type { Entry } from '../../services/sync/workspace/workspace.js'
 import { LocalWorkspace } from './local-workspace.js'
 
-/** A directory of this machine whose bodies are moved as those of a sandbox are, by the same program. */
-export class MovedDirectory extends LocalWorkspace {
-  readonly #root: string
-  readonly #node: string
-  #mover: TransferAgent | undefined
-  #kill = () => {}
-  /** Files that were read the other way. */
+/** A directory of this machine, with a transfer agent as a sandbox has one. */
+export class AgentDirectory extends LocalWorkspace {
+  readonly agentLauncher: AgentLauncher
+  /** Files that did not go through the agent. */
   streamed = 0
+  #kill = () => {}
 
-  /** @param node the program that is called by the name of `node` there. */
+  /** @param node the program that is called `node` there. */
   constructor (root: string, node = process.execPath) {
     super(root)
-    this.#root = root
-    this.#node = node
+    this.agentLauncher = new AgentLauncher(this.#startWith(node), root)
   }
 
-  /** Ends the program in the middle of what it does. */
+  /** Kills the agent in the middle of what it does. */
   kill (): void {
     this.#kill()
   }
@@ -35,11 +32,10 @@ export class MovedDirectory extends LocalWorkspace {
     return await super.readLarge(entry)
   }
 
-  async agent (origin: string): Promise<TransferAgent | undefined> {
-    const start: StartCommand = async (command, { stdin }) => {
-      const child = spawn(command[0]!, command.slice(1).map((word) => word.replace('exec node', `exec '${this.#node}'`)), {
-        stdio: ['pipe', 'pipe', 'ignore']
-      })
+  #startWith (node: string): StartCommand {
+    return async ([shell, ...words], { stdin }) => {
+      const args = words.map((word) => word.replace('exec node', `exec '${node}'`))
+      const child = spawn(shell!, args, { stdio: ['pipe', 'pipe', 'ignore'] })
       this.#kill = () => { child.kill('SIGKILL') }
       const exit = once(child, 'exit')
       child.stdin.on('error', () => {})
@@ -56,12 +52,5 @@ export class MovedDirectory extends LocalWorkspace {
         cancel: () => { child.kill('SIGKILL') }
       }
     }
-    this.#mover ??= await TransferAgent.open(start, this.#root, origin)
-    return this.#mover
-  }
-
-  async closeAgent (): Promise<void> {
-    await this.#mover?.close()
-    this.#mover = undefined
   }
 }
