@@ -82,6 +82,7 @@ const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   superseded: new Map(),
   storedAt: new Map(),
   packs: new Map(),
+  obsoletePacks: [],
   hasManifest: true,
   problems: [],
   isEmpty: false,

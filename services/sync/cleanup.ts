@@ -2,7 +2,6 @@ import { type Superseded } from './manifest.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
-import { packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
 
@@ -24,8 +23,8 @@ export async function deleteObjects (
 }
 
 /** Packs that nothing refers to any more; one that can't be deleted now is when a later sync finds it. */
-export async function deletePacks (store: ObjectStore, packs: string[]) {
-  await store.delete(packs.map(packKey)).catch((error: unknown) => {
+export async function deletePacks (store: ObjectStore, keys: string[]) {
+  await store.delete(keys).catch((error: unknown) => {
     if (!(error instanceof S3Error)) throw error
   })
 }

@@ -9,7 +9,7 @@ import { unusedPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
 import { readRemote, saveKey, type Remote } from './remote.js'
 import { SyncStats, type OnProgress } from './report.js'
-import { newVersion } from './s3/keys.js'
+import { newVersion, packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import type { SavedEntry } from './transfer/entries.js'
 import type { AgentLauncher } from './transfer/agent.js'
@@ -88,7 +88,8 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
     const unused = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
     await writeManifest(store, { entries, superseded: supersede(unused, remote, tally) }, version)
     // Earlier saves need those that this one does not.
-    if (!versioned) await deletePacks(store, unusedPacks(entries, remote.packs))
+    const unusedPackKeys = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
+    await deletePacks(store, [...unusedPackKeys, ...remote.obsoletePacks])
   }
   return tally.report('upload', version === undefined ? {} : { version })
 }
