@@ -2,7 +2,6 @@ import type { Superseded } from './manifest.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
-import { packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
 
@@ -24,8 +23,8 @@ export async function deleteObjects (
 }
 
 /** Deletes packs that nothing refers to any more; a later sync finds those that cannot be deleted now. */
-export async function deletePacks (store: ObjectStore, packs: string[]) {
-  await store.delete(packs.map(packKey)).catch((error: unknown) => {
+export async function deletePacks (store: ObjectStore, keys: string[]) {
+  await store.delete(keys).catch((error: unknown) => {
     if (!(error instanceof S3Error)) throw error
   })
 }
@@ -35,11 +34,15 @@ export function supersede (paths: string[], remote: Remote, stats: SyncStats): M
   const superseded = new Map(remote.superseded)
   for (const path of paths) {
     if (stats.hasFailed(path)) continue
-    const [untracked, saved, storedAt] = [remote.untracked.get(path), remote.tracked.get(path), remote.storedAt.get(path)]
+    const untracked = remote.untracked.get(path)
+    const storedAt = remote.storedAt.get(path)
     if (untracked !== undefined) {
       superseded.set(untracked.key, { etag: untracked.etag, storedAt: untracked.storedAt })
     }
-    if (storedAt !== undefined) superseded.set(keyOf(path, saved!), { etag: saved!.etag, storedAt })
+    if (storedAt !== undefined) {
+      const saved = remote.tracked.get(path)!
+      superseded.set(keyOf(path, saved), { etag: saved.etag, storedAt })
+    }
   }
   return superseded
 }

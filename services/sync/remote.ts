@@ -1,6 +1,6 @@
 import { readCurrent, readManifest } from './manifest-store.js'
 import { isFound, type Manifest, type Superseded } from './manifest.js'
-import { withoutSlash, keyProblem, manifestKey, packOf, reserved } from './s3/keys.js'
+import { isObsoletePack, keyProblem, manifestKey, packOf, reserved, withoutSlash } from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
@@ -23,6 +23,8 @@ export interface Remote {
   storedAt: Map<string, number>
   /** By hash: packs that S3 has, and their sizes. */
   packs: Map<string, number>
+  /** Keys of packs of an earlier format, which nothing reads any more. */
+  obsoletePacks: string[]
   /** Whether there is a manifest. */
   hasManifest: boolean
   problems: Problem[]
@@ -43,6 +45,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     superseded: new Map(),
     storedAt: new Map(),
     packs: new Map(),
+    obsoletePacks: [],
     hasManifest: isFound(manifest),
     problems: [],
     isEmpty: true
@@ -53,6 +56,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
       const pack = packOf(object.key)
       const saved = manifest.entries.get(path)
       if (pack !== undefined) remote.packs.set(pack, object.size)
+      else if (isObsoletePack(object.key)) remote.obsoletePacks.push(object.key)
       else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         remote.tracked.set(path, saved)
         if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)

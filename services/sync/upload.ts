@@ -8,7 +8,7 @@ import { unusedPacks, uploadPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
 import { readRemote, saveKey, type Remote } from './remote.js'
 import { SyncStats, type OnProgress } from './report.js'
-import { newVersion } from './s3/keys.js'
+import { newVersion, packKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import type { AgentLauncher } from './transfer/agent.js'
 import type { SavedEntry } from './transfer/entries.js'
@@ -82,7 +82,8 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   if (isChanged || isRepacked) {
     const outdated = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
     await writeManifest(store, { entries, superseded: supersede(outdated, remote, stats) }, version)
-    if (!versioned) await deletePacks(store, unusedPacks(entries, remote.packs))
+    const unused = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
+    await deletePacks(store, [...unused, ...remote.obsoletePacks])
   }
   return stats.report('upload', version === undefined ? {} : { version })
 }

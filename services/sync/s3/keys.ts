@@ -9,12 +9,17 @@ const packsPrefix = `${reserved}packs/`
 
 /** The key of a pack, which has the contents of many small files. @param hash SHA-256 of the pack. */
 export function packKey (hash: string): string {
-  return packsPrefix + hash
+  return `${packsPrefix}${hash}.pack`
 }
 
 /** The hash of the pack that has that key. */
 export function packOf (key: string): string | undefined {
-  return key.startsWith(packsPrefix) ? /^[0-9a-f]{64}$/.exec(key.slice(packsPrefix.length))?.[0] : undefined
+  return key.startsWith(packsPrefix) ? /^([0-9a-f]{64})\.pack$/.exec(key.slice(packsPrefix.length))?.[1] : undefined
+}
+
+/** Whether it is the key of a pack of an earlier format, with enciphered contents: nothing reads it any more. */
+export function isObsoletePack (key: string): boolean {
+  return key.startsWith(packsPrefix) && /^[0-9a-f]{64}$/.test(key.slice(packsPrefix.length))
 }
 
 /** Whether a download that was interrupted has left the file. */
