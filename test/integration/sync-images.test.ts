@@ -104,7 +104,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const report = await upload(options(new AsUser(from), 'user/'))
     t.match(report, { files: 2, verified: 2 })
     t.strictSame(report.failed.map(({ path, code }) => `${path} ${code}`).sort(), ['secret UNREADABLE', 'shut UNREADABLE'])
-    await t.rejects(upload({ ...options(new AsUser(from), 'user/'), delete: true }), { code: 'SYNC_REFUSED', message: /can not be read/ })
+    await t.rejects(upload({ ...options(new AsUser(from), 'user/'), delete: true }), { code: 'SYNC_REFUSED', message: /cannot be read/ })
     t.strictSame([...(await readBucket(s3.client, 'bucket', 'user/')).keys()].sort(), ['locked/x', 'mine', 'shut'])
 
     await sh(to, 'cd /work; mkdir locked; chmod 755 locked')

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { pageEnds } from '../../../../services/sync/manifest-file.js'
+import { pageEnds } from '../../../../services/sync/manifest-store.js'
 import { listInRanges } from '../../../../services/sync/s3/list-ranges.js'
 import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
 import { noS3, startS3 } from '../../../helpers/s3.js'

@@ -4,14 +4,14 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { download } from '../services/sync/download.js'
-import { decodeManifest, encodeManifest } from '../services/sync/manifest-file.js'
-import { ObjectStore } from '../services/sync/s3/object-store.js'
-import type { SavedEntry } from '../services/sync/transfer/entries.js'
-import { upload } from '../services/sync/upload.js'
-import { startFaultProxy } from './helpers/fault-proxy.js'
-import { LocalWorkspace } from './helpers/local-workspace.js'
-import { noS3, startS3 } from './helpers/s3.js'
+import { download } from '../../../services/sync/download.js'
+import { decodeManifest, encodeManifest } from '../../../services/sync/manifest-store.js'
+import { ObjectStore } from '../../../services/sync/s3/object-store.js'
+import type { SavedEntry } from '../../../services/sync/transfer/entries.js'
+import { upload } from '../../../services/sync/upload.js'
+import { startFaultProxy } from '../../helpers/fault-proxy.js'
+import { LocalWorkspace } from '../../helpers/local-workspace.js'
+import { noS3, startS3 } from '../../helpers/s3.js'
 
 t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
   const s3 = await startS3()

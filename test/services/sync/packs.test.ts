@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { digest } from '../lib/ids.js'
-import { download } from '../services/sync/download.js'
-import { ObjectStore } from '../services/sync/s3/object-store.js'
-import { upload } from '../services/sync/upload.js'
-import { startFaultProxy, type Chooser } from './helpers/fault-proxy.js'
-import { LocalWorkspace } from './helpers/local-workspace.js'
-import { AgentDirectory } from './helpers/agent-directory.js'
-import { noS3, startS3 } from './helpers/s3.js'
+import { digest } from '../../../lib/ids.js'
+import { download } from '../../../services/sync/download.js'
+import { ObjectStore } from '../../../services/sync/s3/object-store.js'
+import { upload } from '../../../services/sync/upload.js'
+import { startFaultProxy, type Chooser } from '../../helpers/fault-proxy.js'
+import { LocalWorkspace } from '../../helpers/local-workspace.js'
+import { AgentDirectory } from '../../helpers/agent-directory.js'
+import { noS3, startS3 } from '../../helpers/s3.js'
 
 const many = 600
 
@@ -130,11 +130,12 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.match(await upload({ ...at('d', prefix), delete: true }), { files: many, deleted: many })
     t.strictSame(await packsOf(prefix), [first])
     await rename(join(root, 'd/moved'), join(root, 'd/sub'))
-    await fill('d', 'second', 0, many / 3)
     await upload({ ...at('d', prefix), delete: true })
+    await fill('d', 'second', 0, many / 3)
+    await upload(at('d', prefix))
     t.equal((await packsOf(prefix)).length, 2)
     await fill('d', 'third', many / 3, many * 2 / 3)
-    await upload({ ...at('d', prefix), delete: true })
+    await upload(at('d', prefix))
     const packs = await packsOf(prefix)
     t.equal(packs.length, 2, 'the second one and a new one')
     t.notOk(packs.includes(first!))
@@ -147,15 +148,62 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.strictSame(await packsOf(prefix), [], 'nobody needs them')
   })
 
-  await t.test('Nobody reads in a pack what a file said that is deleted', async (t) => {
-    for (const Kind of [LocalWorkspace, AgentDirectory]) {
+  for (const Kind of [LocalWorkspace, AgentDirectory]) {
+    await t.test(`What an upload deletes or replaces is in no pack any more (${Kind.name})`, async (t) => {
       const prefix = `${Kind.name}-deleted/`
+      const objectsWith = async (text: string) => {
+        const found: string[] = []
+        const { store } = at('p', prefix)
+        for await (const page of store.list()) {
+          for (const { key } of page) if ((await store.get(key)).body.includes(text)) found.push(key.replace(/[0-9a-f]{64}/, 'hash'))
+        }
+        return found
+      }
       await fill('p', 'all of it')
+      for (const path of ['deleted', 'replaced']) await write(`p/sub/${path}`, `what ${path} said`)
       await upload(at('p', prefix, Kind))
-      const { store } = at('p', prefix)
-      const [key] = await packsOf(prefix)
-      t.equal((await store.get(key!)).body.indexOf('all of it'), -1)
-    }
+      const pack = '.modal-sandbox/packs/hash.pack'
+      t.strictSame(await objectsWith('what deleted said'), [pack, 'sub/deleted'])
+      await rm(join(root, 'p/sub/deleted'))
+      await fill('p', 'more', 1, 2)
+      await write('p/sub/replaced', 'something else')
+      t.match(await upload(at('p', prefix, Kind)), { files: 2, deleted: 0 })
+      t.strictSame(await objectsWith('what deleted said'), [pack, 'sub/deleted'], 'without delete nothing is removed')
+
+      t.match(await upload({ ...at('p', prefix, Kind), delete: true }), { files: 0, deleted: 1, failed: [] })
+      t.strictSame(await objectsWith('what deleted said'), [])
+      t.strictSame(await objectsWith('what replaced said'), [])
+      t.strictSame(await objectsWith('all of it 7 '), [pack, 'sub/7'], 'what is left is packed anew')
+      const keys = await packsOf(prefix)
+      t.match(await upload({ ...at('p', prefix, Kind), delete: true }), { files: 0, deleted: 0 })
+      t.strictSame(await packsOf(prefix), keys, 'once')
+
+      for (let n = 10; n < many; n++) await rm(join(root, 'p/sub', `${n}`))
+      t.match(await upload({ ...at('p', prefix, Kind), delete: true }), { deleted: many - 10 })
+      t.strictSame(await packsOf(prefix), [], 'few are not worth a pack')
+    })
+  }
+
+  await t.test('Earlier saves keep their packs, whatever is deleted', async (t) => {
+    await fill('q', 'saved')
+    await upload({ ...at('q', 'saves/'), versioned: true })
+    const [first] = await packsOf('saves/')
+    await rm(join(root, 'q/sub/7'))
+    t.match(await upload({ ...at('q', 'saves/'), versioned: true, delete: true }), { deleted: 1 })
+    t.strictSame(await packsOf('saves/'), [first])
+  })
+
+  await t.test('Files with the same content share a place in a pack', async (t) => {
+    await fill('r', 'first')
+    for (const path of ['one', 'other']) await write(`r/${path}`, 'the same')
+    await upload(at('r', 'same/'))
+    const [first] = await packsOf('same/')
+    await rm(join(root, 'r/other'))
+    t.match(await upload({ ...at('r', 'same/'), delete: true }), { deleted: 1 })
+    t.strictSame(await packsOf('same/'), [first], 'it is still in use')
+    await rm(join(root, 'r/one'))
+    t.match(await upload({ ...at('r', 'same/'), delete: true }), { deleted: 1 })
+    t.notOk((await packsOf('same/')).includes(first!))
   })
 
   await t.test('Few files are not worth it', async (t) => {
