@@ -4,30 +4,15 @@ import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup
 import { withoutIgnored } from './ignore.js'
 import { writeManifest } from './manifest-store.js'
 import { countFiles } from './manifest.js'
+import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
 import { readRemote, saveKey, type Remote } from './remote.js'
-import { SyncStats, type OnProgress } from './report.js'
+import { SyncStats } from './report.js'
 import { newVersion, packKey } from './s3/keys.js'
-import type { ObjectStore } from './s3/object-store.js'
-import type { AgentLauncher } from './transfer/agent.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { uploadFiles } from './transfer/upload-files.js'
-import type { Listing, Workspace } from './workspace/workspace.js'
-
-/** Of a sync in either direction. */
-export interface SyncOptions {
-  workspace: Workspace
-  store: ObjectStore
-  /** Without one all bytes pass through the service. */
-  agentLauncher?: AgentLauncher | undefined
-  /** The store's, for the limits of keys. */
-  prefix: string
-  dryRun?: boolean
-  /** Also delete at the destination what a sync once put there and the source does not have any more. */
-  delete?: boolean
-  onProgress?: OnProgress | undefined
-}
+import type { Listing } from './workspace/workspace.js'
 
 export interface UploadOptions extends SyncOptions {
   /** Each upload is a save that stays as it was, beside earlier ones. */
