@@ -43,10 +43,10 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
       await where.agentLauncher?.close()
     }
   }
-  const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
+  const describe = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
     'find . -type f -exec md5sum {} + | LC_ALL=C sort'], { cwd: join(root, directory), encoding: 'utf8' })
   /** Node.js sets no finer times. */
-  const micro = (looks: string) => looks.replace(/(\.\d{6})\d{4}$/gm, '$1')
+  const micro = (description: string) => description.replace(/(\.\d{6})\d{4}$/gm, '$1')
   const isPresigned = ({ url }: { url: string }) => url.includes('X-Amz-Signature')
   const write = async (path: string, content: string | Buffer) => await writeFile(join(root, path), content)
   const noise = (size: number) => Buffer.alloc(size, 'some bytes ')
@@ -70,7 +70,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     presigned = 0
     t.match(await sync(download, at('b', 'one/')), { files: 18, verified: 18, failed: [] })
     t.equal(presigned, 17 + 3)
-    t.equal(micro(look('b')), micro(look('a')), 'to the microsecond')
+    t.equal(micro(describe('b')), micro(describe('a')), 'to the microsecond')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     const mtime = (await lstat(join(root, 'b', 'large'))).mtimeMs
     t.equal(mtime, 1000)
@@ -170,12 +170,12 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     const down = at('e', 'dead/')
     proxy.use((request) => { if (isPresigned(request)) down.workspace.kill(); return undefined })
     t.match(await sync(download, down), { files: 18, verified: 18, failed: [] })
-    t.equal(micro(look('e')), micro(look('a')))
+    t.equal(micro(describe('e')), micro(describe('a')))
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     proxy.use()
   })
 
-  await t.test('A file of 50 GiB is sent in parts of which S3 takes as many, a few at a time, and leaves nothing when it fails', async (t) => {
+  await t.test('A file of 50 GiB is sent in as many parts as S3 allows, a few at a time, and leaves nothing when it fails', async (t) => {
     await mkdir(join(root, 'vast'))
     await write('vast/file', '')
     await truncate(join(root, 'vast', 'file'), 50 * 1024 * mebi)
@@ -211,7 +211,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
       t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
       await rm(join(root, 'f'), { recursive: true, force: true })
       t.match(await sync(download, at('f', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
-      t.equal(micro(look('f')), micro(look('a')))
+      t.equal(micro(describe('f')), micro(describe('a')))
     }
     proxy.use()
   })
