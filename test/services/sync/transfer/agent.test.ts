@@ -6,10 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { digest } from '../../../../lib/ids.js'
 import { download } from '../../../../services/sync/download.js'
+import { S3Error } from '../../../../services/sync/s3/errors.js'
 import { S3Http } from '../../../../services/sync/s3/http.js'
 import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
 import { IncomingFile } from '../../../../services/sync/transfer/agent-download.js'
 import { bufferFile, openFile } from '../../../../services/sync/transfer/agent-upload.js'
+import { AgentUnavailable, LocalFileError, retryExchange } from '../../../../services/sync/transfer/agent.js'
 import { upload, type TransferOptions } from '../../../../services/sync/upload.js'
 import { AgentDirectory } from '../../../helpers/agent-directory.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../../../helpers/fault-proxy.js'
@@ -248,4 +250,26 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.match(await sync(download, where), { files: 0, skipped: 1, failed: [] })
     t.strictSame(await readdir(join(root, 'i', 'sub')), [])
   })
+})
+
+t.test('An exchange is repeated as a whole: signed anew, with new credentials or the clock of S3', async (t) => {
+  const prepared: string[] = []
+  const store = { signal: undefined, prepareRetry: ({ kind }: S3Error) => { prepared.push(kind) } } as never
+  const exchange = (...failures: Error[]) => {
+    let attempts = 0
+    const result = retryExchange(store, async () => {
+      const error = failures[attempts++]
+      if (error !== undefined) throw error
+      return 'etag'
+    })
+    return result.then((value) => [value, attempts], (error) => [error.message, attempts])
+  }
+  const [expired, skewed] = ['ExpiredToken', 'RequestTimeTooSkewed'].map((code) => new S3Error(code, { status: 403 }))
+  t.strictSame(await exchange(expired!, skewed!), ['etag', 3])
+  t.strictSame(prepared, ['credentials', 'skew'])
+  const reset = new S3Error('ECONNRESET')
+  t.strictSame(await exchange(reset, reset, reset), ['ECONNRESET', 3], 'then the service sends it itself')
+  t.strictSame(await exchange(new AgentUnavailable('it has ended')), ['it has ended', 1])
+  t.strictSame(await exchange(new LocalFileError('ENOSPC')), ['ENOSPC', 1])
+  t.strictSame(await exchange(new S3Error('NoSuchKey', { status: 404 })), ['NoSuchKey (404)', 1])
 })
