@@ -1,26 +1,26 @@
-/** Lets only so much work go on at a time, in number and in bytes; one piece of any size always may. */
+/** Limits how much work goes on at a time, in number and in bytes. A single piece may have any size. */
 export class Semaphore {
-  readonly #most: number
-  readonly #bytes: number
+  readonly #maxCount: number
+  readonly #maxBytes: number
   #running = 0
-  #held = 0
+  #bytesInUse = 0
   readonly #waiting: (() => void)[] = []
 
-  constructor (most: number, bytes = Infinity) {
-    this.#most = most
-    this.#bytes = bytes
+  constructor (maxCount: number, maxBytes = Infinity) {
+    this.#maxCount = maxCount
+    this.#maxBytes = maxBytes
   }
 
-  /** Resolves when `work` may start; what it answers is awaited by {@link idle} only, so it must not reject. */
+  /** Resolves when `work` has started. Only {@link idle} waits for its end, so it must not reject. */
   async enter (bytes: number, work: () => Promise<void>): Promise<void> {
-    while (this.#running > 0 && (this.#running >= this.#most || this.#held + bytes > this.#bytes)) {
+    while (this.#running > 0 && (this.#running >= this.#maxCount || this.#bytesInUse + bytes > this.#maxBytes)) {
       await new Promise<void>((resolve) => { this.#waiting.push(resolve) })
     }
     this.#running++
-    this.#held += bytes
+    this.#bytesInUse += bytes
     work().finally(() => {
       this.#running--
-      this.#held -= bytes
+      this.#bytesInUse -= bytes
       for (const wake of this.#waiting.splice(0)) wake()
     })
   }
@@ -31,34 +31,35 @@ export class Semaphore {
 }
 
 /**
- * Results in the order of the items, worked on side by side: at most `most` of them and `bytes` in all, those that wait
- * for their turn included.
+ * Works on items side by side and yields the results in the order of the items.
+ * @param maxCount,maxBytes limit what is under way or waits to be yielded.
  */
 export async function * mapOrdered<T, R> (
-  items: Iterable<T>, sizeOf: (item: T) => number, work: (item: T) => Promise<R>, most: number, bytes: number
+  items: Iterable<T>, sizeOf: (item: T) => number, work: (item: T) => Promise<R>, maxCount: number, maxBytes: number
 ): AsyncGenerator<R> {
   const queue: { result: Promise<R>, size: number }[] = []
   const source = items[Symbol.iterator]()
-  let held = 0
+  let bytesInUse = 0
   let next = source.next()
   while (true) {
-    while (!next.done && queue.length < most && (queue.length === 0 || held + sizeOf(next.value) <= bytes)) {
+    while (!next.done && queue.length < maxCount &&
+      (queue.length === 0 || bytesInUse + sizeOf(next.value) <= maxBytes)) {
       const size = sizeOf(next.value)
       const result = work(next.value)
-      // Whoever takes it sees the failure; until then it must not count as unhandled.
+      // It is awaited later; until then a failure must not count as unhandled.
       result.catch(() => {})
       queue.push({ result, size })
-      held += size
+      bytesInUse += size
       next = source.next()
     }
     const head = queue.shift()
     if (head === undefined) return
     yield await head.result
-    held -= head.size
+    bytesInUse -= head.size
   }
 }
 
-/** A fixed set of buffers: what is in flight of large files never takes more. */
+/** A fixed set of buffers, which limits how much memory large files take. */
 export class BufferPool {
   readonly #free: Buffer[] = []
   readonly #waiting: ((buffer: Buffer) => void)[] = []

@@ -6,7 +6,7 @@ import { S3Error, withRetries } from './errors.js'
 import { S3Http, type PresignedRequest, type S3Credentials, type S3Request, type S3Target } from './http.js'
 
 /** Where credentials come from; after `renew` the next `get` does not answer from a cache. */
-export interface CredentialSource {
+interface CredentialSource {
   get (): Promise<S3Credentials>
   renew (): void
 }

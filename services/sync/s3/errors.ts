@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * What to do about a failed request: `transient` is retried, `slow` after a longer wait, `credentials` with new ones,
  * `skew` with the server's clock, `fatal` never.
  */
-export type S3ErrorKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
+type S3ErrorKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
 
 interface ErrorDetails { status?: number | undefined, date?: string | undefined, cause?: unknown }
 
@@ -56,7 +56,7 @@ function kindOf (code: string, status: number | undefined): S3ErrorKind {
   return status >= 500 || status === 408 ? 'transient' : 'fatal'
 }
 
-export interface RetryOptions {
+interface RetryOptions {
   signal?: AbortSignal | undefined
   /** 9 unless given. */
   attempts?: number

@@ -16,7 +16,7 @@ export interface S3Target {
 
 export interface S3Credentials { accessKeyId: string, secretAccessKey: string, sessionToken?: string }
 
-/** What is signed of a body that somebody else sends. */
+/** What is signed of a body. */
 export interface BodyInfo {
   /** SHA-256 in hex. */
   hash: string
@@ -97,7 +97,7 @@ export class S3Http {
     throw await errorOf(response)
   }
 
-  /** The same request for somebody else to send; nothing of it can be changed, not even the body. */
+  /** The same request for another program to send; nothing of it can be changed, not even the body. */
   async presign (request: S3Request, expiresInSeconds: number): Promise<PresignedRequest> {
     const unsigned = this.#unsigned(request)
     const { host, ...headers } = unsigned.headers

@@ -10,7 +10,7 @@ export interface ObjectInfo {
   storedAt: number
 }
 
-export interface ListPage { objects: ObjectInfo[], next: string | undefined }
+interface ListPage { objects: ObjectInfo[], next: string | undefined }
 
 const entities: Record<string, string> = { lt: '<', gt: '>', quot: '"', apos: '\'', amp: '&' }
 

@@ -46,7 +46,7 @@ export class MultipartUpload {
     return hash
   }
 
-  /** A part for somebody else to send. @throws {S3Error} */
+  /** A part for another program to send. @throws {S3Error} */
   async presignPart (number: number, body: BodyInfo): Promise<PresignedRequest> {
     return await this.#connection.presign(this.#partRequest(number, body))
   }

@@ -106,12 +106,12 @@ export class ObjectStore {
     })
   }
 
-  /** A PUT for somebody else to send, with that body and no other. @throws {S3Error} */
+  /** A PUT for another program to send, with that body and no other. @throws {S3Error} */
   async presignPut (key: string, body: BodyInfo, metadata: Record<string, string>): Promise<PresignedRequest> {
     return await this.#connection.presign(this.#putRequest(key, body, metadata))
   }
 
-  /** A GET for somebody else to send. @throws {S3Error} */
+  /** A GET for another program to send. @throws {S3Error} */
   async presignGet (key: string, options: GetOptions): Promise<PresignedRequest> {
     return await this.#connection.presign(this.#getRequest(key, options))
   }

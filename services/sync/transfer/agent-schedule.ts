@@ -5,7 +5,7 @@ import {
   agentBytesInFlight, agentFilesInFlight, agentPartsInFlight, defaultPartSize, maxAgentFailures, partCount, partSizeFor
 } from './limits.js'
 
-export interface AgentTransfers<T> {
+interface AgentTransfers<T> {
   /** Transfers a file as a whole. @returns false when the service has to transfer it. */
   small (file: T): Promise<boolean>
   /** Transfers a file in parts. @returns as `small`. */

@@ -10,7 +10,7 @@ import { defaultPartSize } from './limits.js'
 import type { UploadOutcome } from './outcome.js'
 
 /** Why there is nothing to store: the file is gone, may not be read, changes, or is too large to be buffered. */
-export type ReadRefusal = 'GONE' | 'UNREADABLE' | 'CHANGED' | 'LARGE'
+type ReadRefusal = 'GONE' | 'UNREADABLE' | 'CHANGED' | 'LARGE'
 
 const problems = { GONE: gone, UNREADABLE: unreadable, CHANGED: changed }
 
@@ -108,7 +108,7 @@ async function whileChanging (
 }
 
 /** Bytes that the agent holds until they are stored or discarded. */
-export class BufferedBody implements BodyInfo {
+class BufferedBody implements BodyInfo {
   readonly hash: string
   readonly size: number
   readonly #agent: TransferAgent
@@ -172,7 +172,7 @@ export async function bufferPack (
   return { body: new BufferedBody(agent, id, reply.hash!, size), failed: new Set(reply.failed) }
 }
 
-export interface OpenFile {
+interface OpenFile {
   /** The file as it was when it was opened. */
   entry: Entry
   /** @returns undefined when the file has become too short for it. */

@@ -11,7 +11,7 @@ const downloadBytesInFlight = 24 * 1024 * 1024
 const ownerMayWrite = 0o700
 
 /** What is to be restored. */
-export interface DownloadTargets {
+interface DownloadTargets {
   directories: Target[]
   /** Packs that are worth fetching, with files and symlinks that come with them. */
   packed: PackTarget[]

@@ -7,7 +7,7 @@ import { keyOf, type SavedEntry, type Target } from './entries.js'
 import { defaultPartSize, partSizeFor } from './limits.js'
 
 /** Counts what is transferred, and collects what failed. */
-export interface TransferStats {
+interface TransferStats {
   verified: number
   add (files: number, bytes: number): void
   /** Counts bytes of a file that may yet fail. */
@@ -77,7 +77,7 @@ export function isLarge ({ type, size }: Pick<Entry, 'type' | 'size'>): boolean 
   return type === 'file' && size > defaultPartSize
 }
 
-/** What has become of entries on their way to S3, whoever sends them; and under which keys and metadata they go. */
+/** What has become of entries on their way to S3, and which keys and metadata their objects get. */
 export class UploadOutcome extends Outcome {
   readonly #keyFor: UploadContext['keyFor']
   readonly #onStored: UploadContext['onStored']
@@ -119,7 +119,7 @@ export class UploadOutcome extends Outcome {
   }
 }
 
-/** What has become of objects on their way into the workspace, whoever fetches them. */
+/** What has become of objects on their way into the workspace. */
 export class DownloadOutcome extends Outcome {
   /** What has been written, as it has to be found in the workspace; by path. */
   readonly written = new Map<string, SavedEntry>()

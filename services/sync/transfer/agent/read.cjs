@@ -73,7 +73,7 @@ const tasks = {
     bodies.set(body, bytes)
     return { before: statRecord(opened.before), after: opened.after, now: opened.now, hash: hashOf(bytes) }
   },
-  /** Reads small files, `[path, size]` each, into one body. Whoever unpacks it checks what it holds. */
+  /** Reads small files, `[path, size]` each, into one body. What it holds is checked when it is unpacked. */
   async bufferPack ({ body, files }) {
     const contents = []
     for (let next = 0; next < files.length; next += filesAtOnce) {

@@ -32,15 +32,15 @@ async function local (work) {
 
 /** Creates a file with another name in the same directory: what was there stays until all of the new one is there. */
 function createPartial (path) {
-  const place = at(path)
-  const temporary = join(dirname(place), `${partialPrefix}${Date.now()}-${++count}`)
-  const create = () => ({ place, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
+  const target = at(path)
+  const temporary = join(dirname(target), `${partialPrefix}${Date.now()}-${++count}`)
+  const create = () => ({ target, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
   let partial
   try {
     partial = create()
   } catch (error) {
     if (error.code !== 'ENOENT') throw error
-    fs.mkdirSync(dirname(place), { recursive: true })
+    fs.mkdirSync(dirname(target), { recursive: true })
     partial = create()
   }
   uncommitted.add(partial)
@@ -61,7 +61,7 @@ async function writeTo (file, chunks, start) {
 function commit (partial, mode, mtime) {
   fs.fchmodSync(partial.file, mode)
   fs.futimesSync(partial.file, mtime, mtime)
-  fs.renameSync(partial.temporary, partial.place)
+  fs.renameSync(partial.temporary, partial.target)
   uncommitted.delete(partial)
   fs.closeSync(partial.file)
 }
@@ -81,11 +81,11 @@ async function writeFile (path, chunks, mode, mtime) {
   } finally {
     discard(partial)
   }
-  return hasBytes(partial.place, chunks)
+  return hasBytes(partial.target, chunks)
 }
 
-function hasBytes (place, chunks) {
-  const file = fs.openSync(place, O_RDONLY | O_NOFOLLOW)
+function hasBytes (path, chunks) {
+  const file = fs.openSync(path, O_RDONLY | O_NOFOLLOW)
   try {
     for (const chunk of chunks) {
       for (let start = 0; start < chunk.length;) {

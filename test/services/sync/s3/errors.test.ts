@@ -1,7 +1,7 @@
 import t from 'tap'
 import { S3Error, withRetries } from '../../../../services/sync/s3/errors.js'
 
-t.test('Faults are tried again as they deserve', async (t) => {
+t.test('Failed requests are retried as their errors allow', async (t) => {
   const kinds = (...codes: [string, number?][]) => codes.map(([code, status]) => new S3Error(code, { status }).kind)
   t.strictSame(kinds(['SlowDown', 503], ['Http503', 503], ['ECONNRESET'], ['InternalError', 500], ['ExpiredToken', 400],
     ['RequestTimeTooSkewed', 403], ['AccessDenied', 403], ['NoSuchBucket', 404], ['RequestTimeout', 400], ['Http429', 429]),
@@ -9,8 +9,8 @@ t.test('Faults are tried again as they deserve', async (t) => {
   let calls = 0
   const seen: string[] = []
   const onError = ({ kind }: S3Error) => { seen.push(kind) }
-  const failing = (times: number, fault: unknown) => async () => {
-    if (calls++ < times) throw fault
+  const failing = (times: number, error: unknown) => async () => {
+    if (calls++ < times) throw error
     return 'done'
   }
   t.equal(await withRetries(failing(3, new S3Error('ECONNRESET')), { onError }), 'done')

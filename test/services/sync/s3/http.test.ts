@@ -8,7 +8,7 @@ t.test('A key is escaped byte by byte, but for its slashes', async (t) => {
   t.equal(escapeKey('a b/ü+%#?&=\'()*!~'), 'a%20b/%C3%BC%2B%25%23%3F%26%3D%27%28%29%2A%21~')
 })
 
-t.test('A connection that ends early, stalls or talks nonsense is a fault, never a short file', async (t) => {
+t.test('A connection that ends early, stalls or talks nonsense is an error, never a short file', async (t) => {
   let answer = ''
   let hang = false
   const server = createServer((socket) => {

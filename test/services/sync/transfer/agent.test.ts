@@ -6,11 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { digest } from '../../../../lib/ids.js'
 import { download } from '../../../../services/sync/download.js'
+import { S3Error } from '../../../../services/sync/s3/errors.js'
 import { S3Http } from '../../../../services/sync/s3/http.js'
+import type { SyncOptions } from '../../../../services/sync/options.js'
 import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
 import { IncomingFile } from '../../../../services/sync/transfer/agent-download.js'
 import { bufferFile, openFile } from '../../../../services/sync/transfer/agent-upload.js'
-import type { SyncOptions } from '../../../../services/sync/options.js'
+import { AgentUnavailable, LocalFileError, retryExchange } from '../../../../services/sync/transfer/agent.js'
 import { upload } from '../../../../services/sync/upload.js'
 import { AgentDirectory } from '../../../helpers/agent-directory.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../../../helpers/fault-proxy.js'
@@ -44,10 +46,10 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
       await where.agentLauncher?.close()
     }
   }
-  const look = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
+  const describe = (directory: string) => execFileSync('sh', ['-c', 'find . -mindepth 1 -type f -printf "%P %m %s %TY%Tm%Td%TH%TM%TS\n" | LC_ALL=C sort; ' +
     'find . -type f -exec md5sum {} + | LC_ALL=C sort'], { cwd: join(root, directory), encoding: 'utf8' })
   /** Node.js sets no finer times. */
-  const micro = (looks: string) => looks.replace(/(\.\d{6})\d{4}$/gm, '$1')
+  const micro = (description: string) => description.replace(/(\.\d{6})\d{4}$/gm, '$1')
   const isPresigned = ({ url }: { url: string }) => url.includes('X-Amz-Signature')
   const write = async (path: string, content: string | Buffer) => await writeFile(join(root, path), content)
   const noise = (size: number) => Buffer.alloc(size, 'some bytes ')
@@ -71,7 +73,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     presigned = 0
     t.match(await sync(download, at('b', 'one/')), { files: 18, verified: 18, failed: [] })
     t.equal(presigned, 17 + 3)
-    t.equal(micro(look('b')), micro(look('a')), 'to the microsecond')
+    t.equal(micro(describe('b')), micro(describe('a')), 'to the microsecond')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     const mtime = (await lstat(join(root, 'b', 'large'))).mtimeMs
     t.equal(mtime, 1000)
@@ -171,12 +173,12 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     const down = at('e', 'dead/')
     proxy.use((request) => { if (isPresigned(request)) down.workspace.kill(); return undefined })
     t.match(await sync(download, down), { files: 18, verified: 18, failed: [] })
-    t.equal(micro(look('e')), micro(look('a')))
+    t.equal(micro(describe('e')), micro(describe('a')))
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     proxy.use()
   })
 
-  await t.test('A file of 50 GiB is sent in parts of which S3 takes as many, a few at a time, and leaves nothing when it fails', async (t) => {
+  await t.test('A file of 50 GiB is sent in as many parts as S3 allows, a few at a time, and leaves nothing when it fails', async (t) => {
     await mkdir(join(root, 'vast'))
     await write('vast/file', '')
     await truncate(join(root, 'vast', 'file'), 50 * 1024 * mebi)
@@ -212,7 +214,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
       t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
       await rm(join(root, 'f'), { recursive: true, force: true })
       t.match(await sync(download, at('f', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
-      t.equal(micro(look('f')), micro(look('a')))
+      t.equal(micro(describe('f')), micro(describe('a')))
     }
     proxy.use()
   })
@@ -249,4 +251,26 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.match(await sync(download, where), { files: 0, skipped: 1, failed: [] })
     t.strictSame(await readdir(join(root, 'i', 'sub')), [])
   })
+})
+
+t.test('An exchange is repeated as a whole: signed anew, with new credentials or the clock of S3', async (t) => {
+  const prepared: string[] = []
+  const store = { signal: undefined, prepareRetry: ({ kind }: S3Error) => { prepared.push(kind) } } as never
+  const exchange = (...failures: Error[]) => {
+    let attempts = 0
+    const result = retryExchange(store, async () => {
+      const error = failures[attempts++]
+      if (error !== undefined) throw error
+      return 'etag'
+    })
+    return result.then((value) => [value, attempts], (error) => [error.message, attempts])
+  }
+  const [expired, skewed] = ['ExpiredToken', 'RequestTimeTooSkewed'].map((code) => new S3Error(code, { status: 403 }))
+  t.strictSame(await exchange(expired!, skewed!), ['etag', 3])
+  t.strictSame(prepared, ['credentials', 'skew'])
+  const reset = new S3Error('ECONNRESET')
+  t.strictSame(await exchange(reset, reset, reset), ['ECONNRESET', 3], 'then the service sends it itself')
+  t.strictSame(await exchange(new AgentUnavailable('it has ended')), ['it has ended', 1])
+  t.strictSame(await exchange(new LocalFileError('ENOSPC')), ['ENOSPC', 1])
+  t.strictSame(await exchange(new S3Error('NoSuchKey', { status: 404 })), ['NoSuchKey (404)', 1])
 })
