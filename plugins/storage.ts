@@ -26,7 +26,7 @@ export default fp<StorageOptions>(async (fastify, { config }) => {
   const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)
   fastify.decorate('storage', storage)
-  // While connections are still open: whoever waits for a sync is told that it was stopped.
+  // While connections are still open, so that clients waiting for a sync learn that it was stopped.
   fastify.addHook('preClose', async () => {
     storage.close()
     await sync.close()

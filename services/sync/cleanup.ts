@@ -7,7 +7,7 @@ import { keyOf, type SavedEntry } from './transfer/entries.js'
 
 const dayMs = 24 * 60 * 60 * 1000
 
-/** Deletes the objects of entries, but none of a save. @returns what could not be deleted. */
+/** Deletes the objects of entries, but none of a version. @returns what could not be deleted. */
 export async function deleteObjects (
   store: ObjectStore, entries: ReadonlyMap<string, SavedEntry>, stats: SyncStats
 ): Promise<Map<string, SavedEntry>> {
@@ -29,7 +29,7 @@ export async function deletePacks (store: ObjectStore, keys: string[]) {
   })
 }
 
-/** What was superseded before, and the objects at paths that this save has elsewhere, or leaves out. */
+/** What was superseded before, and the objects at paths that this version has elsewhere, or leaves out. */
 export function supersede (paths: string[], remote: Remote, stats: SyncStats): Map<string, Superseded> {
   const superseded = new Map(remote.superseded)
   for (const path of paths) {

@@ -15,8 +15,8 @@ import type { SavedEntry } from './transfer/entries.js'
 import type { DownloadOutcome } from './transfer/outcome.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
-export interface DownloadOptions extends SyncOptions {
-  /** The save to restore; the latest otherwise. */
+interface DownloadOptions extends SyncOptions {
+  /** The version to restore; the latest otherwise. */
   version?: string | undefined
   /** Leave alone what is newer in the workspace. */
   keepNewer?: boolean
@@ -102,7 +102,7 @@ async function updateManifest (
 
 function failMissing ({ missing }: Remote, stats: SyncStats) {
   for (const path of missing.keys()) {
-    stats.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this save.' })
+    stats.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this version.' })
   }
 }
 

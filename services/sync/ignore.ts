@@ -3,7 +3,7 @@ import { partPrefix } from './s3/keys.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
 /** The user's own rules, in the syntax of `.gitignore`, at the top of the workspace. The file itself is synced. */
-export const ignoreFile = '.syncignore'
+const ignoreFile = '.syncignore'
 const maxFileBytes = 1024 * 1024
 
 /**

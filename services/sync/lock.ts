@@ -12,10 +12,10 @@ import { WorkspaceLost } from './workspace/workspace.js'
 export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
 /** A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. */
 const defaultPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
-/** The last report is kept in the sandbox, where nobody reads about thousands of files. */
+/** Of the report that is kept in the sandbox: nobody reads thousands of them there. */
 const keptFailures = 200
 
-export interface AcquireOptions {
+interface AcquireOptions {
   pace?: typeof defaultPace
   /** What the same command does once the lock is acquired, which saves a round trip: a script and its arguments. */
   then?: { script: string, args: string[] }
@@ -27,7 +27,7 @@ export interface AcquireOptions {
 export interface SyncLock {
   /** What the script behind the lock prints. */
   output: ByteReader
-  /** Gives the lock back, and keeps the report for everybody who asks, at any replica. @throws {WorkspaceLost} */
+  /** Gives the lock back, and keeps the report for every replica. @throws {WorkspaceLost} */
   release (last?: LastSync): Promise<void>
 }
 

@@ -23,7 +23,7 @@ const keysInPage = 950
 interface Head { savedAt: string, packs: string[], pageEnds: string[] }
 
 /** A manifest while it is read; an empty one where there is none. Both promises reject with {@link S3Error}. */
-export interface ManifestReading { pageEnds: Promise<string[]>, manifest: Promise<Manifest> }
+interface ManifestReading { pageEnds: Promise<string[]>, manifest: Promise<Manifest> }
 
 export function readManifest (store: ObjectStore, key: string): ManifestReading {
   const body = readBody(store, key)
@@ -31,7 +31,7 @@ export function readManifest (store: ObjectStore, key: string): ManifestReading 
 }
 
 /**
- * The current manifest or, when that is lost, the one of the latest save: nothing else tells what the objects of a
+ * The current manifest or, when that is lost, the one of the latest version: nothing else tells what the objects of a
  * versioned workspace are.
  */
 export function readCurrent (store: ObjectStore): ManifestReading {
@@ -44,7 +44,7 @@ export function readCurrent (store: ObjectStore): ManifestReading {
   return { pageEnds, manifest: manifest.then(orLatest) }
 }
 
-/** Writes the current manifest. @param version also keeps it as the one of this save. @throws {S3Error} */
+/** Writes the current manifest. @param version also keeps it as the one of this version. @throws {S3Error} */
 export async function writeManifest (
   store: ObjectStore, content: Omit<Manifest, 'savedAt'>, version?: string
 ): Promise<void> {
@@ -53,7 +53,7 @@ export async function writeManifest (
   await store.put(manifestKey, bytes)
 }
 
-/** The saves that are kept, newest first. @throws {S3Error} */
+/** The versions that are kept, newest first. @throws {S3Error} */
 export async function listVersions (store: ObjectStore): Promise<SyncVersion[]> {
   const found: SyncVersion[] = []
   for await (const page of store.list(versionsPrefix)) {

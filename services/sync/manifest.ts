@@ -7,7 +7,7 @@ export interface Superseded { etag: string, storedAt: number }
 export interface Manifest {
   savedAt: string
   entries: ReadonlyMap<string, SavedEntry>
-  /** By key: objects that the workspace does not have any more, and that stay because earlier saves may need them. */
+  /** By key: objects that are not part of the workspace any more, but that earlier versions may need. */
   superseded: ReadonlyMap<string, Superseded>
 }
 

@@ -15,7 +15,7 @@ const maxPackFiles = 1000
 const maxFileBytes = 64 * 1024
 /** Fewer files are fetched one by one as fast. */
 const minFiles = 16
-/** Fetching so many bytes that nobody wants costs as much as a request. */
+/** Fetching so many bytes in vain costs as much as a request. */
 const bytesPerRequest = 256 * 1024
 /** Packs that are made side by side. */
 const packsInFlight = 2
@@ -25,7 +25,7 @@ export type Packs = ReadonlyMap<string, number>
 
 type SmallFile = [path: string, saved: SavedEntry]
 
-export interface PackingContext {
+interface PackingContext {
   workspace: Workspace
   store: ObjectStore
   agentLauncher?: AgentLauncher | undefined
@@ -125,10 +125,10 @@ function dropUnusable (entries: Map<string, SavedEntry>, packs: Packs, repack: P
   return unusable.length
 }
 
-/** Small files that are in no pack, unless they are few. */
+/** Small files that are in no pack, unless they are few; in order, so that the same files give the same packs. */
 function filesToPack (entries: ReadonlyMap<string, SavedEntry>): SmallFile[] {
   const loose = entriesThat(entries, (saved) => isPackable(saved) && saved.packed === undefined)
-  return loose.length < minFiles ? [] : loose
+  return loose.length < minFiles ? [] : loose.sort(([one], [other]) => one < other ? -1 : 1)
 }
 
 /** Usually a few among many, so nothing is allocated for the others. */

@@ -17,7 +17,7 @@ export interface Remote {
   untracked: Map<string, ObjectInfo>
   /** Entries of the manifest whose objects are gone. */
   missing: Map<string, SavedEntry>
-  /** By key: objects that only earlier saves may still need. */
+  /** By key: objects that only earlier versions may still need. */
   superseded: Map<string, Superseded>
   /** By path: when tracked objects that are at their own paths were stored. */
   storedAt: Map<string, number>
@@ -32,10 +32,10 @@ export interface Remote {
   isEmpty: boolean
 }
 
-/** @param version the key of the manifest; another one than the current restores an earlier save. @throws {S3Error} */
-export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
-  const isCurrent = version === manifestKey
-  const reading = isCurrent ? readCurrent(store) : readManifest(store, version)
+/** @param key of the manifest that counts; the current one unless given. @throws {S3Error} */
+export async function readRemote (store: ObjectStore, key = manifestKey): Promise<Remote> {
+  const isCurrent = key === manifestKey
+  const reading = isCurrent ? readCurrent(store) : readManifest(store, key)
   const pages = listInRanges(store, reading.pageEnds)
   const [first, manifest] = await Promise.all([pages.next(), reading.manifest])
   const remote: Remote = {
@@ -73,9 +73,9 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   return remote
 }
 
-/** Where a save keeps the object of an entry: `.modal-sandbox/saves/<save>/<path>`. */
-export function saveKey (save: string, path: string, type: SavedEntry['type']): string {
-  return `${savesPrefix}${save}/${keyOf(path, { type })}`
+/** Where a version keeps the object of an entry: `.modal-sandbox/saves/<version>/<path>`. */
+export function versionObjectKey (version: string, path: string, type: SavedEntry['type']): string {
+  return `${savesPrefix}${version}/${keyOf(path, { type })}`
 }
 
 function pathOf (key: string): string {

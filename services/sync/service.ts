@@ -18,7 +18,7 @@ import { SandboxCommands } from './workspace/commands.js'
 import { SandboxWorkspace } from './workspace/sandbox-workspace.js'
 import { scripts } from './workspace/scripts.js'
 
-export interface SyncServiceOptions extends StoreSources { log: Log }
+interface SyncServiceOptions extends StoreSources { log: Log }
 
 export interface SyncRequest extends Partial<Omit<SyncSpec, 'direction'>> {
   direction: SyncSpec['direction']
@@ -72,7 +72,7 @@ export class SyncService {
     }
   }
 
-  /** Whether a sync runs, how the last one went, and the saves of a versioned workspace. @throws {AppError} as sync. */
+  /** Whether a sync runs, how the last one went, and the versions of a versioned workspace. @throws {AppError} as sync. */
   async state (owned: OwnedSandbox): Promise<SyncState> {
     const storage = storageOf(owned)
     try {

@@ -7,15 +7,15 @@ import { countFiles } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
 import { planUpload, type UploadPlan } from './plan-upload.js'
-import { readRemote, saveKey, type Remote } from './remote.js'
+import { readRemote, versionObjectKey, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
 import { newVersion, packKey } from './s3/keys.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { uploadFiles } from './transfer/upload-files.js'
 import type { Listing } from './workspace/workspace.js'
 
-export interface UploadOptions extends SyncOptions {
-  /** Each upload is a save that stays as it was, beside earlier ones. */
+interface UploadOptions extends SyncOptions {
+  /** Each upload is a version that stays as it is, beside earlier ones. */
   versioned?: boolean
 }
 
@@ -33,7 +33,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   const plan = planUpload(wanted, listing.entries, remote, prefix)
   if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
   countPlan(plan, listing, wanted.size, stats)
-  // A save is the workspace as it was, as far as it could be listed: earlier saves still have what this one leaves out.
+  // A version is the workspace as it was, if it could be listed: earlier ones still have what this one leaves out.
   const isListed = wanted.size > 0 && listing.problems.length === 0
   const removed = removedEntries(plan, versioned && isListed ? 'all' : options.delete ? 'own' : 'none')
   if (dryRun) return stats.dryRun('upload', countFiles(removed))
@@ -48,7 +48,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
       store,
       agentLauncher,
       stats,
-      keyFor: ({ path, type }) => version === undefined ? undefined : saveKey(version, path, type),
+      keyFor: ({ path, type }) => version === undefined ? undefined : versionObjectKey(version, path, type),
       onStored: (path, saved) => { entries.set(path, saved) }
     })
   }
@@ -60,7 +60,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   stats.deleted = countFiles(new Map([...removed].filter(([path]) => !stats.hasFailed(path))))
   // What failed is still in S3 as it was.
   for (const [path, saved] of remote.tracked) if (stats.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
-  // Where every save stays, so do the contents of its packs.
+  // Versions that stay keep the contents of their packs, too.
   const repack = options.delete === true && !versioned ? 'on-any-removal' : 'when-half-unused'
   const isRepacked = await uploadPacks(entries, { ...remote, workspace, store, agentLauncher, wanted, repack })
   const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned
@@ -83,7 +83,7 @@ function countPlan (plan: UploadPlan, listing: Listing, wanted: number, stats: S
   stats.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
 }
 
-/** What is not in the workspace any more, and is to be removed from S3 or from this save. */
+/** What is not in the workspace any more, and is to be removed from S3 or left out of this version. */
 function removedEntries ({ stale }: UploadPlan, which: 'all' | 'own' | 'none'): Map<string, SavedEntry> {
   return new Map([...stale].filter(([, { own }]) => which === 'all' || (which === 'own' && own)))
 }

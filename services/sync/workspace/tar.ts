@@ -5,7 +5,7 @@ const block = 512
 const longestName = 100
 const typeFlags = { file: '0', symlink: '2', directory: '5' } as const
 
-export interface TarMember { name: string, flag: string, body: Buffer }
+interface TarMember { name: string, flag: string, body: Buffer }
 
 /**
  * The next member of an archive with its whole body, which for a symlink is its target; undefined at the end. Written
