@@ -72,7 +72,7 @@ export class SyncService {
     }
   }
 
-  /** Whether a sync runs, how the last one went, and the versions of a versioned workspace. @throws {AppError} as sync. */
+  /** Whether a sync runs, how the last one ended, and a workspace's versions. @throws {AppError} as {@link sync}. */
   async state (owned: OwnedSandbox): Promise<SyncState> {
     const storage = storageOf(owned)
     try {
@@ -149,12 +149,14 @@ export class SyncService {
     return stop
   }
 
+  /** Tries again while another sync has the lock. */
   async #waitFor (acquire: () => Promise<SyncLock>, waitMs: number): Promise<SyncLock> {
     for (const until = Date.now() + waitMs; ;) {
       try {
         return await acquire()
       } catch (error) {
-        if (!(error instanceof AppError) || Date.now() >= until) throw error
+        const isActive = error instanceof AppError && error.code === 'SYNC_ACTIVE'
+        if (!isActive || Date.now() >= until) throw error
         await sleep(500, undefined, { signal: this.#closing.signal })
       }
     }
