@@ -67,7 +67,7 @@ async function storeParts (
   const isWhole = await transferParts(entry.size, async (index, start, size) => {
     const body = await readPart(start, size)
     if (body === undefined) return false
-    await body.discardAfter(async () => await retryExchange(store, async () => {
+    await body.discardOnError(async () => await retryExchange(store, async () => {
       const request = await upload.presignPart(index + 1, body)
       const response = await body.put(request)
       upload.acceptPart(index + 1, response)
@@ -83,7 +83,7 @@ async function storeParts (
 export async function storeBody (
   store: ObjectStore, key: string, body: BufferedBody, metadata: Record<string, string>
 ): Promise<string> {
-  return await body.discardAfter(async () => await retryExchange(store, async () => {
+  return await body.discardOnError(async () => await retryExchange(store, async () => {
     const request = await store.presignPut(key, body, metadata)
     const response = await body.put(request)
     return store.accept(response).etag
@@ -127,7 +127,7 @@ class BufferedBody implements BodyInfo {
   }
 
   /** Discards them when `work` fails. */
-  async discardAfter<T> (work: () => Promise<T>): Promise<T> {
+  async discardOnError<T> (work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
