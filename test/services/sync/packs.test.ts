@@ -258,7 +258,7 @@ t.test('Many small files come in a few packs, and from their own objects where t
     t.equal(look('o'), look('n'))
   })
 
-  await t.test('Where packs can not be stored, fetched or deleted all goes as well without (2.5)', async (t) => {
+  await t.test('Where packs cannot be stored, fetched or deleted all goes as well without (2.5)', async (t) => {
     const noPacks: Chooser = ({ url }) => url.includes('/packs/') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined
     for (const Kind of [LocalWorkspace, AgentDirectory]) {
       await fill('l', 'first')

@@ -6,7 +6,7 @@ import t from 'tap'
 import type { Entry } from '../../../../services/sync/workspace/workspace.js'
 import { LocalWorkspace } from '../../../helpers/local-workspace.js'
 
-t.test('A directory as a workspace says what it can not read, and what it can not write (2.5, 3.4)', async (t) => {
+t.test('A directory as a workspace says what it cannot read, and what it cannot write (2.5, 3.4)', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'workspace-'))
   t.teardown(() => rm(root, { recursive: true }))
   const workspace = new LocalWorkspace(root)

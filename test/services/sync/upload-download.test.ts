@@ -168,8 +168,8 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     const { entries } = await decodeManifest((await store.get('.modal-sandbox/manifest.gz')).body)
     const [a, large] = [entries.get('a')!, entries.get('large')!]
     const lie = async (all: [string, SavedEntry][]) => {
-      const retired = new Map([['a', { etag: a.etag, storedAt: 1 }]])
-      await store.put('.modal-sandbox/manifest.gz', await encodeManifest({ savedAt: new Date().toISOString(), entries: new Map(all), superseded: retired }))
+      const superseded = new Map([['a', { etag: a.etag, storedAt: 1 }]])
+      await store.put('.modal-sandbox/manifest.gz', await encodeManifest({ savedAt: new Date().toISOString(), entries: new Map(all), superseded }))
     }
     const [outside, saves] = ['../outside', '.modal-sandbox/saves/20260101T000000000Z-0000/']
     const { etag } = await store.put(outside, Buffer.from('x'))
