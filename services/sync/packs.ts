@@ -70,7 +70,8 @@ export async function uploadPacks (entries: Map<string, SavedEntry>, context: Pa
 
 /** Packs that no entry needs any more. */
 export function unusedPacks (entries: ReadonlyMap<string, SavedEntry>, packs: Packs): string[] {
-  const used = bytesUsed(entries)
+  const used = new Set<string>()
+  for (const { packed } of entries.values()) if (packed !== undefined) used.add(packed.pack)
   return [...packs.keys()].filter((pack) => !used.has(pack))
 }
 
@@ -144,16 +145,14 @@ function isPackable ({ type, size, hashes }: SavedEntry): boolean {
 
 /** How much of each pack is in use; files with the same content share their place in it. */
 function bytesUsed (entries: ReadonlyMap<string, SavedEntry>): Map<string, number> {
-  const used = new Map<string, number>()
-  const counted = new Set<string>()
+  const sizes = new Map<string, Map<number, number>>()
   for (const { packed, size } of entries.values()) {
     if (packed === undefined) continue
-    const place = `${packed.pack} ${packed.start}`
-    if (counted.has(place)) continue
-    counted.add(place)
-    used.set(packed.pack, (used.get(packed.pack) ?? 0) + size)
+    const { pack, start } = packed
+    if (sizes.has(pack)) sizes.get(pack)!.set(start, size)
+    else sizes.set(pack, new Map([[start, size]]))
   }
-  return used
+  return new Map([...sizes].map(([pack, places]) => [pack, [...places.values()].reduce((sum, size) => sum + size, 0)]))
 }
 
 async function * makePacks (files: SmallFile[], context: PackingContext): AsyncGenerator<Pack> {

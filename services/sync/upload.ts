@@ -67,9 +67,10 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   if (isChanged || isRepacked) {
     const outdated = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
     await writeManifest(store, { entries, superseded: supersede(outdated, remote, stats) }, version)
-    const unused = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
-    await deletePacks(store, [...unused, ...remote.obsoletePacks])
   }
+  // Also those that an earlier sync could not delete any more.
+  const unused = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
+  await deletePacks(store, [...unused, ...remote.obsoletePacks])
   return stats.report('upload', version === undefined ? {} : { version })
 }
 
