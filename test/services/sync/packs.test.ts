@@ -155,9 +155,11 @@ t.test('Many small files come in a few packs, and from their own objects where t
         const found: string[] = []
         const { store } = at('p', prefix)
         for await (const page of store.list()) {
-          for (const { key } of page) if ((await store.get(key)).body.includes(text)) found.push(key.replace(/[0-9a-f]{64}/, 'hash'))
+          await Promise.all(page.map(async ({ key }) => {
+            if ((await store.get(key)).body.includes(text)) found.push(key.replace(/[0-9a-f]{64}/, 'hash'))
+          }))
         }
-        return found
+        return found.sort()
       }
       await fill('p', 'all of it')
       for (const path of ['deleted', 'replaced']) await write(`p/sub/${path}`, `what ${path} said`)
