@@ -8,7 +8,7 @@ export class ByteReader {
     this.#source = source[Symbol.asyncIterator]()
   }
 
-  /** Exactly `length` bytes of their own memory. @throws {EndOfStream} when there are fewer. */
+  /** Exactly `length` bytes, in memory of their own. @throws {EndOfStream} when there are fewer. */
   async take (length: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafeSlow(length)
     await this.fill(bytes)
@@ -25,7 +25,7 @@ export class ByteReader {
     }
   }
 
-  /** What is there next, at most `most` bytes and valid until the next call; undefined at the end of the stream. */
+  /** The next bytes, at most `most` and valid until the next call; undefined at the end of the stream. */
   async some (most: number): Promise<Buffer | undefined> {
     if (this.#chunk.length === 0 && !await this.#more()) return
     const taken = this.#chunk.subarray(0, most)
@@ -43,7 +43,7 @@ export class ByteReader {
     }
   }
 
-  /** Skips zero bytes; what comes then is not taken. */
+  /** Skips zero bytes, up to the first other one. */
   async skipZeros (): Promise<void> {
     while (this.#chunk.length > 0 || await this.#more()) {
       const end = this.#chunk.findIndex((byte) => byte !== 0)
@@ -52,7 +52,7 @@ export class ByteReader {
     }
   }
 
-  /** Up to the mark, which is skipped; undefined at the end of the stream. @throws {EndOfStream} in its middle. */
+  /** The bytes up to a mark, which is skipped; undefined at the end. @throws {EndOfStream} when there is no mark. */
   async until (mark: string): Promise<Buffer | undefined> {
     const sought = Buffer.from(mark)
     for (let from = 0; ;) {
@@ -70,8 +70,8 @@ export class ByteReader {
   }
 
   /**
-   * Has `read` take what it can of the bytes that are there, and again with more of them, until it has all it wants.
-   * @param read says how many of the bytes it took. @throws {EndOfStream}
+   * Calls `read` with the bytes that have arrived, and again with more of them, until it is done.
+   * @param read returns how many of the bytes it took. @throws {EndOfStream}
    */
   async parse (read: (bytes: Buffer) => { taken: number, done: boolean }): Promise<void> {
     for (let over = false; !over;) {
@@ -82,7 +82,7 @@ export class ByteReader {
     }
   }
 
-  /** Adds what comes next to what is there. */
+  /** Appends the next chunk to what is left. */
   async #longer (): Promise<boolean> {
     const before = this.#chunk
     if (!await this.#more()) return false

@@ -1,18 +1,18 @@
-import { chain, AppError } from '../../errors.js'
+import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { expiryOf, idleSaveMs } from '../modal/lifetime.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { SyncRequest, SyncService } from './service.js'
 
-const minute = 60_000
-/** Another sync may be at it: the last one must not be given up for that. */
-const patienceMs = 2 * minute
-/** A repeated request for a sandbox joins the one that is still filling it. */
-const joinMs = 60 * minute
+const minuteMs = 60_000
+/** Another sync may be running: that is no reason to give up the last one. */
+const waitMs = 2 * minuteMs
+/** A repeated request to create a sandbox waits for the first one, which still fills the workspace. */
+const joinMs = 60 * minuteMs
 const retryMs = 30_000
 
-/** When workspaces are synced without being asked to: at a sandbox' begin and end, and after runs. */
+/** Syncs workspaces without being asked to: when a sandbox starts, after runs, and before the sandbox ends. */
 export class AutoSync {
   readonly #sync: Pick<SyncService, 'sync'>
   readonly #log: Log
@@ -24,33 +24,33 @@ export class AutoSync {
     this.#log = log
   }
 
-  /** Fills a new sandbox' workspace (3.1); work on a volume that S3 does not have yet stays. @throws {AppError} */
+  /** Fills the workspace of a new sandbox (3.1); newer work, on a volume, stays. @throws {AppError} */
   async initialize (owned: OwnedSandbox, log: Log): Promise<SyncReport> {
-    return await this.#sync.sync(owned, { direction: 'download', keepNewer: true, patienceMs: joinMs, log })
+    return await this.#sync.sync(owned, { direction: 'download', keepNewer: true, waitMs: joinMs, log })
   }
 
   /** Stores the workspace of a sandbox that is about to end (2.8, 5.4). @throws {AppError} */
   async beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport> {
-    return await this.#save(owned, { patienceMs, log })
+    return await this.#save(owned, { waitMs, log })
   }
 
-  /** A run has ended. Never rejects: nobody waits for this, and the next sync takes up what this one could not do. */
+  /** After the end of a run. Never rejects: nobody waits for it, and the next sync does what this one could not. */
   async afterRun (owned: OwnedSandbox): Promise<void> {
     this.watch(owned)
     if (owned.s3?.syncAfterRun === true) await this.#store(owned, 'after a run')
   }
 
   /**
-   * Something happens in a sandbox: its workspace is to be stored shortly before its lifetime ends, and before Modal
-   * takes it for idle. Every replica that sees a sandbox does it; one is first.
+   * To be called whenever something happens in a sandbox: its workspace will be stored shortly before its lifetime
+   * ends, and before Modal ends it for being idle. Every replica that has seen the sandbox does so; one is first.
    */
   watch (owned: OwnedSandbox): void {
     if (owned.s3?.syncOnTerminate !== true) return
     const { id } = owned
     const expiresIn = expiryOf(owned).saveAt - Date.now()
-    if (!this.#expiring.has(id) && expiresIn > 0) this.#at(this.#expiring, owned, expiresIn, 'before expiry')
+    if (!this.#expiring.has(id) && expiresIn > 0) this.#schedule(this.#expiring, owned, expiresIn, 'before expiry')
     const idleIn = idleSaveMs(owned)
-    if (idleIn !== undefined) this.#at(this.#idle, owned, idleIn, 'before it is idle for too long')
+    if (idleIn !== undefined) this.#schedule(this.#idle, owned, idleIn, 'before idle timeout')
   }
 
   /** The sandbox has ended. */
@@ -65,27 +65,27 @@ export class AutoSync {
     for (const id of [...this.#expiring.keys(), ...this.#idle.keys()]) this.forget(id)
   }
 
-  #at (timers: Map<string, NodeJS.Timeout>, owned: OwnedSandbox, inMs: number, occasion: string) {
+  #schedule (timers: Map<string, NodeJS.Timeout>, owned: OwnedSandbox, delayMs: number, occasion: string) {
     clearTimeout(timers.get(owned.id))
     timers.set(owned.id, setTimeout(() => {
       timers.delete(owned.id)
       this.#store(owned, occasion)
-    }, inMs).unref())
+    }, delayMs).unref())
   }
 
-  /** Once more when something was in the way; a sync of another replica is as good. */
+  /** Retries once after a failure; a sync of another replica is as good. */
   async #store (owned: OwnedSandbox, occasion: string, again = true): Promise<void> {
     try {
       await this.#save(owned)
     } catch (error) {
       if (error instanceof AppError && ['SYNC_ACTIVE', 'SHUTTING_DOWN'].includes(error.code)) return
       if (await owned.sandbox.poll().catch(() => null) !== null) return this.forget(owned.id)
-      this.#log.warn({ sandboxId: owned.id, occasion, chain: chain(error) }, 'workspace could not be stored')
+      this.#log.warn({ sandboxId: owned.id, occasion, err: error }, 'workspace could not be stored')
       if (again) setTimeout(() => { this.#store(owned, occasion, false) }, retryMs).unref()
     }
   }
 
-  /** What must not be deleted is no reason not to store the rest. */
+  /** When deleting is refused, stores without it. */
   async #save (owned: OwnedSandbox, options: Partial<SyncRequest> = {}): Promise<SyncReport> {
     const save = async (isDeleting: boolean) => {
       return await this.#sync.sync(owned, { ...options, direction: 'upload', delete: isDeleting })

@@ -1,8 +1,9 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { writeManifest } from './manifest-store.js'
-import { countFiles, type SavedEntry } from './manifest.js'
-import type { Packs } from './packs.js'
+import { countFiles, sameTime } from './manifest.js'
+import type { SyncOptions } from './options.js'
+import { planUnpacking, type Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
@@ -10,13 +11,14 @@ import { S3Error } from './s3/errors.js'
 import { isPart, manifestKey, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
-import type { TransferOptions } from './upload.js'
-import { verify } from './verify.js'
+import type { SavedEntry } from './transfer/entries.js'
+import type { DownloadOutcome } from './transfer/outcome.js'
+import type { Entry, Workspace } from './workspace/workspace.js'
 
-export interface DownloadOptions extends TransferOptions {
-  /** The save to restore; the latest otherwise. */
+interface DownloadOptions extends SyncOptions {
+  /** The version to restore; the latest otherwise. */
   version?: string | undefined
-  /** Leave alone what is younger in the workspace. */
+  /** Leave alone what is newer in the workspace. */
   keepNewer?: boolean
 }
 
@@ -26,8 +28,8 @@ export interface DownloadOptions extends TransferOptions {
  */
 export async function download (options: DownloadOptions): Promise<SyncReport> {
   const { workspace, store, version, dryRun = false, keepNewer = false, onProgress } = options
-  const tally = new SyncStats(onProgress)
-  tally.phase('list')
+  const stats = new SyncStats(onProgress)
+  stats.phase('list')
   const [listing, remote] = await Promise.all([
     workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
   ])
@@ -35,68 +37,111 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   const leftovers = [...listing.entries.keys()].filter(isPart)
   for (const path of leftovers) listing.entries.delete(path)
   const plan = planDownload(listing.entries, remote, keepNewer)
-  for (const problem of plan.problems) tally.fail(problem)
-  if (version !== undefined) failMissing(remote, tally)
-  tally.skipped = countFiles(plan.unchanged)
-  tally.kept = plan.kept.length
-  tally.totalFiles = plan.downloads.length
-  tally.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
+  for (const problem of plan.problems) stats.fail(problem)
+  if (version !== undefined) failMissing(remote, stats)
+  stats.skipped = countFiles(plan.unchanged)
+  stats.kept = plan.kept.length
+  stats.totalFiles = plan.downloads.length
+  stats.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
   const stale = options.delete ? plan.stale : []
-  if (dryRun) return tally.dryRun('download', stale.length)
+  if (dryRun) return stats.dryRun('download', stale.length)
 
-  tally.phase('transfer')
+  stats.phase('transfer')
   await workspace.remove([...leftovers, ...plan.inTheWay])
-  const written = await restore(plan, remote.packs, options, tally)
+  const written = await restore(plan, remote.packs, options, stats)
   if (stale.length > 0) {
-    tally.phase('delete')
+    stats.phase('delete')
     await workspace.remove(stale.toReversed())
-    tally.deleted = stale.length
+    stats.deleted = stale.length
   }
-  const learned = [...written.values()].some(({ own }) => !own)
-  if (learned && version === undefined) await remember(store, remote, written)
-  return tally.report('download', version === undefined ? {} : { version })
+  const hasNews = [...written.values()].some(({ own }) => !own)
+  if (hasNews && version === undefined) await updateManifest(store, remote, written)
+  return stats.report('download', version === undefined ? {} : { version })
 }
 
-/** Transfers, then looks at the workspace again; what is not as it has to be gets one more chance. */
-async function restore (plan: DownloadPlan, packs: Packs, { workspace, store }: TransferOptions, tally: SyncStats) {
+/** Transfers, then lists the workspace again. What is not as it should be is transferred once more. */
+async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, stats: SyncStats) {
+  const { workspace, store, agentLauncher } = options
   let { directories, downloads } = plan
   const written = new Map<string, SavedEntry>()
-  const proved = new Set<string>()
-  for (const last of [false, true]) {
+  const verifiedInPlace = new Set<string>()
+  for (const isLast of [false, true]) {
     if (directories.length + downloads.length > 0) {
-      tally.phase('transfer')
-      const outcome = await downloadFiles(directories, downloads, {
-        workspace, store, tally, packs: last ? new Map() : packs
-      })
+      stats.phase('transfer')
+      const targets = { directories, ...planUnpacking(downloads, isLast ? new Map() : packs) }
+      const outcome = await downloadFiles(targets, { workspace, store, agentLauncher, stats })
       for (const [path, saved] of outcome.written) written.set(path, saved)
-      for (const path of outcome.verifiedInPlace) proved.add(path)
+      for (const path of outcome.verifiedInPlace) verifiedInPlace.add(path)
     }
-    tally.phase('verify')
-    const { wrong, count, leftovers } = await verify(workspace, { written, verifiedInPlace: proved }, plan.unchanged)
-    tally.verified = count
+    stats.phase('verify')
+    const { wrong, count, leftovers } = await verify(workspace, { written, verifiedInPlace }, plan.unchanged)
+    stats.verified = count
     await workspace.remove(leftovers)
     if (wrong.size === 0) break
-    if (last) for (const [path, message] of wrong) tally.fail({ path, code: 'NOT_VERIFIED', message })
-    tally.files -= downloads.filter(({ path }) => wrong.has(path)).length
+    if (isLast) for (const [path, message] of wrong) stats.fail({ path, code: 'NOT_VERIFIED', message })
+    stats.files -= downloads.filter(({ path }) => wrong.has(path)).length
     directories = directories.filter(({ path }) => wrong.has(path))
     downloads = downloads.filter(({ path }) => wrong.has(path))
     for (const path of wrong.keys()) {
       written.delete(path)
-      proved.delete(path)
+      verifiedInPlace.delete(path)
     }
   }
   return written
 }
 
-/** The next sync needs not ask these objects again what they are. Who may only read the prefix has to. */
-async function remember (store: ObjectStore, { tracked: known, superseded: retired }: Remote, written: Map<string, SavedEntry>) {
-  await writeManifest(store, { entries: new Map([...known, ...written]), superseded: retired }).catch((error: unknown) => {
+/** So that the next sync need not ask these objects again what they are. The prefix may be read-only. */
+async function updateManifest (
+  store: ObjectStore, { tracked, superseded }: Remote, written: Map<string, SavedEntry>
+) {
+  const entries = new Map([...tracked, ...written])
+  await writeManifest(store, { entries, superseded }).catch((error: unknown) => {
     if (!(error instanceof S3Error) || error.kind !== 'fatal') throw error
   })
 }
 
-function failMissing ({ missing }: Remote, tally: SyncStats) {
+function failMissing ({ missing }: Remote, stats: SyncStats) {
   for (const path of missing.keys()) {
-    tally.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this save.' })
+    stats.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this version.' })
   }
+}
+
+/**
+ * Proves that entries are in the workspace as they were stored (3.5): present, with their type, size and mode, and with
+ * their content where one hash covers it. Of larger files every part was compared on its way.
+ * @returns what is wrong, by path, how many files and symlinks are right, and files that a lost transfer agent left.
+ */
+export async function verify (
+  workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,
+  unchanged: ReadonlyMap<string, SavedEntry>
+): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[] }> {
+  const wrong = new Map<string, string>()
+  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [] }
+  const toHash = new Set([...written]
+    .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !verifiedInPlace.has(path))
+    .map(([path]) => path))
+  const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash([...toHash])])
+  let count = 0
+  for (const [path, saved] of [...unchanged, ...written]) {
+    const problem = difference(entries.get(path), saved) ??
+      (toHash.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
+    if (problem !== undefined) wrong.set(path, problem)
+    else if (saved.type !== 'directory') count++
+  }
+  return { wrong, count, leftovers: [...entries.keys()].filter(isPart) }
+}
+
+function difference (entry: Entry | undefined, saved: SavedEntry): string | undefined {
+  if (entry === undefined) return 'It is not in the workspace.'
+  if (entry.type !== saved.type) return `There is a ${entry.type} instead of a ${saved.type}.`
+  if (entry.type === 'symlink') return entry.size === saved.size ? undefined : 'The symlink has another target.'
+  if (entry.mode !== saved.mode) return `Its mode is ${entry.mode.toString(8)}, not ${saved.mode.toString(8)}.`
+  if (entry.type === 'directory') return
+  if (entry.size !== saved.size) return `It has ${entry.size} bytes, not ${saved.size}.`
+  if (!sameTime(entry.mtime, saved.mtime)) return 'It was changed meanwhile.'
+}
+
+function contentProblem ({ hashes }: SavedEntry, hash: string | undefined): string | undefined {
+  if (hash === undefined) return 'It cannot be read.'
+  if (hash !== hashes[0]) return 'Its content is not what S3 has.'
 }

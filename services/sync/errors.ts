@@ -15,11 +15,11 @@ export function syncIncomplete (report: SyncReport): AppError {
 export function toAppError (cause: unknown): AppError {
   if (cause instanceof AppError) return cause
   if (cause instanceof WorkspaceLost) {
-    return new AppError('WORKSPACE_LOST', { message: `The workspace can not be synced: ${cause.message}.`, cause })
+    return new AppError('WORKSPACE_LOST', { message: `The workspace cannot be synced: ${cause.message}.`, cause })
   }
   if (!(cause instanceof S3Error)) return wrap(cause, 'sync')
   if (cause.kind === 'transient' || cause.kind === 'slow') {
-    return new AppError('S3_UNAVAILABLE', { message: `S3 can not be reached, or is too slow: ${cause.code}.`, cause })
+    return new AppError('S3_UNAVAILABLE', { message: `S3 cannot be reached, or is too slow: ${cause.code}.`, cause })
   }
   const messages: Record<string, string> = {
     NoSuchBucket: 'The S3 bucket does not exist.',

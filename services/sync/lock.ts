@@ -8,14 +8,15 @@ import { loadScript } from '../modal/script.js'
 import type { SandboxCommands } from './workspace/commands.js'
 import { WorkspaceLost } from './workspace/workspace.js'
 
-const script = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
+/** The functions of the lock and the actions upon it; see `scripts/sync-lock.sh`. */
+export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
 /** A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. */
-const usualPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
-/** The last report is kept in the sandbox: what is wrong with thousands of files is not read there. */
+const defaultPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
+/** Of the report that is kept in the sandbox: nobody reads thousands of them there. */
 const keptFailures = 200
 
-export interface AcquireOptions {
-  pace?: typeof usualPace
+interface AcquireOptions {
+  pace?: typeof defaultPace
   /** What the same command does once the lock is acquired, which saves a round trip: a script and its arguments. */
   then?: { script: string, args: string[] }
   /** Ends that script. */
@@ -26,22 +27,22 @@ export interface AcquireOptions {
 export interface SyncLock {
   /** What the script behind the lock prints. */
   output: ByteReader
-  /** Gives the lock back, and keeps the report for everybody who asks, at any replica. @throws {WorkspaceLost} */
+  /** Gives the lock back, and keeps the report for every replica. @throws {WorkspaceLost} */
   release (last?: LastSync): Promise<void>
 }
 
 /**
  * Acquires the sync lock of a sandbox, against every replica.
- * @param onLost another sync has it, or will have it soon: this one has to stop.
+ * @param onLost called when another sync has the lock, or will have it soon: this one has to stop.
  * @throws {AppError} SYNC_ACTIVE, {WorkspaceLost}.
  */
 export async function acquireSyncLock (
   commands: SandboxCommands, onLost: (reason: WorkspaceLost) => void, options: AcquireOptions = {}
 ): Promise<SyncLock> {
-  const { pace: { heartbeatMs, giveUpMs } = usualPace, then = { script: '', args: [] }, signal } = options
+  const { pace: { heartbeatMs, giveUpMs } = defaultPace, then = { script: '', args: [] }, signal } = options
   const id = randomId('sync')
-  const command = ['sh', '-c', `(${script}) || exit\nshift 3\n${then.script}`, 'sync-lock', stateDirectory, 'acquire', id]
-  const running = await commands.start([...command, ...then.args])
+  const script = `(${syncLockScript}) || exit\nshift 3\n${then.script}`
+  const running = await commands.start([...lockCommand(script, 'acquire', id), ...then.args])
   const output = new ByteReader(running.stdout)
   const line = (await output.until('\n'))?.toString()
   if (line !== 'acquired') {
@@ -51,38 +52,55 @@ export async function acquireSyncLock (
   }
   signal?.addEventListener('abort', running.cancel, { once: true })
   if (signal?.aborted) running.cancel()
-  let lastBeat = performance.now()
-  const heartbeat = setInterval(async () => {
-    const now = performance.now()
-    if (now - lastBeat > giveUpMs) return onLost(new WorkspaceLost('its sandbox does not answer'))
-    const { exitCode } = await call(commands, 'keep', id).catch(() => ({ exitCode: undefined }))
-    if (exitCode === 0) lastBeat = now
-    else if (exitCode === exitLocked) onLost(new WorkspaceLost('another sync has taken over'))
-  }, heartbeatMs)
+  const stopHeartbeat = startHeartbeat(commands, id, { heartbeatMs, giveUpMs }, onLost)
   return {
     output,
     async release (last) {
-      clearInterval(heartbeat)
+      stopHeartbeat()
       signal?.removeEventListener('abort', running.cancel)
       running.finish().catch(() => {})
-      const report = last === undefined ? '\n' : `${JSON.stringify(shortened(last))}\n`
-      await call(commands, 'release', id, report)
+      const report = last === undefined ? '\n' : `${JSON.stringify(shorten(last))}\n`
+      await runAction(commands, 'release', id, report)
     }
   }
 }
 
-/** What the sandbox says about its syncs; only its owner sees it, so it need not be believed beyond its form. */
+/** What the sandbox says about its syncs. Only its owner sees it, so nothing but its form is checked. */
 export async function readSyncState (commands: SandboxCommands): Promise<{ active: boolean, last: LastSync | null }> {
-  const { stdout } = await call(commands, 'show')
+  const { stdout } = await runAction(commands, 'show')
   const [first, ...rest] = stdout.split('\n')
-  return { active: first === 'active', last: parse(rest.join('\n')) }
+  return { active: first === 'active', last: parseLastSync(rest.join('\n')) }
 }
 
-async function call (commands: SandboxCommands, action: 'keep' | 'release' | 'show', id = '', stdin = '') {
-  return await commands.run(['sh', '-c', script, 'sync-lock', stateDirectory, action, id], { stdin })
+function startHeartbeat (
+  commands: SandboxCommands, id: string, { heartbeatMs, giveUpMs }: typeof defaultPace,
+  onLost: (reason: WorkspaceLost) => void
+): () => void {
+  let lastBeat = performance.now()
+  let isStopped = false
+  const lose = (message: string) => { if (!isStopped) onLost(new WorkspaceLost(message)) }
+  const heartbeat = setInterval(async () => {
+    const now = performance.now()
+    if (now - lastBeat > giveUpMs) return lose('its sandbox does not answer')
+    const { exitCode } = await runAction(commands, 'keep', id).catch(() => ({ exitCode: undefined }))
+    if (exitCode === 0) lastBeat = Math.max(lastBeat, now)
+    else if (exitCode === exitLocked) lose('another sync has taken over')
+  }, heartbeatMs)
+  return () => {
+    isStopped = true
+    clearInterval(heartbeat)
+  }
 }
 
-function parse (text: string): LastSync | null {
+async function runAction (commands: SandboxCommands, action: 'keep' | 'release' | 'show', id = '', stdin = '') {
+  return await commands.run(lockCommand(syncLockScript, action, id), { stdin })
+}
+
+function lockCommand (script: string, action: string, id: string): string[] {
+  return ['sh', '-c', script, 'sync-lock', stateDirectory, action, id]
+}
+
+function parseLastSync (text: string): LastSync | null {
   try {
     const { direction, finishedAt, report } = JSON.parse(text)
     if (!Value.Check(SyncReport, report) || direction !== report.direction) return null
@@ -92,6 +110,6 @@ function parse (text: string): LastSync | null {
   }
 }
 
-function shortened ({ report, ...rest }: LastSync): LastSync {
+function shorten ({ report, ...rest }: LastSync): LastSync {
   return { ...rest, report: { ...report, failed: report.failed.slice(0, keptFailures) } }
 }

@@ -1,27 +1,18 @@
-import { isSame, keyOf, type SavedEntry } from './manifest.js'
+import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
 import { parentsOf } from './s3/keys.js'
+import { keyOf, type SavedEntry, type Target } from './transfer/entries.js'
 import type { Entry, Problem } from './workspace/workspace.js'
-
-export interface Target {
-  path: string
-  key: string
-  etag: string
-  size: number
-  storedAt?: number
-  /** What a manifest says; the object itself says it otherwise. */
-  saved?: SavedEntry
-}
 
 export interface DownloadPlan {
   directories: Target[]
   /** Files and symlinks. */
   downloads: Target[]
-  /** In the workspace already, as they are. */
+  /** In the workspace already, as they are in S3. */
   unchanged: Map<string, SavedEntry>
   /** In the workspace, and changed there since they were stored. */
   kept: string[]
-  /** What has to be removed before, in this order: what is in a directory, then the directory. */
+  /** To be removed first, in this order: the content of a directory, then the directory. */
   inTheWay: string[]
   /** In the workspace as they were stored, and gone from S3 since. */
   stale: string[]
@@ -30,7 +21,7 @@ export interface DownloadPlan {
 
 /**
  * What a download has to do.
- * @param keepNewer leaves files alone that are younger in the workspace than in S3: work that was never stored.
+ * @param keepNewer leaves files alone that are newer in the workspace than in S3: work that was never stored.
  */
 export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote, keepNewer: boolean): DownloadPlan {
   const plan: DownloadPlan = {
@@ -53,9 +44,9 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
     plan.problems.push({ path, code: 'KEY_CONFLICT', message: 'Other keys need a directory of this name.' })
     targets.delete(path)
   }
-  moveFiles(targets, plan, local, keepNewer)
-  moveDirectories(targets, plan, local, keepNewer)
-  for (const target of targets.values()) place(target, plan, local.get(target.path), keepNewer)
+  replaceFiles(targets, plan, local, keepNewer)
+  replaceDirectories(targets, plan, local, keepNewer)
+  for (const target of targets.values()) classify(target, plan, local.get(target.path), keepNewer)
   for (const [path, saved] of remote.missing) {
     const entry = local.get(path)
     if (entry !== undefined && isSame(entry, saved)) plan.stale.push(path)
@@ -63,7 +54,7 @@ export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote,
   return plan
 }
 
-function place (target: Target, plan: DownloadPlan, entry: Entry | undefined, keepNewer: boolean) {
+function classify (target: Target, plan: DownloadPlan, entry: Entry | undefined, keepNewer: boolean) {
   const { path, saved } = target
   if (entry !== undefined && saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
   else if (isDirectory(target)) plan.directories.push(target)
@@ -71,8 +62,8 @@ function place (target: Target, plan: DownloadPlan, entry: Entry | undefined, ke
   else plan.downloads.push(target)
 }
 
-/** Files that stand where directories have to be give way, as changed files do. */
-function moveFiles (
+/** Files in the place of directories are replaced, as changed files are. */
+function replaceFiles (
   targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
 ) {
   const needed = [...parentsOf(targets.keys()), ...[...targets.values()].filter(isDirectory).map(({ path }) => path)]
@@ -87,8 +78,8 @@ function moveFiles (
   }
 }
 
-/** Directories that stand where files have to be give way when no file is lost with them. */
-function moveDirectories (
+/** Directories in the place of files are replaced when no file is lost with them. */
+function replaceDirectories (
   targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
 ) {
   const files = [...targets.values()].filter((target) => !isDirectory(target)).map(({ path }) => path)
@@ -99,7 +90,7 @@ function moveDirectories (
     else if (keepNewer && work.some((entry) => isNewer(entry, targets.get(path)!))) {
       leaveOut([path], path, targets, plan)
     } else {
-      const message = 'A directory that is not empty stands in its place: move it away and sync again.'
+      const message = 'A directory that is not empty is in its place: move it away and sync again.'
       plan.problems.push({ path, code: 'DIRECTORY_IN_THE_WAY', message })
       targets.delete(path)
     }
@@ -111,7 +102,7 @@ function leaveOut (paths: string[], kept: string, targets: Map<string, Target>, 
   for (const path of paths) targets.delete(path)
 }
 
-/** What is below each of some paths. */
+/** The entries below each of the paths. */
 function groupsBelow<T extends { path: string }> (paths: string[], all: Iterable<T>): Map<string, T[]> {
   const groups = new Map(paths.map((path) => [path, [] as T[]]))
   if (groups.size === 0) return groups
@@ -123,7 +114,7 @@ function isDirectory ({ saved, key }: Pick<Target, 'saved' | 'key'>): boolean {
   return saved?.type === 'directory' || key.endsWith('/')
 }
 
-/** It was changed after what is in S3 was, or was put there. */
+/** Whether an entry was changed after the object was, or after it was stored. */
 function isNewer (entry: Entry, { saved, storedAt = 0 }: Target): boolean {
   return entry.type !== 'directory' && Number(entry.mtime) > (saved === undefined ? storedAt / 1000 : Number(saved.mtime))
 }

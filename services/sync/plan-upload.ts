@@ -1,16 +1,17 @@
-import { isSame, type SavedEntry } from './manifest.js'
+import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
 import { parentsOf, pathProblem } from './s3/keys.js'
+import type { SavedEntry } from './transfer/entries.js'
 import type { Entry, Problem } from './workspace/workspace.js'
 
 export interface UploadPlan {
-  /** To be stored, directories too. */
+  /** To be stored, directories included. */
   uploads: Entry[]
-  /** Stored already, as they are. */
+  /** In S3 already, as they are in the workspace. */
   unchanged: Map<string, SavedEntry>
-  /** Stored by us once, and not in the workspace any more. */
+  /** In S3, and not in the workspace any more. */
   stale: Map<string, SavedEntry>
-  /** Stored by us where something of another kind has to be now: it has to go, or nobody could restore both. */
+  /** Stored by us where an entry of another type has to be now. Both could not be restored, so this one has to go. */
   replaced: Map<string, SavedEntry>
   problems: Problem[]
 }
@@ -19,8 +20,8 @@ const plainDirectoryMode = 0o755
 
 /**
  * What an upload has to do.
- * @param wanted what of the workspace is to be stored.
- * @param all everything in it: what is merely ignored is not gone.
+ * @param wanted the entries of the workspace that are to be stored.
+ * @param all all its entries: what is merely ignored was not deleted.
  */
 export function planUpload (
   wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
@@ -45,7 +46,7 @@ export function planUpload (
   return plan
 }
 
-/** The keys of what is in it say that it is there, and its mode goes without saying. */
+/** The keys of what is in it imply that it exists, and its mode is the default. */
 function isPlain ({ type, path, mode }: Entry, parents: Set<string>): boolean {
   return type === 'directory' && parents.has(path) && mode === plainDirectoryMode
 }
@@ -54,7 +55,7 @@ function plainDirectory ({ mode, mtime }: Entry): SavedEntry {
   return { type: 'directory', mode, size: 0, mtime, etag: '', hashes: [], partSize: 0, own: true }
 }
 
-/** A directory that was stored with its mode has to be stored again when it is an ordinary one now. */
+/** A directory that was stored with a mode of its own has to be stored again when it has the default now. */
 function hasOwnObject (saved: SavedEntry | undefined): boolean {
   return saved?.type === 'directory' && saved.etag !== ''
 }

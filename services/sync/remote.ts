@@ -1,38 +1,41 @@
 import { readCurrent, readManifest } from './manifest-store.js'
-import { isFound, keyOf, type Manifest, type Superseded, type SavedEntry } from './manifest.js'
-import { withoutSlash, keyProblem, manifestKey, packOf, reserved } from './s3/keys.js'
+import { isFound, type Manifest, type Superseded } from './manifest.js'
+import { isObsoletePack, keyProblem, manifestKey, packOf, reserved, withoutSlash } from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { Problem } from './workspace/workspace.js'
 
 const savesPrefix = `${reserved}saves/`
 
-/** What is under a prefix: S3's own list, explained by a manifest where that is right about it. */
+/** What is under a prefix: S3's own list, with what a manifest knows of objects that are still the same. */
 export interface Remote {
-  /** Entries whose objects are there as the manifest says, and directories without one. */
+  /** Entries whose objects are as the manifest says, and directories that have none. */
   tracked: Map<string, SavedEntry>
-  /** Objects of others, or that others have changed, by path. */
+  /** By path: objects that others have put there or changed. */
   untracked: Map<string, ObjectInfo>
-  /** What the manifest says of objects that are gone. */
+  /** Entries of the manifest whose objects are gone. */
   missing: Map<string, SavedEntry>
-  /** By key: objects of no use any more but to earlier saves. */
+  /** By key: objects that only earlier versions may still need. */
   superseded: Map<string, Superseded>
-  /** By path: when S3 got the known objects that are at their own paths. */
+  /** By path: when tracked objects that are at their own paths were stored. */
   storedAt: Map<string, number>
-  /** By hash: packs that are there, and their sizes. */
+  /** By hash: packs that S3 has, and their sizes. */
   packs: Map<string, number>
+  /** Keys of packs of an earlier format, which nothing reads any more. */
+  obsoletePacks: string[]
   /** Whether there is a manifest. */
   hasManifest: boolean
   problems: Problem[]
-  /** Whether there is anything of a workspace. */
+  /** Whether there is nothing of a workspace. */
   isEmpty: boolean
 }
 
-/** @param version the manifest to go by; another than the current one restores an older save. @throws {S3Fault} */
-export async function readRemote (store: ObjectStore, version = manifestKey): Promise<Remote> {
-  const current = version === manifestKey
-  const reading = current ? readCurrent(store) : readManifest(store, version)
+/** @param key of the manifest that counts; the current one unless given. @throws {S3Error} */
+export async function readRemote (store: ObjectStore, key = manifestKey): Promise<Remote> {
+  const isCurrent = key === manifestKey
+  const reading = isCurrent ? readCurrent(store) : readManifest(store, key)
   const pages = listInRanges(store, reading.pageEnds)
   const [first, manifest] = await Promise.all([pages.next(), reading.manifest])
   const remote: Remote = {
@@ -42,6 +45,7 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
     superseded: new Map(),
     storedAt: new Map(),
     packs: new Map(),
+    obsoletePacks: [],
     hasManifest: isFound(manifest),
     problems: [],
     isEmpty: true
@@ -52,11 +56,12 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
       const pack = packOf(object.key)
       const saved = manifest.entries.get(path)
       if (pack !== undefined) remote.packs.set(pack, object.size)
+      else if (isObsoletePack(object.key)) remote.obsoletePacks.push(object.key)
       else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         remote.tracked.set(path, saved)
         if (saved.key === undefined) remote.storedAt.set(path, object.storedAt)
-      } else if (isRetired(manifest, object)) remote.superseded.set(object.key, manifest.superseded.get(object.key)!)
-      else if (!object.key.startsWith(reserved) && object.key !== '' && current) addForeign(remote, path, object)
+      } else if (isSuperseded(manifest, object)) remote.superseded.set(object.key, manifest.superseded.get(object.key)!)
+      else if (!object.key.startsWith(reserved) && object.key !== '' && isCurrent) addUntracked(remote, path, object)
     }
   }
   for (const [path, saved] of manifest.entries) {
@@ -68,26 +73,26 @@ export async function readRemote (store: ObjectStore, version = manifestKey): Pr
   return remote
 }
 
-/** Objects of saves are kept as `.modal-sandbox/saves/<save>/<path>`. */
-export function saveKey (save: string, path: string, type: SavedEntry['type']): string {
-  return `${savesPrefix}${save}/${keyOf(path, { type })}`
+/** Where a version keeps the object of an entry: `.modal-sandbox/saves/<version>/<path>`. */
+export function versionObjectKey (version: string, path: string, type: SavedEntry['type']): string {
+  return `${savesPrefix}${version}/${keyOf(path, { type })}`
 }
 
 function pathOf (key: string): string {
   return withoutSlash(key.startsWith(savesPrefix) ? key.split('/').slice(3).join('/') : key)
 }
 
-/** A symlink's object is as long as its target, a directory's empty. */
+/** The object of a symlink is as long as its target, that of a directory empty. */
 function isObjectOf (path: string, saved: SavedEntry, { key, etag, size }: ObjectInfo): boolean {
   return keyOf(path, saved) === key && saved.etag === etag && size === (saved.type === 'directory' ? 0 : saved.size)
 }
 
-function isRetired ({ superseded: retired }: Manifest, { key, etag, storedAt }: ObjectInfo): boolean {
-  const known = retired.get(key)
-  return known !== undefined && known.etag === etag && known.storedAt === storedAt
+function isSuperseded ({ superseded }: Manifest, { key, etag, storedAt }: ObjectInfo): boolean {
+  const object = superseded.get(key)
+  return object !== undefined && object.etag === etag && object.storedAt === storedAt
 }
 
-function addForeign (remote: Remote, path: string, object: ObjectInfo) {
+function addUntracked (remote: Remote, path: string, object: ObjectInfo) {
   const problem = keyProblem(object.key)
   if (problem !== undefined) remote.problems.push({ path: object.key, ...problem })
   else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {

@@ -1,17 +1,16 @@
 import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
-import { S3Error } from './s3/errors.js'
 import type { Problem } from './workspace/workspace.js'
 
 export type OnProgress = (progress: SyncProgress) => void
 
-const everyMs = 250
+const progressMs = 250
 
-/** Counts what a sync does, tells who watches now and then, and sums it up. */
+/** Counts what a sync does, reports progress now and then, and sums it up. */
 export class SyncStats {
   readonly #started = performance.now()
   readonly #onProgress: OnProgress
   readonly #failed = new Map<string, Problem>()
-  #told = 0
+  #reportedAt = 0
   #phase: SyncProgress['phase'] = 'list'
   files = 0
   bytes = 0
@@ -33,16 +32,16 @@ export class SyncStats {
 
   phase (phase: SyncProgress['phase']): void {
     this.#phase = phase
-    this.#tell()
+    this.#reportProgress()
   }
 
   add (files: number, bytes: number): void {
     this.files += files
     this.bytes += bytes
-    if (performance.now() - this.#told >= everyMs) this.#tell()
+    if (performance.now() - this.#reportedAt >= progressMs) this.#reportProgress()
   }
 
-  /** Bytes of a file that may yet turn out to be for nothing. */
+  /** Counts bytes of a file that may yet fail. */
   provisional (): { add: (bytes: number) => void, undo: () => void } {
     let counted = 0
     return {
@@ -82,7 +81,7 @@ export class SyncStats {
     }
   }
 
-  /** What would be done. */
+  /** Of a sync that only says what it would do. */
   dryRun (direction: Direction, deleted: number): SyncReport {
     this.files = this.totalFiles
     this.bytes = this.totalBytes
@@ -91,37 +90,11 @@ export class SyncStats {
     return this.report(direction, { dryRun: true })
   }
 
-  #tell () {
-    this.#told = performance.now()
+  #reportProgress () {
+    this.#reportedAt = performance.now()
     const { files, bytes, totalFiles, totalBytes } = this
-    const seconds = (this.#told - this.#started) / 1000
+    const seconds = (this.#reportedAt - this.#started) / 1000
     const bytesPerSecond = Math.round(bytes / Math.max(seconds, 0.001))
     this.#onProgress({ phase: this.#phase, files, totalFiles, bytes, totalBytes, bytesPerSecond })
-  }
-}
-
-/** What a failed request means for one file. */
-export function problemOf (path: string, error: unknown): Problem {
-  if (!(error instanceof S3Error)) throw error
-  const message = error.kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, too often.'
-  return { path, code: error.code, message }
-}
-
-/** Ends a sync that only fails any more, instead of trying every file of it for minutes. */
-export class Breaker {
-  #inARow = 0
-  #open: unknown
-
-  succeeded (): void {
-    this.#inARow = 0
-  }
-
-  failed (error: unknown): void {
-    if (++this.#inARow >= 40) this.#open ??= error
-  }
-
-  /** @throws what failed, when so many in a row did. */
-  check (): void {
-    if (this.#open !== undefined) throw this.#open
   }
 }

@@ -7,32 +7,33 @@ import { withDeadline } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { StorageRecord } from '../sandboxes/tags.js'
 import { download } from './download.js'
-import { toAppError, syncIncomplete } from './errors.js'
+import { syncIncomplete, toAppError } from './errors.js'
 import { acquireSyncLock, readSyncState, type SyncLock } from './lock.js'
+import { listVersions } from './manifest-store.js'
 import type { OnProgress } from './report.js'
 import { openStore, type StoreSources } from './s3/open-store.js'
+import { AgentLauncher } from './transfer/agent.js'
 import { upload } from './upload.js'
-import { listVersions } from './versions.js'
 import { SandboxCommands } from './workspace/commands.js'
 import { SandboxWorkspace } from './workspace/sandbox-workspace.js'
-import { listScript } from './workspace/scripts.js'
+import { scripts } from './workspace/scripts.js'
 
-export interface SyncServiceOptions extends StoreSources { log: Log }
+interface SyncServiceOptions extends StoreSources { log: Log }
 
 export interface SyncRequest extends Partial<Omit<SyncSpec, 'direction'>> {
   direction: SyncSpec['direction']
   onProgress?: OnProgress
   log?: Log
   /** How long to wait for a sync that is running. */
-  patienceMs?: number
-  /** Leave alone what is younger in the workspace. */
+  waitMs?: number
+  /** Leave alone what is newer in the workspace. */
   keepNewer?: boolean
 }
 
-/** Running syncs get so long to give their place back when the service stops. */
+/** How long running syncs may take to release their locks when the service stops. */
 const closeMs = 4000
 
-/** Copies workspaces between sandboxes and S3. What it knows of them is in Modal's tags, the sandbox and S3. */
+/** Syncs workspaces of sandboxes with S3. All state is in Modal's tags, the sandbox and S3. */
 export class SyncService {
   readonly #options: SyncServiceOptions
   readonly #closing = new AbortController()
@@ -71,7 +72,7 @@ export class SyncService {
     }
   }
 
-  /** Whether a sync runs, how the last one went, and the saves of a versioned workspace. @throws {AppError} as sync. */
+  /** Whether a sync runs, how the last one ended, and a workspace's versions. @throws {AppError} as {@link sync}. */
   async state (owned: OwnedSandbox): Promise<SyncState> {
     const storage = storageOf(owned)
     try {
@@ -88,7 +89,7 @@ export class SyncService {
     }
   }
 
-  /** Stops what runs; the workspace and S3 are whole as far as they came, and the next sync goes on from there. */
+  /** Stops running syncs. What they have transferred is complete, and the next sync continues from there. */
   async close (): Promise<void> {
     this.#closing.abort(new AppError('SHUTTING_DOWN'))
     await withDeadline(closeMs, () => Promise.allSettled([...this.#running])).catch(() => {})
@@ -97,24 +98,27 @@ export class SyncService {
   async #sync (
     owned: OwnedSandbox, storage: StorageRecord, options: SyncRequest, stop: AbortController
   ): Promise<SyncReport> {
-    const { direction, log = this.#options.log, patienceMs = 0, onProgress } = options
+    const { direction, log = this.#options.log, waitMs = 0, onProgress } = options
     const { signal } = stop
     const root = owned.mountPath ?? owned.workdir
     const store = await openStore(storage, this.#options, signal)
     // Not with the signal: a sync that is stopped still releases its lock.
     const commands = new SandboxCommands(owned.sandbox)
-    const then = { script: listScript, args: [root] }
+    const then = { script: scripts.list, args: [root] }
     const acquire = () => acquireSyncLock(commands, (reason) => stop.abort(reason), { then, signal })
-    const lock = await this.#waitFor(acquire, patienceMs).catch((error: unknown) => {
+    const lock = await this.#waitFor(acquire, waitMs).catch((error: unknown) => {
       store.close()
       throw error
     })
-    const workspace = new SandboxWorkspace(new SandboxCommands(owned.sandbox, signal), root, lock.output)
+    const stoppable = new SandboxCommands(owned.sandbox, signal)
+    const workspace = new SandboxWorkspace(stoppable, root, lock.output)
+    const agentLauncher = new AgentLauncher((command, input) => stoppable.start(command, input), root)
     let last: LastSync | undefined
     try {
       const common = {
         workspace,
         store,
+        agentLauncher,
         prefix: storage.prefix,
         onProgress,
         dryRun: options.dryRun ?? false,
@@ -127,14 +131,14 @@ export class SyncService {
       return report
     } finally {
       store.close()
-      await workspace.closeAgent().catch(() => {})
+      await agentLauncher.close().catch(() => {})
       await lock.release(last).catch((err: unknown) => {
         log.warn({ sandboxId: owned.id, err }, 'sync lock could not be released')
       })
     }
   }
 
-  /** Aborts when the service ends; once aborted it does not listen any more. */
+  /** Aborts when the service closes; once aborted, it stops listening. */
   #stopper (): AbortController {
     const stop = new AbortController()
     // Every request under way listens to it.
@@ -145,12 +149,14 @@ export class SyncService {
     return stop
   }
 
-  async #waitFor (acquire: () => Promise<SyncLock>, patienceMs: number): Promise<SyncLock> {
-    for (const until = Date.now() + patienceMs; ;) {
+  /** Tries again while another sync has the lock. */
+  async #waitFor (acquire: () => Promise<SyncLock>, waitMs: number): Promise<SyncLock> {
+    for (const until = Date.now() + waitMs; ;) {
       try {
         return await acquire()
       } catch (error) {
-        if (!(error instanceof AppError) || Date.now() >= until) throw error
+        const isActive = error instanceof AppError && error.code === 'SYNC_ACTIVE'
+        if (!isActive || Date.now() >= until) throw error
         await sleep(500, undefined, { signal: this.#closing.signal })
       }
     }

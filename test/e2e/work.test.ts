@@ -55,7 +55,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     t.ok((await seen).some((text) => /(Comparing|Copying|Verifying)/.test(text)), 'its progress was shown')
     const report = await page.locator('.sync').innerText()
     t.match(report, /could not be synced[^]*Copied\s+\d+ files, \d+ kB[^]*Failed\s+1 file/)
-    t.match(report, /bad.name\s+S3 can not carry a name with control characters/)
+    t.match(report, /bad.name\s+S3 cannot carry a name with control characters/)
     await page.reload()
     await page.getByRole('button', { name: 'Sync' }).click()
     t.match(await page.locator('.sync-report').innerText(), /Last sync[^]*Workspace to S3[^]*control characters/)

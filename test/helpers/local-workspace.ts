@@ -3,7 +3,7 @@ import { createReadStream, type BigIntStats } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, readlink, rmdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Semaphore } from '../../services/sync/transfer/concurrency.js'
+import { Semaphore } from '../../lib/concurrency.js'
 import { badName, changed, gone, seconds, unreadable } from '../../services/sync/workspace/stat-records.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
@@ -15,7 +15,7 @@ const writesAtOnce = 8
 const youngestMs = 20n
 const million = 1_000_000n
 
-/** A directory of this machine: the engine next to the data, and its tests without a sandbox. */
+/** A directory of this machine, for tests of the sync without a sandbox. */
 export class LocalWorkspace implements Workspace {
   readonly #root: string
 
@@ -65,17 +65,17 @@ export class LocalWorkspace implements Workspace {
       chunks: stream ?? (async function * () {})(),
       confirm: async () => {
         const after = await this.#stat(path)
-        return stable(before, after) ? toEntry(path, after!) : undefined
+        return isStable(before, after) ? toEntry(path, after!) : undefined
       },
       cancel: () => { stream?.destroy() }
     }
   }
 
-  /** Files side by side; what is no file waits for everything before it, and what follows for it. */
+  /** Files are written side by side; anything else waits for what precedes it, and what follows waits for it. */
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
     await mkdir(this.#root, { recursive: true })
     const complaints: string[] = []
-    const gate = new Semaphore(writesAtOnce)
+    const semaphore = new Semaphore(writesAtOnce)
     let failure: { error: unknown } | undefined
     const write = async (entry: WriteEntry) => {
       await writeEntry(this.#at(entry.path), entry).catch((error: NodeJS.ErrnoException) => {
@@ -87,12 +87,12 @@ export class LocalWorkspace implements Workspace {
     let files = true
     for await (const entry of entries) {
       const isFile = entry.type === 'file'
-      if (!isFile || !files) await gate.idle()
+      if (!isFile || !files) await semaphore.idle()
       files = isFile
-      await gate.enter(0, async () => await write(entry))
+      await semaphore.enter(0, async () => await write(entry))
       if (failure !== undefined) break
     }
-    await gate.idle()
+    await semaphore.idle()
     if (failure !== undefined) throw failure.error
     return complaints.join('\n')
   }
@@ -127,7 +127,7 @@ export class LocalWorkspace implements Workspace {
         .catch(() => undefined)
       const after = await this.#stat(path)
       if (body === undefined && after !== undefined) return unreadable(path)
-      if (body !== undefined && stable(before, after)) return { entry, body }
+      if (body !== undefined && isStable(before, after)) return { entry, body }
       if (delay !== undefined) await sleep(delay)
     }
     return changed(path)
@@ -157,8 +157,8 @@ function toEntry (path: string, stat: BigIntStats): Entry | undefined {
   }
 }
 
-/** @see the same of a sandbox' workspace: what changed just now may change again unseen. */
-function stable (before: BigIntStats | undefined, after: BigIntStats | undefined): boolean {
+/** The same as `isUnchanged` of a sandbox's workspace: what changed just now may change again unnoticed. */
+function isStable (before: BigIntStats | undefined, after: BigIntStats | undefined): boolean {
   if (before === undefined || after === undefined) return false
   return before.size === after.size && before.mtimeNs === after.mtimeNs && before.ctimeNs === after.ctimeNs &&
     before.mode === after.mode && BigInt(Date.now()) - before.ctimeNs / million >= youngestMs

@@ -3,14 +3,14 @@ import { dirname } from 'node:path'
 import { settableTime } from '../../services/sync/workspace/stat-records.js'
 import type { WriteEntry } from '../../services/sync/workspace/workspace.js'
 
-/** Puts an entry in its place on this machine, whatever is there but a directory that is not empty. */
+/** Writes an entry on this machine, in place of anything but a directory that is not empty. */
 export async function writeEntry (place: string, entry: WriteEntry): Promise<void> {
   const { type, mode, mtime, target } = entry
   if (type === 'file') return await writeFile(place, entry)
   if (type === 'symlink') {
-    await inPlace(place, async () => await symlink(target!, place))
+    await replace(place, async () => await symlink(target!, place))
   } else {
-    if ((await look(place))?.isDirectory() === false) await rm(place)
+    if ((await lstatIfAny(place))?.isDirectory() === false) await rm(place)
     await mkdir(place, { recursive: true })
     await chmod(place, mode)
   }
@@ -18,7 +18,7 @@ export async function writeEntry (place: string, entry: WriteEntry): Promise<voi
 }
 
 async function writeFile (place: string, { mode, mtime, size, body }: WriteEntry) {
-  const file = await inPlace(place, async () => await open(place, 'wx', 0o600))
+  const file = await replace(place, async () => await open(place, 'wx', 0o600))
   try {
     let written = 0
     for await (const chunk of body instanceof Uint8Array ? [body] : body ?? []) {
@@ -32,8 +32,8 @@ async function writeFile (place: string, { mode, mtime, size, body }: WriteEntry
   }
 }
 
-/** Makes what is not there: most often nothing is in its way, and its directory is there. */
-async function inPlace<T> (place: string, make: () => Promise<T>): Promise<T> {
+/** Creates something. Usually nothing is in its place and its directory exists, so that is tried first. */
+async function replace<T> (place: string, make: () => Promise<T>): Promise<T> {
   try {
     return await make()
   } catch (error) {
@@ -41,11 +41,11 @@ async function inPlace<T> (place: string, make: () => Promise<T>): Promise<T> {
     if (code !== 'ENOENT' && code !== 'EEXIST') throw error
   }
   await mkdir(dirname(place), { recursive: true })
-  const existing = await look(place)
+  const existing = await lstatIfAny(place)
   if (existing !== undefined) await (existing.isDirectory() ? rmdir : unlink)(place)
   return await make()
 }
 
-async function look (place: string) {
+async function lstatIfAny (place: string) {
   return await lstat(place).catch(() => undefined)
 }

@@ -161,7 +161,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     await end(id)
   })
 
-  await t.test('A service that is killed in the middle leaves nothing that the next sync does not settle', async (t) => {
+  await t.test('A service that is killed in the middle leaves nothing that the next sync does not put right', async (t) => {
     const id = await sandbox('killed', 'killed')
     await exec(id, 'sh', '-c', fill)
     const before = await tree(id, 'describe')
@@ -173,7 +173,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     proxy.use()
     service = await startServiceProcess(env)
     const refused = await sync(id, 'upload')
-    t.match(refused, { status: 409, body: { code: 'SYNC_ACTIVE' } }, 'its place is kept for a while')
+    t.match(refused, { status: 409, body: { code: 'SYNC_ACTIVE' } }, 'its lock is kept for a while')
     await exec(id, 'sh', '-c', 'touch -d "3 minutes ago" /tmp/.modal-sandbox/sync_*')
     t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
     t.strictSame(differences(before, await readBucket(s3.client, 'work', 'killed/'), { plain: true }), [])
@@ -181,7 +181,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     await end(id)
   })
 
-  await t.test('A service that is told to stop says so to who waits, and the next one goes on at once', async (t) => {
+  await t.test('A service that is told to stop says so to its clients, and the next one goes on at once', async (t) => {
     const id = await sandbox('stopped', 'stopped')
     await exec(id, 'sh', '-c', fill)
     const before = await tree(id, 'describe')
@@ -230,28 +230,28 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       const [from, to] = [await sandbox(`${which}-from`, which), await sandbox(`${which}-to`, which)]
       await exec(from, 'sh', '-c', fill)
       const before = await tree(from, 'describe')
-      const permits: number[] = []
+      const presigned: number[] = []
       proxy.use(({ url }) => {
         const [, date] = /X-Amz-Date=(\w+)Z/.exec(url) ?? []
-        if (date !== undefined) permits.push(signedAt(date))
+        if (date !== undefined) presigned.push(signedAt(date))
         return undefined
       })
       t.match(await sync(from, 'upload'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
-      const sent = permits.length
+      const sent = presigned.length
       t.match(await sync(to, 'download'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
       proxy.use()
       t.strictSame(differences(before, await tree(to, 'describe'), { times: true }), [])
       const { body: { last } } = await request(`${api}/${to}/sync`)
       t.ok(Math.abs(Date.parse(last.finishedAt) - Date.now() - offset) < 60_000, 'its clock is wrong indeed')
-      t.ok(sent > 0 && permits.length > sent, 'files went both ways by permits')
-      t.strictSame(permits.filter((at) => Math.abs(at - Date.now()) > 60_000), [], 'and each was good')
+      t.ok(sent > 0 && presigned.length > sent, 'files went both ways by presigned requests')
+      t.strictSame(presigned.filter((at) => Math.abs(at - Date.now()) > 60_000), [], 'and each was good')
       for (const id of [from, to]) await end(id)
       await service.stop()
       service = await startServiceProcess(env)
     })
   }
 
-  await t.test('A sandbox that ends in the middle is told, and its volume is stored from the next one', async (t) => {
+  await t.test('A sandbox that ends in the middle is reported, and its volume is stored from the next one', async (t) => {
     const id = await sandbox('ended', 'ended')
     // More than is under way at a time, which could still arrive.
     await exec(id, 'sh', '-c', `${fill} && head -c 100000000 /dev/urandom > large`)

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Sandbox } from 'modal'
+import type { App, Sandbox } from 'modal'
 import t from 'tap'
 import type { Account } from '../../schemas/account.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
@@ -104,7 +104,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const report = await upload(options(new AsUser(from), 'user/'))
     t.match(report, { files: 2, verified: 2 })
     t.strictSame(report.failed.map(({ path, code }) => `${path} ${code}`).sort(), ['secret UNREADABLE', 'shut UNREADABLE'])
-    await t.rejects(upload({ ...options(new AsUser(from), 'user/'), delete: true }), { code: 'SYNC_REFUSED', message: /can not be read/ })
+    await t.rejects(upload({ ...options(new AsUser(from), 'user/'), delete: true }), { code: 'SYNC_REFUSED', message: /cannot be read/ })
     t.strictSame([...(await readBucket(s3.client, 'bucket', 'user/')).keys()].sort(), ['locked/x', 'mine', 'shut'])
 
     await sh(to, 'cd /work; mkdir locked; chmod 755 locked')
@@ -204,8 +204,8 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
   await t.test('What a secret says about S3 is read once, and again when S3 refuses it (2.7)', async (t) => {
     const read: unknown[] = []
     const log = { info: (fields: unknown) => { read.push(fields) }, warn () {}, error () {} }
-    const image = { backend: 'local', claudeImage: 'local', claudeVersion: '1' } as never
-    const reader = new SecretReader({ client: modal, image, log })
+    const buildImage = async (app: App) => await modal.images.fromRegistry('local').build(app)
+    const reader = new SecretReader({ client: modal, buildImage, log })
     const [values] = await Promise.all([reader.read('full'), reader.read('full')])
     const expected = { accessKeyId: 'k', secretAccessKey: 's', sessionToken: 't', region: 'eu-1', endpointUrl: 'http://s3', expiresAt: 4_102_444_800_000 }
     t.strictSame(values, expected)

@@ -159,7 +159,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
 
   await t.test('One sync at a time, on any replica; a versioned workspace keeps and lists its saves', async (t) => {
     const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/saves', versioned: true } })
-    await sh(id, 'mkdir -p /tmp/.modal-sandbox/sync-lock && : > /tmp/.modal-sandbox/sync_other && ln -sn sync_other /tmp/.modal-sandbox/sync-lock/head')
+    await sh(id, 'mkdir -p /tmp/.modal-sandbox/sync-lock && : > /tmp/.modal-sandbox/sync_other && ln -sfn sync_other /tmp/.modal-sandbox/sync-lock/head')
     t.match(await sync(id, { direction: 'upload' }), { status: 409, body: { code: 'SYNC_ACTIVE' } })
     t.match((await request(`${path}/${id}/sync`)).body, { active: true, last: { direction: 'download' }, versions: [] })
     await sh(id, 'touch -d "5 minutes ago" /tmp/.modal-sandbox/sync_other; echo one > a; sleep 0.1')

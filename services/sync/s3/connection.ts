@@ -1,15 +1,12 @@
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpAgent, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import type { SendPresigned, PresignedResponse } from '../transfer/courier.js'
-import { requestsInFlight } from '../transfer/limits.js'
-import type { S3Target } from './address.js'
-import { withRetries, S3Error, type RetryOptions } from './errors.js'
-import { S3Http, type S3Credentials, type S3Request } from './http.js'
+import { S3Error, withRetries } from './errors.js'
+import { S3Http, type PresignedRequest, type S3Credentials, type S3Request, type S3Target } from './http.js'
 
-/** Where credentials come from; `renew` makes the next `get` not use what is kept. */
-export interface CredentialSource {
+/** Where credentials come from; after `renew` the next `get` does not answer from a cache. */
+interface CredentialSource {
   get (): Promise<S3Credentials>
   renew (): void
 }
@@ -21,24 +18,25 @@ export interface ObjectStoreOptions extends S3Target {
   signal?: AbortSignal | undefined
 }
 
-/** Whoever can't do it after so many attempts leaves it to this service. */
-const courierAttempts = 3
-/** Between the signature and its use there is a queue of some requests. */
-const permitSeconds = 120
+/** More requests at once do not make S3 faster, and cost memory. */
+export const requestsInFlight = 32
+/** Between its signature and its use a request waits in a queue. */
+const presignedSeconds = 120
 
-export interface SendOptions {
-  /** Whether the sync's signal ends it. */
-  stoppable?: boolean
-  attempts?: number
-}
-
-/** One way to S3 for all requests of a store: its clients, its credentials, and what a fault is worth. */
+/**
+ * The way to S3 for all requests of a store: its two clients, its credentials, and what to do after an error.
+ *
+ * The SDK does the rare requests (multipart uploads, deletes), our own {@link S3Http} the frequent ones: GET, PUT and
+ * lists. The SDK takes a list that was cut short for a whole one, and what is missing from it then counts as deleted;
+ * and a PUT or a GET of ours costs a third of the SDK's CPU time. See docs/decisions/0003-own-s3-client.md.
+ */
 export class S3Connection {
   readonly client: S3Client
-  readonly http: S3Http
+  readonly origin: string
   readonly bucket: string
   readonly prefix: string
   readonly signal: AbortSignal | undefined
+  readonly #http: S3Http
   readonly #credentials: CredentialSource
 
   constructor (options: ObjectStoreOptions) {
@@ -47,13 +45,14 @@ export class S3Connection {
     this.prefix = prefix
     this.signal = signal
     this.#credentials = credentials
-    this.http = new S3Http(options, () => credentials.get().then(asIdentity), requestsInFlight)
+    this.#http = new S3Http(options, () => credentials.get().then(withExpiry), requestsInFlight)
+    this.origin = this.#http.origin
     const agent = { keepAlive: true, maxSockets: 8 }
     this.client = new S3Client({
       region,
       forcePathStyle: forcePathStyle || bucket.includes('.'),
       ...(endpoint !== undefined && { endpoint }),
-      credentials: () => credentials.get().then(asIdentity),
+      credentials: () => credentials.get().then(withExpiry),
       maxAttempts: 1,
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
@@ -66,55 +65,53 @@ export class S3Connection {
     })
   }
 
-  /** Does `work` until S3 has done it or it makes no sense any more. @throws {S3Error} */
-  async send<T> (work: () => Promise<T>, { stoppable = true, attempts }: SendOptions = {}): Promise<T> {
-    const options: RetryOptions = {
-      ...(stoppable && { signal: this.signal }),
-      ...(attempts !== undefined && { attempts }),
-      onFault: (fault) => {
-        if (fault.kind === 'credentials') this.#credentials.renew()
-        if (fault.kind === 'skew' && fault.serverTime !== undefined) this.http.skewMs = fault.serverTime - Date.now()
-        if (fault.kind === 'skew') this.client.config.systemClockOffset = this.http.skewMs
-      }
-    }
-    return await withRetries(() => work().catch((error: unknown) => { throw toFault(error) }), options)
+  /**
+   * Does `work` until it succeeds or another attempt makes no sense.
+   * @param stoppable whether the store's signal ends it. @throws {S3Error}
+   */
+  async retry<T> (work: () => Promise<T>, { stoppable = true } = {}): Promise<T> {
+    return await withRetries(() => work().catch((error: unknown) => { throw toS3Error(error) }), {
+      signal: stoppable ? this.signal : undefined,
+      onError: (error) => this.prepareRetry(error)
+    })
   }
 
-  /** Has another program send a request that is good for nothing else. @throws {S3Error | CourierLost} */
-  async sendPresigned<T extends PresignedResponse> (courier: SendPresigned<T>, request: S3Request): Promise<T> {
-    return await this.send(async () => {
-      const answer = await courier(await this.http.presign(request, permitSeconds))
-      const { status, code, date } = answer
-      if (code !== undefined || status === undefined || status >= 300) {
-        throw new S3Error(code ?? `Http${status}`, { status, date })
-      }
-      return answer
-    }, { attempts: courierAttempts })
+  /** The next attempt uses new credentials, or the server's clock, when the error says so. */
+  prepareRetry ({ kind, serverTime }: S3Error): void {
+    if (kind === 'credentials') this.#credentials.renew()
+    if (kind !== 'skew') return
+    if (serverTime !== undefined) this.#http.skewMs = serverTime - Date.now()
+    this.client.config.systemClockOffset = this.#http.skewMs
+  }
+
+  /** One attempt. @returns the response of a success, its body not read yet. @throws {S3Error} */
+  async send (request: S3Request, bytes?: Buffer): Promise<IncomingMessage> {
+    return await this.#http.send(request, bytes, this.signal)
+  }
+
+  /** @throws {S3Error | AppError} when there are no credentials. */
+  async presign (request: S3Request): Promise<PresignedRequest> {
+    return await this.#http.presign(request, presignedSeconds).catch((error: unknown) => { throw toS3Error(error) })
   }
 
   close (): void {
-    this.http.close()
+    this.#http.close()
     this.client.destroy()
   }
 }
 
-function toFault (error: unknown): unknown {
+function toS3Error (error: unknown): unknown {
   if (error instanceof S3ServiceException || (error as S3ServiceException).$metadata?.httpStatusCode !== undefined) {
     const { name, $metadata, $response } = error as S3ServiceException
     // Not kept as the cause: it may repeat an access key.
     return new S3Error(name, { status: $metadata.httpStatusCode, date: $response?.headers['date'] })
   }
-  if (error instanceof S3Error || !(error instanceof Error) || error.name === 'AbortError') return error
+  if (!(error instanceof Error) || ['AbortError', 'AppError', 'S3Error'].includes(error.name)) return error
   const { code = error.name } = error as NodeJS.ErrnoException
-  return isOurs(error) ? error : new S3Error(code, { cause: error })
+  return new S3Error(code, { cause: error })
 }
 
-/** An error of this service's own, such as one of reading the credentials. */
-function isOurs (error: Error): boolean {
-  return ['AppError', 'CourierLost', 'CourierRefused'].includes(error.name)
-}
-
-/** Both signers ask whenever these are about to expire; so close an end makes them ask every time. */
-function asIdentity (credentials: S3Credentials) {
+/** Both signers ask again when credentials are about to expire: so soon that they ask every time. */
+function withExpiry (credentials: S3Credentials) {
   return { ...credentials, expiration: new Date(Date.now() + 1000) }
 }

@@ -1,9 +1,8 @@
-import type { ModalClient, Sandbox } from 'modal'
+import type { App, Image, ModalClient, Sandbox } from 'modal'
 import { AppError, wrap } from '../../../errors.js'
 import type { Log } from '../../../lib/log.js'
 import { callModal } from '../../modal/call.js'
 import { runCommand } from '../../modal/process.js'
-import { describeImage, imageRecipe, type ImageSettings } from '../../sandboxes/images.js'
 import type { S3Credentials } from './http.js'
 
 /** What a Modal secret says about S3. */
@@ -13,68 +12,70 @@ export interface SecretValues extends S3Credentials {
   expiresAt?: number
 }
 
-export interface SecretReaderOptions {
+interface SecretReaderOptions {
   client: ModalClient
-  image: ImageSettings
+  /** Builds an image that has `sh`, for the sandbox that gets the secret. */
+  buildImage: (app: App) => Promise<Image>
   log: Log
 }
 
 const appName = 'modal-sandbox-service'
 const names = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_REGION', 'AWS_DEFAULT_REGION',
   'AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL', 'AWS_CREDENTIAL_EXPIRATION']
-/** Secrets are changed now and then; until they are read again they count as what they were. */
-const keptMs = 10 * 60_000
+/** Secrets change now and then; until they are read again the old values are used. */
+const cachedMs = 10 * 60_000
 const beforeExpiryMs = 60_000
-/** What was read just now is not read again: many requests may fail on it together. */
+/** Values this new are not read again: many requests may fail with them at the same time. */
 const freshMs = 5000
 const callMs = 60_000
 const buildMs = 30 * 60_000
 
 /**
- * The values of Modal secrets. Modal's API never tells them: a sandbox of the service's own gets the secret, prints
- * them (by an exec: Modal keeps what the main process prints) and ends at once. No agent is ever in it.
+ * Reads the values of Modal secrets. Modal's API does not reveal them, so a sandbox of the service's own gets the
+ * secret, prints its values and ends at once. They are printed by an exec, as Modal keeps what the main process prints.
+ * No user or Claude is ever in that sandbox.
  */
 export class SecretReader {
   readonly #options: SecretReaderOptions
-  readonly #kept = new Map<string, { values: Promise<SecretValues>, readAt: number, until: number }>()
+  readonly #cache = new Map<string, { values: Promise<SecretValues>, readAt: number, until: number }>()
 
   constructor (options: SecretReaderOptions) {
     this.#options = options
   }
 
-  /** @throws {AppError} SECRET_NOT_FOUND, S3_REFUSED for one without keys, MODAL_*. */
+  /** @throws {AppError} SECRET_NOT_FOUND, S3_REFUSED when it has no keys, MODAL_*. */
   async read (secretName: string): Promise<SecretValues> {
-    const kept = this.#kept.get(secretName)
-    if (kept !== undefined && Date.now() < kept.until) return await kept.values
-    const values = this.#ask(secretName)
-    const entry = { values, readAt: Date.now(), until: Date.now() + keptMs }
-    this.#kept.set(secretName, entry)
+    const cached = this.#cache.get(secretName)
+    if (cached !== undefined && Date.now() < cached.until) return await cached.values
+    const values = this.#readInSandbox(secretName)
+    const entry = { values, readAt: Date.now(), until: Date.now() + cachedMs }
+    this.#cache.set(secretName, entry)
     try {
       const { expiresAt } = await values
       const last = Math.min(entry.until, (expiresAt ?? Infinity) - beforeExpiryMs)
       entry.until = Math.max(Date.now() + freshMs, last)
     } catch (error) {
-      this.#kept.delete(secretName)
+      this.#cache.delete(secretName)
       throw error
     }
     return await values
   }
 
-  /** S3 did not accept them: the next `read` asks Modal. */
+  /** S3 did not accept the values: the next `read` asks Modal again. */
   forget (secretName: string): void {
-    const kept = this.#kept.get(secretName)
-    if (kept !== undefined && Date.now() - kept.readAt > freshMs) this.#kept.delete(secretName)
+    const cached = this.#cache.get(secretName)
+    if (cached !== undefined && Date.now() - cached.readAt > freshMs) this.#cache.delete(secretName)
   }
 
-  async #ask (secretName: string): Promise<SecretValues> {
-    const { client, image, log } = this.#options
+  async #readInSandbox (secretName: string): Promise<SecretValues> {
+    const { client, buildImage, log } = this.#options
     let sandbox: Sandbox | undefined
     try {
       const [app, secret] = await callModal('secret', callMs, () => Promise.all([
         client.apps.fromName(appName, { createIfMissing: true }), client.secrets.fromName(secretName)
       ]), { notFound: 'SECRET_NOT_FOUND' })
-      const built = await callModal('image', buildMs, () => describeImage(client, imageRecipe(undefined, image)).build(app))
-      sandbox = await callModal('secret sandbox', 2 * callMs, () => client.sandboxes.create(app, built, {
+      const image = await callModal('image', buildMs, () => buildImage(app))
+      sandbox = await callModal('secret sandbox', 2 * callMs, () => client.sandboxes.create(app, image, {
         command: ['sleep', '60'], secrets: [secret], timeoutMs: callMs, blockNetwork: true, workdir: '/'
       }))
       const values = await print(sandbox)
@@ -97,7 +98,8 @@ async function print (sandbox: Sandbox): Promise<string[]> {
 function parse (secretName: string, values: string[]): SecretValues {
   const [accessKeyId, secretAccessKey, sessionToken, region, defaultRegion, endpointOfS3, endpoint, expiry] = values
   if (!accessKeyId || !secretAccessKey) {
-    throw new AppError('S3_REFUSED', { message: `The secret ${secretName} has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.` })
+    const message = `The secret ${secretName} has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`
+    throw new AppError('S3_REFUSED', { message })
   }
   const expiresAt = Date.parse(expiry ?? '')
   const endpointUrl = endpointOfS3 || endpoint

@@ -1,24 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * What to do about a failed request: `transient` is tried again, `slow` means fewer and later, `credentials` once more
- * with fresh ones, `skew` with the server's clock, `fatal` never.
+ * What to do about a failed request: `transient` is retried, `slow` after a longer wait, `credentials` with new ones,
+ * `skew` with the server's clock, `fatal` never.
  */
-export type S3ErrorKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
+type S3ErrorKind = 'transient' | 'slow' | 'credentials' | 'skew' | 'fatal'
 
-interface FaultDetails { status?: number | undefined, date?: string | undefined, cause?: unknown }
+interface ErrorDetails { status?: number | undefined, date?: string | undefined, cause?: unknown }
 
-/** A request that S3 did not carry out. `message` has no secret: it is S3's code, or ours for a broken connection. */
+/** A request that failed. `message` has no secret: it is S3's error code, or that of a broken connection. */
 export class S3Error extends Error {
   readonly kind: S3ErrorKind
   readonly code: string
   readonly status: number | undefined
-  /** The server's clock, when it told it. */
+  /** The server's clock, when the response has it. */
   readonly serverTime: number | undefined
 
-  constructor (code: string, { status, date, cause }: FaultDetails = {}) {
+  constructor (code: string, { status, date, cause }: ErrorDetails = {}) {
     super(status === undefined ? code : `${code} (${status})`, { cause })
-    this.name = 'S3Fault'
+    this.name = 'S3Error'
     this.code = code
     this.status = status
     this.kind = kindOf(code, status)
@@ -56,25 +56,25 @@ function kindOf (code: string, status: number | undefined): S3ErrorKind {
   return status >= 500 || status === 408 ? 'transient' : 'fatal'
 }
 
-export interface RetryOptions {
+interface RetryOptions {
   signal?: AbortSignal | undefined
-  /** At most; 9 otherwise. */
+  /** 9 unless given. */
   attempts?: number
-  /** Makes the next attempt use new credentials, or the server's clock. */
-  onFault (fault: S3Error): void
+  /** Called before the next attempt, which it may give new credentials or the server's clock. */
+  onError (error: S3Error): void
 }
 
-const usualAttempts = 9
+const defaultAttempts = 9
 const baseMs: Partial<Record<S3ErrorKind, number>> = { transient: 50, slow: 400 }
-const longestMs = 10_000
+const maxDelayMs = 10_000
 
 /**
- * Does `work` until it succeeds or trying again makes no sense: exponential backoff with full jitter, so that many
- * requests that failed together don't come back together.
- * @throws {S3Error} the last one; whatever is not a fault at once.
+ * Does `work` until it succeeds or another attempt makes no sense. Exponential backoff with full jitter: requests that
+ * failed together are not sent again together.
+ * @throws {S3Error} the last one. Any other error is thrown at once.
  */
 export async function withRetries<T> (
-  work: () => Promise<T>, { signal, attempts = usualAttempts, onFault }: RetryOptions
+  work: () => Promise<T>, { signal, attempts = defaultAttempts, onError }: RetryOptions
 ): Promise<T> {
   const renewals = new Set<S3ErrorKind>()
   for (let attempt = 1; ; attempt++) {
@@ -85,11 +85,11 @@ export async function withRetries<T> (
       signal?.throwIfAborted()
       if (!(error instanceof S3Error) || error.kind === 'fatal' || attempt >= attempts) throw error
       const base = baseMs[error.kind]
-      // New credentials or a corrected clock help at once, or not at all; the second time is for requests under way.
+      // New credentials or a corrected clock help at once or never. Requests that were under way get a second chance.
       if (base === undefined && renewals.has(error.kind) && attempt > 3) throw error
       renewals.add(error.kind)
-      onFault(error)
-      const delay = Math.random() * Math.min(longestMs, (base ?? 20) * 2 ** attempt)
+      onError(error)
+      const delay = Math.random() * Math.min(maxDelayMs, (base ?? 20) * 2 ** attempt)
       await sleep(delay, undefined, { signal: signal! }).catch(() => { signal?.throwIfAborted() })
     }
   }

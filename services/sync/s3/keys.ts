@@ -1,28 +1,33 @@
-/** Objects of the sync's own, below the prefix: manifests, packs, and what versions keep. */
+/** Where the sync keeps its own objects, below the prefix: manifests, packs and what versions need. */
 export const reserved = '.modal-sandbox/'
 export const manifestKey = `${reserved}manifest.gz`
-/** What a file in the workspace is called until all of it was fetched. */
+/** The name of a file in the workspace until all of it is there begins so. */
 export const partPrefix = '.modal-sandbox-part-'
 export const versionsPrefix = `${reserved}versions/`
 
 const packsPrefix = `${reserved}packs/`
 
-/** Where the contents of many small files are, besides their own objects. @param hash SHA-256 of all of it. */
+/** The key of a pack, which has the contents of many small files. @param hash SHA-256 of the pack. */
 export function packKey (hash: string): string {
-  return packsPrefix + hash
+  return `${packsPrefix}${hash}.pack`
 }
 
 /** The hash of the pack that has that key. */
 export function packOf (key: string): string | undefined {
-  return key.startsWith(packsPrefix) ? /^[0-9a-f]{64}$/.exec(key.slice(packsPrefix.length))?.[0] : undefined
+  return key.startsWith(packsPrefix) ? /^([0-9a-f]{64})\.pack$/.exec(key.slice(packsPrefix.length))?.[1] : undefined
 }
 
-/** Left by a download that was ended in the middle: nobody needs it. */
+/** Whether it is the key of a pack of an earlier format, with enciphered contents: nothing reads it any more. */
+export function isObsoletePack (key: string): boolean {
+  return key.startsWith(packsPrefix) && /^[0-9a-f]{64}$/.test(key.slice(packsPrefix.length))
+}
+
+/** Whether a download that was interrupted has left the file. */
 export function isPart (path: string): boolean {
   return path.slice(path.lastIndexOf('/') + 1).startsWith(partPrefix)
 }
 
-/** The manifest of one save of a versioned workspace. */
+/** The key of the manifest of one save of a versioned workspace. */
 export function versionKey (version: string): string {
   return `${versionsPrefix}${version}.gz`
 }
@@ -32,7 +37,7 @@ export function versionOf (key: string): string | undefined {
   return /^(\d{8}T\d{9}Z-[0-9a-f]{4})\.gz$/.exec(key.startsWith(versionsPrefix) ? key.slice(versionsPrefix.length) : '')?.[1]
 }
 
-/** A name for a save that sorts by time. */
+/** A name for a save; names sort by time. */
 export function newVersion (now: Date): string {
   const random = Math.floor(Math.random() * 0x10000).toString(16).padStart(4, '0')
   return `${now.toISOString().replace(/[-:.]/g, '')}-${random}`
@@ -42,42 +47,42 @@ export function savedAtOf (version: string): string {
   return version.replace(/^(....)(..)(..)T(..)(..)(..)(...)Z-.*$/, '$1-$2-$3T$4:$5:$6.$7Z')
 }
 
-const longestKey = 1024
-const longestName = 255
+const maxKeyBytes = 1024
+const maxNameBytes = 255
 
-/** Why S3 can't carry a path of the workspace under a prefix; undefined when it can. */
+/** Why a path of the workspace cannot be a key under a prefix; undefined when it can. */
 export function pathProblem (path: string, prefix: string): { code: string, message: string } | undefined {
-  if (`${path}/`.startsWith(reserved)) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are the sync's own.` }
-  if (Buffer.byteLength(prefix + path) + 1 > longestKey) {
-    return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${longestKey} bytes.` }
+  if (`${path}/`.startsWith(reserved)) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are reserved for the sync.` }
+  if (Buffer.byteLength(prefix + path) + 1 > maxKeyBytes) {
+    return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${maxKeyBytes} bytes.` }
   }
-  // XML has no form for them, so no server can list such a key; tab and line breaks it has.
+  // XML cannot express them, so no server can list such a key. Tabs and line breaks it can.
   // eslint-disable-next-line no-control-regex
   if (/[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]/.test(path)) {
-    return { code: 'NAME_NOT_CARRIED', message: 'S3 can not carry a name with control characters.' }
+    return { code: 'NAME_NOT_CARRIED', message: 'S3 cannot carry a name with control characters.' }
   }
 }
 
 /**
- * Why a key below the prefix can't be a path of the workspace; undefined when it can. A key is anybody's text: it must
- * not lead out of the workspace, nor stand for a path that another key has.
+ * Why a key below the prefix cannot be a path of the workspace; undefined when it can. Keys are untrusted input: none
+ * may lead out of the workspace, and no two may stand for the same path.
  */
 export function keyProblem (key: string): { code: string, message: string } | undefined {
   const path = withoutSlash(key)
   if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
-    return { code: 'KEY_UNSAFE', message: 'The key is no path inside of a workspace.' }
+    return { code: 'KEY_UNSAFE', message: 'The key is not a path inside a workspace.' }
   }
-  if (Buffer.byteLength(path) > longestName && path.split('/').some((name) => Buffer.byteLength(name) > longestName)) {
-    return { code: 'NAME_TOO_LONG', message: `A name has more than ${longestName} bytes.` }
+  if (Buffer.byteLength(path) > maxNameBytes && path.split('/').some((name) => Buffer.byteLength(name) > maxNameBytes)) {
+    return { code: 'NAME_TOO_LONG', message: `A name has more than ${maxNameBytes} bytes.` }
   }
 }
 
-/** Without the slash that ends the key of a directory. */
+/** Without the trailing slash that the key of a directory has. */
 export function withoutSlash (key: string): string {
   return key.endsWith('/') ? key.slice(0, -1) : key
 }
 
-/** All directories on the way to some paths. */
+/** All directories that contain one of the paths. */
 export function parentsOf (paths: Iterable<string>): Set<string> {
   const parents = new Set<string>()
   for (const path of paths) {

@@ -1,20 +1,20 @@
-import { mapOrdered } from '../transfer/concurrency.js'
+import { mapOrdered } from '../../../lib/concurrency.js'
 import { S3Error } from './errors.js'
 import { pathProblem } from './keys.js'
 import type { ObjectInfo } from './list.js'
 import type { ObjectStore } from './object-store.js'
 
 const rangesAtOnce = 6
-/** A manifest is anybody's text, and each of them is a request. */
-const mostRanges = 1000
+/** A manifest is untrusted input, and each range costs a request. */
+const maxRanges = 1000
 
-/** Keys after one and up to another. */
+/** Keys greater than `after`, up to and including `to`. */
 interface Range { after: string, to: string | undefined }
 
 /**
  * Everything under a store's prefix, page by page in the order of the keys.
- * @param pageEnds keys with which pages are likely to end, so that they can be asked for side by side; where that is
- * wrong it takes a few more pages. @throws {S3Error} and what `pageEnds` throws.
+ * @param pageEnds keys at which pages probably end, so that several can be requested at once; wrong ones only cost a
+ * few more requests. @throws {S3Error} and what `pageEnds` throws.
  */
 export async function * listInRanges (
   store: ObjectStore, pageEnds: Promise<string[]>
@@ -24,7 +24,7 @@ export async function * listInRanges (
   if (first.done) return
   const ranges = rangesAfter(first.value.at(-1)?.key ?? '', ends)
   const listed = mapOrdered(ranges, () => 0, async (range) => await listRange(store, range), rangesAtOnce, Infinity)
-  // They are asked for while the first page is looked at.
+  // Requested while the caller works on the first page.
   const begun = ranges.length > 1 ? listed.next() : undefined
   begun?.catch(() => {})
   yield first.value
@@ -37,30 +37,30 @@ export async function * listInRanges (
   }
 }
 
-/** The last one is open: there may be more than was expected. */
+/** The last range is open: there may be more keys than expected. */
 function rangesAfter (after: string, pageEnds: string[]): Range[] {
-  const ends = pageEnds.slice(0, mostRanges).filter((key) => isKey(key) && inOrder(after, key) < 0).sort(inOrder)
+  const ends = pageEnds.slice(0, maxRanges).filter((key) => isKey(key) && compareKeys(after, key) < 0).sort(compareKeys)
   return [after, ...ends].map((start, index) => ({ after: start, to: ends[index] }))
 }
 
-/** What can't be a key can't be asked for. */
+/** S3 refuses a list that starts after something that cannot be a key. */
 function isKey (key: string): boolean {
   return pathProblem(key, '') === undefined && Buffer.from(key).toString() === key
 }
 
-/** @returns undefined from a server that does not begin where it was asked to. */
+/** @returns undefined from a server that ignores `start-after`. */
 async function listRange (store: ObjectStore, { after, to }: Range): Promise<ObjectInfo[] | undefined> {
   const objects: ObjectInfo[] = []
   for await (const page of store.list('', after)) {
-    if (page.length > 0 && inOrder(page[0]!.key, after) <= 0) return
-    const within = to === undefined ? page.length : page.findLastIndex(({ key }) => inOrder(key, to) <= 0) + 1
+    if (page.length > 0 && compareKeys(page[0]!.key, after) <= 0) return
+    const within = to === undefined ? page.length : page.findLastIndex(({ key }) => compareKeys(key, to) <= 0) + 1
     objects.push(...within === page.length ? page : page.slice(0, within))
     if (within < page.length) break
   }
   return objects
 }
 
-/** S3 orders keys by their bytes; strings are ordered otherwise. */
-function inOrder (one: string, other: string): number {
+/** S3 orders keys by their UTF-8 bytes; JavaScript orders strings by UTF-16 code units. */
+function compareKeys (one: string, other: string): number {
   return Buffer.compare(Buffer.from(one), Buffer.from(other))
 }

@@ -1,22 +1,23 @@
-import type { IncomingMessage } from 'node:http'
 import { S3Error } from './errors.js'
+import { bareEtag } from './http.js'
 
 export interface ObjectInfo {
   /** Below the prefix. */
   key: string
   size: number
   etag: string
-  /** When S3 got it; milliseconds since 1970. */
+  /** When S3 stored it; milliseconds since 1970. */
   storedAt: number
 }
 
-export interface ListPage { objects: ObjectInfo[], next: string | undefined }
+interface ListPage { objects: ObjectInfo[], next: string | undefined }
 
 const entities: Record<string, string> = { lt: '<', gt: '>', quot: '"', apos: '\'', amp: '&' }
 
 /**
- * A page of ListObjectsV2. Read without a parser of all XML: that takes ten times as long as S3 to make it.
- * @throws {S3Error} when it is not whole.
+ * A page of ListObjectsV2. The SDK reads one that was cut short without complaint, and a general XML parser takes ten
+ * times as long as S3 takes to make the page.
+ * @throws {S3Error} when the end of the document is missing.
  */
 export function parseListPage (xml: string, prefix: string): ListPage {
   if (!/<\/ListBucketResult>\s*$/.test(xml)) throw new S3Error('IncompleteBody')
@@ -36,28 +37,18 @@ export function parseListPage (xml: string, prefix: string): ListPage {
   return { objects, next: field(rest, '<IsTruncated>') === 'true' ? field(rest, '<NextContinuationToken>') : undefined }
 }
 
-export function bareEtag (etag: string | undefined): string {
-  return (etag ?? '').replace(/^W\//, '').replaceAll('"', '')
-}
-
-/** Of an answer whose body does not matter. */
-export function etagOf (response: IncomingMessage): string {
-  response.resume()
-  return bareEtag(response.headers.etag)
-}
-
 export function decodeKey (key: string): string {
-  // Even where there is nothing to decode this makes a string of its own, which does not keep the page in memory.
+  // Even where there is nothing to decode this makes a new string, which does not keep the whole page in memory.
   return decodeURIComponent(key.replaceAll('+', '%20'))
 }
 
-/** @param tag of an element that has text alone. */
+/** @param tag of an element that contains only text. */
 function field (xml: string, tag: string): string | undefined {
   const start = xml.indexOf(tag)
   if (start === -1) return
   const text = xml.slice(start + tag.length, xml.indexOf('</', start))
   if (!text.includes('&')) return text
-  // ETags have quotes, so this is the one that there is of each object.
+  // ETags have quotes, so every object has this entity.
   const unquoted = text.replaceAll('&quot;', '"')
   return unquoted.includes('&') ? unquoted.replace(/&(?:#(x?)([0-9a-f]+)|(\w+));/gi, decodeEntity) : unquoted
 }

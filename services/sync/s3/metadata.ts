@@ -1,8 +1,8 @@
-import type { EntryType } from '../workspace/workspace.js'
+type ObjectType = 'file' | 'directory' | 'symlink'
 
-/** What of a file system entry S3 has to keep beside its bytes. */
-export interface Attributes {
-  type: EntryType
+/** What S3 has to keep of a file system entry besides its bytes. */
+interface ObjectAttributes {
+  type: ObjectType
   /** Permission bits, without the type. */
   mode: number
   /** Seconds since 1970, with a fraction where it is known. */
@@ -11,16 +11,16 @@ export interface Attributes {
   gid?: number
 }
 
-const typeBits: Record<EntryType, number> = { file: 0o100000, directory: 0o040000, symlink: 0o120000 }
+const typeBits: Record<ObjectType, number> = { file: 0o100000, directory: 0o040000, symlink: 0o120000 }
 const typeMask = 0o170000
-export const permissionMask = 0o7777
+const permissionMask = 0o7777
 
 /**
  * User metadata that rclone (`--metadata`) and s3fs both read: `mode` in octal with a leading zero (rclone takes any
  * octal, s3fs needs the zero), `mtime` in seconds. As in s3fs, a directory's key ends in `/` and a symlink's body is
  * its target.
  */
-export function toMetadata ({ type, mode, mtime, uid, gid }: Attributes): Record<string, string> {
+export function toMetadata ({ type, mode, mtime, uid, gid }: ObjectAttributes): Record<string, string> {
   return {
     mode: `0${(typeBits[type] | mode).toString(8)}`,
     mtime,
@@ -29,8 +29,8 @@ export function toMetadata ({ type, mode, mtime, uid, gid }: Attributes): Record
   }
 }
 
-/** What an object of anybody's says about itself; undefined where it says nothing that makes sense. */
-export function fromMetadata (key: string, metadata: Record<string, string>): Partial<Attributes> {
+/** What the metadata of an object says, whatever tool wrote it; what is missing or makes no sense is left out. */
+export function fromMetadata (key: string, metadata: Record<string, string>): Partial<ObjectAttributes> {
   const isDirectory = key.endsWith('/')
   const mode = parseMode(metadata['mode'] ?? metadata['file-permissions'], isDirectory)
   const isLink = mode !== undefined && (mode & typeMask) === typeBits.symlink
@@ -44,8 +44,8 @@ export function fromMetadata (key: string, metadata: Record<string, string>): Pa
 }
 
 /**
- * rclone writes `100644` (octal), s3fs `33188` (decimal), DataSync `0644` (octal). What is a mode in both readings is
- * told apart by the key: a symlink's 41471 would be a directory in octal.
+ * rclone writes `100644` (octal), s3fs `33188` (decimal), DataSync `0644` (octal). Where both readings are modes the
+ * key decides: the 41471 of a symlink would be a directory in octal.
  */
 function parseMode (text: string | undefined, isDirectory: boolean): number | undefined {
   if (text === undefined || !/^[0-9]{1,8}$/.test(text)) return
@@ -61,7 +61,7 @@ function isMode (mode: number, isDirectory: boolean): boolean {
   return isKnown && mode <= 0o177777
 }
 
-/** Seconds, with or without a fraction, or RFC 3339; DataSync's own is in nanoseconds, File Gateway's in either. */
+/** Seconds with or without a fraction, RFC 3339, nanoseconds (DataSync) or milliseconds (File Gateway has both). */
 function parseTime (text: string | undefined): string | undefined {
   if (text === undefined) return
   if (/^\d{1,11}(\.\d{1,9})?$/.test(text)) return text

@@ -1,12 +1,13 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import type { IncomingHttpHeaders } from 'node:http'
 import { digest } from '../../../lib/ids.js'
-import type { SendPresigned, PresignedResponse } from '../transfer/courier.js'
-import { S3Connection, type ObjectStoreOptions } from './connection.js'
+import { requestsInFlight, S3Connection, type ObjectStoreOptions } from './connection.js'
 import { S3Error } from './errors.js'
-import { bareEtag, etagOf, parseListPage, type ObjectInfo } from './list.js'
-import { abortUpload, MultipartUpload, pendingUploads, type PartContent, type Pending } from './multipart.js'
-import { readBody, readText } from './response.js'
+import {
+  bareEtag, checkPresigned, etagOf, readBody, readText, type BodyInfo, type PresignedRequest, type PresignedResponse
+} from './http.js'
+import { parseListPage, type ObjectInfo } from './list.js'
+import { abortUpload, MultipartUpload, pendingUploads, type PendingUpload } from './multipart.js'
 
 export interface StoredObject {
   body: Buffer
@@ -17,21 +18,26 @@ export interface StoredObject {
 }
 
 export interface GetOptions {
-  /** The version it has to be; another one is a fault `PreconditionFailed`. */
+  /** The version that is wanted; another one is an error `PreconditionFailed`. */
   etag?: string
+  /** Without a length the whole object. */
   start?: number
   length?: number
-  /** Takes the bytes; it must be as long as what comes. */
-  into?: Buffer
 }
 
 const deletesAtOnce = 1000
 const metadataPrefix = 'x-amz-meta-'
 
-/** The objects under one prefix of a bucket. Every fault is tried again as its kind deserves. */
+/**
+ * The objects under one prefix of a bucket. Its own requests are retried as far as their errors allow it. It also signs
+ * requests for others to send, where the bytes are, and judges what S3 answered to those: retrying them is up to the
+ * caller, who asks {@link prepareRetry} in between.
+ */
 export class ObjectStore {
   readonly #connection: S3Connection
   readonly #prefix: string
+  /** So many requests are sent at once; more wait. */
+  readonly requestsInFlight = requestsInFlight
 
   constructor (options: ObjectStoreOptions) {
     this.#connection = new S3Connection(options)
@@ -40,12 +46,17 @@ export class ObjectStore {
 
   /** Where its requests go: scheme, host and port. */
   get origin (): string {
-    return this.#connection.http.origin
+    return this.#connection.origin
+  }
+
+  /** Aborted when its requests are no longer wanted. */
+  get signal (): AbortSignal | undefined {
+    return this.#connection.signal
   }
 
   /**
    * Everything under the prefix and `start`, page by page, in the order of the keys' bytes.
-   * @param after only what comes after this key. @throws {S3Error}
+   * @param after only keys greater than this one. @throws {S3Error}
    */
   async * list (start = '', after?: string): AsyncGenerator<ObjectInfo[]> {
     let token: string | undefined
@@ -53,13 +64,13 @@ export class ObjectStore {
       const query = {
         'list-type': '2',
         prefix: this.#prefix + start,
-        // XML can't carry every character of a key.
+        // XML cannot express every character of a key.
         'encoding-type': 'url',
         ...(after !== undefined && { 'start-after': this.#prefix + after }),
         ...(token !== undefined && { 'continuation-token': token })
       }
-      const page = await this.#connection.send(async () => {
-        const response = await this.#connection.http.send({ method: 'GET', key: '', query, signal: this.#connection.signal })
+      const page = await this.#connection.retry(async () => {
+        const response = await this.#connection.send({ method: 'GET', key: '', query })
         return parseListPage(await readText(response), this.#prefix)
       })
       yield page.objects
@@ -67,33 +78,23 @@ export class ObjectStore {
     } while (token !== undefined)
   }
 
-  /** @returns the ETag and the SHA-256 that S3 has checked. @throws {S3Error} */
+  /** @returns the ETag, and the SHA-256, which S3 has checked. @throws {S3Error} */
   async put (
-    key: string, body: Buffer, metadata: Record<string, string> = {}
+    key: string, bytes: Buffer, metadata: Record<string, string> = {}
   ): Promise<{ etag: string, sha256: string }> {
-    const sha256 = digest(body)
-    const { http, signal } = this.#connection
-    const request = { ...this.#putRequest(key, metadata), body, bodyHash: sha256, signal }
-    return { etag: await this.#connection.send(async () => etagOf(await http.send(request))), sha256 }
-  }
-
-  /** A body that a courier has; S3 takes no other. @returns the ETag. @throws {S3Error | CourierLost} */
-  async putFrom (
-    courier: SendPresigned, key: string, { hash, size }: PartContent, metadata: Record<string, string>
-  ): Promise<string> {
-    const request = { ...this.#putRequest(key, metadata), bodyHash: hash, bodySize: size }
-    return bareEtag((await this.#connection.sendPresigned(courier, request)).etag)
+    const sha256 = digest(bytes)
+    const request = this.#putRequest(key, { hash: sha256, size: bytes.length }, metadata)
+    const etag = await this.#connection.retry(async () => etagOf(await this.#connection.send(request, bytes)))
+    return { etag, sha256 }
   }
 
   /**
    * A whole object, or `length` bytes from `start`.
-   * @throws {S3Error}
+   * @param into takes the bytes; it must be exactly as long as what comes. @throws {S3Error}
    */
-  async get (key: string, options: GetOptions = {}): Promise<StoredObject> {
-    const { into } = options
-    const { http, signal } = this.#connection
-    return await this.#connection.send(async () => {
-      const response = await http.send({ ...this.#getRequest(key, options), signal })
+  async get (key: string, options: GetOptions = {}, into?: Buffer): Promise<StoredObject> {
+    return await this.#connection.retry(async () => {
+      const response = await this.#connection.send(this.#getRequest(key, options))
       const size = Number(response.headers['content-length'])
       const body = into?.length === size ? into : into === undefined ? Buffer.allocUnsafeSlow(size) : undefined
       if (body === undefined) {
@@ -105,26 +106,39 @@ export class ObjectStore {
     })
   }
 
-  /** The same for a courier, who keeps the bytes. @returns what it says. @throws {S3Error | CourierLost} */
-  async getTo<T extends PresignedResponse> (
-    courier: SendPresigned<T>, key: string, options: Omit<GetOptions, 'into'>
-  ): Promise<T & { metadata: Record<string, string> }> {
-    const answer = await this.#connection.sendPresigned(courier, this.#getRequest(key, options))
-    return { ...answer, metadata: metadataOf(answer.metadata ?? {}) }
+  /** A PUT for another program to send, with that body and no other. @throws {S3Error} */
+  async presignPut (key: string, body: BodyInfo, metadata: Record<string, string>): Promise<PresignedRequest> {
+    return await this.#connection.presign(this.#putRequest(key, body, metadata))
   }
 
-  /** @throws {S3Error} */
+  /** A GET for another program to send. @throws {S3Error} */
+  async presignGet (key: string, options: GetOptions): Promise<PresignedRequest> {
+    return await this.#connection.presign(this.#getRequest(key, options))
+  }
+
+  /** Judges what came of a presigned request. @throws {S3Error} when it was refused, or did not reach S3. */
+  accept (response: PresignedResponse): Pick<StoredObject, 'etag' | 'metadata'> {
+    checkPresigned(response)
+    return { etag: bareEtag(response.etag), metadata: metadataOf(response.metadata ?? {}) }
+  }
+
+  /** What is presigned from now on has new credentials, or the server's clock, when the error says so. */
+  prepareRetry (error: S3Error): void {
+    this.#connection.prepareRetry(error)
+  }
+
+  /** Starts to store an object in parts. @throws {S3Error} */
   async startUpload (key: string, metadata: Record<string, string>): Promise<MultipartUpload> {
     return await MultipartUpload.start(this.#connection, key, metadata)
   }
 
   /** @throws {S3Error} */
-  async abort (pending: Pick<Pending, 'key' | 'uploadId'>): Promise<void> {
+  async abort (pending: Pick<PendingUpload, 'key' | 'uploadId'>): Promise<void> {
     await abortUpload(this.#connection, pending)
   }
 
-  /** Uploads under the prefix that were begun and neither completed nor aborted. @throws {S3Error} */
-  async pendingUploads (): Promise<Pending[]> {
+  /** All uploads under the prefix that are pending. @throws {S3Error} */
+  async pendingUploads (): Promise<PendingUpload[]> {
     return await pendingUploads(this.#connection)
   }
 
@@ -135,7 +149,7 @@ export class ObjectStore {
     for (let from = 0; from < keys.length; from += deletesAtOnce) {
       const Objects = keys.slice(from, from + deletesAtOnce).map((key) => ({ Key: this.#prefix + key }))
       const command = new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects, Quiet: true } })
-      const { Errors } = await this.#connection.send(() => client.send(command, { abortSignal: signal! }))
+      const { Errors } = await this.#connection.retry(() => client.send(command, { abortSignal: signal! }))
       for (const { Key, Code } of Errors ?? []) {
         failed.push({ key: Key!.slice(this.#prefix.length), code: Code ?? 'Unknown' })
       }
@@ -147,9 +161,9 @@ export class ObjectStore {
     this.#connection.close()
   }
 
-  #putRequest (key: string, metadata: Record<string, string>) {
+  #putRequest (key: string, body: BodyInfo, metadata: Record<string, string>) {
     const headers = Object.fromEntries(Object.entries(metadata).map(([name, value]) => [metadataPrefix + name, value]))
-    return { method: 'PUT' as const, key: this.#prefix + key, headers }
+    return { method: 'PUT' as const, key: this.#prefix + key, headers, body }
   }
 
   #getRequest (key: string, { etag, start = 0, length }: GetOptions) {

@@ -1,10 +1,10 @@
 import { AppError } from '../../../errors.js'
 import type { StorageRecord } from '../../sandboxes/tags.js'
-import type { SecretReader } from './credentials.js'
+import type { SecretReader, SecretValues } from './credentials.js'
 import type { S3Credentials } from './http.js'
 import type { ObjectStore } from './object-store.js'
 
-export interface S3Settings {
+interface S3Settings {
   endpointUrl: string | undefined
   region: string
   forcePathStyle: boolean | undefined
@@ -17,8 +17,8 @@ export interface StoreSources {
 }
 
 /**
- * The place of a workspace in S3, with the credentials of its secret, or the service's own when it names none.
- * @throws {AppError} S3_REFUSED without any; as the secret reader does.
+ * Opens the store of a workspace with the credentials of its secret, or the service's own when it names none.
+ * @throws {AppError} S3_REFUSED without credentials, and what the secret reader throws.
  */
 export async function openStore (
   record: StorageRecord, { s3, secrets }: StoreSources, signal: AbortSignal
@@ -29,16 +29,16 @@ export async function openStore (
     if (credentials === undefined) throw new AppError('S3_REFUSED', { message: 'The service has no S3 credentials.' })
     return credentials
   }
-  const { region: ofSecret, endpointUrl: endpointOfSecret } = await get() as { region?: string, endpointUrl?: string }
-  const endpoint = endpointUrl ?? endpointOfSecret ?? s3.endpointUrl
-  // The AWS SDK takes a while to load: not everybody has S3, and nobody at the start.
+  const secret: Partial<SecretValues> = await get()
+  const endpoint = endpointUrl ?? secret.endpointUrl ?? s3.endpointUrl
+  // The AWS SDK takes a while to load, and not every deployment uses S3.
   const { ObjectStore } = await import('./object-store.js')
   return new ObjectStore({
     bucket,
     prefix,
-    region: region ?? ofSecret ?? s3.region,
+    region: region ?? secret.region ?? s3.region,
     endpoint,
-    // S3-compatible servers seldom have a host name for every bucket.
+    // S3-compatible servers seldom have a host name for each bucket.
     forcePathStyle: s3.forcePathStyle ?? endpoint !== undefined,
     credentials: { get, renew: () => { if (secretName !== undefined) secrets.forget(secretName) } },
     signal

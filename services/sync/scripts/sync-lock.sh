@@ -20,15 +20,18 @@ owned () { last_holder "$lock"; [ "$holder" = "$id" ]; }
 
 case $action in
   acquire)
-    mkdir -p "$state" && : > "$state/$id" || exit 1
+    { mkdir -p "$state" && : > "$state/$id"; } || exit 1
     acquire "$lock" "$id"
     case $? in 0) ;; 1) rm -f "$state/$id"; exit 75;; *) exit 1;; esac
     echo acquired;;
   keep)
+    # First the sign of life, then the question: a successor adds its name first and looks for the sign of life then,
+    # so at least one of the two finds the other.
     touch -c "$state/$id"
     owned || exit 75;;
   release)
-    read -r report
+    # A line that was cut off is no report; the lock is given back all the same.
+    read -r report || report=
     owned || exit 0
     [ -z "$report" ] || printf %s "$report" > "$state/last-sync"
     rm -f "$state/$id";;

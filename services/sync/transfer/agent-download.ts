@@ -1,101 +1,208 @@
-import type { SavedEntry } from '../manifest.js'
-import { planUnpacking, type Packs, type PackTarget } from '../packs.js'
-import type { Target } from '../plan-download.js'
+import { mapOrdered } from '../../../lib/concurrency.js'
 import { S3Error } from '../s3/errors.js'
-import { IncomingFile, unpack } from './agent-incoming.js'
+import type { GetOptions, ObjectStore } from '../s3/object-store.js'
+import { settableTime } from '../workspace/stat-records.js'
 import { transferAll, transferParts } from './agent-schedule.js'
-import type { TransferAgent } from './agent.js'
-import { mapOrdered } from './concurrency.js'
-import { AgentUnavailable } from './courier.js'
-import { describeEntry } from './describe.js'
-import type { DownloadOutcome } from './download-outcome.js'
-import { partSizeFor } from './limits.js'
-
-/** Each is in the sandbox' memory as a whole. */
-const packsAtOnce = 4
+import { AgentUnavailable, LocalFileError, retryExchange, type AgentReply, type TransferAgent } from './agent.js'
+import type { PackedTarget, PackTarget, SavedEntry, Target } from './entries.js'
+import { describeEntry, fetchVerified } from './fetch.js'
+import { agentPacksInFlight, partSizeFor } from './limits.js'
+import type { DownloadOutcome } from './outcome.js'
 
 /**
- * Has objects fetched to where they belong from there: packs first, then what is in none, or did not come with one.
- * @returns those that have to come the other way.
+ * Has the agent restore files: packs first, then what is in none of them, or did not come with one.
+ * @returns those that the service has to restore.
  */
 export async function downloadByAgent (
-  mover: TransferAgent, targets: Target[], packs: Packs, outcome: DownloadOutcome
+  agent: TransferAgent, packs: PackTarget[], targets: Target[], outcome: DownloadOutcome
 ): Promise<Target[]> {
-  const { packed, single } = planUnpacking(targets, packs)
-  const move = async (pack: PackTarget) => await movePack(mover, pack, outcome)
-  for await (const missing of mapOrdered(packed, () => 0, move, packsAtOnce, Infinity)) single.push(...missing)
+  const single = [...targets]
+  const restore = async (pack: PackTarget) => await restorePack(agent, pack, outcome)
+  for await (const missing of mapOrdered(packs, () => 0, restore, agentPacksInFlight, Infinity)) single.push(...missing)
   const left = await transferAll(single, {
-    small: async (target) => await moveSmall(new IncomingFile(mover, outcome.store, target), target, outcome),
-    large: async (target) => await moveLarge(new IncomingFile(mover, outcome.store, target), target, outcome),
-    failed: (_target, error) => outcome.fatal(error)
+    small: async (target) => await restoreSmall(new IncomingFile(agent, outcome.store, target), target, outcome),
+    large: async (target) => await restoreLarge(new IncomingFile(agent, outcome.store, target), target, outcome),
+    failed: (_target, error) => outcome.stopWith(error)
   })
   outcome.check()
   return left
 }
 
-/** @returns what did not come with it: the objects themselves know better. */
-async function movePack (mover: TransferAgent, pack: PackTarget, outcome: DownloadOutcome): Promise<Target[]> {
-  const movable = pack.targets.filter(({ saved }) => isMovable(saved))
+/** @returns what did not come with the pack, and has to come from its own object. */
+async function restorePack (agent: TransferAgent, pack: PackTarget, outcome: DownloadOutcome): Promise<Target[]> {
+  const targets = pack.targets.filter(({ saved }) => isTransferable(saved))
   try {
-    const missing = await unpack(mover, outcome.store, { ...pack, targets: movable })
-    for (const target of movable) if (!missing.has(target)) outcome.placed(target, target.saved, true)
-    return [...missing, ...pack.targets.filter(({ saved }) => !isMovable(saved))]
+    const missing = await unpack(agent, outcome.store, { ...pack, targets })
+    for (const target of targets) if (!missing.has(target)) outcome.restored(target, target.saved, true)
+    return [...missing, ...pack.targets.filter(({ saved }) => !isTransferable(saved))]
   } catch (error) {
     if (!(error instanceof S3Error) && !(error instanceof AgentUnavailable)) throw error
     return pack.targets
   }
 }
 
-async function moveSmall (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
+async function restoreSmall (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
   const { size, saved } = target
-  if (saved === undefined) return await moveForeign(incoming, target, outcome)
-  if (!isMovable(saved)) return false
-  const { hash, proved } = await incoming.fetchAndCommit(saved.hashes[0], saved)
-  outcome.placed(target, describeEntry(target, { size, metadata: {} }, [hash], 0).saved, proved)
+  if (saved === undefined) return await restoreUntracked(incoming, target, outcome)
+  if (!isTransferable(saved)) return false
+  const { hash, verified } = await incoming.fetchAndCommit(saved.hashes[0], saved)
+  outcome.restored(target, describeEntry(target, { size, metadata: {} }, [hash], 0).saved, verified)
   return true
 }
 
-/** The object itself says what it is. */
-async function moveForeign (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
-  const { hash, metadata } = await incoming.fetchWhole()
+/** Only the object itself says how the file has to be. */
+async function restoreUntracked (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
+  const { hash, metadata } = await incoming.fetch()
   const { entry, saved } = describeEntry(target, { size: target.size, metadata }, [hash], 0)
-  if (isMovable(entry)) outcome.placed(target, saved, await incoming.commit(entry))
-  else await incoming.drop()
-  return isMovable(entry)
+  if (isTransferable(entry)) outcome.restored(target, saved, await incoming.commit(entry))
+  else await incoming.discard()
+  return isTransferable(entry)
 }
 
-async function moveLarge (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
+async function restoreLarge (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
   const { size } = target
-  const ofParts = partSizeFor(size)
-  const expected = target.saved?.partSize === ofParts ? target.saved.hashes : []
+  const partSize = partSizeFor(size)
+  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
   const hashes: string[] = []
-  const count = outcome.tally.provisional()
-  let told: Record<string, string> = {}
+  const count = outcome.stats.provisional()
+  let objectMetadata: Record<string, string> = {}
   let isDone = false
   try {
-    await incoming.create()
+    await incoming.createPartial()
     await transferParts(size, async (index, start, length) => {
       const { hash, metadata } = await incoming.fetchPart(expected[index], start, length)
       hashes[index] = hash
-      told = metadata
+      objectMetadata = metadata
       count.add(length)
       return true
     })
-    const { entry, saved } = describeEntry(target, { size, metadata: told }, hashes, ofParts)
-    if (!isMovable(entry)) return false
-    await incoming.commitParts(entry)
+    const { entry, saved } = describeEntry(target, { size, metadata: objectMetadata }, hashes, partSize)
+    if (!isTransferable(entry)) return false
+    await incoming.commitPartial(entry)
     isDone = true
     count.undo()
-    outcome.placed(target, saved)
+    outcome.restored(target, saved)
     return true
   } finally {
     count.undo()
-    // What is not to be finished, for whatever reason, leaves nothing behind.
-    if (!isDone) await incoming.discardParts()
+    if (!isDone) await incoming.discardPartial()
   }
 }
 
-/** Node.js has no times before 1970, and links are made when all files are there. */
-function isMovable ({ type, mtime }: Pick<SavedEntry, 'type' | 'mtime'>): boolean {
+/** Node.js cannot set times before 1970, and symlinks are made when all files are there. */
+function isTransferable ({ type, mtime }: Pick<SavedEntry, 'type' | 'mtime'>): boolean {
   return type === 'file' && Number(mtime) >= 0
+}
+
+/** How a file has to be in the end. */
+interface FileAttributes { mode: number, mtime: string }
+
+interface FetchedObject {
+  hash: string
+  metadata: Record<string, string>
+  /** Whether it was read again in its place as it was fetched. */
+  verified: boolean
+}
+
+/** A file that the agent fetches. It gets its name when all of it is there, and not before. */
+export class IncomingFile {
+  readonly #agent: TransferAgent
+  readonly #store: ObjectStore
+  readonly #target: Target
+  readonly #id: number
+
+  constructor (agent: TransferAgent, store: ObjectStore, target: Target) {
+    this.#agent = agent
+    this.#store = store
+    this.#target = target
+    this.#id = agent.nextId()
+  }
+
+  /**
+   * Restores a small object in one step. One without the expected hash is fetched again, and then taken as it is: S3
+   * knows best. @throws {S3Error | AgentUnavailable | LocalFileError}
+   */
+  async fetchAndCommit (expected: string | undefined, attributes: FileAttributes): Promise<FetchedObject> {
+    const final = { ...this.#final(attributes), size: this.#target.size }
+    return await fetchVerified(expected, async (attempt) =>
+      await this.#fetch('fetchAndCommit', { ...final, ...(attempt === 1 && { expected }) }))
+  }
+
+  /** Fetches a small object that is then committed or discarded. @throws {S3Error | AgentUnavailable} */
+  async fetch (): Promise<FetchedObject> {
+    return await this.#fetch('fetch', { body: this.#id, size: this.#target.size })
+  }
+
+  /** @returns whether it was read again in its place as it was fetched. @throws {AgentUnavailable | LocalFileError} */
+  async commit (attributes: FileAttributes): Promise<boolean> {
+    const reply = await this.#callLocal('commit', { body: this.#id, ...this.#final(attributes) })
+    return reply.verified === true
+  }
+
+  async discard (): Promise<void> {
+    await this.#call('discard', { body: this.#id }).catch(() => {})
+  }
+
+  /** Creates a file that gets its content part by part. @throws {AgentUnavailable | LocalFileError} */
+  async createPartial (): Promise<void> {
+    await this.#callLocal('createPartial', { partial: this.#id, path: this.#target.path })
+  }
+
+  /** @throws {S3Error | AgentUnavailable | LocalFileError} */
+  async fetchPart (expected: string | undefined, start: number, size: number): Promise<FetchedObject> {
+    const range = { start, length: size }
+    return await fetchVerified(expected, async () =>
+      await this.#fetch('fetchPart', { partial: this.#id, start, size }, range))
+  }
+
+  /** @throws {AgentUnavailable | LocalFileError} */
+  async commitPartial (attributes: FileAttributes): Promise<void> {
+    await this.#callLocal('commitPartial', { partial: this.#id, ...this.#final(attributes) })
+  }
+
+  async discardPartial (): Promise<void> {
+    await this.#call('discardPartial', { partial: this.#id }).catch(() => {})
+  }
+
+  #final ({ mode, mtime }: FileAttributes) {
+    return { path: this.#target.path, mode, mtime: settableTime(mtime) }
+  }
+
+  /** A task that sends a GET of the object. */
+  async #fetch (task: string, details: object, range: Pick<GetOptions, 'start' | 'length'> = {}): Promise<FetchedObject> {
+    const { key, etag } = this.#target
+    return await retryExchange(this.#store, async () => {
+      const request = await this.#store.presignGet(key, { etag, ...range })
+      const reply = await this.#call(task, { ...request, ...details })
+      const { metadata } = this.#store.accept(reply)
+      return { metadata, hash: reply.hash!, verified: reply.verified === true }
+    })
+  }
+
+  /** A task that has nothing to do with S3. */
+  async #callLocal (task: string, details: object): Promise<AgentReply> {
+    const reply = await this.#call(task, details)
+    if (reply.code !== undefined) throw new LocalFileError(reply.code)
+    return reply
+  }
+
+  async #call (task: string, details: object): Promise<AgentReply> {
+    const reply = await this.#agent.call(task, details)
+    if (reply.fileError !== undefined) throw new LocalFileError(reply.fileError)
+    return reply
+  }
+}
+
+/** Has the agent fetch a pack and restore files from it. @returns the targets that are not restored. */
+async function unpack (
+  agent: TransferAgent, store: ObjectStore, { key, size, targets }: PackTarget
+): Promise<Set<PackedTarget>> {
+  const files = targets.map(({ path, size, saved: { mode, mtime, hashes, packed } }) =>
+    [path, packed.start, size, mode, settableTime(mtime), hashes[0]])
+  return await retryExchange(store, async () => {
+    const request = await store.presignGet(key, {})
+    const reply = await agent.call('unpack', { ...request, size, files })
+    store.accept(reply)
+    return new Set(reply.failed?.map((index) => targets[index]!))
+  })
 }

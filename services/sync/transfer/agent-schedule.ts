@@ -1,73 +1,77 @@
+import { Semaphore } from '../../../lib/concurrency.js'
 import { S3Error } from '../s3/errors.js'
-import { Semaphore } from './concurrency.js'
-import { AgentUnavailable, LocalFileError } from './courier.js'
-import { agentFilesInFlight, maxAgentFailures, partCount, agentPartsInFlight, partSize, partSizeFor } from './limits.js'
+import { AgentUnavailable, LocalFileError } from './agent.js'
+import {
+  agentBytesInFlight, agentFilesInFlight, agentPartsInFlight, defaultPartSize, maxAgentFailures, partCount, partSizeFor
+} from './limits.js'
 
-/** What of small files is in the sandbox' memory. */
-const bytesAtOnce = 32 * 1024 * 1024
-
-export interface AgentTransfers<T> {
-  /** Moves one that fits into memory. @returns whether its fate is settled. */
+interface AgentTransfers<T> {
+  /** Transfers a file as a whole. @returns false when the service has to transfer it. */
   small (file: T): Promise<boolean>
-  /** Moves one in parts. */
+  /** Transfers a file in parts. @returns as `small`. */
   large (file: T): Promise<boolean>
-  /** It has met with what is no failure of S3. */
+  /** The transfer failed with an error that is neither S3's nor the agent's. */
   failed (file: T, error: unknown): void
 }
 
-/** Moves small files side by side, large ones one after the other. @returns those that have to go another way. */
-export async function transferAll<T extends { size: number }> (files: T[], moves: AgentTransfers<T>): Promise<T[]> {
+/**
+ * Has the agent transfer small files side by side, and large ones one after the other.
+ * @returns those that the service has to transfer.
+ */
+export async function transferAll<T extends { size: number }> (files: T[], transfers: AgentTransfers<T>): Promise<T[]> {
   const left: T[] = []
   let failures = 0
-  const attempt = async (file: T, move: (file: T) => Promise<boolean>) => {
+  const attempt = async (file: T, transfer: (file: T) => Promise<boolean>) => {
     try {
-      if (failures < maxAgentFailures && await move(file)) failures = 0
+      if (failures < maxAgentFailures && await transfer(file)) failures = 0
       else left.push(file)
     } catch (error) {
       left.push(file)
       if (error instanceof AgentUnavailable) failures = maxAgentFailures
       else if (error instanceof S3Error) failures++
-      else if (!(error instanceof LocalFileError)) moves.failed(file, error)
+      else if (!(error instanceof LocalFileError)) transfers.failed(file, error)
     }
   }
   const small = async () => {
-    const gate = new Semaphore(agentFilesInFlight, bytesAtOnce)
-    for (const file of files.filter(({ size }) => size <= partSize)) {
-      await gate.enter(file.size, async () => await attempt(file, (file) => moves.small(file)))
+    const semaphore = new Semaphore(agentFilesInFlight, agentBytesInFlight)
+    for (const file of files.filter(({ size }) => size <= defaultPartSize)) {
+      await semaphore.enter(file.size, async () => await attempt(file, (file) => transfers.small(file)))
     }
-    await gate.idle()
+    await semaphore.idle()
   }
   const large = async () => {
-    for (const file of files.filter(({ size }) => size > partSize)) await attempt(file, (file) => moves.large(file))
+    for (const file of files.filter(({ size }) => size > defaultPartSize)) {
+      await attempt(file, (file) => transfers.large(file))
+    }
   }
   await Promise.all([small(), large()])
   return left
 }
 
 /**
- * Moves the parts of a file side by side, and ends when none is under way any more.
- * @param move answers false when there is no use in more of them.
- * @returns whether all were moved. @throws what it throws.
+ * Transfers the parts of a file side by side. When it returns or throws none is under way any more.
+ * @param transfer answers false when the other parts are of no use.
+ * @returns whether all were transferred. @throws what `transfer` throws.
  */
 export async function transferParts (
-  size: number, move: (index: number, start: number, length: number) => Promise<boolean>
+  size: number, transfer: (index: number, start: number, length: number) => Promise<boolean>
 ): Promise<boolean> {
-  const ofParts = partSizeFor(size)
-  const gate = new Semaphore(agentPartsInFlight)
+  const partSize = partSizeFor(size)
+  const semaphore = new Semaphore(agentPartsInFlight)
   let failure: { error: unknown } | undefined
-  let goes = true
-  for (let index = 0; index < partCount(size) && goes; index++) {
-    await gate.enter(0, async () => {
-      const start = index * ofParts
+  let isWanted = true
+  for (let index = 0; index < partCount(size) && isWanted; index++) {
+    await semaphore.enter(0, async () => {
+      const start = index * partSize
       try {
-        if (!await move(index, start, Math.min(ofParts, size - start))) goes = false
+        if (!await transfer(index, start, Math.min(partSize, size - start))) isWanted = false
       } catch (error) {
         failure ??= { error }
-        goes = false
+        isWanted = false
       }
     })
   }
-  await gate.idle()
+  await semaphore.idle()
   if (failure !== undefined) throw failure.error
-  return goes
+  return isWanted
 }

@@ -1,47 +1,54 @@
-import { planUnpacking, type Packs, type PackTarget } from '../packs.js'
-import type { Target } from '../plan-download.js'
+import { mapOrdered } from '../../../lib/concurrency.js'
 import type { ObjectStore } from '../s3/object-store.js'
 import type { Workspace, WriteEntry } from '../workspace/workspace.js'
 import { downloadByAgent } from './agent-download.js'
-import { mapOrdered } from './concurrency.js'
-import { describeEntry } from './describe.js'
-import { DownloadOutcome, type DownloadContext } from './download-outcome.js'
-import { fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
-import {
-  isWorthAgent, partCount, PartBuffers, partsInFlight, partSize, partSizeFor, requestsInFlight
-} from './limits.js'
+import type { PackTarget, Target } from './entries.js'
+import { describeEntry, fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
+import { defaultPartSize, partCount, PartBuffers, partsInFlight, partSizeFor } from './limits.js'
+import { DownloadOutcome, type TransferContext } from './outcome.js'
 
-const bytesInFlight = 24 * 1024 * 1024
-const writable = 0o700
+const downloadBytesInFlight = 24 * 1024 * 1024
+const ownerMayWrite = 0o700
+
+/** What is to be restored. */
+interface DownloadTargets {
+  directories: Target[]
+  /** Packs that are worth fetching, with files and symlinks that come with them. */
+  packed: PackTarget[]
+  /** Files and symlinks that come from their own objects. */
+  single: Target[]
+}
 
 /**
- * Restores entries: directories first, symlinks last, so that nothing is ever written through one, and the modes of
- * directories at the very end, as some of them must not be written to. What could not be fetched is in the tally.
- * @throws {S3Fault} when nothing works any more.
+ * Restores entries. Directories come first, and symlinks last, so that nothing is ever written through one; directories
+ * get their modes at the very end, as some of them must not be written to. What could not be fetched is in the stats.
+ * @throws {S3Error} when everything fails.
  */
-export async function downloadFiles (
-  directories: Target[], targets: Target[], options: DownloadContext
-): Promise<DownloadOutcome> {
-  const { workspace, store, packs } = options
-  const outcome = new DownloadOutcome(options)
-  const folders = await describeDirectories(store, directories, outcome)
-  const open = folders.map((entry) => ({ ...entry, mode: entry.mode | writable }))
-  const mover = isWorthAgent(targets) ? await workspace.agent?.(store.origin) : undefined
-  if (mover !== undefined) await writeAll(workspace, open.splice(0))
-  const left = mover === undefined ? targets : await downloadByAgent(mover, targets, packs, outcome)
+export async function downloadFiles (targets: DownloadTargets, context: TransferContext): Promise<DownloadOutcome> {
+  const { workspace, store, agentLauncher } = context
+  const outcome = new DownloadOutcome(context)
+  const directories = await describeDirectories(store, targets.directories, outcome)
+  const writable = directories.map((entry) => ({ ...entry, mode: entry.mode | ownerMayWrite }))
+  let { packed, single } = targets
+  const agent = await agentLauncher?.agentFor([...packed.flatMap(({ targets }) => targets), ...single], store)
+  if (agent !== undefined) {
+    await writeAll(workspace, writable.splice(0))
+    single = await downloadByAgent(agent, packed, single, outcome)
+    packed = []
+  }
 
   const links: WriteEntry[] = []
-  if (open.length + left.length > 0) {
+  if (writable.length + packed.length + single.length > 0) {
     await workspace.write((async function * () {
-      yield * open
-      for await (const entry of smallOf(left, mover === undefined ? packs : new Map(), outcome)) {
+      yield * writable
+      for await (const entry of fetchSmall(packed, single.filter(({ size }) => size <= defaultPartSize), outcome)) {
         if (entry.type === 'symlink') links.push(entry)
         else yield entry
       }
     })())
   }
-  await writeLarge(left.filter(({ size }) => size > partSize), workspace, outcome)
-  await writeAll(workspace, [...links, ...folders.toReversed()])
+  await writeLarge(single.filter(({ size }) => size > defaultPartSize), workspace, outcome)
+  await writeAll(workspace, [...links, ...directories.toReversed()])
   return outcome
 }
 
@@ -58,35 +65,39 @@ async function describeDirectories (store: ObjectStore, targets: Target[], outco
   }))
 }
 
-async function * smallOf (targets: Target[], packs: Packs, outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
-  const { packed, single } = planUnpacking(targets.filter(({ size }) => size <= partSize), packs)
-  const unpack = async (pack: PackTarget) => ({ pack, contents: await fetchPacked(outcome.store, pack) })
-  for await (const { pack, contents } of mapOrdered(packed, ({ size }) => size, unpack, requestsInFlight, bytesInFlight)) {
+async function * fetchSmall (
+  packed: PackTarget[], single: Target[], outcome: DownloadOutcome
+): AsyncGenerator<WriteEntry> {
+  const { store } = outcome
+  const notInPacks: Target[] = []
+  const unpack = async (pack: PackTarget) => ({ pack, contents: await fetchPacked(store, pack) })
+  const packs = mapOrdered(packed, ({ size }) => size, unpack, store.requestsInFlight, downloadBytesInFlight)
+  for await (const { pack, contents } of packs) {
     outcome.check()
     for (const [target, body] of contents) {
-      outcome.placed(target, target.saved)
+      outcome.restored(target, target.saved)
       yield describeEntry(target, { body, size: target.size, metadata: {} }, target.saved.hashes, 0).entry
     }
-    single.push(...pack.targets.filter((target) => !contents.has(target)))
+    notInPacks.push(...pack.targets.filter((target) => !contents.has(target)))
   }
-  yield * singles(single, outcome)
+  yield * fetchSingle([...single, ...notInPacks], outcome)
 }
 
-async function * singles (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
+async function * fetchSingle (targets: Target[], outcome: DownloadOutcome): AsyncGenerator<WriteEntry> {
+  const { store } = outcome
   const fetch = async (target: Target) => {
     outcome.check()
     try {
-      const { object, hash } = await fetchWhole(outcome.store, target)
+      const { object, hash } = await fetchWhole(store, target)
       const { entry, saved } = describeEntry(target, object, [hash], 0)
-      outcome.placed(target, saved)
+      outcome.restored(target, saved)
       return entry
     } catch (error) {
       outcome.failed(target.path, error)
     }
   }
-  for await (const entry of mapOrdered(targets, ({ size }) => size, fetch, requestsInFlight, bytesInFlight)) {
-    if (entry !== undefined) yield entry
-  }
+  const entries = mapOrdered(targets, ({ size }) => size, fetch, store.requestsInFlight, downloadBytesInFlight)
+  for await (const entry of entries) if (entry !== undefined) yield entry
 }
 
 async function writeLarge (targets: Target[], workspace: Workspace, outcome: DownloadOutcome) {
@@ -102,26 +113,27 @@ async function writeLarge (targets: Target[], workspace: Workspace, outcome: Dow
   }
 }
 
-/** Fetches parts side by side and writes them in order; another version of the object in the meantime is a fault. */
+/** Fetches parts side by side and writes them in order; it is an error when the object is replaced meanwhile. */
 async function writeParts (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+  const { store } = outcome
   const { key, etag, size } = target
-  const ofParts = partSizeFor(size)
+  const partSize = partSizeFor(size)
   const pool = buffers.for(size)
-  const expected = target.saved?.partSize === ofParts ? target.saved.hashes : []
+  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
   const hashes: string[] = []
-  const metadata = target.saved === undefined ? await fetchMetadata(outcome.store, target) : {}
-  const { entry, saved } = describeEntry(target, { size, metadata }, hashes, ofParts)
-  const count = outcome.tally.provisional()
+  const metadata = target.saved === undefined ? await fetchMetadata(store, target) : {}
+  const { entry, saved } = describeEntry(target, { size, metadata }, hashes, partSize)
+  const count = outcome.stats.provisional()
   let failure: { error: unknown } | undefined
 
-  const part = async (index: number) => {
+  const fetch = async (index: number) => {
     const buffer = await pool.take()
     const give = () => pool.give(buffer)
     try {
-      const range = { start: index * ofParts, length: Math.min(ofParts, size - index * ofParts) }
-      const piece = buffer.subarray(0, range.length)
-      hashes[index] = await fetchPart(outcome.store, key, { etag, ...range, into: piece }, expected[index])
-      return { piece, give }
+      const range = { start: index * partSize, length: Math.min(partSize, size - index * partSize) }
+      const part = buffer.subarray(0, range.length)
+      hashes[index] = await fetchPart(store, key, { etag, ...range }, part, expected[index])
+      return { part, give }
     } catch (error) {
       give()
       throw error
@@ -129,11 +141,11 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
   }
   const body = async function * () {
     try {
-      const numbers = Array(partCount(size)).keys()
-      for await (const { piece, give } of mapOrdered(numbers, () => 0, part, partsInFlight, Infinity)) {
-        yield piece
+      const indexes = Array(partCount(size)).keys()
+      for await (const { part, give } of mapOrdered(indexes, () => 0, fetch, partsInFlight, Infinity)) {
+        yield part
         give()
-        count.add(piece.length)
+        count.add(part.length)
       }
     } catch (error) {
       failure = { error }
@@ -142,5 +154,5 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
   }
   await workspace.write((async function * () { yield { ...entry, body: body() } })()).finally(count.undo)
   if (failure !== undefined) throw failure.error
-  outcome.placed(target, saved)
+  outcome.restored(target, saved)
 }

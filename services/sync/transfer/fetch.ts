@@ -1,10 +1,13 @@
 import { digest } from '../../../lib/ids.js'
-import { cipher, type PackedTarget, type PackTarget } from '../packs.js'
-import type { Target } from '../plan-download.js'
 import { S3Error } from '../s3/errors.js'
+import { fromMetadata } from '../s3/metadata.js'
 import type { GetOptions, ObjectStore, StoredObject } from '../s3/object-store.js'
+import type { WriteEntry } from '../workspace/workspace.js'
+import type { PackedTarget, PackTarget, SavedEntry, Target } from './entries.js'
 
-/** A whole object, into memory of this service. @throws {S3Error} */
+const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
+
+/** Fetches a whole object into memory. @throws {S3Error} */
 export async function fetchWhole (
   store: ObjectStore, { key, etag, saved }: Target
 ): Promise<{ object: StoredObject, hash: string }> {
@@ -15,17 +18,17 @@ export async function fetchWhole (
 }
 
 /**
- * Contents out of a pack, for those targets that are in it as they were stored.
- * @returns none when it can't be had: it is only a help.
+ * Fetches a pack, which only ever saves requests.
+ * @returns the contents of those targets that are in it as they were stored; none when it cannot be fetched.
  */
 export async function fetchPacked (
   store: ObjectStore, { key, size, targets }: PackTarget
 ): Promise<Map<PackedTarget, Buffer>> {
   try {
-    const { body } = await store.get(key, { into: Buffer.allocUnsafeSlow(size) })
+    const { body } = await store.get(key, {}, Buffer.allocUnsafeSlow(size))
     const contents = targets.map((target) => {
-      const { size, saved: { hashes, packed: { start } } } = target
-      return [target, cipher(body.subarray(start, start + size), hashes[0]!)] as const
+      const { start } = target.saved.packed
+      return [target, body.subarray(start, start + target.size)] as const
     })
     return new Map(contents.filter(([{ saved }, content]) => digest(content) === saved.hashes[0]))
   } catch (error) {
@@ -34,25 +37,59 @@ export async function fetchPacked (
   }
 }
 
-/** A part of one, into memory that is there for it. @returns its hash. @throws {S3Error} */
+/** Fetches a part of an object. @param into is exactly as long. @returns its hash. @throws {S3Error} */
 export async function fetchPart (
-  store: ObjectStore, key: string, options: GetOptions & { into: Buffer }, expected: string | undefined
+  store: ObjectStore, key: string, options: GetOptions, into: Buffer, expected: string | undefined
 ): Promise<string> {
   return (await fetchVerified(expected, async () => {
-    await store.get(key, options)
-    return { hash: digest(options.into) }
+    await store.get(key, options, into)
+    return { hash: digest(into) }
   })).hash
 }
 
-/** What an object that is not empty says about itself. @throws {S3Error} */
+/** The metadata of an object that is not empty. @throws {S3Error} */
 export async function fetchMetadata (store: ObjectStore, { key, etag }: Target): Promise<Record<string, string>> {
   return (await store.get(key, { etag, start: 0, length: 1 })).metadata
 }
 
-/** What is not as it was stored is fetched once more; S3 itself knows best then. */
+/**
+ * Fetches once more what does not have the expected hash. What comes then is taken as it is: a manifest may be wrong
+ * about an object, S3 may not.
+ */
 export async function fetchVerified<T extends { hash: string }> (
   expected: string | undefined, fetch: (attempt: 1 | 2) => Promise<T>
 ): Promise<T> {
   const first = await fetch(1)
   return expected === undefined || first.hash === expected ? first : await fetch(2)
+}
+
+/**
+ * How an entry has to be, and what the manifest will say about it: what the present manifest says; without one what the
+ * object's metadata say, and defaults for what they leave out.
+ * @param object without a body the entry is described without its content.
+ */
+export function describeEntry (
+  target: Target, { body, metadata, size }: Pick<StoredObject, 'metadata' | 'size'> & { body?: Buffer },
+  hashes: string[], partSize: number
+): { entry: WriteEntry, saved: SavedEntry } {
+  const { path, key, etag, saved, storedAt = 0 } = target
+  const attributes = fromMetadata(key, metadata)
+  const type = saved?.type ?? attributes.type!
+  const mode = saved?.mode ?? attributes.mode ?? defaultModes[type]
+  const mtime = saved?.mtime ?? attributes.mtime ?? String(Math.floor(storedAt / 1000))
+  const content = body !== undefined && (type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
+  const entry: WriteEntry = { path, type, mode, mtime, size, ...content }
+  const next: SavedEntry = {
+    type,
+    mode,
+    size,
+    mtime,
+    etag,
+    hashes,
+    partSize,
+    own: saved?.own ?? false,
+    ...(saved?.key !== undefined && { key: saved.key }),
+    ...(saved?.packed !== undefined && { packed: saved.packed })
+  }
+  return { entry, saved: next }
 }

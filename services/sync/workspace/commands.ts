@@ -10,19 +10,19 @@ export interface CommandInput { stdin?: AsyncIterable<Uint8Array> | string }
 /** A command that was started for a sync. */
 export interface RunningCommand {
   stdout: AsyncIterable<Uint8Array>
-  /** Settles when all input is written, or the command takes no more. @throws what the input throws. */
+  /** Resolves when all input is written, or the command reads no more of it. @throws what the input throws. */
   written: Promise<void>
   /** Waits for the end. @throws {WorkspaceLost} */
   finish (): Promise<{ exitCode: number, stderr: string }>
-  /** Ends it, whatever it does. */
+  /** Kills it. */
   cancel (): void
 }
 
-/** When a stream has ended its process ends soon, or something is wrong. */
+/** A process ends soon after its output, or something is wrong. */
 const exitMs = 60_000
 const stderrBytes = 32 * 1024
 
-/** Runs commands in a sandbox for a sync: they end when the sync ends, and what goes wrong is {@link WorkspaceLost}. */
+/** Runs commands in a sandbox for a sync: they are killed when it is stopped, and fail with {@link WorkspaceLost}. */
 export class SandboxCommands {
   readonly #sandbox: Sandbox
   readonly #signal: AbortSignal | undefined
@@ -32,7 +32,7 @@ export class SandboxCommands {
     this.#signal = signal
   }
 
-  /** @throws {WorkspaceLost} when it can't be started. */
+  /** @throws {WorkspaceLost} when it cannot be started. */
   async start (command: string[], { stdin = '' }: CommandInput = {}): Promise<RunningCommand> {
     this.#signal?.throwIfAborted()
     const marker = randomId('sync')
@@ -50,29 +50,32 @@ export class SandboxCommands {
       if (end()) killMarked(this.#sandbox, `${execMarker}=${marker}`).catch(() => {})
     }
     this.#signal?.addEventListener('abort', cancel, { once: true })
+    // Asked for now, the exit arrives with the end of the output instead of a round trip after it.
+    const exit = process.exit()
+    exit.catch(() => {})
     const stderr = head(process.stderr)
     stderr.catch(() => {})
     const written = process.write(stdin)
     written.catch(cancel)
     return {
       written,
-      stdout: this.#explained(process.stdout),
+      stdout: this.#withReason(process.stdout),
       finish: async () => {
         try {
-          const exitCode = await withDeadline(exitMs, () => process.exit())
+          const exitCode = await withDeadline(exitMs, () => exit)
           const result = { exitCode, stderr: await withDeadline(exitMs, () => stderr) }
           end()
           return result
         } catch (cause) {
           cancel()
-          throw this.#explain(cause, 'a command in the sandbox was lost')
+          throw this.#failure(cause, 'a command in the sandbox was lost')
         }
       },
       cancel
     }
   }
 
-  /** A short command to its end, with its output as text. @throws {WorkspaceLost} */
+  /** Runs a short command to its end. @throws {WorkspaceLost} */
   async run (
     command: string[], input: CommandInput = {}
   ): Promise<{ exitCode: number, stdout: string, stderr: string }> {
@@ -82,17 +85,17 @@ export class SandboxCommands {
     return { ...await running.finish(), stdout: Buffer.concat(chunks).toString() }
   }
 
-  async * #explained (stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  async * #withReason (stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     try {
       yield * stream
       this.#signal?.throwIfAborted()
     } catch (cause) {
-      throw this.#explain(cause, 'the output of a command in the sandbox was lost')
+      throw this.#failure(cause, 'the output of a command in the sandbox was lost')
     }
   }
 
-  /** When the sync was stopped, that is the reason for everything. */
-  #explain (cause: unknown, message: string): unknown {
+  /** When the sync was stopped, that is the reason for every failure. */
+  #failure (cause: unknown, message: string): unknown {
     if (this.#signal?.aborted) return this.#signal.reason
     return new WorkspaceLost(message, cause)
   }

@@ -1,39 +1,39 @@
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
 import type { SandboxCommands } from './commands.js'
-import { calls, lostReason, readScript, scriptExit } from './scripts.js'
+import { calls, inputCommand, lostReason, scriptExit, scripts } from './scripts.js'
 import {
-  changed, gone, isEntry, readStatRecords, isUnchanged, toEntry, unreadable, type StatRecord
+  changed, gone, isEntry, isUnchanged, readStatRecords, toEntry, unreadable, type StatRecord
 } from './stat-records.js'
 import { readMember } from './tar.js'
 import type { Entry, Problem, ReadEntry } from './workspace.js'
 
-/** One batch is read as a whole before any of it is known to be whole: this is what of it is in memory. */
+/** A batch is in memory as a whole: only at its end is it known which of its files did not change. */
 const batchBytes = 4 * 1024 * 1024
 const batchFiles = 256
 
 /** Reads small files and symlinks, each once. @throws {WorkspaceLost} */
 export async function * readBatches (
-  exec: SandboxCommands, root: string, entries: Entry[]
+  commands: SandboxCommands, root: string, entries: Entry[]
 ): AsyncGenerator<ReadEntry | Problem> {
   let queue = batchesOf(entries)
   for (let stuck = 0; queue.length > 0;) {
-    const running = await exec.start(['sh', '-s', '--', root], { stdin: scriptFor(queue) })
+    const running = await commands.start(inputCommand(root), { stdin: scriptFor(queue) })
     const reader = new ByteReader(running.stdout)
     let done = 0
-    let over = false
+    let isOver = false
     try {
       for (const batch of queue) {
         yield * await readBatch(reader, batch)
         done++
       }
-      over = true
+      isOver = true
       await running.finish()
       return
     } catch (error) {
       if (!(error instanceof EndOfStream)) throw error
-      over = true
+      isOver = true
     } finally {
-      if (!over) running.cancel()
+      if (!isOver) running.cancel()
     }
     const { exitCode } = await running.finish().catch(() => ({ exitCode: -1 }))
     queue = queue.slice(done)
@@ -47,31 +47,32 @@ export async function * readBatches (
 }
 
 async function readBatch (reader: ByteReader, batch: Entry[]): Promise<(ReadEntry | Problem)[]> {
-  const { now, looks: before } = await readStats(reader)
+  const { now, records: before } = await readRecords(reader)
   const bodies = new Map<string, Buffer | undefined>()
   for (let member; (member = await readMember(reader)) !== undefined;) {
-    // A second name of one file that does not carry its bytes; only busybox' tar writes it.
+    // A hard link that does not carry its file's bytes; only busybox's tar writes it.
     bodies.set(member.name.replace(/^\.\//, ''), member.flag === '1' ? undefined : member.body)
   }
   await reader.skipZeros()
-  const after = (await readStats(reader, false)).looks
+  const after = (await readRecords(reader, false)).records
   return batch.map(({ path }) => {
-    const look = after.get(path)
-    if (look === undefined || !isEntry(look)) return gone(path)
+    const record = after.get(path)
+    if (record === undefined || !isEntry(record)) return gone(path)
     if (!bodies.has(path)) return before.has(path) ? unreadable(path) : changed(path)
     const body = bodies.get(path)
-    if (body === undefined || !isUnchanged(before.get(path), look, now) || body.length !== look.size) return changed(path)
-    return { entry: toEntry(look), body }
+    const isWhole = isUnchanged(before.get(path), record, now) && body?.length === record.size
+    if (body === undefined || !isWhole) return changed(path)
+    return { entry: toEntry(record), body }
   })
 }
 
-/** A time, unless not `timed`, and what was found, by path. @throws {EndOfStream} */
-export async function readStats (reader: ByteReader, timed = true) {
+/** A time, if it is `timed`, and records by path. @throws {EndOfStream} */
+export async function readRecords (reader: ByteReader, timed = true) {
   const now = timed ? await reader.until('\n') : undefined
   if (timed && now === undefined) throw new EndOfStream()
-  const looks = new Map<string, StatRecord>()
-  await readStatRecords(reader, (look) => { looks.set(look.path, look) })
-  return { now: Number(now ?? 0), looks }
+  const records = new Map<string, StatRecord>()
+  await readStatRecords(reader, (record) => { records.set(record.path, record) })
+  return { now: Number(now ?? 0), records }
 }
 
 function batchesOf (entries: Entry[]): Entry[][] {
@@ -88,7 +89,7 @@ function batchesOf (entries: Entry[]): Entry[][] {
   return batches
 }
 
-/** One line a batch, whatever its length: the reader relies on it. */
+/** One line per batch, however long: the reader relies on it. */
 function scriptFor (batches: Entry[][]): string {
-  return readScript + batches.map((batch) => calls('batch', batch.map(({ path }) => path), Infinity, Infinity)).join('')
+  return scripts.read + batches.map((batch) => calls('batch', batch.map(({ path }) => path), Infinity, Infinity)).join('')
 }

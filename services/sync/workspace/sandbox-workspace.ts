@@ -1,40 +1,35 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
-import { TransferAgent, type StartCommand } from '../transfer/agent.js'
-import { tarArchive, coalesce } from './archive.js'
 import type { RunningCommand, SandboxCommands } from './commands.js'
-import { readListing } from './listing.js'
-import { readStats, readBatches } from './read-batches.js'
-import {
-  hashScript, calls, listScript, statScript, lostReason, quote, readLargeScript, removeScript, writeScript
-} from './scripts.js'
-import { isUnchanged, toEntry } from './stat-records.js'
+import { readBatches, readRecords } from './read-batches.js'
+import { calls, inputCommand, lostReason, quotePath, scriptCommand, scripts } from './scripts.js'
+import { isUnchanged, readListing, toEntry } from './stat-records.js'
+import { coalesce, tarArchive } from './tar.js'
 import {
   rereadDelays, type Entry, type LargeRead, type Listing, type Problem, type ReadEntry, type Workspace,
   type WriteEntry
 } from './workspace.js'
 
-const writeSize = 1024 * 1024
+const writeBytes = 1024 * 1024
 
-/** A directory in a sandbox, reached by one command each way, with no more in it than sh, find, stat, tar and cat. */
+/** A directory in a sandbox, which needs nothing but sh, find, stat, tar, cat and sha256sum. */
 export class SandboxWorkspace implements Workspace {
-  readonly #exec: SandboxCommands
+  readonly #commands: SandboxCommands
   readonly #root: string
-  #begun: ByteReader | undefined
-  #mover: Promise<TransferAgent | undefined> | undefined
+  #startedListing: ByteReader | undefined
 
-  /** @param begun what a list script says that was started already. */
-  constructor (exec: SandboxCommands, root: string, begun?: ByteReader) {
-    this.#exec = exec
+  /** @param startedListing the output of a list script that runs already. */
+  constructor (commands: SandboxCommands, root: string, startedListing?: ByteReader) {
+    this.#commands = commands
     this.#root = root
-    this.#begun = begun
+    this.#startedListing = startedListing
   }
 
   async list (): Promise<Listing> {
-    const begun = this.#begun
-    this.#begun = undefined
-    if (begun !== undefined) return await readListing(begun)
-    const running = await this.#exec.start(['sh', '-c', listScript, 'sync', this.#root])
+    const started = this.#startedListing
+    this.#startedListing = undefined
+    if (started !== undefined) return await readListing(started)
+    const running = await this.#commands.start(scriptCommand(scripts.list, this.#root))
     const listing = await readListing(new ByteReader(running.stdout))
     await running.finish()
     return listing
@@ -44,7 +39,7 @@ export class SandboxWorkspace implements Workspace {
     let todo = entries
     for (const delay of [...rereadDelays, undefined]) {
       const changed: Entry[] = []
-      for await (const result of readBatches(this.#exec, this.#root, todo)) {
+      for await (const result of readBatches(this.#commands, this.#root, todo)) {
         if ('entry' in result || result.code !== 'CHANGED') yield result
         else if (delay === undefined) yield result
         else changed.push(todo.find(({ path }) => path === result.path)!)
@@ -56,28 +51,28 @@ export class SandboxWorkspace implements Workspace {
   }
 
   async readLarge (entry: Entry): Promise<LargeRead> {
-    const running = await this.#exec.start(['sh', '-c', readLargeScript, 'sync', this.#root, `./${entry.path}`])
+    const running = await this.#commands.start(scriptCommand(scripts.readLarge, this.#root, `./${entry.path}`))
     const reader = new ByteReader(running.stdout)
-    const before = await this.#look(running, reader)
-    const first = before.look?.type === 'file' ? toEntry(before.look) : undefined
+    const before = await this.#readRecord(running, reader)
+    const first = before.record?.type === 'file' ? toEntry(before.record) : undefined
     return {
       entry: first,
       chunks: chunksOf(reader, first?.size ?? 0),
       confirm: async () => {
         if (await reader.some(1) === undefined) await running.finish()
         else running.cancel()
-        const again = await this.#exec.start(['sh', '-c', statScript, 'sync', this.#root, `./${entry.path}`])
-        const after = await this.#look(again)
+        const again = await this.#commands.start(scriptCommand(scripts.stat, this.#root, `./${entry.path}`))
+        const after = await this.#readRecord(again)
         await again.finish()
-        return isUnchanged(before.look, after.look, before.now) ? toEntry(after.look!) : undefined
+        return isUnchanged(before.record, after.record, before.now) ? toEntry(after.record!) : undefined
       },
       cancel: () => running.cancel()
     }
   }
 
   async write (entries: AsyncIterable<WriteEntry>): Promise<string> {
-    const stdin = coalesce(tarArchive(entries), writeSize)
-    const running = await this.#exec.start(['sh', '-c', writeScript, 'sync', this.#root], { stdin })
+    const stdin = coalesce(tarArchive(entries), writeBytes)
+    const running = await this.#commands.start(scriptCommand(scripts.write, this.#root), { stdin })
     await running.written
     const { exitCode, stderr } = await running.finish()
     return exitCode === 0 ? '' : stderr
@@ -85,38 +80,26 @@ export class SandboxWorkspace implements Workspace {
 
   async remove (paths: string[]): Promise<void> {
     if (paths.length === 0) return
-    await this.#exec.run(['sh', '-s', '--', this.#root], { stdin: removeScript + calls('drop', paths) })
-  }
-
-  /** One for all that follows, until it is closed. */
-  async agent (origin: string): Promise<TransferAgent | undefined> {
-    const start: StartCommand = (command, input) => this.#exec.start(command, input)
-    this.#mover ??= TransferAgent.open(start, this.#root, origin)
-    return await this.#mover
-  }
-
-  async closeAgent (): Promise<void> {
-    const mover = await this.#mover
-    this.#mover = Promise.resolve(undefined)
-    await mover?.close()
+    await this.#commands.run(inputCommand(this.#root), { stdin: scripts.remove + calls('remove', paths) })
   }
 
   async hash (paths: string[]): Promise<Map<string, string>> {
     if (paths.length === 0) return new Map()
-    const isOdd = (path: string) => /[\n\r\\]/.test(path)
-    const odd = paths.filter(isOdd)
-    const script = hashScript + calls('hash', paths.filter((path) => !isOdd(path))) +
-      odd.map((path, index) => `odd ${quote(path)} ${index}\n`).join('')
-    const { stdout } = await this.#exec.run(['sh', '-s', '--', this.#root], { stdin: script })
+    const isEscaped = (path: string) => /[\n\r\\]/.test(path)
+    const escaped = paths.filter(isEscaped)
+    const plain = new Set(paths.filter((path) => !isEscaped(path)))
+    const script = scripts.hash + calls('hash_files', [...plain]) +
+      escaped.map((path, index) => `hash_as ${index} ${quotePath(path)}\n`).join('')
+    const { stdout } = await this.#commands.run(inputCommand(this.#root), { stdin: script })
     const lines = stdout.matchAll(/^([0-9a-f]{64}) [ *](?:\.\/)?(.*)$/gm)
-    const plain = new Set(paths.filter((path) => !isOdd(path)))
-    return new Map([...lines].map(([, hash, name]) => [plain.has(name!) ? name! : odd[Number(name)] ?? name!, hash!]))
+    const pathOf = (name: string) => plain.has(name) ? name : escaped[Number(name)] ?? name
+    return new Map([...lines].map(([, hash, name]) => [pathOf(name!), hash!]))
   }
 
-  async #look (running: RunningCommand, reader = new ByteReader(running.stdout)) {
+  async #readRecord (running: RunningCommand, reader = new ByteReader(running.stdout)) {
     try {
-      const { now, looks } = await readStats(reader)
-      return { now, look: looks.values().next().value }
+      const { now, records } = await readRecords(reader)
+      return { now, record: records.values().next().value }
     } catch (error) {
       throw await this.#lost(running, error)
     }
@@ -129,7 +112,7 @@ export class SandboxWorkspace implements Workspace {
   }
 }
 
-/** Consecutive pieces of the stream, as they come, `size` bytes in all. */
+/** The next `size` bytes of the stream, in chunks as they arrive. */
 async function * chunksOf (reader: ByteReader, size: number): AsyncGenerator<Uint8Array> {
   for (let left = size; left > 0;) {
     const chunk = await reader.some(left)

@@ -1,16 +1,20 @@
-import type { ByteReader } from '../../../lib/byte-reader.js'
-import type { EntryType, Entry, Problem } from './workspace.js'
+import { EndOfStream, type ByteReader } from '../../../lib/byte-reader.js'
+import { lostReason, scriptExit } from './scripts.js'
+import { WorkspaceLost, type EntryType, type Entry, type Listing, type Problem } from './workspace.js'
 
-/** What a look at a name found; `validName` is false for one that is not UTF-8. */
+/** What `stat` says about a name; `validName` is false for one that is not UTF-8. */
 export interface StatRecord extends Omit<Entry, 'type'> { type: EntryType | 'special', validName: boolean }
 
 const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
 
-/** Records as the scripts write them. @returns what the line that ends them says more. @throws {EndOfStream} */
-export async function readStatRecords (reader: ByteReader, onLook: (look: StatRecord) => void): Promise<string> {
+/**
+ * Reads records as the scripts print them.
+ * @returns what the line that ends them says besides. @throws {EndOfStream}
+ */
+export async function readStatRecords (reader: ByteReader, onRecord: (record: StatRecord) => void): Promise<string> {
   let last = ''
   await reader.parse((bytes) => {
-    // One character a byte: to search and cut a string is faster than to ask the buffer about each record.
+    // One character per byte: searching and cutting a string is faster than asking the buffer about each record.
     const text = bytes.toString('latin1')
     for (let taken = 0; ;) {
       const nameEnd = text.indexOf('//', taken)
@@ -20,15 +24,38 @@ export async function readStatRecords (reader: ByteReader, onLook: (look: StatRe
         last = text.slice(nameEnd + 2, end)
         return { taken: end + 1, done: true }
       }
-      onLook(toLook(text.slice(taken, nameEnd), text.slice(nameEnd + 2, end)))
+      onRecord(parseRecord(text.slice(taken, nameEnd), text.slice(nameEnd + 2, end)))
       taken = end + 1
     }
   })
   return last
 }
 
-/** @param name with one character a byte. */
-function toLook (name: string, fields: string): StatRecord {
+/** Reads what `list.sh` prints. @throws {WorkspaceLost} when that is not all there is. */
+export async function readListing (reader: ByteReader): Promise<Listing> {
+  const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
+  try {
+    const exitCode = Number(await readStatRecords(reader, (record) => {
+      if (record.path === '.') return
+      if (!record.validName) listing.problems.push(badName(record.path))
+      else if (isEntry(record)) listing.entries.set(record.path, toEntry(record))
+      else listing.special++
+    }))
+    const complaints = (await reader.until('\n//\n'))?.toString() ?? ''
+    if (exitCode === scriptExit.noRoot) return { ...listing, missing: true }
+    // With 1, parts of it may not be read, or something was removed in the meantime.
+    if (exitCode > 1) throw lostReason(exitCode, complaints)
+    for (const [, path] of complaints.matchAll(/^find: '?\.\/(.*?)'?: Permission denied$/gm)) {
+      listing.problems.push({ path: path!, code: 'UNREADABLE', message: 'The directory may not be read.' })
+    }
+    return listing
+  } catch (error) {
+    throw error instanceof EndOfStream ? new WorkspaceLost('the listing of the workspace was cut off', error) : error
+  }
+}
+
+/** @param name with one character per byte. */
+function parseRecord (name: string, fields: string): StatRecord {
   const bare = name.startsWith('./') ? name.slice(2) : name
   const bytes = isAscii(bare) ? undefined : Buffer.from(bare, 'latin1')
   const path = bytes?.toString() ?? bare
@@ -52,22 +79,22 @@ function isAscii (text: string): boolean {
   return !/[^\0-\x7f]/.test(text)
 }
 
-export function isEntry (look: StatRecord): look is StatRecord & Entry {
-  return look.type !== 'special'
+export function isEntry (record: StatRecord): record is StatRecord & Entry {
+  return record.type !== 'special'
 }
 
 export function toEntry ({ path, type, mode, size, mtime, ctime, uid, gid }: StatRecord): Entry {
   return { path, type: type as Entry['type'], mode, size, mtime, ctime, uid, gid }
 }
 
-type State = Pick<StatRecord, 'type' | 'size' | 'mtime' | 'ctime'>
+type FileState = Pick<StatRecord, 'type' | 'size' | 'mtime' | 'ctime'>
 
 /**
- * Whether nothing changed a file between two looks. A change that is younger than what the clock of the file system can
- * tell apart may have company that leaves no trace: it has to be looked at again later.
- * @param now seconds since 1970 at the first look, by the clock of the file system.
+ * Whether a file did not change between two records of it. A change that is younger than the resolution of the file
+ * system's clock may be followed by another one that leaves no trace: the file has to be read again later.
+ * @param now seconds since 1970 at the first record, by the clock of the file system.
  */
-export function isUnchanged (before: State | undefined, after: State | undefined, now: number): boolean {
+export function isUnchanged (before: FileState | undefined, after: FileState | undefined, now: number): boolean {
   if (before === undefined || after === undefined) return false
   if (before.type !== after.type || before.size !== after.size) return false
   const youngest = before.ctime.includes('.') ? 0.02 : 2
@@ -79,7 +106,7 @@ export function seconds (nanoseconds: bigint): string {
   return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
 }
 
-/** Node.js sets no finer times than microseconds, and cuts a number that may lie just below the one it stands for. */
+/** Node.js sets times no finer than microseconds, and truncates a number that may lie just below the one it means. */
 export function settableTime (mtime: string): number {
   const [seconds, fraction] = mtime.split('.')
   return Number(fraction === undefined ? seconds : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`)
@@ -88,4 +115,4 @@ export function settableTime (mtime: string): number {
 export const changed = (path: string): Problem => ({ path, code: 'CHANGED', message: 'The file keeps changing while it is read.' })
 export const gone = (path: string): Problem => ({ path, code: 'GONE', message: 'The file was removed during the sync.' })
 export const unreadable = (path: string): Problem => ({ path, code: 'UNREADABLE', message: 'The file may not be read.' })
-export const badName = (path: string): Problem => ({ path, code: 'NAME_NOT_UTF8', message: 'S3 can not carry a name that is not UTF-8.' })
+export const badName = (path: string): Problem => ({ path, code: 'NAME_NOT_UTF8', message: 'S3 cannot store a name that is not UTF-8.' })

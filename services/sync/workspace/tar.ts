@@ -5,11 +5,11 @@ const block = 512
 const longestName = 100
 const typeFlags = { file: '0', symlink: '2', directory: '5' } as const
 
-export interface TarMember { name: string, flag: string, body: Buffer }
+interface TarMember { name: string, flag: string, body: Buffer }
 
 /**
- * The next member of an archive and its whole body, a link's target as its body; undefined at its end. GNU tar's and
- * busybox' archives are understood, nothing more.
+ * The next member of an archive with its whole body, which for a symlink is its target; undefined at the end. Written
+ * here rather than taken from a library because what GNU's and busybox's tar write and accept is the whole point.
  * @throws {EndOfStream}
  */
 export async function readMember (reader: ByteReader): Promise<TarMember | undefined> {
@@ -33,8 +33,8 @@ export async function readMember (reader: ByteReader): Promise<TarMember | undef
 }
 
 /**
- * The header of an entry, with all that goes before it: GNU's form of long names, which busybox knows as well, and a
- * time with fractions, which busybox skips.
+ * The header of an entry and what precedes it: GNU's form of long names, which busybox knows as well, and a time with
+ * a fraction, which busybox skips.
  */
 export function encodeHeader ({ path, type, mode, mtime, size, target }: WriteEntry): Buffer {
   const name = Buffer.from(type === 'directory' ? `./${path}/` : `./${path}`)
@@ -55,6 +55,34 @@ export function tarPadding (size: number): Buffer {
 
 /** The end of an archive. */
 export const tarEnd = Buffer.alloc(2 * block)
+
+/** An archive of entries, chunk by chunk. */
+export async function * tarArchive (entries: AsyncIterable<WriteEntry>): AsyncGenerator<Uint8Array> {
+  for await (const entry of entries) {
+    yield encodeHeader(entry)
+    if (entry.type !== 'file' || entry.size === 0) continue
+    if (entry.body instanceof Uint8Array) yield entry.body
+    else yield * entry.body!
+    yield tarPadding(entry.size)
+  }
+  yield tarEnd
+}
+
+/** Joins small chunks and passes on large ones as they are: every write to a process is a call. */
+export async function * coalesce (chunks: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
+  let kept: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of chunks) {
+    if (chunk.length === 0) continue
+    kept.push(chunk)
+    length += chunk.length
+    if (length < size) continue
+    yield kept.length === 1 ? kept[0]! : Buffer.concat(kept)
+    kept = []
+    length = 0
+  }
+  if (length > 0) yield Buffer.concat(kept)
+}
 
 function padding (size: number): number {
   return (block - size % block) % block
@@ -92,7 +120,7 @@ function header (
   return bytes
 }
 
-/** Octal digits and a NUL; where they don't fit, GNU's form: a set high bit, then the number in binary. */
+/** Octal digits and a NUL; where they do not fit, GNU's form: a set high bit, then the number in binary. */
 function octal (bytes: Buffer, offset: number, length: number, value: number) {
   const digits = value.toString(8).padStart(length - 1, '0')
   if (digits.length < length) {

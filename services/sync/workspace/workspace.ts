@@ -1,18 +1,16 @@
-import type { TransferAgent } from '../transfer/agent.js'
-
-/** What a workspace is made of; anything else in it (sockets, devices, pipes) is no work of anybody's. */
+/** What a workspace is made of; anything else in it (sockets, devices, pipes) is nobody's work. */
 export type EntryType = 'file' | 'directory' | 'symlink'
 
-/** One entry of a workspace, as a look at it says. */
+/** One entry of a workspace, as `stat` describes it. */
 export interface Entry {
   /** Relative to the workspace, with `/` between names. */
   path: string
   type: EntryType
   /** Permission bits. */
   mode: number
-  /** Bytes; of a symlink its target's length, of a directory 0. */
+  /** In bytes: of a file its content, of a symlink its target; 0 for a directory. */
   size: number
-  /** Seconds since 1970 as text, with nanoseconds where the userland tells them. */
+  /** Seconds since 1970 as text, with nanoseconds where the image's stat prints them. */
   mtime: string
   ctime: string
   uid: number
@@ -24,23 +22,23 @@ export interface Problem { path: string, code: string, message: string }
 
 export interface Listing {
   entries: Map<string, Entry>
-  /** What could not be looked at, such as directories that may not be read. */
+  /** What could not be listed, such as directories that may not be read. */
   problems: Problem[]
   /** Sockets, devices, pipes. */
   special: number
-  /** There is no such directory, or it may not be read: nothing is known of what should be there. */
+  /** The directory does not exist or may not be read, so nothing is known of its content. */
   missing: boolean
 }
 
-/** A file or symlink that was read while nothing changed it. */
+/** A file or symlink, read while nothing changed it. */
 export interface ReadEntry { entry: Entry, body: Buffer }
 
 export interface LargeRead {
-  /** As it was before the first chunk; undefined when it is no file any more. */
+  /** The file before the first chunk; undefined when there is no file of this name any more. */
   entry: Entry | undefined
-  /** `entry.size` bytes, or fewer when it got shorter. */
+  /** `entry.size` bytes, or fewer when the file became shorter. */
   chunks: AsyncIterable<Uint8Array>
-  /** To be asked after the last chunk: the entry, when nothing has changed it since before the first one. */
+  /** To be called after the last chunk. @returns the entry, if nothing changed the file since before the first one. */
   confirm (): Promise<Entry | undefined>
   cancel (): void
 }
@@ -51,39 +49,35 @@ export interface WriteEntry {
   mode: number
   mtime: string
   size: number
-  /** Of a file; pieces of a large one. As long as `size`, else the write fails. */
+  /** The content of a file, of exactly `size` bytes; otherwise the write fails. Large files come in chunks. */
   body?: Buffer | AsyncIterable<Uint8Array>
-  /** Of a symlink. */
+  /** Where a symlink points to. */
   target?: string
 }
 
-/** The side of a sync where the files are. No method follows a symlink. */
+/** The side of a sync that has the files. No method follows a symlink. */
 export interface Workspace {
   /** @throws {WorkspaceLost} */
   list (): Promise<Listing>
   /**
-   * Reads files that fit into memory, and symlinks. Each is yielded once, read while it did not change; one that
-   * changed, or is gone, is yielded as its problem (CHANGED, GONE, UNREADABLE). At most a few MiB are read ahead.
+   * Reads files that fit into memory, and symlinks. Each is yielded once: as it was read while nothing changed it, or
+   * as a problem (CHANGED, GONE, UNREADABLE). At most a few MiB are read ahead.
    */
   readMany (entries: Entry[]): AsyncIterable<ReadEntry | Problem>
   /** Reads a large file as a stream. */
   readLarge (entry: Entry): Promise<LargeRead>
   /**
-   * Writes in the given order, makes missing parents, replaces what is there but a directory that is not empty.
-   * Whether all of it came about is for a new listing to tell. @returns the complaints, as far as there are any.
+   * Writes in the given order, creates missing parents, and replaces anything but a directory that is not empty.
+   * Whether everything was written is for a new listing to tell. @returns complaints, if there were any.
    */
   write (entries: AsyncIterable<WriteEntry>): Promise<string>
-  /** Removes files, symlinks and empty directories; what is not there is no mistake. */
+  /** Removes files, symlinks and empty directories; what does not exist is skipped. */
   remove (paths: string[]): Promise<void>
-  /** SHA-256 of files, by path; those that can't be read are missing. */
+  /** SHA-256 of files, by path; files that cannot be read are left out. */
   hash (paths: string[]): Promise<Map<string, string>>
-  /** Who sends and fetches bodies from where the files are, if anybody can reach S3's `origin` from there. */
-  agent? (origin: string): Promise<TransferAgent | undefined>
-  /** Goes on without it. */
-  closeAgent? (): Promise<void>
 }
 
-/** The workspace as a whole can't be reached or is not there. */
+/** The workspace as a whole cannot be reached, or does not exist. */
 export class WorkspaceLost extends Error {
   constructor (message: string, cause?: unknown) {
     super(message, { cause })
@@ -91,5 +85,5 @@ export class WorkspaceLost extends Error {
   }
 }
 
-/** A file may change while it is read; so often it is tried again, after such waits. */
+/** A file that changes while it is read is read again after each of these waits, in milliseconds. */
 export const rereadDelays = [100, 500, 2100]

@@ -1,5 +1,5 @@
 'use strict'
-// Requests to S3, as permits allow them.
+// Presigned requests to S3.
 const http = require('http')
 const https = require('https')
 const net = require('net')
@@ -8,7 +8,7 @@ const idleMs = 30_000
 const connectMs = 3000
 let server
 
-/** @throws when nothing listens there, or nothing answers in time. */
+/** Remembers where S3 is. @throws when it cannot be reached from here. */
 async function connect (origin) {
   const { hostname, port, protocol } = new URL(origin)
   const scheme = protocol === 'https:' ? https : http
@@ -21,7 +21,7 @@ async function connect (origin) {
   }).finally(() => socket.destroy())
 }
 
-/** Every URL is of the one origin: it is not taken apart each time. */
+/** All URLs have the same origin, so they need not be parsed. */
 function request (url, method, headers, body) {
   return new Promise((resolve, reject) => {
     const path = url.slice(server.origin.length)
@@ -32,7 +32,7 @@ function request (url, method, headers, body) {
   })
 }
 
-async function refusal (response) {
+async function errorOf (response) {
   let text = ''
   for await (const chunk of response) if (text.length < 65_536) text += chunk
   const [, code] = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text) || []
@@ -41,18 +41,18 @@ async function refusal (response) {
 
 async function put ({ url, headers }, body) {
   const response = await request(url, 'PUT', headers, body)
-  if (response.statusCode >= 300) return await refusal(response)
+  if (response.statusCode >= 300) return await errorOf(response)
   response.resume()
   return { status: response.statusCode, etag: response.headers.etag }
 }
 
 /**
- * An object, or a part of one, that has `size` bytes, as chunks: to put them together would be one more copy of all.
- * There are none when it is refused or incomplete.
+ * Fetches an object or a part of one, of `size` bytes. The bytes stay in chunks: to join them would copy them all once
+ * more. There are no chunks when S3 refuses the request or the body is incomplete.
  */
 async function get ({ url, headers, size }) {
   const response = await request(url, 'GET', headers)
-  if (response.statusCode >= 300) return await refusal(response)
+  if (response.statusCode >= 300) return await errorOf(response)
   const chunks = []
   let length = 0
   await new Promise((resolve, reject) => {

@@ -1,32 +1,32 @@
 'use strict'
-// The program itself: one JSON message a line on standard input asks for something, an answer is such a line, too.
+// The program itself: each line of standard input is a task, each line of standard output a reply, both in JSON.
 const reading = require('./read.cjs')
 const writing = require('./write.cjs')
 const requests = require('./http.cjs')
 
-const gatherMs = 4
-/** Nobody asks for anything any more: whoever did is gone, and this must not keep the sandbox awake. */
+const batchDelayMs = 4
+/** Without tasks for so long the service must be gone, and the agent must not keep the sandbox awake. */
 const abandonedMs = 180_000
 
-const operations = {
-  /** Whether S3 can be reached from here at all. */
-  async hello ({ origin, partPrefix }) {
-    writing.namePartsAfter(partPrefix)
+const tasks = {
+  /** The first task: fails when S3 cannot be reached from here. */
+  async connect ({ origin, partialPrefix }) {
+    writing.namePartialsAfter(partialPrefix)
     await requests.connect(origin)
   },
-  ...reading.operations,
-  ...writing.operations
+  ...reading.tasks,
+  ...writing.tasks
 }
 
-let answers = []
-function answer (message) {
-  answers.push(JSON.stringify(message))
-  if (answers.length > 1) return
-  // Every write is a message on its way, which costs more than to wait for some company.
+let replies = []
+function reply (message) {
+  replies.push(JSON.stringify(message))
+  if (replies.length > 1) return
+  // Every write becomes a message of its own, which costs more than to wait for other replies.
   setTimeout(() => {
-    process.stdout.write(`${answers.join('\n')}\n`)
-    answers = []
-  }, gatherMs)
+    process.stdout.write(`${replies.join('\n')}\n`)
+    replies = []
+  }, batchDelayMs)
 }
 
 let abandoned = setTimeout(() => {})
@@ -35,10 +35,10 @@ async function handle ({ id, task, ...details }) {
   clearTimeout(abandoned)
   pending++
   try {
-    answer({ id, ...await operations[task](details) })
+    reply({ id, ...await tasks[task](details) })
   } catch (error) {
     const code = error.code || 'Unknown'
-    answer({ id, ...error instanceof writing.Refused ? { refused: code } : { code } })
+    reply({ id, ...error instanceof writing.LocalFileError ? { fileError: code } : { code } })
   }
   if (--pending === 0) abandoned = setTimeout(() => process.exit(1), abandonedMs)
 }

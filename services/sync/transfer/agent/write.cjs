@@ -1,9 +1,9 @@
 'use strict'
-// Objects on their way into the workspace: a file is in its place when all of it is there, and never before.
+// Objects on their way into the workspace: a file gets its name when all of it is there, and not before.
 const fs = require('fs')
 const { dirname, join } = require('path')
 const { promisify } = require('util')
-const { at, bodies, cipher, hashOf } = require('./files.cjs')
+const { at, bodies, hashOf } = require('./files.cjs')
 const requests = require('./http.cjs')
 
 const writev = promisify(fs.writev)
@@ -11,43 +11,43 @@ const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 const smallSize = 65_536
 const scratch = Buffer.allocUnsafeSlow(smallSize)
 
-/** What files are called until all of them is there; nobody else calls anything so. */
-let partPrefix
-const namePartsAfter = (prefix) => { partPrefix = prefix }
-/** Files that are fetched in parts, by number; and all that are not in their places yet. */
-const parts = new Map()
-const unfinished = new Set()
+/** How the names of files begin until all of them is there; no other file has such a name. */
+let partialPrefix
+const namePartialsAfter = (prefix) => { partialPrefix = prefix }
+/** Files that are fetched in parts, by number; and all that do not have their names yet. */
+const partials = new Map()
+const uncommitted = new Set()
 let count = 0
 
-/** What can't be done here, whoever brings the bytes. */
-class Refused extends Error {}
+/** The file system is the reason, not S3: it would be no better if the service fetched the bytes. */
+class LocalFileError extends Error {}
 
 async function local (work) {
   try {
     return await work()
   } catch ({ code }) {
-    throw Object.assign(new Refused(), { code })
+    throw Object.assign(new LocalFileError(), { code })
   }
 }
 
-/** A file of another name beside its place: what was there stays until all of the new one is there. */
-function createPart (path) {
-  const place = at(path)
-  const temporary = join(dirname(place), `${partPrefix}${Date.now()}-${++count}`)
-  const create = () => ({ place, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
-  let part
+/** Creates a file with another name in the same directory: what was there stays until all of the new one is there. */
+function createPartial (path) {
+  const target = at(path)
+  const temporary = join(dirname(target), `${partialPrefix}${Date.now()}-${++count}`)
+  const create = () => ({ target, temporary, file: fs.openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600) })
+  let partial
   try {
-    part = create()
+    partial = create()
   } catch (error) {
     if (error.code !== 'ENOENT') throw error
-    fs.mkdirSync(dirname(place), { recursive: true })
-    part = create()
+    fs.mkdirSync(dirname(target), { recursive: true })
+    partial = create()
   }
-  unfinished.add(part)
-  return part
+  uncommitted.add(partial)
+  return partial
 }
 
-/** By another thread what is more than a little: that takes as long as everything else together. */
+/** Writes large bodies in another thread: that takes as long as everything else the agent does. */
 async function writeTo (file, chunks, start) {
   const size = chunks.reduce((sum, { length }) => sum + length, 0)
   // Node.js 16 refuses to write nothing.
@@ -58,34 +58,34 @@ async function writeTo (file, chunks, start) {
   if (written !== size) throw Object.assign(new Error(), { code: 'ENOSPC' })
 }
 
-function finish (part, mode, mtime) {
-  fs.fchmodSync(part.file, mode)
-  fs.futimesSync(part.file, mtime, mtime)
-  fs.renameSync(part.temporary, part.place)
-  unfinished.delete(part)
-  fs.closeSync(part.file)
+function commit (partial, mode, mtime) {
+  fs.fchmodSync(partial.file, mode)
+  fs.futimesSync(partial.file, mtime, mtime)
+  fs.renameSync(partial.temporary, partial.target)
+  uncommitted.delete(partial)
+  fs.closeSync(partial.file)
 }
 
-function discard (part) {
-  if (!unfinished.delete(part)) return
-  fs.closeSync(part.file)
-  fs.unlinkSync(part.temporary)
+function discard (partial) {
+  if (!uncommitted.delete(partial)) return
+  fs.closeSync(partial.file)
+  fs.unlinkSync(partial.temporary)
 }
 
-/** @returns whether what is read in its place is what was written (3.5). */
-async function putInPlace (path, chunks, mode, mtime) {
-  const part = createPart(path)
+/** @returns whether the file has, when it is read again, the bytes that were written (3.5). */
+async function writeFile (path, chunks, mode, mtime) {
+  const partial = createPartial(path)
   try {
-    await writeTo(part.file, chunks, 0)
-    finish(part, mode, mtime)
+    await writeTo(partial.file, chunks, 0)
+    commit(partial, mode, mtime)
   } finally {
-    discard(part)
+    discard(partial)
   }
-  return isThere(part.place, chunks)
+  return hasBytes(partial.target, chunks)
 }
 
-function isThere (place, chunks) {
-  const file = fs.openSync(place, O_RDONLY | O_NOFOLLOW)
+function hasBytes (path, chunks) {
+  const file = fs.openSync(path, O_RDONLY | O_NOFOLLOW)
   try {
     for (const chunk of chunks) {
       for (let start = 0; start < chunk.length;) {
@@ -100,61 +100,60 @@ function isThere (place, chunks) {
   }
 }
 
-const operations = {
-  /** A whole small object, in one step; one that is not what was expected is not put in its place. */
-  async place ({ path, expected, mode, mtime, ...object }) {
-    const { chunks, ...answer } = await requests.get(object)
-    if (chunks === undefined) return answer
+const tasks = {
+  /** Restores a small object in one step; one without the expected hash is not written. */
+  async fetchAndCommit ({ path, expected, mode, mtime, ...object }) {
+    const { chunks, ...response } = await requests.get(object)
+    if (chunks === undefined) return response
     const hash = hashOf(...chunks)
-    if (expected !== undefined && hash !== expected) return { ...answer, hash }
-    return { ...answer, hash, proved: await local(() => putInPlace(path, chunks, mode, mtime)) }
+    if (expected !== undefined && hash !== expected) return { ...response, hash }
+    return { ...response, hash, verified: await local(() => writeFile(path, chunks, mode, mtime)) }
   },
-  /** The same in two steps, for one that says itself how it has to be. */
-  async get ({ body, ...object }) {
-    const { chunks, ...answer } = await requests.get(object)
-    if (chunks === undefined) return answer
+  /** The first of two steps, for an object whose metadata say how the file has to be. */
+  async fetch ({ body, ...object }) {
+    const { chunks, ...response } = await requests.get(object)
+    if (chunks === undefined) return response
     bodies.set(body, chunks)
-    return { ...answer, hash: hashOf(...chunks) }
+    return { ...response, hash: hashOf(...chunks) }
   },
-  async settle ({ body, path, mode, mtime }) {
+  async commit ({ body, path, mode, mtime }) {
     const chunks = bodies.get(body)
     bodies.delete(body)
-    return { proved: await local(() => putInPlace(path, chunks, mode, mtime)) }
+    return { verified: await local(() => writeFile(path, chunks, mode, mtime)) }
   },
-  /** Many small ones, as `[path, start, size, mode, mtime, hash]`, out of one; tells which of them are not there. */
+  /** Restores files, `[path, start, size, mode, mtime, hash]` each, from a pack. @returns those that failed. */
   async unpack ({ files, ...object }) {
-    const { chunks, ...answer } = await requests.get(object)
-    if (chunks === undefined) return answer
+    const { chunks, ...response } = await requests.get(object)
+    if (chunks === undefined) return response
     const pack = Buffer.concat(chunks)
     const failed = []
     for (const [index, [path, start, size, mode, mtime, hash]] of files.entries()) {
-      const bytes = cipher(pack.subarray(start, start + size), hash)
-      const isDone = hashOf(bytes) === hash && await putInPlace(path, [bytes], mode, mtime).catch(() => false)
+      const bytes = pack.subarray(start, start + size)
+      const isDone = hashOf(bytes) === hash && await writeFile(path, [bytes], mode, mtime).catch(() => false)
       if (!isDone) failed.push(index)
     }
-    return { ...answer, failed }
+    return { ...response, failed }
   },
-  async create ({ part, path }) { await local(() => parts.set(part, createPart(path))) },
-  /** A piece of an object into a file that was made for it. */
-  async fetch ({ part, start, ...object }) {
-    const { chunks, ...answer } = await requests.get(object)
-    if (chunks === undefined) return answer
-    await local(() => writeTo(parts.get(part).file, chunks, start))
-    return { ...answer, hash: hashOf(...chunks) }
+  async createPartial ({ partial, path }) { await local(() => partials.set(partial, createPartial(path))) },
+  async fetchPart ({ partial, start, ...object }) {
+    const { chunks, ...response } = await requests.get(object)
+    if (chunks === undefined) return response
+    await local(() => writeTo(partials.get(partial).file, chunks, start))
+    return { ...response, hash: hashOf(...chunks) }
   },
-  /** All of a file is there. */
-  async finish ({ part, mode, mtime }) {
-    await local(() => finish(parts.get(part), mode, mtime))
-    parts.delete(part)
+  /** All parts are there. */
+  async commitPartial ({ partial, mode, mtime }) {
+    await local(() => commit(partials.get(partial), mode, mtime))
+    partials.delete(partial)
   },
-  async discard ({ part }) {
-    if (parts.has(part)) await local(() => discard(parts.get(part)))
-    parts.delete(part)
+  async discardPartial ({ partial }) {
+    if (partials.has(partial)) await local(() => discard(partials.get(partial)))
+    partials.delete(partial)
   }
 }
 
 function discardAll () {
-  for (const { temporary } of unfinished) fs.rmSync(temporary, { force: true })
+  for (const { temporary } of uncommitted) fs.rmSync(temporary, { force: true })
 }
 
-module.exports = { operations, Refused, namePartsAfter, discardAll }
+module.exports = { tasks, LocalFileError, namePartialsAfter, discardAll }

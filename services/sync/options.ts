@@ -1,0 +1,18 @@
+import type { OnProgress } from './report.js'
+import type { ObjectStore } from './s3/object-store.js'
+import type { AgentLauncher } from './transfer/agent.js'
+import type { Workspace } from './workspace/workspace.js'
+
+/** Of a sync in either direction. */
+export interface SyncOptions {
+  workspace: Workspace
+  store: ObjectStore
+  /** Without one all bytes pass through the service. */
+  agentLauncher?: AgentLauncher | undefined
+  /** The store's, for the limits of keys. */
+  prefix: string
+  dryRun?: boolean
+  /** Also delete at the destination what a sync once put there and the source does not have any more. */
+  delete?: boolean
+  onProgress?: OnProgress | undefined
+}
