@@ -3,25 +3,6 @@ import { isBuiltin } from 'node:module'
 import t from 'tap'
 import { circlesOf, importsOf, longestChain, readModules, roomOf } from '../scripts/modules.js'
 
-// ---- What the tree still breaks. Delete this list, and where it is used, when all has moved. ------------------------
-const pending = {
-  rooms: [
-    'services/runs > services/sandboxes', 'services/runs > services/accounts', 'services/sandboxes > services/accounts',
-    'services/sync > services/sandboxes'
-  ],
-  circles: [
-    ['emulator/container/prepare.ts', 'emulator/container/runtime.ts', 'emulator/container/self-test.ts'],
-    ['emulator/sandboxes/exec.ts', 'emulator/sandboxes/sandbox.ts'],
-    ['emulator/volumes/entries.ts', 'emulator/volumes/held-directory.ts'],
-    ['services/sync/mover.ts', 'services/sync/sandbox-exec.ts', 'services/sync/workspace.ts'],
-    ['static/markdown/code.js', 'static/markdown/render.js']
-  ],
-  sdk: /^services\/sandboxes\//,
-  privateSdk: /^services\/(sandboxes|runs|sync)\//,
-  s3: /^services\/sync\/[^/]+$/
-}
-// ---------------------------------------------------------------------------------------------------------------------
-
 const modules = readModules()
 const pathsOf = (found: { path: string }[]) => found.map(({ path }) => path)
 
@@ -49,9 +30,9 @@ const rules: Record<string, Rule> = {
   'services/sync': { ...service, may: new RegExp(`^(${common}|services/sync/(transfer|workspace|s3)/)`) },
   'services/sync/transfer': layer('|services/sync/(workspace|s3)/'),
   'services/sync/workspace': layer(''),
-  'services/sync/s3': { may: /^(errors\.ts$|lib\/|schemas\/)/ },
-  // Programs of the sandbox.
-  'services/sync/mover': { may: /^$/ }
+  'services/sync/s3': layer(''),
+  // A program of the sandbox.
+  'services/sync/transfer/agent': { may: /^$/ }
 }
 
 const ruleOf = (room: string) => rules[room] ?? (/^services\/[^/]+$/.test(room) ? service : undefined)
@@ -63,14 +44,14 @@ t.test('Every room imports only what the design allows', async (t) => {
     if (rule === undefined) t.fail(`${path} is in a room without rules`)
     for (const { target, typeOnly } of rule === undefined ? [] : imports) {
       if (!known.has(target) && !/^(test|bench|scripts)\//.test(target)) continue
-      if (roomOf(target) === room || pending.rooms.includes(`${room} > ${roomOf(target)}`)) continue
+      if (roomOf(target) === room) continue
       t.ok(rule!.may.test(target) || (typeOnly && rule!.types?.test(target)), `${path} may import ${target}`)
     }
   }
 })
 
 t.test('No file imports itself by way of others, not even its types', async (t) => {
-  const circles = circlesOf(modules).filter((files) => !pending.circles.some((known) => `${known}` === `${files}`))
+  const circles = circlesOf(modules)
   t.strictSame(circles, [])
 })
 
@@ -81,13 +62,13 @@ t.test('Services know nothing of Fastify', async (t) => {
 
 t.test('The Modal SDK has one door, and one place for what it keeps private', async (t) => {
   const others = modules.filter(({ path }) => !/^(services\/modal|emulator|static)\//.test(path))
-  t.strictSame(pathsOf(others.filter(({ path, imports }) => path !== 'plugins/modal.ts' && !pending.sdk.test(path) &&
+  t.strictSame(pathsOf(others.filter(({ path, imports }) => path !== 'plugins/modal.ts' &&
     imports.some(({ target, typeOnly }) => target === 'modal' && !typeOnly))), [])
-  t.strictSame(pathsOf(others.filter(({ path, text }) => !pending.privateSdk.test(path) && /\._[a-z]\w*/i.test(text))), [])
+  t.strictSame(pathsOf(others.filter(({ path, text }) => /\._[a-z]\w*/i.test(text))), [])
 })
 
 t.test('S3 has one door', async (t) => {
-  t.strictSame(pathsOf(modules.filter(({ path, room, imports }) => room !== 'services/sync/s3' && !pending.s3.test(path) &&
+  t.strictSame(pathsOf(modules.filter(({ path, room, imports }) => room !== 'services/sync/s3' &&
     imports.some(({ target }) => /^@(aws-sdk|smithy)\//.test(target)))), [])
 })
 
