@@ -1,8 +1,10 @@
 import { Value } from '@sinclair/typebox/value'
+import { PassThrough } from 'node:stream'
 import { AppError } from '../../errors.js'
 import { ByteReader } from '../../lib/byte-reader.js'
 import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
+import { withDeadline } from '../modal/call.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
 import { loadScript } from '../modal/script.js'
 import type { SandboxCommands } from './workspace/commands.js'
@@ -10,14 +12,19 @@ import { WorkspaceLost } from './workspace/workspace.js'
 
 /** The functions of the lock and the actions upon it; see `scripts/sync-lock.sh`. */
 export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
-/** A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. */
-const defaultPace = { heartbeatMs: 8000, giveUpMs: 25_000 }
+/**
+ * A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. The command that
+ * acquired the lock waits for its release for `holdMs` at most: if the service dies it must not keep the sandbox awake.
+ */
+const defaultPace = { heartbeatMs: 8000, giveUpMs: 25_000, holdMs: 600_000 }
+/** A release that takes longer is tried with a command of its own. */
+const releaseMs = 5000
 /** Of the report that is kept in the sandbox: nobody reads thousands of them there. */
 const keptFailures = 200
 
 interface AcquireOptions {
-  pace?: typeof defaultPace
-  /** What the same command does once the lock is acquired, which saves a round trip: a script and its arguments. */
+  pace?: Partial<typeof defaultPace>
+  /** What the same command does once the lock is acquired: a script and its arguments. */
   then?: { script: string, args: string[] }
   /** Ends that script. */
   signal?: AbortSignal
@@ -39,13 +46,17 @@ export interface SyncLock {
 export async function acquireSyncLock (
   commands: SandboxCommands, onLost: (reason: WorkspaceLost) => void, options: AcquireOptions = {}
 ): Promise<SyncLock> {
-  const { pace: { heartbeatMs, giveUpMs } = defaultPace, then = { script: '', args: [] }, signal } = options
+  const { heartbeatMs, giveUpMs, holdMs } = { ...defaultPace, ...options.pace }
+  const { then = { script: ':', args: [] }, signal } = options
   const id = randomId('sync')
-  const script = `(${syncLockScript}) || exit\nshift 3\n${then.script}`
-  const running = await commands.start([...lockCommand(script, 'acquire', id), ...then.args])
+  // One command for the whole sync: to release the lock with another one costs a round trip and a process more.
+  const releaseInput = new PassThrough()
+  const command = [...lockCommand('hold', id), then.script, ...then.args]
+  const running = await commands.start(command, { stdin: releaseInput, timeoutMs: holdMs })
   const output = new ByteReader(running.stdout)
   const line = (await output.until('\n'))?.toString()
   if (line !== 'acquired') {
+    releaseInput.end()
     const { exitCode, stderr } = await running.finish()
     if (exitCode === exitLocked) throw new AppError('SYNC_ACTIVE')
     throw new WorkspaceLost(`the sync lock could not be acquired: ${stderr.slice(0, 300)}`)
@@ -58,9 +69,15 @@ export async function acquireSyncLock (
     async release (last) {
       stopHeartbeat()
       signal?.removeEventListener('abort', running.cancel)
-      running.finish().catch(() => {})
       const report = last === undefined ? '\n' : `${JSON.stringify(shorten(last))}\n`
-      await runAction(commands, 'release', id, report)
+      releaseInput.end(report)
+      const released = await withDeadline(releaseMs, () => output.until('released\n')).catch(() => undefined)
+      if (released === undefined) {
+        running.cancel()
+        await runAction(commands, 'release', id, report)
+      } else {
+        running.finish().catch(() => {})
+      }
     }
   }
 }
@@ -73,7 +90,7 @@ export async function readSyncState (commands: SandboxCommands): Promise<{ activ
 }
 
 function startHeartbeat (
-  commands: SandboxCommands, id: string, { heartbeatMs, giveUpMs }: typeof defaultPace,
+  commands: SandboxCommands, id: string, { heartbeatMs, giveUpMs }: Pick<typeof defaultPace, 'heartbeatMs' | 'giveUpMs'>,
   onLost: (reason: WorkspaceLost) => void
 ): () => void {
   let lastBeat = performance.now()
@@ -93,11 +110,11 @@ function startHeartbeat (
 }
 
 async function runAction (commands: SandboxCommands, action: 'keep' | 'release' | 'show', id = '', stdin = '') {
-  return await commands.run(lockCommand(syncLockScript, action, id), { stdin })
+  return await commands.run(lockCommand(action, id), { stdin })
 }
 
-function lockCommand (script: string, action: string, id: string): string[] {
-  return ['sh', '-c', script, 'sync-lock', stateDirectory, action, id]
+function lockCommand (action: string, id: string): string[] {
+  return ['sh', '-c', syncLockScript, 'sync-lock', stateDirectory, action, id]
 }
 
 function parseLastSync (text: string): LastSync | null {

@@ -148,7 +148,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await t.rejects(orphan.release(), { name: 'WorkspaceLost' })
   })
 
-  await t.test('The command that acquires the sync lock does the first work, and does not stay', async (t) => {
+  await t.test('The command that acquires the sync lock does the first work, and waits for the release, but not for ever', async (t) => {
     const sandbox = await start(noBusybox ? 'local' : 'busybox:1')
     t.teardown(() => sandbox.terminate())
     const exec = new SandboxCommands(sandbox)
@@ -171,8 +171,8 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     await stopped.release()
     t.match(await readSyncState(exec), { active: false, last: { report } })
 
-    const long = await acquireSyncLock(exec, () => {})
-    t.ok(await eventually(async () => !await listening()), 'it does not keep the sandbox awake')
+    const long = await acquireSyncLock(exec, () => {}, { pace: { holdMs: 1000 } })
+    t.ok(await eventually(async () => !await listening()), 'it does not keep the sandbox awake for ever')
     t.match(await readSyncState(exec), { active: true })
     await long.release()
     t.match(await readSyncState(exec), { active: false })

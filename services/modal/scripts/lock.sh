@@ -8,12 +8,10 @@
 
 # Sets `holder` to the last id of the list; empty when there is none. usage: last_holder <lock>
 last_holder () {
-  holder=$(readlink "$1/head")
-  hops=0
+  holder=$(readlink "$1/head") hops=0
   # `head` is moved on by every holder, so a list is short; the sandbox's owner could have made it a ring.
-  while [ -n "$holder" ] && next=$(readlink "$1/$holder.next") && [ $hops -lt 1000 ]; do
-    holder=$next
-    hops=$((hops + 1))
+  while [ -L "$1/$holder.next" ] && [ $hops -lt 1000 ]; do
+    holder=$(readlink "$1/$holder.next") hops=$((hops + 1))
   done
 }
 
@@ -21,12 +19,11 @@ last_holder () {
 # may have given up because an earlier one was alive after all.
 # usage: is_held <lock> [<id that does not count>]
 is_held () {
-  holder='' next=$(readlink "$1/head") hops=0
-  while [ -n "$next" ] && [ $hops -lt 1000 ]; do
-    holder=$next
+  holder=$(readlink "$1/head") hops=0
+  while [ -n "$holder" ]; do
     [ "$holder" != "${2:-}" ] && alive "$holder" && return 0
-    next=$(readlink "$1/$holder.next")
-    hops=$((hops + 1))
+    [ -L "$1/$holder.next" ] && [ $hops -lt 1000 ] || return 1
+    holder=$(readlink "$1/$holder.next") hops=$((hops + 1))
   done
   return 1
 }
@@ -36,8 +33,9 @@ is_held () {
 # that it was taken over from, if any.
 acquire () {
   stale=''
-  mkdir -p "$1" || return 2
-  ln -sn "$2" "$1/head" 2>/dev/null && return 0
+  [ -d "$1" ] || mkdir -p "$1" || return 2
+  # Most commands here are builtins of the shell: a sync that finds nothing to do takes hardly longer than a few others.
+  [ -L "$1/head" ] || { ln -sn "$2" "$1/head" 2>/dev/null && return 0; }
   is_held "$1" && return 1
   [ -n "$holder" ] || return 2
   stale=$holder

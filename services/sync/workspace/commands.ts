@@ -5,7 +5,11 @@ import { killMarked } from '../../modal/kill.js'
 import { execMarker, SandboxProcess } from '../../modal/process.js'
 import { WorkspaceLost } from './workspace.js'
 
-export interface CommandInput { stdin?: AsyncIterable<Uint8Array> | string }
+export interface CommandInput {
+  stdin?: AsyncIterable<Uint8Array> | string
+  /** After which Modal ends the command. */
+  timeoutMs?: number
+}
 
 /** A command that was started for a sync. */
 export interface RunningCommand {
@@ -33,10 +37,11 @@ export class SandboxCommands {
   }
 
   /** @throws {WorkspaceLost} when it cannot be started. */
-  async start (command: string[], { stdin = '' }: CommandInput = {}): Promise<RunningCommand> {
+  async start (command: string[], { stdin = '', timeoutMs }: CommandInput = {}): Promise<RunningCommand> {
     this.#signal?.throwIfAborted()
     const marker = randomId('sync')
-    const process = await SandboxProcess.start(this.#sandbox, command, { step: 'sync', marker })
+    const options = { step: 'sync', marker, ...(timeoutMs !== undefined && { timeoutMs }) }
+    const process = await SandboxProcess.start(this.#sandbox, command, options)
       .catch((cause: unknown) => { throw new WorkspaceLost('the sandbox does not run commands', cause) })
     let isOver = false
     const end = () => {
