@@ -96,14 +96,3 @@ export function wrap (cause: unknown, step: string, fallback: ErrorCode = 'INTER
   const { code, message, hint, details, headers } = cause
   return new AppError(code, { message, hint, details, headers, cause, step })
 }
-
-/** An error and its causes in one line: `step: message: cause message`. */
-export function chain (error: unknown): string {
-  const parts: string[] = []
-  for (let current = error; current instanceof Error && parts.length < 10; current = current.cause) {
-    const step = current instanceof AppError && current.step ? `${current.step}: ` : ''
-    const text = `${step}${current.message}`
-    if (parts.at(-1) !== text) parts.push(text)
-  }
-  return parts.length > 0 ? parts.join(': ') : String(error)
-}

@@ -122,7 +122,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.getByRole('button', { name: 'End session' }).click()
     t.match(await page.getByRole('dialog').innerText(), /copied to s3:\/\/work\/one\/ first/)
     await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click()
-    t.match(await page.locator('.report').innerText(), /Copy the workspace to S3 failed: .* could not be synced[^]*bad.name\s+S3 can not carry/)
+    t.match(await page.locator('.report').innerText(), /Copy the workspace to S3 failed: .* could not be synced[^]*bad.name\s+S3 cannot carry/)
   })
 })
 
