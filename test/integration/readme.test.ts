@@ -53,7 +53,7 @@ t.test('What the documents link to, and the scripts they name, are there', async
     for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)) {
       t.ok(existsSync(join(root, dirname(document), link!)), `${document} links to ${link}`)
     }
-    for (const [, script] of text.matchAll(/npm run ([\w:-]+)/g)) t.ok(script! in scripts, `${document} names npm run ${script}`)
+    for (const [, script] of text.matchAll(/npm run (?:-\w+ )?([\w:-]+)/g)) t.ok(script! in scripts, `${document} names npm run ${script}`)
     for (const [, file] of text.matchAll(/(\.ci\/\w+)/g)) t.ok(existsSync(join(root, file!)), `${document} names ${file}`)
   }
 })
