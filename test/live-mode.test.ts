@@ -35,5 +35,5 @@ t.test('The live tests speak to Modal with the configured credentials (8.1)', as
     MODAL_SERVER_URL: emulator.url, MODAL_TOKEN_ID: emulator.tokenId, MODAL_TOKEN_SECRET: 'as-another'
   })
   t.equal(code, 1)
-  t.match(output, /Token ID or secret is wrong/, 'Modal judges them: they are sent, and nothing is made without them')
+  t.match(output, /Wrong token ID or secret/, 'Modal judges them: they are sent, and nothing is made without them')
 })
