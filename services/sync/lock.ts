@@ -19,8 +19,11 @@ export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-loc
 const defaultPace = { heartbeatMs: 8000, giveUpMs: 25_000, holdMs: 600_000 }
 /** A release that takes longer is tried with a command of its own. */
 const releaseMs = 5000
+/** Every action of the lock is done sooner, unless the sandbox does not answer. */
+const actionMs = 30_000
 /** Of the report that is kept in the sandbox: nobody reads thousands of them there. */
 const keptFailures = 200
+const keptFailureBytes = 128 * 1024
 
 interface AcquireOptions {
   pace?: Partial<typeof defaultPace>
@@ -53,16 +56,20 @@ export async function acquireSyncLock (
   const releaseInput = new PassThrough()
   const command = [...lockCommand('hold', id), then.script, ...then.args]
   const running = await commands.start(command, { stdin: releaseInput, timeoutMs: holdMs })
+  signal?.addEventListener('abort', running.cancel, { once: true })
+  if (signal?.aborted) running.cancel()
   const output = new ByteReader(running.stdout)
-  const line = (await output.until('\n'))?.toString()
-  if (line !== 'acquired') {
+  const line = await withDeadline(actionMs, () => output.until('\n')).catch((cause: unknown) => {
+    releaseInput.end()
+    running.cancel()
+    throw cause instanceof WorkspaceLost ? cause : new WorkspaceLost('the sync lock could not be acquired', cause)
+  })
+  if (line?.toString() !== 'acquired') {
     releaseInput.end()
     const { exitCode, stderr } = await running.finish()
     if (exitCode === exitLocked) throw new AppError('SYNC_ACTIVE')
     throw new WorkspaceLost(`the sync lock could not be acquired: ${stderr.slice(0, 300)}`)
   }
-  signal?.addEventListener('abort', running.cancel, { once: true })
-  if (signal?.aborted) running.cancel()
   const stopHeartbeat = startHeartbeat(commands, id, { heartbeatMs, giveUpMs }, onLost)
   return {
     output,
@@ -71,7 +78,7 @@ export async function acquireSyncLock (
       signal?.removeEventListener('abort', running.cancel)
       const report = last === undefined ? '\n' : `${JSON.stringify(shorten(last))}\n`
       releaseInput.end(report)
-      const released = await withDeadline(releaseMs, () => output.until('released\n')).catch(() => undefined)
+      const released = await withDeadline(releaseMs, () => output.until(`released ${id}\n`)).catch(() => undefined)
       if (released === undefined) {
         running.cancel()
         await runAction(commands, 'release', id, report)
@@ -110,7 +117,7 @@ function startHeartbeat (
 }
 
 async function runAction (commands: SandboxCommands, action: 'keep' | 'release' | 'show', id = '', stdin = '') {
-  return await commands.run(lockCommand(action, id), { stdin })
+  return await commands.run(lockCommand(action, id), { stdin, deadlineMs: actionMs })
 }
 
 function lockCommand (action: string, id: string): string[] {
@@ -128,5 +135,8 @@ function parseLastSync (text: string): LastSync | null {
 }
 
 function shorten ({ report, ...rest }: LastSync): LastSync {
-  return { ...rest, report: { ...report, failed: report.failed.slice(0, keptFailures) } }
+  let bytes = 0
+  const failed = report.failed.slice(0, keptFailures)
+    .filter((problem) => (bytes += Buffer.byteLength(JSON.stringify(problem))) <= keptFailureBytes)
+  return { ...rest, report: { ...report, failed } }
 }

@@ -209,6 +209,6 @@ async function packHere (batch: SmallFile[], { workspace, store, wanted }: Packi
   }
   const body = Buffer.concat(bodies)
   const hash = digest(body)
-  await store.put(packKey(hash), body)
+  if (bodies.length > 0) await store.put(packKey(hash), body)
   return { hash, starts }
 }

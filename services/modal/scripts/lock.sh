@@ -29,8 +29,7 @@ is_held () {
 }
 
 # usage: acquire <lock> <id>; `alive <id>` has to be true already.
-# Returns 0 when the lock is this id's, 1 when `holder` has it, 2 when it could not be written. `stale` is the holder
-# that it was taken over from, if any.
+# Returns 0 when the lock is this id's, 1 when `holder` has it, 2 when it could not be written.
 acquire () {
   stale=''
   [ -d "$1" ] || mkdir -p "$1" || return 2

@@ -65,6 +65,17 @@ function answered_id(line) {
   return id
 }
 
+# Only of a request that there is: a tool can write a record of any other.
+function mark_logged(id,    file) {
+  file = state "/permissions/" id "/deadline"
+  if ((getline < file) > 0) {
+    close(file)
+    file = state "/permissions/" id "/logged"
+    print "" > file
+  }
+  close(file)
+}
+
 BEGIN { input = state "/input" }
 
 {
@@ -77,8 +88,7 @@ BEGIN { input = state "/input" }
     line = substr(line, at)
     if (is_id(answered_id(line))) {
       print line
-      print "" > (state "/permissions/" id "/logged")
-      close(state "/permissions/" id "/logged")
+      mark_logged(id)
     }
     fflush()
     next

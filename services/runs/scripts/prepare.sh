@@ -12,17 +12,19 @@ abandon () { rm -rf "${state:?}/$run" "${runs:?}/$run"; exit "$1"; }
 for program in $programs; do command -v "$program" > /dev/null || { printf %s "$program"; exit 76; }; done
 # Alive from here on, as has to be before it takes the lock.
 mkdir -p "$state/$run" "$runs/$run" "$workdir" || abandon 1
-stale=
 acquire "$lock" "$run"
 case $? in
   0) ;;
   1) printf %s "$holder"; abandon 75;;
   *) abandon 1;;
 esac
-# A runner that was killed may have left its Claude behind.
-if [ -n "$stale" ] && [ ! -e "$state/$stale/exit" ] && [ -e "$state/$stale/kill.sh" ]; then
-  sh "$state/$stale/kill.sh" "$marker=$stale" TERM 10 KILL 20 < /dev/null
-fi
+# A runner that was killed may have left its Claude behind; not only that of the last holder, as a prepare that took over
+# from it may have been killed before it came to this.
+for other in "$state"/run_*; do
+  if [ "$other" != "$state/$run" ] && [ -e "$other/kill.sh" ] && [ ! -e "$other/exit" ]; then
+    sh "$other/kill.sh" "$marker=${other##*/}" TERM 10 KILL 20 < /dev/null
+  fi
+done
 while [ $# -gt 0 ]; do printf %s "$2" > "$state/$run/$1" || abandon 1; shift 2; done
 cat > "$state/$run/prompt" || abandon 1
 printf '%s\n' "$started" > "$runs/$run/log" || abandon 1

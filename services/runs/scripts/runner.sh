@@ -21,7 +21,8 @@ log=$directory/log
 umask 077
 # A signal to the whole run must not end this shell before it has recorded the end of Claude.
 trap : INT TERM HUP
-echo $$ > "$state/pid"
+# A run without a readable pid looks dead after a minute, whatever it does.
+if ! echo $$ > "$state/pid" || [ ! -s "$state/pid" ]; then exit 1; fi
 # Between preparation and here more than a minute may have passed, and another run may have found this one dead.
 last_holder "$lock"
 if [ "$holder" != "$run" ]; then

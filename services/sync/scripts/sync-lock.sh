@@ -2,7 +2,7 @@
 # whose service has gone loses the lock after a while.
 # usage: sync-lock.sh <state directory> acquire <id>    (prints `acquired`)
 #        sync-lock.sh <state directory> hold <id> <script> <argument>...
-#          (acquires it, runs the script, then does as `release` and prints `released`)
+#          (acquires it, runs the script, then does as `release` and prints `released <id>`)
 #        sync-lock.sh <state directory> keep <id>
 #        sync-lock.sh <state directory> release <id>    (standard input: the report of the sync, one line or nothing)
 #        sync-lock.sh <state directory> show
@@ -45,7 +45,7 @@ case $action in
     shift 4
     sh -c "$script" sync-lock "$@" < /dev/null
     release
-    echo released;;
+    echo "released $id";;
   keep)
     # First the sign of life, then the question: a successor adds its name first and looks for the sign of life then,
     # so at least one of the two finds the other.

@@ -43,14 +43,16 @@ async function storeLarge (agent: TransferAgent, path: string, outcome: UploadOu
     if (typeof file === 'string') return file
     const { entry } = file
     const { key, metadata } = outcome.objectFor(entry)
-    const upload = await outcome.store.startUpload(key, metadata)
+    let upload: MultipartUpload | undefined
     try {
+      upload = await outcome.store.startUpload(key, metadata)
       const hashes = await storeParts(file, upload, outcome.store, count.add)
       const after = await file.close()
       if (hashes !== undefined && after !== undefined) return outcome.stored(entry, await upload.complete(), hashes)
     } catch (error) {
       count.undo()
-      await upload.abort().catch(() => {})
+      file.close().catch(() => {})
+      await upload?.abort().catch(() => {})
       throw error
     }
     count.undo()

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ByteReader } from '../../../lib/byte-reader.js'
+import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
 import { withRetries } from '../s3/errors.js'
 import type { PresignedResponse } from '../s3/http.js'
 import { partPrefix } from '../s3/keys.js'
@@ -72,7 +72,9 @@ export class TransferAgent {
     const command = ['sh', '-c', 'exec node -e "$1" "$2"', 'sync', program, root]
     this.#running = start(command, { stdin: this.#messages() })
     this.#listen().catch((error: unknown) => {
-      this.#fail(error instanceof WorkspaceLost ? new AgentUnavailable('the transfer agent was lost', error) : error)
+      // What is in the way of a program there is for the service to do itself; a sync that was stopped stays stopped.
+      const isLost = error instanceof WorkspaceLost || error instanceof EndOfStream || error instanceof SyntaxError
+      this.#fail(isLost ? new AgentUnavailable('the transfer agent was lost', error) : error)
     })
   }
 

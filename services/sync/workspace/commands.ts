@@ -11,6 +11,9 @@ export interface CommandInput {
   timeoutMs?: number
 }
 
+/** What a short command has to have done by, when its caller knows. */
+interface RunInput extends CommandInput { deadlineMs?: number }
+
 /** A command that was started for a sync. */
 export interface RunningCommand {
   stdout: AsyncIterable<Uint8Array>
@@ -82,12 +85,20 @@ export class SandboxCommands {
 
   /** Runs a short command to its end. @throws {WorkspaceLost} */
   async run (
-    command: string[], input: CommandInput = {}
+    command: string[], { deadlineMs, ...input }: RunInput = {}
   ): Promise<{ exitCode: number, stdout: string, stderr: string }> {
     const running = await this.start(command, input)
-    const chunks: Uint8Array[] = []
-    for await (const chunk of running.stdout) chunks.push(chunk)
-    return { ...await running.finish(), stdout: Buffer.concat(chunks).toString() }
+    const read = async () => {
+      const chunks: Uint8Array[] = []
+      for await (const chunk of running.stdout) chunks.push(chunk)
+      return { ...await running.finish(), stdout: Buffer.concat(chunks).toString() }
+    }
+    try {
+      return deadlineMs === undefined ? await read() : await withDeadline(deadlineMs, read)
+    } catch (cause) {
+      running.cancel()
+      throw cause instanceof WorkspaceLost ? cause : this.#failure(cause, 'a command in the sandbox took too long')
+    }
   }
 
   async * #withReason (stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
