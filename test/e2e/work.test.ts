@@ -37,7 +37,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.getByLabel('Key prefix').fill('bad/')
     await page.getByRole('button', { name: 'Create' }).click()
     const alert = page.getByRole('alert')
-    t.match(await alert.innerText(), /could not be synced[^]*Failed\s+1 file[^]*a\/\/b\s+The key is no path/)
+    t.match(await alert.innerText(), /could not be synced[^]*Failed\s+1 file[^]*a\/\/b\s+The key is not a path/)
     await alert.getByRole('button', { name: 'Edit options' }).click()
     await page.getByLabel('Key prefix').fill('one/')
     await page.getByRole('button', { name: 'Create' }).click()
