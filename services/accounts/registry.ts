@@ -5,7 +5,7 @@ import { digest } from '../../lib/ids.js'
 import { Account } from '../../schemas/account.js'
 import { appName } from '../modal/names.js'
 
-export interface TokenSettings {
+interface TokenSettings {
   secret: string | undefined
   jwksUrl: string | undefined
   issuer: string | undefined

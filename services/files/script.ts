@@ -5,7 +5,7 @@ import type { OwnedSandbox } from '../sandboxes/owned.js'
 
 const script = loadScript(import.meta.url, 'files.sh')
 
-export type Action = 'list' | 'changed' | 'read' | 'write' | 'delete'
+type Action = 'list' | 'changed' | 'read' | 'write' | 'delete'
 
 /** Marks the records of one answer; no file name can contain it, as it is random. */
 export function newNonce (): string {

@@ -15,7 +15,7 @@ const timeoutMs = 60_000
 const pieceBytes = 1024 * 1024
 
 /** Which account's sandbox, and a signal that aborts when the client has gone. */
-export interface FileAccess {
+interface FileAccess {
   account: Account
   id: string
   log: Log

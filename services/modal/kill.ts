@@ -8,7 +8,7 @@ export interface KillStage {
   waitMs: number
 }
 
-export const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs: 1000 }, { signal: 'KILL', waitMs: 2000 }]
+const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs: 1000 }, { signal: 'KILL', waitMs: 2000 }]
 
 /** The function `clock`, for scripts that measure time. */
 export const clockScript = loadScript(import.meta.url, 'clock.sh')

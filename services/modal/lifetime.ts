@@ -1,5 +1,5 @@
 /** ISO 8601 both. */
-export interface Lifetime { createdAt: string, expiresAt: string }
+interface Lifetime { createdAt: string, expiresAt: string }
 
 const minute = 60_000
 

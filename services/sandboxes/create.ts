@@ -24,7 +24,7 @@ export interface CreateOptions {
   onBuildLog?: (text: string) => void
 }
 
-export interface CreatorOptions {
+interface CreatorOptions {
   client: ModalClient
   owned: OwnedSandboxes
   image: ImageSettings
@@ -35,7 +35,7 @@ export interface CreatorOptions {
 }
 
 /** A sandbox, and whether this request created it: an earlier one may have ended since. */
-export interface Created { owned: OwnedSandbox, isNew: boolean }
+interface Created { owned: OwnedSandbox, isNew: boolean }
 
 const minute = 60_000
 const buildMs = 30 * minute

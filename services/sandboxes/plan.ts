@@ -13,7 +13,7 @@ import type { SandboxRecord, StorageRecord } from './tags.js'
 export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
 /** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
-export type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
+type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
 
 /** Everything about a new sandbox that is known before Modal is asked. */
 export interface Plan {
@@ -101,7 +101,7 @@ function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | u
 }
 
 /** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
-export function cleanPath (path: string): string {
+function cleanPath (path: string): string {
   return posix.resolve('/', path)
 }
 

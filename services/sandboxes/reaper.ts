@@ -18,7 +18,7 @@ export interface ReaperOptions {
 
 /** `overdue`: Modal should have ended it; `unfinished`: create interrupted; `ownerless`: account gone. */
 export type ReapReason = 'overdue' | 'unfinished' | 'ownerless'
-export interface Reaped { id: string, reason: ReapReason }
+interface Reaped { id: string, reason: ReapReason }
 
 const minute = 60_000
 /** Modal counts a lifetime from the placement of the sandbox, which for a GPU may come 21 minutes after its create. */

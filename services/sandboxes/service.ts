@@ -16,7 +16,7 @@ import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
 
-export interface SandboxServiceOptions {
+interface SandboxServiceOptions {
   client: ModalClient
   log: Log
   image: ImageSettings
@@ -145,7 +145,7 @@ export class SandboxService {
 }
 
 /** @throws {AppError} SANDBOX_ENDED. */
-export async function requireRunning (owned: OwnedSandbox): Promise<void> {
+async function requireRunning (owned: OwnedSandbox): Promise<void> {
   const exitCode = await exitCodeOf(owned)
   if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })
 }

@@ -8,7 +8,7 @@ export interface StepEvent {
   durationMs?: number
 }
 
-export interface StepOptions<T> extends ErrorMeanings {
+interface StepOptions<T> extends ErrorMeanings {
   timeoutMs: number
   /** Resource ids for the log (10.5). */
   ids?: (result: T) => Record<string, unknown>

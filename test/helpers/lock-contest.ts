@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { lockScript } from '../../services/modal/lock.js'
 import { quote } from '../../services/modal/script.js'
 import type { StartedRecord } from '../../services/runs/records.js'
 import { prepareCommand } from '../../services/runs/run-directory.js'
+import { syncLockScript } from '../../services/sync/lock.js'
 import { installBusybox, noBusybox } from './busybox.js'
 
 /** What acquires a lock in a sandbox, and what its holders look like. */
@@ -34,9 +34,6 @@ export const runLock: LockUser = {
     await utimes(join(state, id), at, at)
   }
 }
-
-const syncLockScript = lockScript +
-  readFileSync(new URL('../../services/sync/scripts/sync-lock.sh', import.meta.url), 'utf8')
 
 export const syncLock: LockUser = {
   lock: 'sync-lock',
