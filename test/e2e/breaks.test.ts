@@ -11,6 +11,9 @@ const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'kills the service, 
 /** Five seconds of text in which every word occurs once. */
 const count = Array.from({ length: 100 }, (_, n) => `n${n}`).join(' ')
 const counting = scripted([[{ text: `${count}. `, chunk: 8, delayMs: 100 }, { tool: 'Bash', input: { command: 'echo counted' } }], [{ text: 'The end.' }]])
+/** The same words, with a silence in the middle in which no event moves the time of the latest one. */
+const [firstHalf, secondHalf] = [count.slice(0, count.indexOf('n50')), count.slice(count.indexOf('n50'))]
+const pausing = scripted([[{ text: firstHalf }, { tool: 'Bash', input: { command: 'sleep 6' } }], [{ text: secondHalf, chunk: 8, delayMs: 20 }]])
 
 t.test('Failures between the page and the service', { skip }, async (t) => {
   const model = await startScriptedModel()
@@ -49,8 +52,7 @@ t.test('Failures between the page and the service', { skip }, async (t) => {
   })
 
   await t.test('The network is lost and comes back', async (t) => {
-    await send(page, counting)
-    await page.locator('.turn').last().locator('.markdown', { hasText: 'n10 ' }).waitFor()
+    await sendAndAwaitSilence(page)
     const states = statesUntilEnd(page)
     await page.context().setOffline(true)
     // This does not break an open connection, so the clock is advanced beyond the silence timeout, too.
@@ -64,8 +66,7 @@ t.test('Failures between the page and the service', { skip }, async (t) => {
   })
 
   await t.test('After the machine slept, the dead stream is detected and resumed', async (t) => {
-    await send(page, counting)
-    await page.locator('.turn').last().locator('.markdown', { hasText: 'n10 ' }).waitFor()
+    await sendAndAwaitSilence(page)
     const states = statesUntilEnd(page)
     await page.clock.fastForward(120_000)
     await finished(page)
@@ -112,6 +113,13 @@ t.test('Failures between the page and the service', { skip }, async (t) => {
     await page.evaluate('hide(false)')
   })
 })
+
+/** Until {@link pausing} runs its tool. */
+async function sendAndAwaitSilence (page: Page) {
+  await send(page, pausing)
+  await page.locator('.turn').last().locator('.tool').waitFor()
+  await sleep(500)
+}
 
 /** The numbered words in the latest answer. */
 async function counted (page: Page) {
