@@ -11,7 +11,7 @@ import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes } from './list.js'
 import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
-import type { Timeouts } from './plan.js'
+import type { Timeouts } from './resources.js'
 import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
@@ -23,6 +23,8 @@ interface SandboxServiceOptions {
   timeouts: Timeouts
   /** Part of every sandbox's tags: a deployment only cleans up after itself. */
   deployment: string
+  /** How long to wait for Modal's answer to a create, in milliseconds. */
+  createMs?: { cpu: number, gpu: number }
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
 }
@@ -53,7 +55,7 @@ export class SandboxService {
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts, deployment, storage }: SandboxServiceOptions) {
+  constructor ({ client, log, image, timeouts, deployment, createMs, storage }: SandboxServiceOptions) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
@@ -64,6 +66,7 @@ export class SandboxService {
       image,
       timeouts,
       deployment,
+      ...(createMs !== undefined && { createMs }),
       initialize: async (owned, log) => { await storage?.initialize(owned, log) }
     })
   }

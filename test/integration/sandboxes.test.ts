@@ -400,7 +400,9 @@ t.test('sandboxes', { skip }, async (t) => {
 
   if (local) {
     await t.test('What the place can not do is refused in its own words (10.6)', async (t) => {
-      t.match(await create({ gpu: 'T4' }), { status: 422, body: { step: 'create', message: /GPU/i } })
+      const alice = await service.app.accounts.authenticate(keys.alice)
+      const rich = { ...alice, limits: { ...alice.limits, gpus: ['T4'] } }
+      await t.rejects(service.app.sandboxes.create(rich, { gpu: 'T4' }), { code: 'NOT_SUPPORTED', step: 'create', message: /GPU/i })
       t.match(await create({ network: { domainAllowlist: ['example.com'] } }), { status: 422, body: { step: 'create', message: /allow/i } })
       const { id } = await created({ network: { block: true } })
       t.equal(await run(id, 'cat /proc/net/dev | grep -v lo: | grep -c :'), '0\n')
