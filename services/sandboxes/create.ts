@@ -28,14 +28,16 @@ export interface CreateOptions {
   onBuildLog?: (text: string) => void
 }
 
+/** How long to wait for Modal to build an image, and to create a sandbox without and with a GPU; in milliseconds. */
+export interface Deadlines { buildMs: number, cpuMs: number, gpuMs: number }
+
 interface CreatorOptions {
   client: ModalClient
   owned: OwnedSandboxes
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
-  /** How long to wait for Modal's answer to a create, in milliseconds. */
-  createMs?: { cpu: number, gpu: number }
+  deadlines?: Deadlines
   /** Fills the workspace of a new sandbox from S3. */
   initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
 }
@@ -53,9 +55,8 @@ interface Attempt {
 interface Created { owned: OwnedSandbox, isNew: boolean }
 
 const minute = 60_000
-const buildMs = 30 * minute
 /** For a GPU the SDK itself waits up to 21 minutes. */
-const usualCreateMs = { cpu: 2 * minute, gpu: 22 * minute }
+const usualDeadlines: Deadlines = { buildMs: 30 * minute, cpuMs: 2 * minute, gpuMs: 22 * minute }
 /** From its start until it is ready; after that the reaper ends it as unfinished. */
 const prepareMs = 5 * minute
 /** Added to that when its workspace is filled from S3. */
@@ -131,7 +132,7 @@ export class Creator {
   async #build (
     { plan, reservation, steps }: Attempt, app: App, { registrySecret }: Lookups, onBuildLog = (_text: string) => {}
   ): Promise<Image> {
-    const { client } = this.#options
+    const { client, deadlines: { buildMs } = usualDeadlines } = this.#options
     const check = () => reservation.check(client, app)
     const build = () => withBuildLog(onBuildLog, () => {
       return reservation.holdFor(describeImage(client, plan.recipe, registrySecret).build(app))
@@ -152,10 +153,10 @@ export class Creator {
 
   async #start (attempt: Attempt, app: App, image: Image, lookups: Lookups): Promise<OwnedSandbox> {
     const { account, plan, reservation, steps, log } = attempt
-    const { client, deployment, createMs = usualCreateMs } = this.#options
+    const { client, deployment, deadlines = usualDeadlines } = this.#options
     const { modalName } = plan
     const now = Date.now()
-    const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
+    const timeoutMs = plan.params.gpu === undefined ? deadlines.cpuMs : deadlines.gpuMs
     const record: SandboxRecord = {
       ...plan.record,
       deployment,

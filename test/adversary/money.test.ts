@@ -25,8 +25,8 @@ const unfound = ({ method }: Call): Fault | undefined =>
   /^SandboxGetFromName/.test(method) ? { kind: 'refused', status: 5 } : undefined
 const terminations = () => proxy.calls.filter(({ method }) => method.startsWith('SandboxTerminate')).length
 
-/** A replica of the service; its clock for creates runs fast. */
-function replica ({ cpu = 60_000, maxThrottleWaitSecs = 20 } = {}) {
+/** A replica of the service, with deadlines that a test can wait for. */
+function replica ({ cpuMs = 60_000, buildMs = 60_000, maxThrottleWaitSecs = 20 } = {}) {
   const client = sdkClient(proxy.url, emulator, 'V2', { maxThrottleWaitSecs })
   return new SandboxService({
     client,
@@ -34,7 +34,7 @@ function replica ({ cpu = 60_000, maxThrottleWaitSecs = 20 } = {}) {
     image: { backend: 'local', claudeVersion: '1.0.0' },
     timeouts: { timeoutMs: 120_000, idleTimeoutMs: 60_000 },
     deployment,
-    createMs: { cpu, gpu: cpu }
+    deadlines: { buildMs, cpuMs, gpuMs: cpuMs }
   })
 }
 
@@ -113,7 +113,9 @@ t.test('money', { skip }, async (t) => {
     const small = tenant({ cpu: 0.25, memoryMiB: 512, timeoutMs: 5000, idleTimeoutMs: 4000 })
     await service.create(small, {})
     t.match(proxy.calls.findLast(creates)!.request.definition, {
-      resources: { milliCpu: 250, milliCpuMax: 250, memoryMb: 512, memoryMbMax: 512 }, timeoutSecs: 5, idleTimeoutSecs: 4
+      resources: { milliCpu: 250, milliCpuMax: 250, memoryMb: 512, memoryMbMax: 512 },
+      timeoutSecs: 5,
+      idleTimeoutSecs: 4
     }, 'defaults are never more than the account may have')
     await Promise.all([account, small].map(endAll))
   })
@@ -136,7 +138,7 @@ t.test('money', { skip }, async (t) => {
       const account = tenant()
       proxy.use((call) => creates(call) ? { kind, release } : unfound(call))
       const before = terminations()
-      const answer = await outcome(replica({ cpu: 300 }).create(account, {}))
+      const answer = await outcome(replica({ cpuMs: 300 }).create(account, {}))
       t.match(answer, { code: 'MODAL_TIMEOUT', step: 'create' })
       t.equal((await runningOf(account)).length, kind === 'held' ? 1 : 0)
       t.equal(terminations(), before)
@@ -149,7 +151,7 @@ t.test('money', { skip }, async (t) => {
   await t.test('the place of a late create is taken until it is over', async (t) => {
     const { promise: release, open } = gate()
     const account = tenant({ sandboxes: 1 })
-    const service = replica({ cpu: 300 })
+    const service = replica({ cpuMs: 300 })
     proxy.use((call) => creates(call) ? { kind: 'delayed', release } : undefined)
     t.match(await outcome(service.create(account, {})), { code: 'MODAL_TIMEOUT' })
     for (let again = 0; again < 3; again++) t.match(await outcome(service.create(account, {})), { code: 'LIMIT_REACHED' })
@@ -164,7 +166,7 @@ t.test('money', { skip }, async (t) => {
     await t.test(`a late create is adopted by the retry with its Idempotency-Key, at ${where}`, async (t) => {
       const { promise: release, open } = gate()
       const account = tenant()
-      const one = replica({ cpu: 300 })
+      const one = replica({ cpuMs: 300 })
       const options = { idempotencyKey: 'again' }
       proxy.use((call) => creates(call) ? { kind: 'held', release } : unfound(call))
       t.match(await outcome(one.create(account, {}, options)), { code: 'MODAL_TIMEOUT' })
@@ -228,7 +230,7 @@ t.test('money', { skip }, async (t) => {
     const options = { idempotencyKey: 'both' }
     for (const spec of [{}, { volume: { name: 'work' } }, { name: 'mine' }]) {
       const key = { idempotencyKey: `${options.idempotencyKey}-${JSON.stringify(spec)}` }
-      const answers = await Promise.all([replica(), replica(), replica()].map((service) => service.create(account, spec, key)))
+      const answers = await Promise.all(Array.from({ length: 3 }, () => replica().create(account, spec, key)))
       t.equal(new Set(answers.map(({ id }) => id)).size, 1)
       const running = await runningOf(account)
       t.strictSame(running.map(({ sandboxId }) => sandboxId), [answers[0]!.id])
@@ -293,6 +295,22 @@ t.test('money', { skip }, async (t) => {
     const answers = await Promise.all(builds)
     t.equal(answers.filter(({ code }) => code === 'LIMIT_REACHED').length, 8)
     t.equal((await runningOf(account)).length, 2)
+    await endAll(account)
+  })
+
+  await t.test('a build that outlives its request keeps its place until Modal says that it is over', async (t) => {
+    const account = tenant({ sandboxes: 1 })
+    const { promise: release, open } = gate()
+    const service = replica({ buildMs: 300 })
+    proxy.use(({ method }) => method === 'ImageGetOrCreate' ? { kind: 'held', release } : undefined)
+    const image = { registry: 'local', dockerfileCommands: ['RUN echo late'] }
+    t.match(await outcome(service.create(account, { image })), { code: 'MODAL_TIMEOUT', step: 'image' })
+    const before = proxy.calls.length
+    for (let again = 0; again < 3; again++) t.match(await outcome(service.create(account, { image })), { code: 'LIMIT_REACHED' })
+    t.strictSame(proxy.calls.slice(before).filter(({ method }) => method.startsWith('Image')), [])
+    proxy.use()
+    open()
+    await until(async () => (await outcome(service.create(account, {}))).id !== undefined)
     await endAll(account)
   })
 
