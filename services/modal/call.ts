@@ -16,9 +16,9 @@ export async function withDeadline<T> (
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new AppError('MODAL_TIMEOUT')), timeoutMs)
   })
-  const working = work()
-  late.catch(() => { if (onLate !== undefined) working.then(onLate, () => {}) })
   try {
+    const working = work()
+    late.catch(() => working.then(onLate, () => {}))
     return await Promise.race([working, late])
   } finally {
     clearTimeout(timer)

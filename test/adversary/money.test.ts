@@ -26,8 +26,8 @@ const unfound = ({ method }: Call): Fault | undefined =>
 const terminations = () => proxy.calls.filter(({ method }) => method.startsWith('SandboxTerminate')).length
 
 /** A replica of the service, with deadlines that a test can wait for. */
-function replica ({ cpuMs = 60_000, buildMs = 60_000, maxThrottleWaitSecs = 20 } = {}) {
-  const client = sdkClient(proxy.url, emulator, 'V2', { maxThrottleWaitSecs })
+function replica ({ cpuMs = 60_000, buildMs = 60_000, maxThrottleWaitSecs = 20, family = 'V2' as 'V1' | 'V2' } = {}) {
+  const client = sdkClient(proxy.url, emulator, family, { maxThrottleWaitSecs })
   return new SandboxService({
     client,
     log,
@@ -132,13 +132,13 @@ t.test('money', { skip }, async (t) => {
     await endAll(account)
   })
 
-  for (const kind of ['held', 'delayed'] as const) {
-    await t.test(`a create whose answer comes after the deadline is terminated at once (${kind})`, async (t) => {
+  for (const [kind, family] of [['held', 'V2'], ['delayed', 'V2'], ['held', 'V1'], ['delayed', 'V1']] as const) {
+    await t.test(`a create whose answer comes after the deadline is terminated at once (${kind}, ${family})`, async (t) => {
       const { promise: release, open } = gate()
       const account = tenant()
       proxy.use((call) => creates(call) ? { kind, release } : unfound(call))
       const before = terminations()
-      const answer = await outcome(replica({ cpuMs: 300 }).create(account, {}))
+      const answer = await outcome(replica({ cpuMs: 300, family }).create(account, {}))
       t.match(answer, { code: 'MODAL_TIMEOUT', step: 'create' })
       t.equal((await runningOf(account)).length, kind === 'held' ? 1 : 0)
       t.equal(terminations(), before)
