@@ -48,7 +48,7 @@ class Reservation {
       const others = this.#earlier().filter(({ sandboxId }) => sandboxId === undefined || !running.has(sandboxId))
       if (others.length + running.size < this.#limit) return
       throw new AppError('LIMIT_REACHED', {
-        message: `Your account may have ${this.#limit} running sandboxes.`, details: { limit: this.#limit }
+        message: `Your account may have ${this.#limit} running sandboxes, including those that are being created.`, details: { limit: this.#limit }
       })
     }
     refuse()
