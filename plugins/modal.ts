@@ -51,11 +51,18 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
   }
 }, { name: 'modal', fastify: '5.x' })
 
+/**
+ * How long the SDK repeats a call that Modal throttles; by default for ever. Less than any deadline of ours, so that
+ * the client is told why, and nothing is created after it was told that it failed.
+ */
+const maxThrottleWaitSecs = 20
+
 function connect ({ token, environment, serverUrl }: Config['modal'], log: FastifyBaseLogger): ModalClient {
   return withModalServer(serverUrl, () => new ModalClient({
     tokenId: token?.id ?? '',
     tokenSecret: token?.secret ?? '',
     ...(environment !== undefined && { environment }),
+    maxThrottleWaitSecs,
     logger: sdkLogger(log),
     grpcMiddleware: [tapBuildLogs]
   }))

@@ -1,12 +1,23 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { strict } from './common.js'
+import { Gpu, strict, WholeSeconds } from './common.js'
 
-/** What one account may use at a time. Sandboxes are counted at Modal, everything else by each replica. */
+/**
+ * What one account may use at a time, and what each of its sandboxes may be. Sandboxes and volumes are counted at
+ * Modal, runs, streams and requests by each replica.
+ */
 const AccountLimits = Type.Object({
   sandboxes: Type.Integer({ minimum: 0, default: 10, description: 'Running sandboxes.' }),
   runs: Type.Integer({ minimum: 0, default: 5, description: 'Concurrent runs of Claude; at most one per sandbox.' }),
   streams: Type.Integer({ minimum: 0, default: 50, description: 'Open Server-Sent Events responses.' }),
-  requestsPerMinute: Type.Integer({ minimum: 1, default: 600 })
+  requestsPerMinute: Type.Integer({ minimum: 1, default: 600 }),
+  cpu: Type.Number({ minimum: 0.125, maximum: 64, default: 4, description: 'Cores of a sandbox.' }),
+  memoryMiB: Type.Integer({ minimum: 128, maximum: 344_064, default: 16_384, description: 'Memory of a sandbox.' }),
+  gpus: Type.Array(Gpu('*'), {
+    default: [], description: 'GPU types and the most of each that a sandbox may have, such as T4 or A100:2; *:8 is any.'
+  }),
+  timeoutMs: { ...WholeSeconds, default: 8 * 3_600_000, description: 'Lifetime of a sandbox.' },
+  idleTimeoutMs: { ...WholeSeconds, default: 3_600_000, description: 'Idle timeout of a sandbox.' },
+  volumes: Type.Integer({ minimum: 0, default: 50, description: 'Volumes, whether in use or not.' })
 }, { ...strict, default: {} })
 
 /** A location in S3 that an account may use. `*` matches any characters in every field but the prefix. */

@@ -1,4 +1,4 @@
-import { Type, type Static } from '@sinclair/typebox'
+import { Type, type Static, type StringOptions } from '@sinclair/typebox'
 
 /** For every object in a request: an unknown field is probably a typo, so it is rejected. */
 export const strict = { additionalProperties: false } as const
@@ -22,6 +22,10 @@ export const AbsolutePath = Type.String({ pattern: '^/[^\\u0000]*$', maxLength: 
 const second = 1000
 /** Milliseconds: Modal accepts whole seconds up to one day. */
 export const WholeSeconds = Type.Integer({ minimum: second, maximum: 86_400 * second, multipleOf: second })
+
+/** A GPU type, with a count of up to 8. @param more characters that its name may have. */
+export const Gpu = (more = '', options: StringOptions = {}) =>
+  Type.String({ pattern: `^[A-Za-z0-9${more}-]{1,30}!?(:[1-8])?$`, ...options })
 
 export const Timestamp = Type.String({ format: 'date-time' })
 

@@ -1,5 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { EnvironmentVariables, strict, Timestamp, WholeSeconds } from './common.js'
+import { EnvironmentVariables, Gpu, strict, Timestamp, WholeSeconds } from './common.js'
 import { SyncReport } from './sync.js'
 
 /** Absolute, without control characters, and short enough for Modal's tags. */
@@ -70,6 +70,8 @@ export const Storage = Type.Object({
 }, strict)
 export type Storage = Static<typeof Storage>
 
+const upTo = 'At most what your account allows.'
+
 /** The options of a new sandbox; everything has a default. */
 export const SandboxSpec = Type.Object({
   image: Type.Optional(Image),
@@ -78,13 +80,17 @@ export const SandboxSpec = Type.Object({
   env: Type.Optional(EnvironmentVariables),
   secrets: Type.Optional(SecretNames),
   workdir: Type.Optional(SandboxPath),
-  timeoutMs: Type.Optional(WholeSeconds),
-  idleTimeoutMs: Type.Optional(WholeSeconds),
-  cpu: Type.Optional(Type.Number({ minimum: 0.125, maximum: 64, description: 'Physical cores.' })),
-  memoryMiB: Type.Optional(Type.Integer({ minimum: 128, maximum: 344_064 })),
-  gpu: Type.Optional(Type.String({
-    pattern: '^[A-Za-z0-9-]{1,30}!?(:[1-8])?$', description: 'GPU type and count, such as T4 or A100:2.'
+  timeoutMs: Type.Optional({ ...WholeSeconds, description: `When it ends at the latest; cannot be extended. ${upTo}` }),
+  idleTimeoutMs: Type.Optional({
+    ...WholeSeconds, description: `It ends after this long without a command, a run or a sync. ${upTo}`
+  }),
+  cpu: Type.Optional(Type.Number({
+    minimum: 0.125, maximum: 64, description: `Physical cores; it may use up to twice as many. Default: 1. ${upTo}`
   })),
+  memoryMiB: Type.Optional(Type.Integer({
+    minimum: 128, maximum: 344_064, description: `It may use up to twice as much. Default: 2048. ${upTo}`
+  })),
+  gpu: Type.Optional(Gpu('', { description: 'GPU type and count, such as T4 or A100:2; only what your account allows.' })),
   network: Type.Optional(Network),
   name: Type.Optional(Type.String({
     pattern: '^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$', description: 'Unique among your running sandboxes.'

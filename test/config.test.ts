@@ -28,7 +28,18 @@ t.test('Modal credentials come from the environment, together with accounts (9.1
   const config = parseConfig({ MODAL_TOKEN_ID: 'ak-1', MODAL_TOKEN_SECRET: 'as-1', ACCOUNTS: JSON.stringify([{ id: 'acme' }]) })
   t.equal(configured(config), true)
   t.strictSame(config.modal.token, { id: 'ak-1', secret: 'as-1' })
-  t.strictSame(config.accounts?.[0]?.limits, { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 })
+  t.strictSame(config.accounts?.[0]?.limits, {
+    sandboxes: 10,
+    runs: 5,
+    streams: 50,
+    requestsPerMinute: 600,
+    cpu: 4,
+    memoryMiB: 16_384,
+    gpus: [],
+    timeoutMs: 28_800_000,
+    idleTimeoutMs: 3_600_000,
+    volumes: 50
+  })
 })
 
 t.test('All invalid settings are reported together, by name and never with their values (9.2, 9.5)', async (t) => {

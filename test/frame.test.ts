@@ -16,6 +16,7 @@ import validation from '../plugins/validation.js'
 import signIn from '../routes/sign-in.js'
 import { strict } from '../schemas/common.js'
 import { AccountRegistry } from '../services/accounts/registry.js'
+import { accountOf } from './helpers/account.js'
 import { eventually } from './helpers/containers.js'
 import { ownTime } from './helpers/own-time.js'
 import { readSse } from './helpers/sse.js'
@@ -24,8 +25,8 @@ const tokens = { secret: undefined, jwksUrl: undefined, issuer: undefined, audie
 const apiKeys = (key: string) => [`sha256:${digest(key)}`]
 const limits = { sandboxes: 1, runs: 1, streams: 5, requestsPerMinute: 1000 }
 const accounts = new AccountRegistry([
-  { id: 'acme', apiKeys: apiKeys('acme-key'), secrets: [], limits },
-  { id: 'slow', apiKeys: apiKeys('slow-key'), secrets: [], limits: { ...limits, requestsPerMinute: 2 } }
+  accountOf({ id: 'acme', apiKeys: apiKeys('acme-key'), limits }),
+  accountOf({ id: 'slow', apiKeys: apiKeys('slow-key'), limits: { ...limits, requestsPerMinute: 2 } })
 ], tokens)
 
 /** The service's plugins around a few routes of this test. */

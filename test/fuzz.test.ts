@@ -55,7 +55,7 @@ t.test('fuzz', { skip }, async (t) => {
   t.teardown(service.close)
   const { port } = service.app.server.address() as AddressInfo
   const alice = await service.app.accounts.authenticate(keys.alice)
-  const own = (await service.app.sandboxes.create({ ...alice, limits }, {})).id
+  const own = (await service.app.sandboxes.create({ ...alice, limits: { ...alice.limits, ...limits } }, {})).id
   service.remember(own)
   const foreign = await foreignThings()
 

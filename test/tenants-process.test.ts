@@ -38,7 +38,7 @@ t.test('The service as a process of its own, a client of the emulator', async (t
     ANTHROPIC_API_KEY: model.apiKey,
     ANTHROPIC_BASE_URL: model.url,
     ACCOUNTS: JSON.stringify([{
-      id: 'acme', apiKeys: [`sha256:${digest(apiKey)}`], secrets: ['test-*'], limits: { sandboxes: 1000, requestsPerMinute: 100_000 }
+      id: 'acme', apiKeys: [`sha256:${digest(apiKey)}`], secrets: ['test-*'], limits: { sandboxes: 1000, gpus: ['T4'], requestsPerMinute: 100_000 }
     }])
   }
   let service = await startServiceProcess(env)

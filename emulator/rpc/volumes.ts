@@ -1,6 +1,6 @@
 import { environmentOf } from '../control/environments.js'
 import { creation } from '../proto/messages.js'
-import type { State } from '../control/state.js'
+import type { State, VolumeRecord } from '../control/state.js'
 import { unimplemented } from '../control/status.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
 import type { Handlers } from './adapter.js'
@@ -12,14 +12,29 @@ interface VolumeMessage {
   objectCreationType: number
   version: number
 }
+interface VolumeListMessage {
+  environmentName: string
+  pagination: { maxObjects: number, createdBefore: number } | null
+}
 
 export function volumeHandlers (state: State, volumes: VolumeCatalog, idempotency: Idempotency): Handlers {
   return {
     unary: {
       VolumeGetOrCreate: (request: VolumeMessage, { metadata }) => idempotency.once(metadata, async () => {
-        const { id, name, version, createdAt } = await find(request)
-        return { volumeId: id, version, metadata: { version, name: name ?? '', creationInfo: { createdAt } } }
+        const volume = await find(request)
+        return { volumeId: volume.id, version: volume.version, metadata: metadataOf(volume) }
       }),
+
+      VolumeList ({ environmentName, pagination }: VolumeListMessage) {
+        const { maxObjects, createdBefore } = pagination ?? { maxObjects: 0, createdBefore: 0 }
+        const items = volumes.list(environmentOf(state, environmentName))
+          .filter(({ createdAt }) => createdBefore === 0 || createdAt < createdBefore)
+          .slice(0, maxObjects || undefined)
+          .map((volume) => ({
+            label: volume.name, volumeId: volume.id, createdAt: volume.createdAt, metadata: metadataOf(volume)
+          }))
+        return { items, environmentName }
+      },
 
       VolumeHeartbeat ({ volumeId }: { volumeId: string }) {
         volumes.heartbeat(volumeId)
@@ -42,4 +57,8 @@ export function volumeHandlers (state: State, volumes: VolumeCatalog, idempotenc
     const createIfMissing = objectCreationType === creation.createIfMissing
     return volumes.named({ name, environment, version, createIfMissing })
   }
+}
+
+function metadataOf ({ name, version, createdAt }: VolumeRecord): object {
+  return { version, name: name ?? '', creationInfo: { createdAt } }
 }

@@ -25,8 +25,8 @@ export interface CreateParts {
 }
 
 /**
- * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests are
- * accepted but not enforced.
+ * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests and
+ * limits are accepted but not enforced.
  * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
  */
 export async function createSandbox (

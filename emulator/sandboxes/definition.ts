@@ -10,7 +10,7 @@ const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
 
 /**
  * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
- * requests pass: they are accepted but not enforced, so a sandbox gets what the machine has.
+ * requests and limits pass: they are accepted but not enforced, so a sandbox gets what the machine has.
  */
 export function checkDefinition (definition: SandboxDefinition): void {
   refuseUnsupported(definition)
@@ -22,7 +22,14 @@ export function checkDefinition (definition: SandboxDefinition): void {
   if (workdir !== undefined && !workdir.startsWith('/')) throw invalid(`workdir must be an absolute path, got: ${workdir}`)
   if (name) checkName(name, 'Sandbox')
   checkVariables(variables(definition.environmentVariables))
+  checkResources(definition)
   checkVolumeMounts(definition)
+}
+
+function checkResources ({ resources }: SandboxDefinition): void {
+  const { milliCpu = 0, milliCpuMax = 0, memoryMb = 0, memoryMbMax = 0 } = resources ?? {}
+  if (milliCpuMax > 0 && milliCpuMax < milliCpu) throw invalid('milli_cpu_max must not be less than milli_cpu')
+  if (memoryMbMax > 0 && memoryMbMax < memoryMb) throw invalid('memory_mb_max must not be less than memory_mb')
 }
 
 /** @throws {StatusError} INVALID_ARGUMENT for an empty, overlong or repeated tag. */
@@ -62,7 +69,6 @@ function refuseUnsupported (definition: SandboxDefinition): void {
   const reasons: Array<[unknown, string]> = [
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
-    [resources?.memoryMbMax || resources?.milliCpuMax, 'CPU and memory limits are not enforced; leave them out'],
     [definition.cloudBucketMounts.length || definition.s3Mounts.length, 'cloud bucket mounts: leave out the mount path'],
     [definition.nfsMounts.length, 'network file systems'],
     [definition.mountIds.length, 'mounts of local files'],

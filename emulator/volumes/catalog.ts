@@ -63,6 +63,12 @@ export class VolumeCatalog {
     throw notFound(`Volume with ID ${id} not found`)
   }
 
+  /** The named ones, newest first. */
+  list (environment: string): VolumeRecord[] {
+    return this.#records.filter((volume) => volume.name !== undefined && volume.environment === environment)
+      .toSorted((one, other) => other.createdAt - one.createdAt)
+  }
+
   heartbeat (id: string): void {
     this.#heartbeats.set(this.byId(id).id, Date.now())
   }

@@ -1,7 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Value } from '@sinclair/typebox/value'
 import { digest, randomId } from '../../lib/ids.js'
-import type { Account } from '../../schemas/account.js'
+import { Account } from '../../schemas/account.js'
 
 /**
  * The account of local mode when none is configured. Its key is made on first start and kept in the data directory
@@ -14,12 +15,11 @@ export async function developmentAccount (dataDir: string): Promise<{ account: A
     if (error.code !== 'EEXIST') throw error
   })
   const apiKey = (await readFile(file, 'utf8')).trim()
-  const account: Account = {
+  const account = Value.Default(Account, {
     id: 'development',
     apiKeys: [`sha256:${digest(apiKey)}`],
     secrets: ['*'],
-    s3: [{ bucket: '*' }, { bucket: '*', secretName: '*', endpointUrl: '*' }],
-    limits: { sandboxes: 10, runs: 5, streams: 50, requestsPerMinute: 600 }
-  }
+    s3: [{ bucket: '*' }, { bucket: '*', secretName: '*', endpointUrl: '*' }]
+  }) as Account
   return { account, apiKey }
 }

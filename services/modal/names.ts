@@ -19,3 +19,9 @@ export function appName (accountId: string): string {
 export function volumeName (accountId: string, name: string): string {
   return `${slug(accountId)}.${name}`
 }
+
+/** Whether a Modal volume is the account's. What follows its prefix has no dot, as a digest is followed by one. */
+export function isVolumeOf (accountId: string, modalName: string): boolean {
+  const prefix = volumeName(accountId, '')
+  return modalName.startsWith(prefix) && !modalName.slice(prefix.length).includes('.')
+}

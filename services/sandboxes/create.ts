@@ -1,18 +1,22 @@
 import type { App, Image, ModalClient } from 'modal'
-import { wrap, type AppError } from '../../errors.js'
+import { AppError, wrap } from '../../errors.js'
+import { digest } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
-import { callModal, withDeadline, lookupMs } from '../modal/call.js'
+import { callModal, lookupMs } from '../modal/call.js'
 import { withBuildLog } from './build-log.js'
 import { IdempotentSandboxes } from './idempotency.js'
 import { describeImage, imageRecipe, type ImageSettings } from './images.js'
-import { Reservations } from './limits.js'
+import { endLeftover } from './leftovers.js'
+import { Reservations, type Reservation } from './limits.js'
 import { lookUp, lookUpApp, type Lookups } from './lookups.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
-import { planSandbox, type Plan, type Timeouts } from './plan.js'
+import { planSandbox, type Plan } from './plan.js'
+import type { Timeouts } from './resources.js'
 import { Steps, type StepEvent } from './steps.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
+import { Volumes } from './volumes.js'
 import { makeWorkdir } from './workdir.js'
 
 export interface CreateOptions {
@@ -24,37 +28,56 @@ export interface CreateOptions {
   onBuildLog?: (text: string) => void
 }
 
+/** How long to wait for Modal to build an image, and to create a sandbox without and with a GPU; in milliseconds. */
+export interface Deadlines { buildMs: number, cpuMs: number, gpuMs: number }
+
 interface CreatorOptions {
   client: ModalClient
   owned: OwnedSandboxes
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
+  deadlines?: Deadlines
   /** Fills the workspace of a new sandbox from S3. */
   initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
+}
+
+/** What the steps of one request share. */
+interface Attempt {
+  account: Account
+  plan: Plan
+  reservation: Reservation
+  steps: Steps
+  log: Log
 }
 
 /** A sandbox, and whether this request created it: an earlier one may have ended since. */
 interface Created { owned: OwnedSandbox, isNew: boolean }
 
 const minute = 60_000
-const buildMs = 30 * minute
 /** For a GPU the SDK itself waits up to 21 minutes. */
-const createMs = { cpu: 2 * minute, gpu: 22 * minute }
+const usualDeadlines: Deadlines = { buildMs: 30 * minute, cpuMs: 2 * minute, gpuMs: 22 * minute }
 /** From its start until it is ready; after that the reaper ends it as unfinished. */
 const prepareMs = 5 * minute
 /** Added to that when its workspace is filled from S3. */
 const initializeMs = 60 * minute
+/** After a build of this length others may have reached the limit meanwhile. */
+const recheckMs = 5000
+const rememberedBuilds = 1000
 
 /** Creates sandboxes in named steps. Owner, name and all that finds them again is part of the create call. */
 export class Creator {
   readonly #options: CreatorOptions
   readonly #earlier: IdempotentSandboxes
   readonly #reservations = new Reservations()
+  readonly #volumes: Volumes
+  /** Digests of recipes whose images exist: asking for one again costs nothing. */
+  readonly #built = new Set<string>()
 
   constructor (options: CreatorOptions) {
     this.#options = options
     this.#earlier = new IdempotentSandboxes(options.client, options.owned)
+    this.#volumes = new Volumes(options.client)
   }
 
   /** What a failed request had created is undone. @throws {AppError} naming the step that failed (1.6). */
@@ -63,22 +86,26 @@ export class Creator {
     const plan = this.#plan(account, spec, options.idempotencyKey)
     const steps = new Steps(options.log, options.onStep ?? (() => {}))
     const reservation = this.#reservations.take(account)
+    const attempt: Attempt = { account, plan, reservation, steps, log: options.log }
     try {
       const app = lookUpApp(client, account, steps)
       const [lookups, earlier] = await Promise.all([
-        lookUp(client, account, plan, steps),
-        plan.record.key === undefined ? undefined : this.#findEarlier(account, plan, app, steps),
+        lookUp(client, this.#volumes, account, plan, steps),
+        plan.record.key === undefined ? undefined : this.#findEarlier(attempt, app),
         app
       ])
-      const ready = earlier && await this.#resume(earlier, steps, options.log)
+      const ready = earlier && await this.#adopt(earlier, attempt)
       if (ready !== undefined) return { owned: ready, isNew: false }
 
-      const [image] = await Promise.all([
-        this.#build(await app, plan, lookups, steps, options),
-        steps.run('limits', async () => reservation.check(client, await app), { timeoutMs: lookupMs })
-      ])
-      const sandbox = await this.#start(account, plan, await app, image, lookups, steps)
-      const made = await this.#prepare(sandbox, steps, options.log)
+      const image = await this.#build(attempt, await app, lookups, options.onBuildLog)
+      const sandbox = await this.#start(attempt, await app, image, lookups)
+      if (sandbox.request !== plan.record.request) {
+        const adopted = await this.#adopt(sandbox, attempt)
+        if (adopted !== undefined) return { owned: adopted, isNew: false }
+        throw new AppError('MODAL_UNAVAILABLE', { message: 'An earlier attempt of this request was undone meanwhile.' })
+      }
+      reservation.created(sandbox.id)
+      const made = await this.#prepare(sandbox, attempt)
       options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
       return { owned: owned.cache(made), isNew: true }
     } finally {
@@ -95,67 +122,94 @@ export class Creator {
     }
   }
 
-  async #findEarlier (account: Account, plan: Plan, app: Promise<App>, steps: Steps) {
+  async #findEarlier ({ account, plan, steps }: Attempt, app: Promise<App>) {
     return await steps.run('idempotency', async () => this.#earlier.byKey(account, plan, await app), {
       timeoutMs: 2 * lookupMs
     })
   }
 
-  async #build (app: App, plan: Plan, { registrySecret }: Lookups, steps: Steps, { onBuildLog }: CreateOptions) {
-    return await steps.run('image', () => withBuildLog(onBuildLog ?? (() => {}), async () => {
-      return await describeImage(this.#options.client, plan.recipe, registrySecret).build(app)
-    }), { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
+  /** Builds nothing for an account without a free place: the work is paid for even if the request then fails. */
+  async #build (
+    { plan, reservation, steps }: Attempt, app: App, { registrySecret }: Lookups, onBuildLog = (_text: string) => {}
+  ): Promise<Image> {
+    const { client, deadlines: { buildMs } = usualDeadlines } = this.#options
+    const check = () => reservation.check(client, app)
+    const build = () => withBuildLog(onBuildLog, () => {
+      return reservation.holdFor(describeImage(client, plan.recipe, registrySecret).build(app))
+    })
+    const admitted = () => steps.run('limits', check, { timeoutMs: lookupMs })
+    const built = () => steps.run('image', build, { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
+
+    const recipe = digest(JSON.stringify(plan.recipe))
+    if (this.#built.has(recipe)) return (await Promise.all([built(), admitted()]))[0]
+    await admitted()
+    const started = performance.now()
+    const image = await built()
+    if (this.#built.size >= rememberedBuilds) this.#built.clear()
+    this.#built.add(recipe)
+    if (performance.now() - started > recheckMs) await callModal('limits', lookupMs, check)
+    return image
   }
 
-  async #start (
-    account: Account, plan: Plan, app: App, image: Image, lookups: Lookups, steps: Steps
-  ): Promise<OwnedSandbox> {
+  async #start (attempt: Attempt, app: App, image: Image, lookups: Lookups): Promise<OwnedSandbox> {
+    const { account, plan, reservation, steps, log } = attempt
+    const { client, deployment, deadlines = usualDeadlines } = this.#options
     const { modalName } = plan
     const now = Date.now()
-    const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
-    // A mount point exists from the start; any other directory is made right after.
-    const hasWorkdir = plan.record.workdir === plan.record.mountPath
-    const fills = plan.record.s3?.initialize === true
-    const preparingMs = timeoutMs + prepareMs + (fills ? initializeMs : 0)
+    const timeoutMs = plan.params.gpu === undefined ? deadlines.cpuMs : deadlines.gpuMs
     const record: SandboxRecord = {
       ...plan.record,
-      deployment: this.#options.deployment,
+      deployment,
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
-      ...((!hasWorkdir || fills) && { preparing: new Date(now + preparingMs).toISOString() })
+      preparing: preparingUntil(plan.record, timeoutMs)
     }
     const params = {
       ...plan.params,
       ...lookups.params,
       name: modalName,
       tags: encodeTags(record),
-      ...(hasWorkdir && { workdir: record.workdir })
+      // A mount point exists from the start; any other directory is made right after.
+      ...(record.workdir === record.mountPath && { workdir: record.workdir })
     }
-    try {
-      const sandbox = await steps.run('create', () => this.#options.client.sandboxes.create(app, image, params), {
-        timeoutMs, ids: ({ sandboxId }) => ({ sandboxId })
-      })
-      return { ...record, id: sandbox.sandboxId, sandbox }
-    } catch (failure) {
-      return await this.#earlier.afterFailure(account, plan, failure as AppError)
-    }
+    const starting = steps.run('create', () => reservation.holdFor(client.sandboxes.create(app, image, params)), {
+      timeoutMs,
+      ids: ({ sandboxId }) => ({ sandboxId }),
+      onLate: (sandbox) => {
+        const end = () => endLeftover({ sandbox, request: record.request, reason: 'late', log })
+        found.then(({ id }) => { if (id !== sandbox.sandboxId) end() }, end)
+      }
+    })
+    const found = starting.then(
+      (sandbox) => ({ ...record, id: sandbox.sandboxId, sandbox }),
+      (failure: AppError) => this.#earlier.afterFailure(account, plan, failure))
+    return await found
   }
 
-  /** Finishes what an interrupted request has begun. A sandbox that ended before it was ready does not count. */
-  async #resume (earlier: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox | undefined> {
+  /**
+   * Takes over what an earlier attempt of this request has begun, and finishes it. Undefined when that has ended before
+   * it was ready.
+   */
+  async #adopt (earlier: OwnedSandbox, attempt: Attempt): Promise<OwnedSandbox | undefined> {
     if (earlier.preparing === undefined) return earlier
-    const exitCode = await callModal('poll', lookupMs, () => earlier.sandbox.poll())
-    if (exitCode === null) return this.#options.owned.cache(await this.#prepare(earlier, steps, log))
+    const { sandbox } = earlier
+    const { plan, steps } = attempt
+    const isRunning = async () => await callModal('poll', lookupMs, () => sandbox.poll()) === null
+    if (!await isRunning()) return
+    const adopted = { ...earlier, request: plan.record.request, preparing: preparingUntil(plan.record, 0) }
+    await steps.run('adopt', () => sandbox.setTags(encodeTags(adopted)), { timeoutMs: lookupMs })
+    const ready = await this.#prepare(adopted, attempt)
+    // The attempt before, or the reaper, may have ended it in the moment in which it was adopted.
+    if (await isRunning()) return this.#options.owned.cache(ready)
   }
 
   /**
    * Makes the working directory and fills it before the sandbox can be used (3.1). When that fails the sandbox is
    * terminated. May be repeated.
    */
-  async #prepare (owned: OwnedSandbox, steps: Steps, log: Log): Promise<OwnedSandbox> {
+  async #prepare (owned: OwnedSandbox, { steps, log }: Attempt): Promise<OwnedSandbox> {
     const { preparing, ...ready } = owned
-    if (preparing === undefined) return owned
-    const { id, sandbox, workdir, mountPath, s3 } = ready
+    const { sandbox, request, workdir, mountPath, s3 } = ready
     try {
       if (workdir !== mountPath) {
         await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
@@ -168,10 +222,14 @@ export class Creator {
       await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
       return ready
     } catch (error) {
-      await withDeadline(minute, () => sandbox.terminate({ wait: true })).then(
-        () => log.info({ sandboxId: id }, 'sandbox rolled back'),
-        (err: unknown) => log.error({ sandboxId: id, err }, 'sandbox could not be rolled back'))
+      await endLeftover({ sandbox, request, reason: 'failed', log })
       throw error
     }
   }
+}
+
+/** When a sandbox that is created within `createMs` has to be ready; after that the reaper ends it. */
+function preparingUntil ({ s3 }: Plan['record'], createMs: number): string {
+  const fills = s3?.initialize === true
+  return new Date(Date.now() + createMs + prepareMs + (fills ? initializeMs : 0)).toISOString()
 }

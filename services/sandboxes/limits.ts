@@ -2,35 +2,76 @@ import type { App, ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 
+/** What an account may be about to pay for: a request that creates a sandbox, or work at Modal that outlived it. */
+interface Held { sandboxId?: string }
+
 /**
  * Counts sandboxes that are being created, so that concurrent requests cannot all take the last one of a limit. Between
- * replicas only Modal's list counts: together they may exceed a limit by what they start at the same moment.
+ * replicas only Modal's list counts: each admits up to the limit before it sees what the others have started meanwhile.
  */
 export class Reservations {
-  readonly #held = new Map<string, Set<symbol>>()
+  readonly #held = new Map<string, Set<Held>>()
 
-  take (account: Account) {
+  take (account: Account): Reservation {
     const held = this.#held.get(account.id) ?? new Set()
     this.#held.set(account.id, held)
     const before = [...held]
-    const own = Symbol(account.id)
+    const own: Held = {}
     held.add(own)
-
-    /** @throws {AppError} LIMIT_REACHED. */
-    const check = async (client: ModalClient, { appId }: App) => {
-      const limit = account.limits.sandboxes
-      const others = before.filter((reservation) => held.has(reservation)).length
-      const refused = new AppError('LIMIT_REACHED', {
-        message: `Your account may have ${limit} running sandboxes.`, details: { limit }
-      })
-      if (others >= limit) throw refused
-      const running = client.sandboxes.list({ appId })
-      for (let count = others; !(await running.next()).done;) if (++count >= limit) throw refused
-    }
-    const release = () => {
+    return new Reservation(account.limits.sandboxes, () => before.filter((other) => held.has(other)), own, () => {
       held.delete(own)
       if (held.size === 0) this.#held.delete(account.id)
-    }
-    return { check, release }
+    })
   }
 }
+
+/** The place of one create request among the sandboxes of its account. */
+class Reservation {
+  readonly #limit: number
+  readonly #earlier: () => Held[]
+  readonly #own: Held
+  readonly #onFree: () => void
+  readonly #works = new Set<Promise<unknown>>()
+
+  constructor (limit: number, earlier: () => Held[], own: Held, onFree: () => void) {
+    this.#limit = limit
+    this.#earlier = earlier
+    this.#own = own
+    this.#onFree = onFree
+  }
+
+  /** @throws {AppError} LIMIT_REACHED when Modal's running sandboxes and the earlier requests leave no place. */
+  async check (client: ModalClient, { appId }: App): Promise<void> {
+    const running = new Set<string>()
+    const refuse = () => {
+      // A sandbox that is being prepared is in both.
+      const others = this.#earlier().filter(({ sandboxId }) => sandboxId === undefined || !running.has(sandboxId))
+      if (others.length + running.size < this.#limit) return
+      throw new AppError('LIMIT_REACHED', {
+        message: `Your account may have ${this.#limit} running sandboxes, including those that are being created.`, details: { limit: this.#limit }
+      })
+    }
+    refuse()
+    for await (const { sandboxId } of client.sandboxes.list({ appId })) {
+      running.add(sandboxId)
+      refuse()
+    }
+  }
+
+  /** The sandbox that was created in this place. */
+  created (sandboxId: string): void {
+    this.#own.sandboxId = sandboxId
+  }
+
+  /** Keeps the place until `work` is over: what Modal still carries out is paid for, even if nobody waits for it. */
+  holdFor<T> (work: Promise<T>): Promise<T> {
+    this.#works.add(work)
+    return work
+  }
+
+  release (): void {
+    Promise.allSettled(this.#works).then(this.#onFree)
+  }
+}
+
+export type { Reservation }

@@ -1,10 +1,11 @@
 import type { App, ModalClient, SandboxCreateParams, Secret } from 'modal'
 import type { Account } from '../../schemas/account.js'
 import { lookupMs } from '../modal/call.js'
-import { appName, volumeName } from '../modal/names.js'
+import { appName } from '../modal/names.js'
 import type { Plan } from './plan.js'
 import type { Steps } from './steps.js'
 import type { StorageRecord } from './tags.js'
+import type { Volumes } from './volumes.js'
 
 /** The Modal objects that a create refers to. */
 export interface Lookups {
@@ -19,15 +20,15 @@ export async function lookUpApp (client: ModalClient, account: Account, steps: S
   })
 }
 
-/** Volume and secrets, concurrently. The volume is created when it is missing, and reused after that (5.6). */
-export async function lookUp (client: ModalClient, account: Account, plan: Plan, steps: Steps): Promise<Lookups> {
+/** Volume and secrets, concurrently. */
+export async function lookUp (
+  client: ModalClient, volumes: Volumes, account: Account, plan: Plan, steps: Steps
+): Promise<Lookups> {
   const { volume: ownName, mountPath, s3 } = plan.record
   const [volume, registrySecret, secrets, mounts] = await Promise.all([
-    // No version is requested: a new volume gets Modal's default (version 2 is a beta that "cannot guarantee no data
-    // loss"), and a request for one would refuse an existing volume of the other version.
     ownName === undefined
       ? undefined
-      : steps.run('volume', () => client.volumes.fromName(volumeName(account.id, ownName), { createIfMissing: true }), {
+      : steps.run('volume', () => volumes.open(account, ownName), {
         timeoutMs: lookupMs, ids: ({ volumeId }) => ({ volumeId })
       }),
     plan.recipe.registrySecret === undefined

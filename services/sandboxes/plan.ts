@@ -7,10 +7,9 @@ import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
 import { appName } from '../modal/names.js'
 import type { ImageRecipe } from './images.js'
+import { planResources, type Timeouts } from './resources.js'
 import { planStorage } from './storage.js'
 import type { SandboxRecord, StorageRecord } from './tags.js'
-
-export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
 /** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
 type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
@@ -25,8 +24,6 @@ export interface Plan {
   params: SandboxCreateParams & { timeoutMs: number }
 }
 
-/** Modal's own defaults (0.125 cores, 128 MiB) are too small for the Claude CLI. */
-const resources = { cpu: 1, memoryMiB: 2048 }
 const defaultWorkdir = '/workspace'
 
 /** Refuses what the account may not have before anything is created. @throws {AppError} BAD_REQUEST, FORBIDDEN. */
@@ -40,8 +37,7 @@ export function planSandbox (
   const workdir = cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir)
   const storage = spec.s3 && planStorage(account, spec.s3)
   if (storage !== undefined) checkStoragePaths(storage, mountPath, workdir)
-  const timeoutMs = spec.timeoutMs ?? defaults.timeoutMs
-  const idleTimeoutMs = spec.idleTimeoutMs ?? defaults.idleTimeoutMs
+  const resources = planResources(account, spec, defaults)
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
   const record: PlannedRecord = {
@@ -52,7 +48,7 @@ export function planSandbox (
     tags: spec.tags ?? {},
     ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath! }),
     ...(spec.name !== undefined && { name: spec.name }),
-    ...(storage !== undefined && { s3: storage, idleTimeoutMs: String(idleTimeoutMs) }),
+    ...(storage !== undefined && { s3: storage, idleTimeoutMs: String(resources.idleTimeoutMs) }),
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {
@@ -62,11 +58,7 @@ export function planSandbox (
     recipe,
     secrets,
     params: {
-      timeoutMs,
-      idleTimeoutMs,
-      cpu: spec.cpu ?? resources.cpu,
-      memoryMiB: spec.memoryMiB ?? resources.memoryMiB,
-      ...(spec.gpu !== undefined && { gpu: spec.gpu }),
+      ...resources,
       ...(spec.env !== undefined && { env: spec.env }),
       ...networkParams(spec.network)
     }

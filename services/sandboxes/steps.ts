@@ -12,6 +12,8 @@ interface StepOptions<T> extends ErrorMeanings {
   timeoutMs: number
   /** Resource ids for the log (10.5). */
   ids?: (result: T) => Record<string, unknown>
+  /** Gets a result that comes after the deadline. */
+  onLate?: (result: T) => void
 }
 
 /** Named, timed and logged steps of one longer operation (1.6, 10.3). */
@@ -24,12 +26,14 @@ export class Steps {
     this.#onStep = onStep
   }
 
-  async run<T> (step: string, work: () => Promise<T>, { timeoutMs, ids, ...meanings }: StepOptions<T>): Promise<T> {
+  async run<T> (
+    step: string, work: () => Promise<T>, { timeoutMs, ids, onLate, ...meanings }: StepOptions<T>
+  ): Promise<T> {
     const started = performance.now()
     const durationMs = () => Math.round(performance.now() - started)
     this.#onStep({ step, status: 'started' })
     try {
-      const result = await callModal(step, timeoutMs, work, meanings)
+      const result = await callModal(step, timeoutMs, work, meanings, onLate)
       this.#log.info({ step, durationMs: durationMs(), ...ids?.(result) }, 'step done')
       this.#onStep({ step, status: 'done', durationMs: durationMs() })
       return result

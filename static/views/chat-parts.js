@@ -47,6 +47,7 @@ const stepNames = {
   limits: 'Check your limits',
   app: 'Find your app',
   idempotency: 'Check for an earlier attempt',
+  adopt: 'Continue the earlier attempt',
   image: 'Prepare the image',
   volume: 'Attach the volume',
   create: 'Start the sandbox',
@@ -54,6 +55,7 @@ const stepNames = {
   runs: 'Stop Claude',
   stop: 'Stop other processes',
   initialize: 'Copy the workspace from S3',
+  ready: 'Mark the sandbox as ready',
   sync: 'Copy the workspace to S3',
   terminate: 'Remove the sandbox'
 }

@@ -1,5 +1,5 @@
 import { type Client, credentials, makeClientConstructor, Metadata, type ServiceError } from '@grpc/grpc-js'
-import { ModalClient } from 'modal'
+import { ModalClient, type ModalClientParams } from 'modal'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -73,10 +73,11 @@ export function expectNothingUnexpected (t: Test, { logged }: TestEmulator): voi
 
 /** A client of the real SDK; `V1` makes sandboxes of the old backend. */
 export function sdkClient (
-  url: string, { tokenId, tokenSecret }: { tokenId: string, tokenSecret: string }, family: 'V1' | 'V2' = 'V2'
+  url: string, { tokenId, tokenSecret }: { tokenId: string, tokenSecret: string }, family: 'V1' | 'V2' = 'V2',
+  options: ModalClientParams = {}
 ): ModalClient {
   return withEnvironment({ MODAL_SERVER_URL: url, MODAL_SANDBOX_V2: family === 'V1' ? '0' : '1' },
-    () => new ModalClient({ tokenId, tokenSecret, environment: 'main', logger: silent }))
+    () => new ModalClient({ tokenId, tokenSecret, environment: 'main', logger: silent, ...options }))
 }
 
 /** The SDK reads its server and backend from the environment when a client is made. */

@@ -349,7 +349,7 @@ t.test('sandboxes', { skip }, async (t) => {
     const events = []
     for await (const { event, data } of readSse(response)) if (event !== 'heartbeat') events.push({ event, data })
     const done = events.filter(({ event, data }) => event === 'step' && data.status === 'done').map(({ data }) => data.step)
-    t.strictSame(new Set(done), new Set(['app', 'volume', 'limits', 'image', 'create']))
+    t.strictSame(new Set(done), new Set(['app', 'volume', 'limits', 'image', 'create', 'ready']))
     t.match(events.filter(({ event }) => event === 'log').map(({ data }) => data.text).join(''), /built-b_/)
     t.match(events.at(-1), { event: 'sandbox', data: { id: /^sb-/, status: 'running' } })
     service.remember(events.at(-1)!.data.id)
@@ -398,9 +398,24 @@ t.test('sandboxes', { skip }, async (t) => {
     await Promise.all([end(made[1]!.id, { as: 'bob' }), end(next.id, { as: 'bob' })])
   })
 
+  await t.test("An account's limits are refusals of their own, by name, and the SDK does not wait for ever", async (t) => {
+    for (const [body, refusal] of [
+      [{ cpu: 64 }, { limit: 'cpu', asked: 64, allowed: 4 }],
+      [{ memoryMiB: 344_064 }, { limit: 'memoryMiB', asked: 344_064, allowed: 16_384 }],
+      [{ gpu: 'H100:8' }, { limit: 'gpus', asked: 'H100:8', allowed: [] }],
+      [{ timeoutMs: 86_400_000 }, { limit: 'timeoutMs', asked: 86_400_000, allowed: 28_800_000 }],
+      [{ idleTimeoutMs: 86_400_000 }, { limit: 'idleTimeoutMs', asked: 86_400_000, allowed: 3_600_000 }]
+    ] as const) {
+      t.match(await create(body), { status: 403, body: { code: 'FORBIDDEN', step: 'policy', hint: /operator/, ...refusal } })
+    }
+    t.ok(client.profile.maxThrottleWaitSecs! > 0 && client.profile.maxThrottleWaitSecs! < 30)
+  })
+
   if (local) {
     await t.test('What the place can not do is refused in its own words (10.6)', async (t) => {
-      t.match(await create({ gpu: 'T4' }), { status: 422, body: { step: 'create', message: /GPU/i } })
+      const alice = await service.app.accounts.authenticate(keys.alice)
+      const rich = { ...alice, limits: { ...alice.limits, gpus: ['T4'] } }
+      await t.rejects(service.app.sandboxes.create(rich, { gpu: 'T4' }), { code: 'NOT_SUPPORTED', step: 'create', message: /GPU/i })
       t.match(await create({ network: { domainAllowlist: ['example.com'] } }), { status: 422, body: { step: 'create', message: /allow/i } })
       const { id } = await created({ network: { block: true } })
       t.equal(await run(id, 'cat /proc/net/dev | grep -v lo: | grep -c :'), '0\n')

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { App, Sandbox } from 'modal'
 import t from 'tap'
-import type { Account } from '../../schemas/account.js'
 import { SandboxService } from '../../services/sandboxes/service.js'
 import { download } from '../../services/sync/download.js'
 import { acquireSyncLock, readSyncState } from '../../services/sync/lock.js'
@@ -14,6 +13,7 @@ import { upload } from '../../services/sync/upload.js'
 import { SandboxCommands, type CommandInput, type RunningCommand } from '../../services/sync/workspace/commands.js'
 import { SandboxWorkspace } from '../../services/sync/workspace/sandbox-workspace.js'
 import type { WorkspaceLost } from '../../services/sync/workspace/workspace.js'
+import { accountOf } from '../helpers/account.js'
 import { installBusybox, noBusybox } from '../helpers/busybox.js'
 import { eventually } from '../helpers/containers.js'
 import { testEmulator } from '../helpers/emulator.js'
@@ -235,7 +235,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
       timeouts: { timeoutMs: 60_000, idleTimeoutMs: 60_000 },
       deployment: 'images'
     })
-    const account = { id: 'mounts', secrets: [], limits: { sandboxes: 5 }, s3: [{ bucket: 'bucket', keyPrefix: '{account}', secretName: 'aws' }] } as unknown as Account
+    const account = accountOf({ id: 'mounts', s3: [{ bucket: 'bucket', keyPrefix: '{account}', secretName: 'aws' }] })
     const create = (more: object) => service.create(account, {
       s3: {
         bucket: 'bucket', mountPath: '/bucket', secretName: 'aws', initialize: false, readOnly: true, syncOnTerminate: true, syncAfterRun: false, versioned: false, delete: false, ...more

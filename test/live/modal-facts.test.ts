@@ -3,6 +3,7 @@ import { ModalClient, type Sandbox } from 'modal'
 import t from 'tap'
 import { killMarked } from '../../services/modal/kill.js'
 import { execMarker } from '../../services/modal/process.js'
+import { volumeNames } from '../../services/modal/volumes.js'
 import { encodeTags } from '../../services/sandboxes/tags.js'
 
 /**
@@ -85,6 +86,15 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     const found = []
     for await (const one of modal.sandboxes.list({ tags: encodeTags({ deployment }) })) found.push(one.sandboxId)
     t.same(found, [tagged.sandboxId])
+  })
+
+  await t.test('CPU and memory have hard limits, and the list of volumes has all names: what the limits stand on', async (t) => {
+    const limited = await create({ cpu: 0.5, cpuLimit: 1, memoryMiB: 256, memoryLimitMiB: 512 })
+    t.equal((await sh('echo in', limited)).out, 'in\n')
+    const names = []
+    for await (const one of volumeNames(modal)) names.push(one)
+    t.ok(names.includes(name))
+    t.equal(new Set(names).size, names.length)
   })
 
   await t.test('looking at a sandbox does not keep it from being idle', async (t) => {

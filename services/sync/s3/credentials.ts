@@ -29,6 +29,8 @@ const beforeExpiryMs = 60_000
 const freshMs = 5000
 const callMs = 60_000
 const buildMs = 30 * 60_000
+/** One that is left behind costs next to nothing, and ends by itself. */
+const tiny = { cpu: 0.125, cpuLimit: 1, memoryMiB: 128, memoryLimitMiB: 256, timeoutMs: callMs }
 
 /**
  * Reads the values of Modal secrets. Modal's API does not reveal them, so a sandbox of the service's own gets the
@@ -76,7 +78,7 @@ export class SecretReader {
       ]), { notFound: 'SECRET_NOT_FOUND' })
       const image = await callModal('image', buildMs, () => buildImage(app))
       sandbox = await callModal('secret sandbox', 2 * callMs, () => client.sandboxes.create(app, image, {
-        command: ['sleep', '60'], secrets: [secret], timeoutMs: callMs, blockNetwork: true, workdir: '/'
+        ...tiny, command: ['sleep', '60'], secrets: [secret], blockNetwork: true, workdir: '/'
       }))
       const values = await print(sandbox)
       log.info({ secretName, sandboxId: sandbox.sandboxId }, 'secret read')

@@ -28,6 +28,8 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
     [...create({}, { appId: 'ap-none' }), status.NOT_FOUND, /App with ID ap-none/],
     [...create({ timeoutSecs: 0 }), wrong, /timeout_secs/],
     [...create({ idleTimeoutSecs: 0 }), wrong, /idle_timeout_secs/],
+    [...create({ resources: { milliCpu: 2000, milliCpuMax: 1000 } }), wrong, /milli_cpu_max/],
+    [...create({ resources: { memoryMb: 256, memoryMbMax: 128 } }), wrong, /memory_mb_max/],
     [...create({ workdir: 'relative' }), wrong, /workdir/],
     [...create({ name: 'a b' }), wrong, /Invalid Sandbox name/],
     [...create({ volumeMounts: [{ volumeId: 'vo-none', mountPath: '/data' }] }), status.NOT_FOUND, /vo-none/],

@@ -160,7 +160,6 @@ for (const family of ['V2', 'V1'] as const) {
         ['allowlist', () => create({ outboundCidrAllowlist: ['10.0.0.0/8'] })],
         ['tunnels', () => create({ encryptedPorts: [8080] })],
         ['region', () => create({ regions: ['us-east'] })],
-        ['limits', () => create({ memoryMiB: 128, memoryLimitMiB: 256 })],
         ['probe', () => create({ readinessProbe: Probe.withTcp(80) })],
         ['tunnel', () => sandbox.tunnels(1000)],
         ['connect token', () => sandbox.createConnectToken()],

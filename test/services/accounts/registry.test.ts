@@ -5,9 +5,10 @@ import t from 'tap'
 import { digest } from '../../../lib/ids.js'
 import type { Account } from '../../../schemas/account.js'
 import { AccountRegistry } from '../../../services/accounts/registry.js'
+import { accountOf } from '../../helpers/account.js'
 
-const account = (id: string, extra: Partial<Account> = {}): Account => ({
-  id, apiKeys: [`sha256:${digest(`key-of-${id}`)}`], secrets: [], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 60 }, ...extra
+const account = (id: string, extra: Partial<Account> = {}): Account => accountOf({
+  id, apiKeys: [`sha256:${digest(`key-of-${id}`)}`], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 60 }, ...extra
 })
 const noTokens = { secret: undefined, jwksUrl: undefined, issuer: undefined, audience: undefined, accountClaim: 'sub' }
 

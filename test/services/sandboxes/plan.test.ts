@@ -1,11 +1,9 @@
 import t from 'tap'
-import type { Account } from '../../../schemas/account.js'
 import { mayUseSecret, planSandbox } from '../../../services/sandboxes/plan.js'
 import { encodeTags } from '../../../services/sandboxes/tags.js'
+import { accountOf } from '../../helpers/account.js'
 
-const account: Account = {
-  id: 'acme', apiKeys: [], secrets: ['acme-*'], limits: { sandboxes: 1, runs: 1, streams: 1, requestsPerMinute: 1 }
-}
+const account = accountOf({ id: 'acme', secrets: ['acme-*'] })
 const recipe = { registry: 'local', commands: [] }
 const defaults = { timeoutMs: 60_000, idleTimeoutMs: 30_000 }
 
@@ -22,7 +20,7 @@ t.test('The same request has the same fingerprint, whatever the order of its fie
 
 t.test('A plan has defaults that Claude can live with, and clean paths', async (t) => {
   const { params, record } = planSandbox(account, { volume: { name: 'v', mountPath: '/a//b/' } }, undefined, recipe, defaults)
-  t.match(params, { cpu: 1, memoryMiB: 2048, ...defaults })
+  t.match(params, { cpu: 1, cpuLimit: 2, memoryMiB: 2048, memoryLimitMiB: 4096, ...defaults })
   t.match(record, { mountPath: '/a/b', workdir: '/a/b', volume: 'v' })
   t.equal(planSandbox(account, {}, undefined, recipe, defaults).record.workdir, '/workspace')
   t.strictSame(planSandbox(account, { network: { cidrAllowlist: [], domainAllowlist: ['a.io'] } }, undefined, recipe, defaults)
