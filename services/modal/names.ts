@@ -19,3 +19,8 @@ export function appName (accountId: string): string {
 export function volumeName (accountId: string, name: string): string {
   return `${slug(accountId)}.${name}`
 }
+
+/** The Modal queue that records which sessions of an account have ended. */
+export function endedSessionsName (accountId: string): string {
+  return `${appName(accountId)}.ended-sessions`
+}
