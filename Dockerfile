@@ -1,4 +1,5 @@
 # The service only: sandboxes run on Modal or, in local mode, as namespaces inside this container (see README).
+# It runs as an ordinary user, and with Modal it needs no privileges and writes no files.
 FROM node:22-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
@@ -13,7 +14,9 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 # Overlay file systems cannot be stacked on the container's own: local mode needs a volume for its data.
+RUN install -d -o node -g node /data
 VOLUME /data
+USER node
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:3000/healthz').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]

@@ -25,8 +25,11 @@ import sessions from './routes/sessions.js'
 import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
+import { BrowserSessions } from './services/accounts/browser-sessions.js'
 import { developmentAccount } from './services/accounts/development.js'
+import { ModalEndedSessions } from './services/accounts/ended-sessions.js'
 import { AccountRegistry } from './services/accounts/registry.js'
+import { SignInLink } from './services/accounts/sign-in-link.js'
 
 /** A prompt may have 1 MB, and JSON can double that. */
 const bodyLimit = 4 * 1024 * 1024
@@ -58,13 +61,18 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   await app.register(errors)
   await app.register(validation)
   await app.register(security)
-  await app.register(auth, { accounts })
+  // Sessions are ended at Modal.
+  await app.register(modal, { config })
+  const { client } = app.modal
+  const secret = config.sessionSecret ?? client.profile.tokenSecret!
+  const ended = new ModalEndedSessions(client)
+  const browserSessions = new BrowserSessions({ accounts, ended, secret, deployment: config.deployment })
+  await app.register(auth, { accounts, browserSessions, secure: config.publicUrl?.startsWith('https:') ?? false })
   await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
   await app.register(metrics)
   await app.register(openapi)
 
   // What the routes use.
-  await app.register(modal, { config })
   await app.register(storage, { config })
   await app.register(services, { config })
   await app.register(reaper, { config })
@@ -73,10 +81,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   await app.register(web)
   await app.register(health)
   await app.register(status)
-  await app.register(signIn, {
-    secure: config.publicUrl?.startsWith('https:') ?? false,
-    ...(signInLink !== undefined && { link: signInLink })
-  })
+  await app.register(signIn, { ...(signInLink !== undefined && { link: signInLink }) })
 
   // Routes for accounts: the hook belongs to the scope, so no route in it can lack it.
   await app.register(async (api) => {
@@ -98,5 +103,5 @@ async function findAccounts (config: Config) {
   const needsDevelopment = accounts === undefined && jwt.secret === undefined && jwt.jwksUrl === undefined
   if (!needsDevelopment) return { accounts: new AccountRegistry(accounts, jwt) }
   const { account, apiKey } = await developmentAccount(local.dataDir)
-  return { accounts: new AccountRegistry([account], jwt), signInLink: { code: randomId('code'), apiKey } }
+  return { accounts: new AccountRegistry([account], jwt), signInLink: new SignInLink(apiKey) }
 }

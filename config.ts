@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Type, type Static } from '@sinclair/typebox'
 import { isNetwork, readJson, readVariables, type ReportProblem } from './lib/settings.js'
+import { StartProblem } from './lib/start-problem.js'
 import { Account } from './schemas/account.js'
 
 const second = 1000
@@ -37,6 +38,7 @@ const Environment = Type.Object({
   JWT_ISSUER: text,
   JWT_AUDIENCE: text,
   JWT_ACCOUNT_CLAIM: Type.String({ default: 'sub' }),
+  SESSION_SECRET: Type.Optional(Type.String({ minLength: 32 })),
   CLAUDE_IMAGE: text,
   CLAUDE_VERSION: Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+$', default: '2.1.330' }),
   RUN_DISCONNECT_GRACE_MS: milliseconds(10 * second),
@@ -63,7 +65,7 @@ const Images = Type.Record(Type.String(), Type.String())
 const Secrets = Type.Record(Type.String(), Type.Record(Type.String(), Type.String()))
 
 /** Lists every invalid setting, by variable name and never with its value. */
-export class ConfigError extends Error {
+export class ConfigError extends StartProblem {
   readonly problems: string[]
 
   constructor (problems: string[]) {
@@ -77,10 +79,14 @@ export type Config = ReturnType<typeof parseConfig>
 
 /**
  * Reads `.env` (without overriding what is set) and the environment.
- * @throws {ConfigError} naming every invalid variable.
+ * @throws {StartProblem} A {@link ConfigError} names every invalid variable.
  */
 export function loadConfig (): Config {
-  if (existsSync('.env')) process.loadEnvFile('.env')
+  try {
+    if (existsSync('.env')) process.loadEnvFile('.env')
+  } catch (cause) {
+    throw new StartProblem('The file .env cannot be read. Correct it, or remove it.', { cause })
+  }
   return parseConfig(process.env)
 }
 
@@ -149,6 +155,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       audience: env.JWT_AUDIENCE,
       accountClaim: env.JWT_ACCOUNT_CLAIM
     },
+    sessionSecret: env.SESSION_SECRET,
     run: {
       disconnectGraceMs: env.RUN_DISCONNECT_GRACE_MS,
       timeoutMs: env.RUN_TIMEOUT_MS,

@@ -31,10 +31,10 @@ const table = {
   NOT_SUPPORTED: [422, 'This is not supported where your sandboxes run.', 'Omit the option named in the message.'],
   INVALID_SANDBOX: [422, 'Modal rejected this configuration.', 'Correct the option named in the message.'],
   COMMAND_FAILED: [422, 'The command could not be started.', 'Check that the program and the workdir exist.'],
-  HEADERS_TOO_LARGE: [431, 'The request headers are too large.', 'Send at most 16 KiB of headers.'],
   FILE_FAILED: [422, 'The file could not be read or written.', 'Check its permissions and the free disk space.'],
   RATE_LIMITED: [429, 'Too many requests.', 'Wait for the number of seconds in the retry-after header.'],
   LIMIT_REACHED: [429, 'Your account has reached a limit.', 'End something first, or ask for a higher limit.'],
+  HEADERS_TOO_LARGE: [431, 'The request headers are too large.', 'Send at most 16 KiB of headers.'],
   CLIENT_CLOSED: [499, 'The client closed the connection.', 'No action is needed.'],
   INTERNAL: [500, 'Something went wrong on our side.', 'Try again; if it persists, report the request id.'],
   MODAL_ERROR: [502, 'Modal could not handle the request.', 'Try again; if it persists, report the request id.'],
@@ -46,6 +46,8 @@ const table = {
   SYNC_INCOMPLETE: [502, 'Some files could not be synced.', 'See the report for their names, then sync again.'],
   S3_UNAVAILABLE: [503, 'S3 cannot be reached.', 'Try again in a moment.'],
   MODAL_UNAVAILABLE: [503, 'Modal cannot be reached.', 'Try again in a moment.'],
+  IDENTITY_UNAVAILABLE: [503, 'Your token cannot be verified at the moment.',
+    'Try again in a moment; if it persists, the operator has to check JWT_JWKS_URL.'],
   SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
   MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.']
 } as const satisfies Record<string, readonly [number, string, string]>

@@ -1,33 +1,40 @@
-import closeWithGrace from 'close-with-grace'
-import pretty from 'pino-pretty'
-import { buildApp } from './app.js'
-import { ConfigError, loadConfig, type Config } from './config.js'
+import { Writable } from 'node:stream'
+import type { Config } from './config.js'
+import { closeInOrder } from './lib/closing.js'
+import { checkOpenFiles, startProblem } from './lib/start-problem.js'
 
-const config = readConfig()
-const app = await buildApp(config, loggerOptions(config))
-closeWithGrace({ delay: 8000, logger: app.log }, async ({ signal, err }) => {
-  const started = performance.now()
-  app.log.info({ signal, err }, 'closing')
-  await app.close()
-  app.log.info({ durationMs: Math.round(performance.now() - started) }, 'closed')
-})
-await app.listen({ host: config.host, port: config.port })
-
-const url = config.publicUrl ?? app.listeningOrigin
-const signInCode = app.signInCode === undefined ? '' : `/#code=${app.signInCode} (signs this browser in)`
-app.log.info(`open ${url}${signInCode}`)
-
-function readConfig (): Config {
-  try {
-    return loadConfig()
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    console.error(error.message)
-    process.exit(1)
-  }
+try {
+  checkOpenFiles()
+  await start()
+} catch (error) {
+  console.error(startProblem(error) ?? error)
+  process.exit(1)
 }
 
-function loggerOptions ({ logLevel }: Config) {
+async function start () {
+  // Not before the checks: hundreds of files are loaded.
+  const { loadConfig } = await import('./config.js')
+  const { buildApp } = await import('./app.js')
+  const config = loadConfig()
+  const app = await buildApp(config, await loggerOptions(config))
+  closeInOrder({ delay: 8000, logger: app.log }, async ({ signal, err }) => {
+    const started = performance.now()
+    app.log.info({ signal, err }, 'closing')
+    await app.close()
+    app.log.info({ durationMs: Math.round(performance.now() - started) }, 'closed')
+  })
+  try {
+    await app.listen({ host: config.host, port: config.port })
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+  const url = config.publicUrl ?? app.listeningOrigin
+  const signInCode = app.signInCode === undefined ? '' : `/#code=${app.signInCode} (signs this browser in, once)`
+  app.log.info(`open ${url}${signInCode}`)
+}
+
+async function loggerOptions ({ logLevel }: Config) {
   const options = {
     level: logLevel,
     redact: ['req.headers.authorization', 'req.headers.cookie', 'req.headers["x-api-key"]'],
@@ -37,5 +44,9 @@ function loggerOptions ({ logLevel }: Config) {
         ({ method, path: url.split('?')[0], ip })
     }
   }
-  return process.stdout.isTTY ? { ...options, stream: pretty({ ignore: 'pid,hostname', singleLine: true }) } : options
+  if (!process.stdout.isTTY) return options
+  const { default: pretty } = await import('pino-pretty')
+  // Unlike its own, this destination outlives its terminal.
+  const destination = new Writable({ write: (text, _encoding, done) => { process.stdout.write(text, () => done()) } })
+  return { ...options, stream: pretty({ ignore: 'pid,hostname', singleLine: true, destination }) }
 }

@@ -3,6 +3,7 @@ import { jwtVerify, SignJWT } from 'jose'
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { StartProblem } from '../lib/start-problem.js'
 import { objectId } from './control/ids.js'
 import { unauthenticated } from './control/status.js'
 import { writeFileAtomic } from './lib/write-file-atomic.js'
@@ -20,7 +21,7 @@ export async function openCredentials (dataDir: string): Promise<Credentials> {
     return JSON.parse(await readFile(file, 'utf8')) as Credentials
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-      throw new Error(`reading the emulator's credentials (${file})`, { cause: error })
+      throw new StartProblem(`reading the emulator's credentials (${file}) failed: repair or remove the file.`, { cause: error })
     }
   }
   const credentials = {

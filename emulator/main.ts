@@ -1,6 +1,6 @@
-import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
-import { startEmulator } from './index.js'
+import { closeInOrder } from '../lib/closing.js'
+import { checkOpenFiles, startProblem } from '../lib/start-problem.js'
 import { readSettings } from './settings.js'
 
 /** `npm run emulator`: the emulator alone, for any Modal SDK. Logs go to stderr; stdout is shell source to evaluate. */
@@ -10,13 +10,23 @@ if (mistakes.length > 0) {
   process.exit(1)
 }
 
-const log = pino({ level: process.env['LOG_LEVEL'] ?? 'warn' }, pino.destination(2))
-const emulator = await startEmulator({ ...settings, log })
-process.stdout.write([
-  `# ${(await emulator.selfTest).message}`,
-  `export MODAL_SERVER_URL=${emulator.url}`,
-  `export MODAL_TOKEN_ID=${emulator.tokenId}`,
-  `export MODAL_TOKEN_SECRET=${emulator.tokenSecret}`
-].join('\n') + '\n')
+try {
+  checkOpenFiles()
+  await start()
+} catch (error) {
+  console.error(startProblem(error) ?? error)
+  process.exit(1)
+}
 
-closeWithGrace({ delay: 5000, logger: false }, async () => { await emulator.close() })
+async function start () {
+  const { startEmulator } = await import('./index.js')
+  const { logLevel, ...options } = settings
+  const emulator = await startEmulator({ ...options, log: pino({ level: logLevel }, pino.destination(2)) })
+  closeInOrder({ delay: 5000, logger: false }, async () => { await emulator.close() })
+  process.stdout.write([
+    `# ${(await emulator.selfTest).message}`,
+    `export MODAL_SERVER_URL=${emulator.url}`,
+    `export MODAL_TOKEN_ID=${emulator.tokenId}`,
+    `export MODAL_TOKEN_SECRET=${emulator.tokenSecret}`
+  ].join('\n') + '\n')
+}

@@ -1,4 +1,5 @@
 import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js'
+import { StartProblem } from '../lib/start-problem.js'
 import type { Authority } from './auth.js'
 import type { Log } from './log.js'
 import { loadServices } from './proto/load.js'
@@ -36,7 +37,7 @@ function add (server: Server, adapter: Adapter, definition: ServiceDefinition, h
 function bind (server: Server, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-      if (error) reject(new Error(`binding the emulator to 127.0.0.1:${port}`, { cause: error }))
+      if (error) reject(new StartProblem(`binding the emulator to 127.0.0.1:${port} failed: choose another port.`, { cause: error }))
       else resolve(bound)
     })
   })

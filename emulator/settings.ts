@@ -8,15 +8,21 @@ interface Settings {
   images: Record<string, string>
   /** Named secrets. */
   secrets: Record<string, Record<string, string>>
+  logLevel: string
 }
+
+const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
 /** Reads the settings, and lists every mistake by the name of the variable, never its value. */
 export function readSettings (environment: NodeJS.ProcessEnv): { settings: Settings, mistakes: string[] } {
   const mistakes: string[] = []
   const port = Number(environment['EMULATOR_PORT'] || 0)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) mistakes.push('EMULATOR_PORT must be a port number')
+  const logLevel = environment['LOG_LEVEL'] || 'warn'
+  if (!levels.includes(logLevel)) mistakes.push(`LOG_LEVEL must be one of ${levels.join(', ')}`)
   const settings = {
     port,
+    logLevel,
     dataDir: environment['DATA_DIR'] || '.data',
     images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')

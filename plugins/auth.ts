@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
+import type { CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
 import { AppError } from '../errors.js'
 import type { Account } from '../schemas/account.js'
+import type { BrowserSessions } from '../services/accounts/browser-sessions.js'
 import type { AccountRegistry } from '../services/accounts/registry.js'
 
 declare module 'fastify' {
@@ -15,17 +17,33 @@ declare module 'fastify' {
     /** The account of a request's credential; undefined when the request has none. */
     identify (request: FastifyRequest): Promise<Account | undefined>
     accounts: AccountRegistry
+    browserSessions: BrowserSessions
+    sessionCookie: SessionCookie
   }
 }
 
-interface AuthOptions { accounts: AccountRegistry }
+interface AuthOptions {
+  accounts: AccountRegistry
+  browserSessions: BrowserSessions
+  /** Whether browsers may send the cookie over TLS only. */
+  secure: boolean
+}
 
-/** The web UI's cookie. HttpOnly; it holds the credential itself, so every replica can read it. */
-export const sessionCookie = 'modal_sandbox_session'
+/** The web UI's cookie. It holds a session, never a credential, and scripts cannot read it. */
+interface SessionCookie { name: string, options: CookieSerializeOptions }
+
+function sessionCookie (secure: boolean): SessionCookie {
+  const options = { httpOnly: true, sameSite: 'strict', secure } as const
+  // With this prefix a browser accepts it from this host over TLS only, not from a neighbour's subdomain.
+  if (secure) return { name: '__Host-modal_sandbox_session', options: { ...options, path: '/' } }
+  return { name: 'modal_sandbox_session', options: { ...options, path: '/api' } }
+}
 
 /** Authentication: `Authorization: Bearer`, `x-api-key`, or the web UI's cookie. */
-export default fp<AuthOptions>(async (fastify, { accounts }) => {
+export default fp<AuthOptions>(async (fastify, { accounts, browserSessions, secure }) => {
   fastify.decorate('accounts', accounts)
+  fastify.decorate('browserSessions', browserSessions)
+  fastify.decorate('sessionCookie', sessionCookie(secure))
   fastify.decorateRequest('account', null as unknown as Account)
 
   const countRequest = fastify.createRateLimit({
@@ -36,7 +54,9 @@ export default fp<AuthOptions>(async (fastify, { accounts }) => {
 
   fastify.decorate('identify', async (request) => {
     const credential = readCredential(request)
-    return credential === undefined ? undefined : await accounts.authenticate(credential)
+    if (credential !== undefined) return await accounts.authenticate(credential)
+    const session = readSession(request)
+    return session === undefined ? undefined : await browserSessions.accountOf(session)
   })
 
   fastify.decorate('requireAccount', async (request, reply) => {
@@ -59,10 +79,14 @@ function readCredential (request: FastifyRequest): string | undefined {
   const [scheme, token] = request.headers.authorization?.split(' ') ?? []
   if (scheme?.toLowerCase() === 'bearer' && token) return token
   const apiKey = request.headers['x-api-key']
-  if (typeof apiKey === 'string' && apiKey !== '') return apiKey
-  const cookie = request.cookies[sessionCookie]
-  if (cookie !== undefined) refuseCrossSite(request)
-  return cookie
+  return typeof apiKey === 'string' && apiKey !== '' ? apiKey : undefined
+}
+
+/** The session of the request's cookie. @throws 403 when another site's page sent it. */
+export function readSession (request: FastifyRequest): string | undefined {
+  const session = request.cookies[request.server.sessionCookie.name]
+  if (session !== undefined) refuseCrossSite(request)
+  return session
 }
 
 /** Browsers send the cookie with every request, so one that another site's page made must be refused. */

@@ -51,24 +51,48 @@ const clientErrorCodes: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT', HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE'
 }
 
+/** How long, and how much, a client may still send after its answer, in milliseconds and bytes. */
+const lingering = { ms: 2000, bytes: 16 * 1024 * 1024 }
+
 /** For Fastify's option `clientErrorHandler`: input that is not a valid HTTP request, or not a complete one in time. */
 export function handleClientError (this: FastifyInstance, error: ConnectionError, socket: Socket) {
-  if (error.code !== 'ECONNRESET' && socket.writable) {
-    const code = clientErrorCodes[error.code]
-    const appError = code === undefined
-      ? new AppError('BAD_REQUEST', { message: 'This is not a valid HTTP request.', hint: 'Check the client.' })
-      : new AppError(code)
-    const id = randomId('req')
-    const json = JSON.stringify(toBody(appError, id))
-    // Not as `err`: it holds the packet, and with it any credential in the headers.
-    this.log.info({ reqId: id, code: appError.code, reason: error.code }, 'connection refused')
-    socket.write([
-      `HTTP/1.1 ${appError.statusCode} ${STATUS_CODES[appError.statusCode]}`, 'connection: close',
-      `x-request-id: ${id}`, 'content-type: application/json; charset=utf-8',
-      `content-length: ${Buffer.byteLength(json)}`, '', json
-    ].join('\r\n'))
-  }
-  socket.destroy()
+  // Called again for what the client sends after its answer, which is not read.
+  if (socket.writableEnded) return
+  if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) return socket.destroy()
+  const code = clientErrorCodes[error.code]
+  const appError = code === undefined
+    ? new AppError('BAD_REQUEST', { message: 'This is not a valid HTTP request.', hint: 'Check the client.' })
+    : new AppError(code)
+  const id = randomId('req')
+  const json = JSON.stringify(toBody(appError, id))
+  // Not as `err`: it holds the packet, and with it any credential in the headers.
+  this.log.info({ reqId: id, code: appError.code, reason: error.code }, 'connection refused')
+  endInPeace(socket, [
+    `HTTP/1.1 ${appError.statusCode} ${STATUS_CODES[appError.statusCode]}`, 'connection: close',
+    `x-request-id: ${id}`, 'content-type: application/json; charset=utf-8',
+    `content-length: ${Buffer.byteLength(json)}`, '', json
+  ].join('\r\n'))
+}
+
+/**
+ * An earlier request of the connection is being answered: its client would take this answer for a part of that one.
+ * The handler that Node.js has by default asks the same field.
+ */
+function isAnswering ({ _httpMessage: answer }: Socket & { _httpMessage?: { headersSent: boolean } | null }): boolean {
+  return answer?.headersSent === true
+}
+
+/** A socket closed with unread input resets the connection, and the client loses what it has not read of the answer. */
+function endInPeace (socket: Socket, answer: string) {
+  const limit = socket.bytesRead + lingering.bytes
+  const timer = setTimeout(() => socket.destroy(), lingering.ms).unref()
+  const watch = setInterval(() => { if (socket.bytesRead > limit) socket.destroy() }, 50).unref()
+  socket.once('close', () => {
+    clearTimeout(timer)
+    clearInterval(watch)
+  })
+  socket.end(answer)
+  socket.resume()
 }
 
 function toBody (error: AppError, requestId: string): ErrorBody {

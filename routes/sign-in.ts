@@ -1,7 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { sessionCookie } from '../plugins/auth.js'
+import { readSession } from '../plugins/auth.js'
 import { ErrorAnswer, strict } from '../schemas/common.js'
+import type { SignInLink } from '../services/accounts/sign-in-link.js'
 
 const Credential = Type.Object({
   credential: Type.String({
@@ -11,29 +12,32 @@ const Credential = Type.Object({
 const SignedIn = Type.Object({ account: Type.String() })
 
 interface SignInOptions {
-  /** Whether browsers may send the cookie over TLS only. */
-  secure: boolean
-  /** Local mode: the code in the sign-in link that the log prints, and the API key it stands for. */
-  link?: { code: string, apiKey: string }
+  /** Of local mode. */
+  link?: SignInLink
 }
 
-/** Signs a browser in and out: the credential is kept in a cookie that scripts cannot read. */
-const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { secure, link }) => {
-  const cookie = { path: '/api', httpOnly: true, sameSite: 'strict', secure } as const
+/** Signs a browser in and out: it gets a session in a cookie, which ends on the server. */
+const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link }) => {
+  const { accounts, browserSessions, sessionCookie: { name, options } } = fastify
 
   fastify.post('/api/session', {
-    schema: { body: Credential, response: { 200: SignedIn, '4xx': ErrorAnswer } }
+    schema: { body: Credential, response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer } }
   }, async (request, reply) => {
-    const credential = request.body.credential === link?.code ? link.apiKey : request.body.credential
+    const credential = link?.redeem(request.body.credential) ?? request.body.credential
     if (/[^\x21-\x7e]/.test(credential)) throw fastify.httpErrors.unauthorized('The API key is not valid.')
-    const account = await fastify.accounts.authenticate(credential)
-    request.log.info({ accountId: account.id }, 'signed in')
-    reply.setCookie(sessionCookie, credential, cookie)
-    return { account: account.id }
+    const identity = await accounts.identify(credential)
+    request.log.info({ accountId: identity.account.id }, 'signed in')
+    reply.setCookie(name, await browserSessions.start(identity), options)
+    return { account: identity.account.id }
   })
 
-  fastify.delete('/api/session', { schema: { response: { 200: Type.Object({}) } } }, async (_request, reply) => {
-    reply.clearCookie(sessionCookie, cookie)
+  fastify.delete('/api/session', {
+    schema: { response: { 200: Type.Object({}), '4xx': ErrorAnswer, '5xx': ErrorAnswer } }
+  }, async (request, reply) => {
+    const session = readSession(request)
+    // The cookie stays when this fails, so that it can be repeated.
+    if (session !== undefined) await browserSessions.end(session)
+    reply.clearCookie(name, options)
     return {}
   })
 }

@@ -1,5 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { AppError } from '../errors.js'
+import { ErrorAnswer } from '../schemas/common.js'
 
 const Status = Type.Object({
   configured: Type.Boolean({ description: 'Whether Modal credentials are set.' }),
@@ -10,9 +12,13 @@ const Status = Type.Object({
 
 /** What the service runs on (9.6). Public: the web UI needs it before anyone has signed in. */
 const status: FastifyPluginAsyncTypebox = async (fastify) => {
-  fastify.get('/api/modal/status', { schema: { response: { 200: Status } } }, async (request) => {
+  fastify.get('/api/modal/status', { schema: { response: { 200: Status, '5xx': ErrorAnswer } } }, async (request) => {
     const { backend, scripted } = fastify.modal
-    const account = await fastify.identify(request).catch(() => undefined)
+    const account = await fastify.identify(request).catch((error: unknown) => {
+      // Nobody knows whether you are signed in: saying that you are not would be wrong.
+      if (error instanceof AppError && error.statusCode >= 500) throw error
+      return undefined
+    })
     return {
       configured: backend === 'modal',
       backend,

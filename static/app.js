@@ -60,7 +60,7 @@ async function redeemLink () {
     await signIn(decodeURIComponent(code))
   } catch (error) {
     if (error.transient) throw error
-    return { message: 'This link is no longer valid.', hint: 'Use the latest one: the service prints a new link at each start.' }
+    return { message: 'This link is no longer valid.', hint: 'It works once. Enter the API key, or restart the service: it prints a new link.' }
   }
 }
 

@@ -15,7 +15,9 @@ import streams from '../plugins/streams.js'
 import validation from '../plugins/validation.js'
 import signIn from '../routes/sign-in.js'
 import { strict } from '../schemas/common.js'
+import { BrowserSessions, type EndedSessions } from '../services/accounts/browser-sessions.js'
 import { AccountRegistry } from '../services/accounts/registry.js'
+import { SignInLink } from '../services/accounts/sign-in-link.js'
 import { accountOf } from './helpers/account.js'
 import { eventually } from './helpers/containers.js'
 import { ownTime } from './helpers/own-time.js'
@@ -29,6 +31,13 @@ const accounts = new AccountRegistry([
   accountOf({ id: 'slow', apiKeys: apiKeys('slow-key'), limits: { ...limits, requestsPerMinute: 2 } })
 ], tokens)
 
+const link = new SignInLink('acme-key')
+
+function memory (): EndedSessions {
+  const ended = new Set<string>()
+  return { add: async (_account, id) => { ended.add(id) }, has: async (_account, id) => ended.has(id) }
+}
+
 /** The service's plugins around a few routes of this test. */
 async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeatMs = 10_000) {
   const lines: Record<string, any>[] = []
@@ -37,9 +46,10 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
     forceCloseConnections: true
   })
   for (const plugin of [sensible, context, errors, validation, security]) await app.register(plugin)
-  await app.register(auth, { accounts })
+  const browserSessions = new BrowserSessions({ accounts, ended: memory(), secret: 'shared', deployment: 'test' })
+  await app.register(auth, { accounts, browserSessions, secure: true })
   await app.register(streams, { heartbeatMs })
-  await app.register(signIn, { secure: true, link: { code: 'link-code', apiKey: 'acme-key' } })
+  await app.register(signIn, { link })
   await app.register(async (api) => {
     api.addHook('onRequest', api.requireAccount)
     const kind = Type.Optional(Type.Union([Type.Null(), Type.Integer()]))
@@ -80,15 +90,18 @@ t.test('A request without a valid credential of any kind gets 401 (6.3)', async 
 
 t.test('A browser signs in with a key or the link and gets a cookie that scripts cannot read', async (t) => {
   const { app } = await frame(t)
-  for (const credential of ['acme-key', 'link-code']) {
+  let value = ''
+  for (const credential of ['acme-key', link.code]) {
     const signIn = await app.inject({ method: 'POST', url: '/api/session', payload: { credential } })
     t.match(signIn.json(), { account: 'acme' })
-    t.match(signIn.headers['set-cookie'], /HttpOnly; Secure; SameSite=Strict/)
+    t.match(signIn.headers['set-cookie'], /^__Host-modal_sandbox_session=[^;]+; Path=\/; HttpOnly; Secure; SameSite=Strict$/)
+    t.notMatch(signIn.headers['set-cookie'], 'acme')
+    value = signIn.cookies[0]!.value
   }
   for (const credential of ['wrong', 'w\u00f6rong']) {
     t.equal((await app.inject({ method: 'POST', url: '/api/session', payload: { credential } })).statusCode, 401)
   }
-  const cookies = { modal_sandbox_session: 'acme-key' }
+  const cookies = { '__Host-modal_sandbox_session': value }
   const send = async (headers: Record<string, string | undefined>) =>
     await app.inject({ method: 'POST', url: '/api/echo/1', cookies, headers, payload: { name: 'a' } })
   t.equal((await send({ 'sec-fetch-site': 'same-origin' })).statusCode, 200)
@@ -97,8 +110,9 @@ t.test('A browser signs in with a key or the link and gets a cookie that scripts
   for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { origin: 'http://evil.example' }, { origin: 'null' }]) {
     t.match((await send(headers)).json(), { code: 'FORBIDDEN' }, 'a page of another site')
   }
-  const out = await app.inject({ method: 'DELETE', url: '/api/session' })
-  t.match(out.headers['set-cookie'], /modal_sandbox_session=;/)
+  const out = await app.inject({ method: 'DELETE', url: '/api/session', cookies })
+  t.match(out.headers['set-cookie'], /^__Host-modal_sandbox_session=;/)
+  t.equal((await send({})).statusCode, 401)
 })
 
 t.test('Invalid input is reported with its field, and nothing is coerced or dropped', async (t) => {

@@ -16,7 +16,7 @@ const layer = (below: string): Rule =>
 
 /** What a room may import besides its own files and packages. The layers of the sync keep their order in types, too. */
 const rules: Record<string, Rule> = {
-  'server.ts': { may: /^(app|config)\.ts$/ },
+  'server.ts': { may: /^(app|config)\.ts$|^lib\// },
   'app.ts': { may: /^(plugins|routes|lib|services\/accounts)\/|^(config|errors)\.ts$/, types: /^services\// },
   'config.ts': { may: /^(lib|schemas)\// },
   'errors.ts': { may: /^$/ },
@@ -24,7 +24,8 @@ const rules: Record<string, Rule> = {
   routes: { may: /^(schemas|lib)\/|^errors\.ts$|^plugins\/auth\.ts$/, types: /^(services|plugins)\// },
   schemas: { may: /^$/ },
   lib: { may: /^$/ },
-  emulator: { may: /^$/ },
+  // How a process starts and ends.
+  emulator: { may: /^lib\/(closing|start-problem)\.ts$/ },
   static: { may: /^static\// },
   'services/modal': { may: /^(errors\.ts$|lib\/)/, types: /^schemas\// },
   'services/sync': { ...service, may: new RegExp(`^(${common}|services/sync/(transfer|workspace|s3)/)`) },

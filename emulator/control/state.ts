@@ -1,5 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { StartProblem } from '../../lib/start-problem.js'
 import { writeFileAtomic } from '../lib/write-file-atomic.js'
 
 interface AppRecord { id: string, name: string, environment: string }
@@ -14,11 +15,20 @@ export interface VolumeRecord {
   createdAt: number
 }
 
+export interface QueueRecord {
+  id: string
+  name: string
+  environment: string
+  /** By partition key in hex: how many items it has, and when they expire, in milliseconds since the epoch. */
+  partitions: Record<string, { items: number, expiresAt: number }>
+}
+
 /** What survives a restart. Sandboxes do not: they end with the server. */
 interface Records {
   environments: string[]
   apps: AppRecord[]
   volumes: VolumeRecord[]
+  queues: QueueRecord[]
   /** Name to id of the named secrets; their values are in the configuration only. */
   secretIds: Record<string, string>
   /** Id of a forced build to the id that the image store gave it. */
@@ -46,7 +56,7 @@ export class State {
       return new State(file, { ...empty(), ...JSON.parse(await readFile(file, 'utf8')) as Partial<Records> })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new State(file, empty())
-      throw new Error(`reading the emulator's state (${file})`, { cause: error })
+      throw new StartProblem(`reading the emulator's state (${file}) failed: repair or remove the file.`, { cause: error })
     }
   }
 
@@ -60,6 +70,13 @@ export class State {
 
 function empty (): Records {
   return {
-    environments: ['main'], apps: [], volumes: [], secretIds: {}, imageAliases: {}, deletedImages: [], imageTags: {}
+    environments: ['main'],
+    apps: [],
+    volumes: [],
+    queues: [],
+    secretIds: {},
+    imageAliases: {},
+    deletedImages: [],
+    imageTags: {}
   }
 }

@@ -3,6 +3,7 @@ import { appHandlers } from './apps.js'
 import { Idempotency } from './idempotency.js'
 import { imageHandlers } from './images.js'
 import { logHandlers } from './logs.js'
+import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
 import { taskHandlers } from './tasks.js'
@@ -17,6 +18,7 @@ export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client
       appHandlers(state, authority),
       imageHandlers(state, images),
       secretHandlers(state, secrets),
+      queueHandlers(state),
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
       logHandlers(registry)

@@ -25,3 +25,8 @@ export function isVolumeOf (accountId: string, modalName: string): boolean {
   const prefix = volumeName(accountId, '')
   return modalName.startsWith(prefix) && !modalName.slice(prefix.length).includes('.')
 }
+
+/** The Modal queue that records which sessions of an account have ended. */
+export function endedSessionsName (accountId: string): string {
+  return `${appName(accountId)}.ended-sessions`
+}
