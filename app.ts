@@ -6,6 +6,7 @@ import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
 import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
+import gateway from './plugins/gateway.js'
 import metrics from './plugins/metrics.js'
 import modal from './plugins/modal.js'
 import openapi from './plugins/openapi.js'
@@ -52,10 +53,15 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   }).withTypeProvider<TypeBoxTypeProvider>()
   const { accounts, signInLink } = await findAccounts(config)
 
-  // For every request: ids, errors, validation, rate limit, authentication.
+  // For every request: ids, errors; then validation, rate limit, authentication.
   await app.register(sensible)
   await app.register(context)
   await app.register(errors)
+
+  // From the sandboxes to the model: before all that is for accounts, as their limits and headers do not apply.
+  await app.register(modal, { config })
+  await app.register(gateway, { config })
+
   await app.register(validation)
   await app.register(security)
   await app.register(auth, { accounts })
@@ -64,7 +70,6 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   await app.register(openapi)
 
   // What the routes use.
-  await app.register(modal, { config })
   await app.register(storage, { config })
   await app.register(services, { config })
   await app.register(reaper, { config })

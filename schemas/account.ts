@@ -6,7 +6,10 @@ const AccountLimits = Type.Object({
   sandboxes: Type.Integer({ minimum: 0, default: 10, description: 'Running sandboxes.' }),
   runs: Type.Integer({ minimum: 0, default: 5, description: 'Concurrent runs of Claude; at most one per sandbox.' }),
   streams: Type.Integer({ minimum: 0, default: 50, description: 'Open Server-Sent Events responses.' }),
-  requestsPerMinute: Type.Integer({ minimum: 1, default: 600 })
+  requestsPerMinute: Type.Integer({ minimum: 1, default: 600 }),
+  monthlyBudgetUsd: Type.Optional(Type.Number({
+    exclusiveMinimum: 0, description: 'What its runs may cost in a calendar month (UTC).'
+  }))
 }, { ...strict, default: {} })
 
 /** A location in S3 that an account may use. `*` matches any characters in every field but the prefix. */

@@ -1,0 +1,42 @@
+/** The types of the Messages API that the gateway itself answers with: https://docs.claude.com/en/api/errors. */
+type ErrorType = 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' |
+  'request_too_large' | 'billing_error' | 'api_error' | 'overloaded_error' | 'timeout_error'
+
+const statuses: Record<ErrorType, number> = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  // 402 in the API's list of errors. The CLI shows the text of a 400 as it is, and of no other.
+  billing_error: 400,
+  permission_error: 403,
+  not_found_error: 404,
+  request_too_large: 413,
+  api_error: 502,
+  timeout_error: 504,
+  overloaded_error: 529
+}
+const passing: ReadonlySet<ErrorType> = new Set(['api_error', 'timeout_error', 'overloaded_error'])
+
+/** A refusal in the shape of the Messages API, which is all that the CLI understands. */
+export class GatewayError extends Error {
+  readonly type: ErrorType
+
+  constructor (type: ErrorType, message: string, options?: { cause: unknown }) {
+    super(message, options)
+    this.name = 'GatewayError'
+    this.type = type
+  }
+
+  get statusCode (): number {
+    return statuses[this.type]
+  }
+
+  /** Anthropic's clients obey `x-should-retry`; without it the CLI repeats even a 400. */
+  get headers (): Record<string, string> {
+    const retry = passing.has(this.type)
+    return { 'x-should-retry': String(retry), ...(this.type === 'overloaded_error' && { 'retry-after': '1' }) }
+  }
+
+  toJSON (): object {
+    return { type: 'error', error: { type: this.type, message: this.message } }
+  }
+}
