@@ -227,6 +227,14 @@ function checkTogether (env: Environment, accounts: Account[] | undefined, probl
   if (env.S3_SECRET_ACCESS_KEY && !env.S3_ACCESS_KEY_ID) {
     problem('S3_ACCESS_KEY_ID', 'is required when S3_SECRET_ACCESS_KEY is set')
   }
+  if (env.MODAL_TOKEN_ID && env.USAGE_S3_URL === undefined &&
+      accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
+    problem('USAGE_S3_URL', 'is required for the monthlyBudgetUsd of an account: set it to s3://<bucket>/<prefix>, where ' +
+      'replicas keep what they have spent')
+  }
+  if (env.USAGE_S3_URL !== undefined && env.S3_ACCESS_KEY_ID === undefined) {
+    problem('S3_ACCESS_KEY_ID', 'is required when USAGE_S3_URL is set')
+  }
   if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {
     problem('CLAUDE_SECRET_NAME', 'cannot be combined with ANTHROPIC_API_KEY: remove one of them')
   }

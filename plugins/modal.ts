@@ -1,8 +1,9 @@
 import fp from 'fastify-plugin'
-import { ModalClient, type Logger } from 'modal'
+import { ExperimentalOutboundPolicy, ModalClient, type Logger } from 'modal'
 import type { FastifyBaseLogger } from 'fastify'
 import { configured, withModalServer, type Config } from '../config.js'
 import type { Provider } from '../services/gateway/provider.js'
+import { callModal, lookupMs } from '../services/modal/call.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
 /** Where sandboxes run, and the environment in which Claude reaches its model from there. */
@@ -15,6 +16,8 @@ interface Modal {
   modelEnv: Readonly<Record<string, string>>
   /** The model that is configured, if any. */
   provider: Provider | undefined
+  /** How Modal itself puts the key of its secret into requests to the model, where the service does not know it. */
+  replacement?: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> }
 }
 
 declare module 'fastify' {
@@ -29,6 +32,7 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
   fastify.decorate('modal', configured(config)
     ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, provider, modelEnv: environment(provider) }
     : await startLocal())
+  if (config.claude.access === 'replacement') fastify.modal.replacement = replaceKey(fastify.modal.client, config)
   fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'Modal client created')
   fastify.addHook('onClose', async () => fastify.modal.client.close())
 
@@ -69,6 +73,19 @@ function connect ({ token, environment, serverUrl }: Config['modal'], log: Fasti
 function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Provider | undefined {
   if (bedrock !== undefined) return { kind: 'bedrock', ...bedrock }
   if (apiKey !== undefined) return { kind: 'anthropic', apiKey, baseUrl: baseUrl ?? 'https://api.anthropic.com' }
+}
+
+/** Of sandboxes that are created from now on: a policy is part of a sandbox. */
+function replaceKey (client: ModalClient, { claude: { baseUrl, secretName } }: Config): NonNullable<Modal['replacement']> {
+  const domain = baseUrl === undefined ? 'api.anthropic.com' : new URL(baseUrl).hostname
+  const policy = async () => {
+    const secret = await callModal('model secret', lookupMs, () => client.secrets.fromName(secretName!), {
+      notFound: 'CLAUDE_FAILED'
+    })
+    const headers = { 'x-api-key': '$ANTHROPIC_API_KEY' }
+    return new ExperimentalOutboundPolicy().withHeaderReplacement({ domain, headers, secret })
+  }
+  return { domain, policy }
 }
 
 function environment (provider: Provider | undefined): Record<string, string> {

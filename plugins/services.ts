@@ -22,11 +22,11 @@ interface ServicesOptions { config: Config }
 
 /** Constructs the services from the configuration and the Modal client; they do not depend on Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
-  const { client, backend } = fastify.modal
+  const { client, backend, replacement } = fastify.modal
   const { log, model, storage } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
   const sandboxes = new SandboxService({
-    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage
+    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement
   })
   const runs = new RunService({
     client,

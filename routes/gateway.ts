@@ -4,12 +4,15 @@ import replyFrom from '@fastify/reply-from'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent, type Dispatcher } from 'undici'
 import { redact } from '../lib/redact.js'
-import type { Exchange, Gateway } from '../services/gateway/gateway.js'
+import type { Exchange } from '../services/gateway/exchange.js'
+import type { Gateway } from '../services/gateway/gateway.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Set on requests for the model that were let in. */
     exchange: Exchange | null
+    /** Called when the connection closes before the answer is there. */
+    onLeave: () => void
   }
 }
 
@@ -21,17 +24,22 @@ const minute = 60_000
 const longestError = 1024 * 1024
 
 /**
- * The way from the sandboxes to the model. Not for accounts: what counts here is the token of a run. Answers pass as they
- * come, byte for byte; errors without what may repeat the key.
+ * The way from the sandboxes to the model. Not for accounts: what counts here is the token of a run. Answers pass as
+ * they come, byte for byte; errors without what may repeat the key.
  */
 const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gateway }) => {
   // Runs are hundreds, and each may have several requests under way. An answer that is not streamed takes ten minutes.
   const agent = new Agent({
-    connections: 2048, headersTimeout: 11 * minute, bodyTimeout: 11 * minute, connect: { timeout: 10_000 }, keepAliveTimeout: 30_000
+    connections: 2048,
+    headersTimeout: 11 * minute,
+    bodyTimeout: 11 * minute,
+    connect: { timeout: 10_000 },
+    keepAliveTimeout: 30_000
   })
   // The library would neither abort a request whose client has left, nor check certificates with an agent of its own.
   const signal = new AsyncLocalStorage<AbortSignal>()
-  const request = (options: Dispatcher.RequestOptions, callback: (error: Error | null, data: Dispatcher.ResponseData) => void) => {
+  type Callback = (error: Error | null, data: Dispatcher.ResponseData) => void
+  const request = (options: Dispatcher.RequestOptions, callback: Callback) => {
     agent.request({ ...options, signal: signal.getStore() ?? null }, callback)
   }
   await fastify.register(replyFrom, {
@@ -40,6 +48,7 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
   fastify.addHook('onClose', async () => { await agent.destroy() })
 
   fastify.decorateRequest('exchange', null)
+  fastify.decorateRequest('onLeave')
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit }, (_request, body, done) => { done(null, body) })
 
@@ -47,12 +56,15 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
     const exchange = await gateway.admit(credentialOf(request), declaredLength(request))
     request.exchange = exchange
     Object.assign(request.ids, exchange.ids)
-    const onClose = () => { exchange.abort() }
-    request.socket.once('close', onClose)
-    exchange.signal.addEventListener('abort', () => { request.socket.removeListener('close', onClose) }, { once: true })
+    request.onLeave = () => { exchange.abort() }
+    request.socket.once('close', request.onLeave)
     if (request.socket.destroyed) exchange.abort()
   })
-  fastify.addHook('onResponse', async ({ exchange }) => { exchange?.finish() })
+  fastify.addHook('onResponse', async ({ exchange, socket, onLeave }) => {
+    if (exchange === null) return
+    socket.removeListener('close', onLeave)
+    exchange.finish()
+  })
 
   fastify.setErrorHandler(async (error, request, reply) => await refuse(error, request, reply))
   fastify.setNotFoundHandler(async (request, reply) => await refuse({ statusCode: 404 }, request, reply))
@@ -74,8 +86,8 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
     const { url } = await exchange.prepare(path, model, body)
     signal.run(exchange.signal, () => reply.from(url, {
       ...(body !== undefined && { body, contentType: request.headers['content-type'] ?? 'application/json' }),
-      rewriteRequestHeaders: (_request, headers) => exchange.requestHeaders(headers) as never,
-      rewriteHeaders: (headers) => exchange.responseHeaders(headers) as never,
+      rewriteRequestHeaders: (_request, headers) => gateway.requestHeaders(headers) as never,
+      rewriteHeaders: (headers) => gateway.responseHeaders(headers) as never,
       onError: (_reply, { error }) => { refuse(error, request, reply) },
       onResponse: (_request, _reply, answer) => { answerWith(exchange, reply, answer as never) }
     }))
@@ -87,8 +99,11 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
   ) {
     const meter = exchange.meter(statusCode, String(reply.getHeader('content-type')))
     if (statusCode < 400) return reply.send(pipeline(stream, meter, () => {}))
+    // It may repeat the request's headers.
     reply.removeHeader('content-length')
-    text(stream).then((body) => reply.send(redact(body, gateway.secrets)), () => { reply.send(pipeline(stream, meter, () => {})) })
+    textOf(stream).then(
+      (body) => reply.send(redact(body, gateway.secrets)),
+      (error: unknown) => { refuse(error, reply.request, reply) })
   }
 
   function refuse (error: unknown, request: FastifyRequest, reply: FastifyReply) {
@@ -97,7 +112,8 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
   }
 }
 
-async function text (stream: Readable): Promise<string> {
+/** Errors are short; what is longer is cut. */
+async function textOf (stream: Readable): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of stream as AsyncIterable<Buffer>) {

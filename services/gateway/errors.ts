@@ -40,3 +40,17 @@ export class GatewayError extends Error {
     return { type: 'error', error: { type: this.type, message: this.message } }
   }
 }
+
+/** Of the HTTP server and client, and of this service's other errors. */
+export function toGatewayError (error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error
+  const { statusCode = 500, code = '' } = error as { statusCode?: number, code?: string }
+  const options = { cause: (error as Error).cause ?? error }
+  const refusal = (type: ErrorType, message: string) => new GatewayError(type, message, options)
+  if (statusCode === 404) return refusal('not_found_error', 'There is nothing at this address.')
+  if (statusCode === 413) return refusal('request_too_large', 'A request may have at most 32 MB.')
+  if (statusCode === 504 || /TIMEOUT/.test(code)) return refusal('timeout_error', 'The model took too long to answer.')
+  if (code === 'SHUTTING_DOWN') return refusal('overloaded_error', 'The service is restarting.')
+  if (statusCode < 500) return refusal('invalid_request_error', 'This is not a request that the model takes.')
+  return refusal('api_error', 'The model cannot be reached.')
+}

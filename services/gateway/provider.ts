@@ -49,17 +49,27 @@ export function resolveCall (provider: Provider, path: string, model: string | u
   if (path === '/inference-profiles') {
     return { url: join(baseUrl ?? `https://bedrock.${region}.amazonaws.com`, path), charged: false }
   }
-  if (model === undefined || !modelPattern.test(model)) throw new GatewayError('invalid_request_error', 'The model is not valid.')
+  if (model === undefined || !modelPattern.test(model)) {
+    throw new GatewayError('invalid_request_error', 'The model is not valid.')
+  }
   const filled = path.replace(':model', encodeURIComponent(model))
   return { url: join(baseUrl ?? `https://bedrock-runtime.${region}.amazonaws.com`, filled), charged: true, model }
 }
 
-/** Ours, or about this connection only, or about who is behind it. */
-const dropped = /^(host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|expect|proxy-.*|cookie|authorization|x-api-key|forwarded|via|x-forwarded-.*|x-real-ip|accept-encoding|content-length)$/
+/** About one connection only (RFC 9110, 7.6.1). */
+const hopByHop = ['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect']
+/** Ours, or about who is behind it. */
+const dropped = new Set([...hopByHop, 'host', 'content-length', 'accept-encoding', 'cookie', 'authorization', 'x-api-key',
+  'forwarded', 'via', 'x-real-ip'])
+const droppedPrefix = /^(proxy-|x-forwarded-)/
+/** What would speak for this service's own origin. */
+const droppedFromAnswer = new Set([...hopByHop, 'set-cookie', 'alt-svc', 'strict-transport-security'])
+
+type Headers<T> = Record<string, T>
 
 /** The headers of a request with the real key, and without a second one or what is none of the provider's business. */
-export function requestHeaders<T> (provider: Provider, headers: Readonly<Record<string, T>>): Record<string, T | string> {
-  const kept = Object.entries(headers).filter(([name]) => !dropped.test(name))
+export function requestHeaders<T> (provider: Provider, headers: Readonly<Headers<T>>): Headers<T | string> {
+  const kept = Object.entries(headers).filter(([name]) => !dropped.has(name) && !droppedPrefix.test(name))
   return {
     ...Object.fromEntries(kept),
     // What is compressed could not be counted as it passes.
@@ -70,11 +80,10 @@ export function requestHeaders<T> (provider: Provider, headers: Readonly<Record<
   }
 }
 
-/** Of an answer: what is about the connection to the provider, or would speak for this service's own origin. */
-const droppedFromAnswer = /^(connection|keep-alive|transfer-encoding|upgrade|trailer|set-cookie|alt-svc|strict-transport-security|access-control-.*)$/
-
-export function responseHeaders<T> (headers: Readonly<Record<string, T>>): Record<string, T> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !droppedFromAnswer.test(name)))
+/** The headers of an answer. None repeats the key. */
+export function responseHeaders<T> ({ apiKey }: Provider, headers: Readonly<Headers<T>>): Headers<T> {
+  return Object.fromEntries(Object.entries(headers).filter(([name, value]) =>
+    !droppedFromAnswer.has(name) && !name.startsWith('access-control-') && !String(value).includes(apiKey)))
 }
 
 function join (base: string, path: string): string {

@@ -59,7 +59,7 @@ export class SpendingLedger {
     entry.own.runs[runId] = { usd: (entry.own.runs[runId]?.usd ?? 0) + usd, at }
     for (const [id, run] of Object.entries(entry.own.runs)) if (run.at < at - runMs) delete entry.own.runs[id]
     entry.dirty = true
-    if (this.#options.store !== undefined) this.#writing ??= setTimeout(() => { void this.#write() }, writeMs).unref()
+    if (this.#options.store !== undefined) this.#writing ??= this.#writeIn(writeMs)
   }
 
   /** US dollars in this month. */
@@ -118,6 +118,10 @@ export class SpendingLedger {
       })
     }))
     const again = [...this.#entries.values()].some(({ dirty }) => dirty)
-    this.#writing = again ? setTimeout(() => { void this.#write() }, 5 * writeMs).unref() : undefined
+    this.#writing = again ? this.#writeIn(5 * writeMs) : undefined
+  }
+
+  #writeIn (ms: number): NodeJS.Timeout {
+    return setTimeout(async () => { await this.#write() }, ms).unref()
   }
 }

@@ -61,12 +61,13 @@ export class UsageReader {
   }
 
   /**
-   * What was used. Where the API did not come to say so, an estimate: the prompt by its size, the answer by what came of
-   * it or, when nothing is to be seen of it, by the time that it took.
+   * What was used. Where the API did not come to say so, an estimate: the prompt by its size, the answer by what came
+   * of it or, when nothing is to be seen of it, by the time that it took.
    */
   usage (promptBytes: number, seconds: number): Usage {
     if (this.#final) return this.#usage!
-    const estimated = this.#said > 0 ? this.#said / bytesPerToken : this.#usage === undefined ? seconds * tokensPerSecond : 0
+    const unseen = this.#usage === undefined ? seconds * tokensPerSecond : 0
+    const estimated = this.#said > 0 ? this.#said / bytesPerToken : unseen
     const known = this.#usage ?? { ...noUsage, input_tokens: Math.ceil(promptBytes / bytesPerToken) }
     return { ...known, output_tokens: Math.max(known.output_tokens, Math.ceil(estimated)) }
   }
@@ -168,7 +169,10 @@ function readFrames (onPayload: (payload: string) => void): Framing {
     while (rest.length >= 12) {
       const total = rest.readUInt32BE(0)
       const headers = rest.readUInt32BE(4)
-      if (total < 16 || headers > total - 16) return void (skip = Infinity)
+      if (total < 16 || headers > total - 16) {
+        skip = Infinity
+        return
+      }
       if (total > longest) {
         skip = Math.max(0, total - rest.length)
         rest = rest.subarray(Math.min(total, rest.length))
@@ -209,5 +213,6 @@ function parse (json: string): Record<string, unknown> | undefined {
 }
 
 function object (value: unknown): Record<string, unknown> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : undefined
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isObject ? value as Record<string, unknown> : undefined
 }

@@ -150,7 +150,7 @@ export class RunService {
     const tagLatest = async () => { await this.#registry.tagLatest(owned, id) }
     const { started, runner } = await startRunner(this.#options, { id, account, owned, spec, log, tagLatest })
       .catch((error: unknown) => {
-        this.#options.model.gateway?.close(id)
+        this.#options.model.perRun?.close(owned, id)
         throw error
       })
     const run = this.#make(owned, started, log)
@@ -166,7 +166,7 @@ export class RunService {
       started,
       secrets: this.#secrets,
       log,
-      charge: () => model.gateway?.close(started.run),
+      charge: () => model.perRun?.close(owned, started.run),
       onCompleted: () => { onCompleted?.(owned) }
     })
   }

@@ -4,7 +4,7 @@ import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { RunSpec } from '../../schemas/run.js'
-import type { Charges } from '../gateway/gateway.js'
+import type { Charges } from '../gateway/exchange.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { execMarker, sandboxGone, SandboxProcess } from '../modal/process.js'
 import { quote } from '../modal/script.js'
@@ -26,10 +26,11 @@ export interface ModelAccess {
   secretName?: string | undefined
   /** Values that must not be in any event; by default the keys in `env`. */
   secrets?: readonly string[]
-  gateway?: {
+  perRun?: {
+    /** @throws {AppError} CLAUDE_FAILED. */
     open (run: RunAccess): Promise<{ env: Record<string, string>, settings: Record<string, string> }>
-    /** What a run has cost. Nothing of it is let in any more. */
-    close (runId: string): Charges | undefined
+    /** The run is over. @returns what it has cost, where the model gateway has counted it. */
+    close (owned: OwnedSandbox, runId: string): Charges | undefined
   }
 }
 
@@ -82,7 +83,7 @@ export async function startRunner (
   const started = startedRecord(id, owned, spec, timeoutMs)
   const { disconnectGraceMs: graceMs, permissionMs } = timeouts
   const run = { account, owned, runId: id, timeoutMs, maxBudgetUsd: spec.maxBudgetUsd }
-  const access = await model.gateway?.open(run)
+  const access = await model.perRun?.open(run)
   const limits = { timeoutMs, graceMs, permissionMs }
   const command = runnerCommand(owned, id, spec, started.sessionId, limits, access?.settings)
   checkArguments(command)

@@ -1,4 +1,4 @@
-import type { App, Image, ModalClient } from 'modal'
+import type { App, ExperimentalOutboundPolicy, Image, ModalClient } from 'modal'
 import { wrap, type AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
@@ -24,12 +24,14 @@ export interface CreateOptions {
   onBuildLog?: (text: string) => void
 }
 
-interface CreatorOptions {
+export interface CreatorOptions {
   client: ModalClient
   owned: OwnedSandboxes
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
+  /** Has Modal put the model key into the sandbox's requests to this domain. */
+  replacement: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> } | undefined
   /** Fills the workspace of a new sandbox from S3. */
   initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
 }
@@ -111,6 +113,7 @@ export class Creator {
     account: Account, plan: Plan, app: App, image: Image, lookups: Lookups, steps: Steps
   ): Promise<OwnedSandbox> {
     const { modalName } = plan
+    const { replacement } = this.#options
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
     // A mount point exists from the start; any other directory is made right after.
@@ -120,13 +123,16 @@ export class Creator {
     const record: SandboxRecord = {
       ...plan.record,
       deployment: this.#options.deployment,
+      ...(replacement !== undefined && { modelDomain: replacement.domain }),
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
       ...((!hasWorkdir || fills) && { preparing: new Date(now + preparingMs).toISOString() })
     }
+    const policy = replacement && await steps.run('model secret', () => replacement.policy(), { timeoutMs: lookupMs })
     const params = {
       ...plan.params,
       ...lookups.params,
+      ...(policy !== undefined && { experimentalOutboundPolicy: policy }),
       name: modalName,
       tags: encodeTags(record),
       ...(hasWorkdir && { workdir: record.workdir })

@@ -13,7 +13,7 @@ import type { SandboxRecord, StorageRecord } from './tags.js'
 export interface Timeouts { timeoutMs: number, idleTimeoutMs: number }
 
 /** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
-type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
+type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing' | 'modelDomain'>
 
 /** Everything about a new sandbox that is known before Modal is asked. */
 export interface Plan {

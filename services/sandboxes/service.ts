@@ -6,7 +6,7 @@ import type { ExecSpec } from '../../schemas/exec.js'
 import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { callModal, withDeadline, lookupMs } from '../modal/call.js'
-import { Creator, type CreateOptions } from './create.js'
+import { Creator, type CreateOptions, type CreatorOptions } from './create.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes } from './list.js'
@@ -23,6 +23,7 @@ interface SandboxServiceOptions {
   timeouts: Timeouts
   /** Part of every sandbox's tags: a deployment only cleans up after itself. */
   deployment: string
+  replacement?: CreatorOptions['replacement']
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
 }
@@ -53,7 +54,7 @@ export class SandboxService {
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts, deployment, storage }: SandboxServiceOptions) {
+  constructor ({ client, log, image, timeouts, deployment, storage, replacement }: SandboxServiceOptions) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
@@ -64,6 +65,7 @@ export class SandboxService {
       image,
       timeouts,
       deployment,
+      replacement,
       initialize: async (owned, log) => { await storage?.initialize(owned, log) }
     })
   }
