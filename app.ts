@@ -6,7 +6,7 @@ import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
 import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
-import gateway from './plugins/gateway.js'
+import gateway, { gatewayPrefix } from './plugins/gateway.js'
 import metrics from './plugins/metrics.js'
 import modal from './plugins/modal.js'
 import openapi from './plugins/openapi.js'
@@ -19,6 +19,7 @@ import validation from './plugins/validation.js'
 import web from './plugins/web.js'
 import exec from './routes/exec.js'
 import files from './routes/files.js'
+import gatewayRoutes from './routes/gateway.js'
 import health from './routes/health.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
@@ -61,6 +62,9 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   // From the sandboxes to the model: before all that is for accounts, as their limits and headers do not apply.
   await app.register(modal, { config })
   await app.register(gateway, { config })
+  if (app.gateway !== undefined) {
+    await app.register(gatewayRoutes, { prefix: gatewayPrefix, gateway: app.gateway, logLevel: 'error' })
+  }
 
   await app.register(validation)
   await app.register(security)

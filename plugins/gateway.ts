@@ -7,7 +7,6 @@ import { ConfigError, type Config } from '../config.js'
 import { AppError } from '../errors.js'
 import { randomId } from '../lib/ids.js'
 import { secretsOf } from '../lib/redact.js'
-import gatewayRoutes from '../routes/gateway.js'
 import { gatewayVariables, tokenVariables } from '../services/gateway/cli.js'
 import { DirectoryObjects, StoredCounters, type Objects } from '../services/gateway/counters.js'
 import { Gateway } from '../services/gateway/gateway.js'
@@ -26,12 +25,15 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** How runs reach the model. */
     model: ModelAccess & { secrets: readonly string[] }
+    /** Where there is one: runs do without, where Modal has the key or it is in the sandbox. */
+    gateway?: Gateway
   }
 }
 
 interface GatewayOptions { config: Config }
 
-const prefix = '/model'
+/** Of the routes of the gateway. */
+export const gatewayPrefix = '/model'
 /** The sandbox's tag with its latest run, once that is over. */
 const endedRunTag = 'ms-run-ended'
 /** A run may end a while after its own timer: then Modal's ends it. */
@@ -70,7 +72,7 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
   const gateway = new Gateway({
     provider, prices, ledger, isLatestRun, tokens: new RunTokens(await secrets(provider)), log: fastify.log
   })
-  await fastify.register(gatewayRoutes, { prefix, gateway, logLevel: 'error' })
+  fastify.decorate('gateway', gateway)
   fastify.addHook('onClose', async () => { await ledger.close() })
 
   fastify.decorate('model', {
@@ -121,11 +123,11 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
 
   /** Where sandboxes find this service. Local ones are on this machine: whatever port it has got. */
   function baseUrl (): string {
-    if (!local) return config.publicUrl! + prefix
+    if (!local) return config.publicUrl! + gatewayPrefix
     const address = fastify.server.address() as AddressInfo | null
     if (address === null) throw new AppError('CLAUDE_FAILED', { message: 'The service does not listen yet.' })
     const host = { '0.0.0.0': '127.0.0.1', '::': '127.0.0.1' }[address.address] ?? address.address
-    return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}${prefix}`
+    return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}${gatewayPrefix}`
   }
 
   /** Where replicas keep what they have spent. */
