@@ -76,7 +76,7 @@ function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Pro
 }
 
 /** Of sandboxes that are created from now on: a policy is part of a sandbox. */
-function replaceKey (client: ModalClient, { claude: { baseUrl, secretName } }: Config): NonNullable<Modal['replacement']> {
+export function replaceKey (client: ModalClient, { claude: { baseUrl, secretName } }: Config): NonNullable<Modal['replacement']> {
   const domain = baseUrl === undefined ? 'api.anthropic.com' : new URL(baseUrl).hostname
   const policy = async () => {
     const secret = await callModal('model secret', lookupMs, () => client.secrets.fromName(secretName!), {
