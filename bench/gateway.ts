@@ -1,5 +1,6 @@
 // tsx bench/gateway.ts [requests]: a small request to a model on loopback, directly and through the gateway, in turns
 // over kept connections: medians until the first byte and the last, and what the gateway adds.
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import sensible from '@fastify/sensible'
@@ -47,7 +48,8 @@ const grant = { accountId: 'a', sandboxId: 'sb-1', issuedAt: now, expiresAt: now
 const plain = await gateway.open({ ...grant, runId: 'run_plain' })
 const budgeted = await gateway.open({ ...grant, runId: 'run_budget', maxBudgetUsd: 1000, monthlyBudgetUsd: 1000 })
 const ways = { direct: [direct, 'key'], gateway: [through, plain], 'gateway with budgets': [through, budgeted] } as const
-const figures = Object.fromEntries(Object.keys(ways).map((name) => [name, { first: [] as number[], whole: [] as number[] }]))
+const empty = () => ({ first: [] as number[], whole: [] as number[] })
+const figures = Object.fromEntries(Object.keys(ways).map((name) => [name, empty()]))
 const dispatcher = new Agent({ connections: 1 })
 
 for (let round = 0; round < rounds + warmUp; round++) {
@@ -57,7 +59,8 @@ for (let round = 0; round < rounds + warmUp; round++) {
       dispatcher, method: 'POST', body, headers: { 'content-type': 'application/json', 'x-api-key': key }
     })
     let first = 0
-    for await (const _chunk of answer.body) first ||= performance.now() - started
+    answer.body.once('data', () => { first = performance.now() - started })
+    await once(answer.body, 'end')
     if (answer.statusCode !== 200) throw new Error(`${name}: ${answer.statusCode}`)
     if (round < warmUp) continue
     figures[name]!.first.push(first)

@@ -25,8 +25,10 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   const { client, backend, replacement } = fastify.modal
   const { log, model, storage } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
+  const { gateway } = fastify
+  const modelHost = gateway && backend === 'modal' ? new URL(config.publicUrl!).hostname : undefined
   const sandboxes = new SandboxService({
-    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement
+    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement, modelHost
   })
   const runs = new RunService({
     client,

@@ -30,6 +30,8 @@ export interface CreatorOptions {
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
+  /** Through which Claude reaches the model: allowed where only some domains are. */
+  modelHost: string | undefined
   /** Has Modal put the model key into the sandbox's requests to this domain. */
   replacement: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> } | undefined
   /** Fills the workspace of a new sandbox from S3. */
@@ -113,7 +115,8 @@ export class Creator {
     account: Account, plan: Plan, app: App, image: Image, lookups: Lookups, steps: Steps
   ): Promise<OwnedSandbox> {
     const { modalName } = plan
-    const { replacement } = this.#options
+    const { modelHost, replacement } = this.#options
+    const domains = plan.params.outboundDomainAllowlist
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? createMs.cpu : createMs.gpu
     // A mount point exists from the start; any other directory is made right after.
@@ -132,6 +135,7 @@ export class Creator {
     const params = {
       ...plan.params,
       ...lookups.params,
+      ...(domains !== undefined && modelHost !== undefined && { outboundDomainAllowlist: [...domains, modelHost] }),
       ...(policy !== undefined && { experimentalOutboundPolicy: policy }),
       name: modalName,
       tags: encodeTags(record),

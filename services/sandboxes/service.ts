@@ -24,6 +24,7 @@ interface SandboxServiceOptions {
   /** Part of every sandbox's tags: a deployment only cleans up after itself. */
   deployment: string
   replacement?: CreatorOptions['replacement']
+  modelHost?: CreatorOptions['modelHost']
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
 }
@@ -54,7 +55,7 @@ export class SandboxService {
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts, deployment, storage, replacement }: SandboxServiceOptions) {
+  constructor ({ client, log, image, timeouts, deployment, storage, replacement, modelHost }: SandboxServiceOptions) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
@@ -66,6 +67,7 @@ export class SandboxService {
       timeouts,
       deployment,
       replacement,
+      modelHost,
       initialize: async (owned, log) => { await storage?.initialize(owned, log) }
     })
   }

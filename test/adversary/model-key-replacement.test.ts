@@ -32,16 +32,18 @@ t.test('Where Modal has the key, a sandbox is created with a policy that puts it
     image: { backend, claudeImage: undefined, claudeVersion: '1.0.0' },
     timeouts: config.sandbox,
     deployment: 'd',
+    modelHost: 'us.example',
     replacement: replaceKey(client, config),
     initialize: async () => {}
   })
   const account = { id: 'a', apiKeys: [], secrets: [], limits: { sandboxes: 10, runs: 1, streams: 1, requestsPerMinute: 1 } }
   const log = { info () {}, warn () {}, error () {} }
-  await t.rejects(creator.create(account, {}, { log }))
+  await t.rejects(creator.create(account, { network: { domainAllowlist: ['a.example'] } }, { log }))
   const { secretId } = await client.secrets.fromName('test-one')
   t.strictSame(created[0].experimentalOutboundPolicy._toProto(), {
     headerReplacements: [{ domain: 'api.anthropic.com', secretId, headers: { 'x-api-key': '$ANTHROPIC_API_KEY' } }]
   }, 'as it goes over the wire')
+  t.strictSame(created[0].outboundDomainAllowlist, ['a.example', 'us.example'], 'Claude reaches the gateway')
   t.equal(created[0].secrets.length, 0, 'the secret itself is not in the sandbox')
   t.match(created[0].tags, { 'ms-modelDomain': 'api.anthropic.com' })
 })

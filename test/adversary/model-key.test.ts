@@ -156,7 +156,7 @@ t.test('Requests that are too large, or do not say how large they are, are refus
     const [first] = await once(socket, 'data') as [Buffer]
     return String(first)
   }
-  const post = `POST /model/v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json`
+  const post = 'POST /model/v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json'
   const key = `x-api-key: ${token}`
   t.match(await send(`${post}\r\n${key}\r\ncontent-length: ${33 * 1024 * 1024}`), /^HTTP\/1.1 413 .*request_too_large/s)
   t.match(await send(`${post}\r\n${key}\r\ntransfer-encoding: chunked`, '0\r\n\r\n'), /^HTTP\/1.1 400 .*invalid_request_error/s)

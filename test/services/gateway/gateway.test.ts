@@ -31,9 +31,11 @@ t.test('A base URL with a path, an answer that is not streamed, and a free call'
     provider: (url) => ({ kind: 'anthropic', baseUrl: `${url}/proxy/`, apiKey: realKey }),
     answer: ({ url }, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
-      response.end(JSON.stringify(url.includes('count') ? { input_tokens: 5 } : {
-        model: 'claude-haiku-4-5', usage: { input_tokens: 1e6, output_tokens: 1e5, cache_read_input_tokens: 1e6 }
-      }))
+      response.end(JSON.stringify(url.includes('count')
+        ? { input_tokens: 5 }
+        : {
+            model: 'claude-haiku-4-5', usage: { input_tokens: 1e6, output_tokens: 1e5, cache_read_input_tokens: 1e6 }
+          }))
     }
   })
   const { token, runId } = await open()
@@ -145,11 +147,12 @@ t.test('A slow reader holds up the provider, not the memory', async (t) => {
   })
   const { token } = await open()
   const response = await fetch(`${url}/model/v1/messages`, { method: 'POST', headers: { 'x-api-key': token }, body: '{}' })
-  let before = -1
-  while (before !== sent || sent === 0) {
-    before = sent
+  const stands = async () => {
+    const before = sent
     await sleep(300)
+    return before === sent && sent > 0
   }
+  while (!await stands());
   t.ok(sent < 60, `${sent} MB were taken`)
   await response.body!.cancel()
 })
