@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { pipeline, type Readable } from 'node:stream'
+import type { Readable, Transform } from 'node:stream'
 import replyFrom from '@fastify/reply-from'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent, type Dispatcher } from 'undici'
@@ -98,7 +98,7 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
     exchange: Exchange, reply: FastifyReply, { statusCode, stream }: { statusCode: number, stream: Readable }
   ) {
     const meter = exchange.meter(statusCode, String(reply.getHeader('content-type')))
-    if (statusCode < 400) return reply.send(pipeline(stream, meter, () => {}))
+    if (statusCode < 400) return reply.send(through(stream, meter))
     // It may repeat the request's headers.
     reply.removeHeader('content-length')
     textOf(stream).then(
@@ -110,6 +110,13 @@ const gatewayRoutes: FastifyPluginAsync<GatewayOptions> = async (fastify, { gate
     const refusal = gateway.refusal(error, request.ids)
     return reply.code(refusal.statusCode).headers(refusal.headers).type('application/json').send(JSON.stringify(refusal))
   }
+}
+
+/** What ends either ends the other; `pipeline` would take a tenth of a millisecond for its abort signal. */
+function through (stream: Readable, meter: Transform): Transform {
+  stream.once('error', (error) => { meter.destroy(error) })
+  meter.once('close', () => { stream.destroy() })
+  return stream.pipe(meter)
 }
 
 /** Errors are short; what is longer is cut. */
