@@ -19,6 +19,8 @@ const passing: ReadonlySet<ErrorType> = new Set(['api_error', 'timeout_error', '
 /** A refusal in the shape of the Messages API, which is all that the CLI understands. */
 export class GatewayError extends Error {
   readonly type: ErrorType
+  /** Of the account, sandbox and run, for the log. */
+  ids: object = {}
 
   constructor (type: ErrorType, message: string, options?: { cause: unknown }) {
     super(message, options)

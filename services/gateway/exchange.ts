@@ -52,6 +52,11 @@ export class Session {
     this.own = own
   }
 
+  get ids () {
+    const { accountId, sandboxId, runId } = this.grant
+    return { accountId, sandboxId, runId }
+  }
+
   /** Asks at most every {@link cachedMs}. */
   async isLatest (ask: () => Promise<boolean>): Promise<boolean> {
     if (this.#known !== undefined && performance.now() - this.#known.at < cachedMs) return this.#known.value
@@ -94,8 +99,7 @@ export class Exchange {
   }
 
   get ids () {
-    const { accountId, sandboxId, runId } = this.#session.grant
-    return { accountId, sandboxId, runId }
+    return this.#session.ids
   }
 
   /**

@@ -70,12 +70,17 @@ export class Gateway {
   async admit (credential: string | undefined, bodyBytes: number): Promise<Exchange> {
     const grant = await this.#options.tokens.verify(credential)
     const session = this.#sessions.get(grant.runId) ?? this.#keep(new Session(grant, false))
-    await this.#requireRunning(session)
-    if (session.exchanges.size >= requestsPerRun) {
-      throw new GatewayError('overloaded_error', `A run may send ${requestsPerRun} requests at a time.`)
+    try {
+      await this.#requireRunning(session)
+      if (session.exchanges.size >= requestsPerRun) {
+        throw new GatewayError('overloaded_error', `A run may send ${requestsPerRun} requests at a time.`)
+      }
+      const release = this.#holdBytes(grant.accountId, bodyBytes)
+      return new Exchange(this.#options, this.#budgets, session, release)
+    } catch (error) {
+      if (error instanceof GatewayError) error.ids = session.ids
+      throw error
     }
-    const release = this.#holdBytes(grant.accountId, bodyBytes)
-    return new Exchange(this.#options, this.#budgets, session, release)
   }
 
   /** An error as the Messages API would tell it. */
@@ -85,7 +90,7 @@ export class Gateway {
     const log = statusCode >= 500 ? 'warn' : 'info'
     // Not as `err`: what the provider has sent may be part of it.
     const reason = (cause as NodeJS.ErrnoException | undefined)?.code ?? refusal.message
-    this.#options.log[log]({ ...ids, type, statusCode, reason }, 'model request refused')
+    this.#options.log[log]({ ...ids, ...refusal.ids, type, statusCode, reason }, 'model request refused')
     return refusal
   }
 
@@ -102,11 +107,10 @@ export class Gateway {
   async #requireRunning (session: Session): Promise<void> {
     const { grant, own } = session
     if (!session.ended && own) return
-    const { runId, sandboxId, accountId } = grant
     const latest = !session.ended && await session.isLatest(async () => {
       return await withDeadline(10_000, () => this.#options.isLatestRun(grant))
     }).catch((cause: unknown) => {
-      this.#options.log.warn({ runId, sandboxId, accountId, err: cause }, 'model gateway cannot ask Modal about a run')
+      this.#options.log.warn({ ...session.ids, err: cause }, 'model gateway cannot ask Modal about a run')
       throw new GatewayError('overloaded_error', 'It cannot be told whether the run goes on.', { cause })
     })
     if (latest) return

@@ -60,7 +60,9 @@ export class RunTokens {
       .catch((cause: unknown) => {
         const over = cause instanceof errors.JWTExpired
         const message = over ? `The time of ${cause.payload.sub} is over.` : 'This token is not valid.'
-        throw new GatewayError('authentication_error', message, { cause })
+        const error = new GatewayError('authentication_error', message, { cause })
+        if (over) error.ids = { runId: cause.payload.sub }
+        throw error
       })
     const { account, sandbox, sub, iat, exp, maxBudgetUsd, monthlyBudgetUsd } = payload
     return {

@@ -64,6 +64,7 @@ t.test('A token is good for one run, until its end, and for nothing else (9.4)',
     gateway.close(runId)
     t.strictSame(await refused(token), unknown)
     t.equal(received.length, 1, 'nothing else has reached the provider')
+    t.match(logged.at(-1), { runId, sandboxId: 'sb-1', type: 'authentication_error', message: 'model request refused' })
   })
   t.notMatch(JSON.stringify(logged), new RegExp(`${token}|${realKey}`))
 })

@@ -27,7 +27,7 @@ t.test('A request passes with the real key, the query, the body as it is, and no
 })
 
 t.test('A base URL with a path, an answer that is not streamed, and a free call', async (t) => {
-  const { open, post, received, gateway } = await startGateway(t, {
+  const { url, open, post, received, gateway } = await startGateway(t, {
     provider: (url) => ({ kind: 'anthropic', baseUrl: `${url}/proxy/`, apiKey: realKey }),
     answer: ({ url }, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
@@ -41,7 +41,11 @@ t.test('A base URL with a path, an answer that is not streamed, and a free call'
   const { token, runId } = await open()
   await (await post(token)).text()
   await (await post(token, {}, { path: '/v1/messages/count_tokens' })).text()
-  t.strictSame(received.map(({ url }) => url), ['/proxy/v1/messages?beta=true', '/proxy/v1/messages/count_tokens'])
+  const hello = await fetch(`${url}/model/api/hello`, { method: 'HEAD', headers: { 'x-api-key': token } })
+  t.equal(hello.status, 200)
+  t.strictSame(received.map(({ url }) => url), [
+    '/proxy/v1/messages?beta=true', '/proxy/v1/messages/count_tokens', '/proxy/api/hello'
+  ])
   t.match(gateway.close(runId), { costUsd: 1 + 0.5 + 0.1, usage: { input_tokens: 1e6, cache_read_input_tokens: 1e6 } })
 })
 
