@@ -124,6 +124,10 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
   const secrets = readJson('EMULATOR_SECRETS', env.EMULATOR_SECRETS, Secrets, problem)
   const prices = readJson('MODEL_PRICES', env.MODEL_PRICES, ModelPrices, problem)
   const access = modelAccess(env, accounts, problem)
+  if (access !== 'gateway' && accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
+    problem('ACCOUNTS', 'names a monthlyBudgetUsd, which only the model gateway can hold: set a model key ' +
+      '(ANTHROPIC_API_KEY or AWS_BEDROCK_API_KEY) and, with Modal, PUBLIC_URL')
+  }
   checkTogether(env, accounts, problem)
   if (problems.length > 0) throw new ConfigError(problems)
 

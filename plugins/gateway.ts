@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
-import { ConfigError, type Config } from '../config.js'
+import type { Config } from '../config.js'
 import { AppError } from '../errors.js'
 import { randomId } from '../lib/ids.js'
 import { secretsOf } from '../lib/redact.js'
@@ -55,10 +55,6 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
       fastify.log.warn('the model key is put into the sandboxes, where whoever runs code in one can read it: ' +
         'set PUBLIC_URL to an address that Modal can reach (see SECURITY.md)')
     }
-    if (config.accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
-      throw new ConfigError(['ACCOUNTS names a monthlyBudgetUsd, which only the model gateway can hold: set a model key ' +
-        'and, with Modal, PUBLIC_URL'])
-    }
     fastify.decorate('model', { env: modelEnv, secretName, secrets: secretsOf(modelEnv) })
     return
   }
@@ -73,7 +69,10 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
     provider, prices, ledger, isLatestRun, tokens: new RunTokens(await secrets(provider)), log: fastify.log
   })
   fastify.decorate('gateway', gateway)
-  fastify.addHook('onClose', async () => { await ledger.close() })
+  fastify.addHook('onClose', async () => {
+    gateway.abort()
+    await ledger.close()
+  })
 
   fastify.decorate('model', {
     env: {},

@@ -75,6 +75,7 @@ t.test('Settings that contradict each other are reported', async (t) => {
     [{ ...modal, ANTHROPIC_API_KEY: 'x', ACCOUNTS: '[{"id":"*"}]' }, /PUBLIC_URL is missing/],
     [{ ...modal, AWS_BEDROCK_API_KEY: 'x', JWT_SECRET: 'x'.repeat(32) }, /PUBLIC_URL is missing/],
     [{ ...modal, ACCOUNTS: '[{"id":"a","limits":{"monthlyBudgetUsd":5}}]' }, /USAGE_S3_URL is required for the monthlyBudgetUsd/],
+    [{ CLAUDE_KEY_IN_SANDBOX: 'true', ACCOUNTS: '[{"id":"a","limits":{"monthlyBudgetUsd":5}}]' }, /ACCOUNTS names a monthlyBudgetUsd, which only/],
     [{ USAGE_S3_URL: 's3://bucket/usage' }, /S3_ACCESS_KEY_ID is required when USAGE_S3_URL is set/],
     [{ MODEL_PRICES: '{"claude-x":{"input":-1,"output":1}}' }, /MODEL_PRICES\/claude-x\/input/],
     [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /JWT_JWKS_URL cannot be combined with JWT_SECRET/]
