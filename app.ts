@@ -6,6 +6,7 @@ import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
 import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
+import gateway, { gatewayPrefix } from './plugins/gateway.js'
 import metrics from './plugins/metrics.js'
 import modal from './plugins/modal.js'
 import openapi from './plugins/openapi.js'
@@ -18,6 +19,7 @@ import validation from './plugins/validation.js'
 import web from './plugins/web.js'
 import exec from './routes/exec.js'
 import files from './routes/files.js'
+import gatewayRoutes from './routes/gateway.js'
 import health from './routes/health.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
@@ -55,10 +57,18 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   }).withTypeProvider<TypeBoxTypeProvider>()
   const { accounts, signInLink } = await findAccounts(config)
 
-  // For every request: ids, errors, validation, rate limit, authentication.
+  // For every request: ids, errors; then validation, rate limit, authentication.
   await app.register(sensible)
   await app.register(context)
   await app.register(errors)
+
+  // From the sandboxes to the model: before all that is for accounts, as their limits and headers do not apply.
+  await app.register(modal, { config })
+  await app.register(gateway, { config })
+  if (app.gateway !== undefined) {
+    await app.register(gatewayRoutes, { prefix: gatewayPrefix, gateway: app.gateway, logLevel: 'error' })
+  }
+
   await app.register(validation)
   await app.register(security)
   // Sessions are ended at Modal.

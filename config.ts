@@ -4,6 +4,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import { isNetwork, readJson, readVariables, type ReportProblem } from './lib/settings.js'
 import { StartProblem } from './lib/start-problem.js'
 import { Account } from './schemas/account.js'
+import { ModelPrice } from './schemas/model-price.js'
 
 const second = 1000
 const day = 24 * 60 * 60 * second
@@ -31,6 +32,11 @@ const Environment = Type.Object({
   CLAUDE_SECRET_NAME: text,
   AWS_BEDROCK_API_KEY: text,
   AWS_BEDROCK_REGION: Type.String({ default: 'us-east-1' }),
+  ANTHROPIC_BEDROCK_BASE_URL: httpUrl,
+  CLAUDE_KEY_IN_SANDBOX: Type.Boolean({ default: false }),
+  GATEWAY_SECRET: Type.Optional(Type.String({ minLength: 32 })),
+  MODEL_PRICES: text,
+  USAGE_S3_URL: Type.Optional(Type.String({ pattern: '^s3://[a-z0-9][a-z0-9.-]+(/.*)?$' })),
   ACCOUNTS: text,
   ACCOUNTS_FILE: text,
   JWT_SECRET: Type.Optional(Type.String({ minLength: 32 })),
@@ -61,6 +67,7 @@ const Environment = Type.Object({
 type Environment = Static<typeof Environment>
 
 const Accounts = Type.Array(Account, { minItems: 1 })
+const ModelPrices = Type.Record(Type.String({ minLength: 1 }), ModelPrice)
 const Images = Type.Record(Type.String(), Type.String())
 const Secrets = Type.Record(Type.String(), Type.Record(Type.String(), Type.String()))
 
@@ -121,6 +128,12 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
   const accounts = readAccounts(env, problem)
   const images = readJson('EMULATOR_IMAGES', env.EMULATOR_IMAGES, Images, problem)
   const secrets = readJson('EMULATOR_SECRETS', env.EMULATOR_SECRETS, Secrets, problem)
+  const prices = readJson('MODEL_PRICES', env.MODEL_PRICES, ModelPrices, problem)
+  const access = modelAccess(env, accounts, problem)
+  if (access !== 'gateway' && accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
+    problem('ACCOUNTS', 'names a monthlyBudgetUsd, which only the model gateway can hold: set a model key ' +
+      '(ANTHROPIC_API_KEY or AWS_BEDROCK_API_KEY) and, with Modal, PUBLIC_URL')
+  }
   checkTogether(env, accounts, problem)
   if (problems.length > 0) throw new ConfigError(problems)
 
@@ -142,11 +155,14 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       baseUrl: env.ANTHROPIC_BASE_URL,
       secretName: env.CLAUDE_SECRET_NAME,
       bedrock: env.AWS_BEDROCK_API_KEY
-        ? { apiKey: env.AWS_BEDROCK_API_KEY, region: env.AWS_BEDROCK_REGION }
+        ? { apiKey: env.AWS_BEDROCK_API_KEY, region: env.AWS_BEDROCK_REGION, baseUrl: env.ANTHROPIC_BEDROCK_BASE_URL }
         : undefined,
+      access,
+      prices: prices ?? {},
       image: env.CLAUDE_IMAGE,
       version: env.CLAUDE_VERSION
     },
+    gateway: { secret: env.GATEWAY_SECRET, usageUrl: env.USAGE_S3_URL },
     accounts,
     jwt: {
       secret: env.JWT_SECRET,
@@ -222,9 +238,45 @@ function checkTogether (env: Environment, accounts: Account[] | undefined, probl
   if (env.S3_SECRET_ACCESS_KEY && !env.S3_ACCESS_KEY_ID) {
     problem('S3_ACCESS_KEY_ID', 'is required when S3_SECRET_ACCESS_KEY is set')
   }
+  if (env.MODAL_TOKEN_ID && env.USAGE_S3_URL === undefined &&
+      accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
+    problem('USAGE_S3_URL', 'is required for the monthlyBudgetUsd of an account: set it to s3://<bucket>/<prefix>, where ' +
+      'replicas keep what they have spent')
+  }
+  if (env.USAGE_S3_URL !== undefined && env.S3_ACCESS_KEY_ID === undefined) {
+    problem('S3_ACCESS_KEY_ID', 'is required when USAGE_S3_URL is set')
+  }
   if (env.CLAUDE_SECRET_NAME && env.ANTHROPIC_API_KEY) {
     problem('CLAUDE_SECRET_NAME', 'cannot be combined with ANTHROPIC_API_KEY: remove one of them')
   }
+}
+
+/**
+ * How runs reach the model: through this service, which has the key; through Modal, which puts it into their requests;
+ * or with the key in their sandbox.
+ */
+function modelAccess (
+  env: Environment, accounts: Account[] | undefined, problem: ReportProblem
+): 'gateway' | 'replacement' | 'sandbox' {
+  if (env.CLAUDE_KEY_IN_SANDBOX) return 'sandbox'
+  if (env.CLAUDE_SECRET_NAME !== undefined && env.AWS_BEDROCK_API_KEY === undefined) return 'replacement'
+  if (env.MODAL_TOKEN_ID === undefined || isReachable(env)) return 'gateway'
+  if (env.ANTHROPIC_API_KEY === undefined && env.AWS_BEDROCK_API_KEY === undefined) return 'gateway'
+  // One account of one's own: the key is no secret to it.
+  if (accounts?.length === 1 && accounts[0]!.id !== '*') return 'sandbox'
+  problem('PUBLIC_URL', 'is missing, so that sandboxes could only be given the model key itself, for every account to ' +
+    'read. Set PUBLIC_URL to an address of this service that Modal can reach, or put the key into a Modal secret and ' +
+    'set CLAUDE_SECRET_NAME instead, or trust all accounts with the key and set CLAUDE_KEY_IN_SANDBOX=true')
+  return 'sandbox'
+}
+
+/** Whether sandboxes at Modal find this service. Those of an emulator are on its machine. */
+function isReachable ({ PUBLIC_URL: url, MODAL_SERVER_URL: modal }: Environment): boolean {
+  return url !== undefined && (!isLoopback(url) || (modal !== undefined && isLoopback(modal)))
+}
+
+function isLoopback (url: string): boolean {
+  return URL.canParse(url) && /^(localhost|127\.[\d.]+|\[::1\])$/.test(new URL(url).hostname)
 }
 
 function deepFreeze<T> (value: T): T {

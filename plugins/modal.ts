@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
-import { ModalClient, type Logger } from 'modal'
+import { ExperimentalOutboundPolicy, ModalClient, type Logger } from 'modal'
 import type { FastifyBaseLogger } from 'fastify'
 import { configured, withModalServer, type Config } from '../config.js'
+import type { Provider } from '../services/gateway/provider.js'
+import { callModal, lookupMs } from '../services/modal/call.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
 /** Where sandboxes run, and the environment in which Claude reaches its model from there. */
@@ -10,8 +12,12 @@ interface Modal {
   backend: 'modal' | 'local'
   /** True in local mode without a model key: a scripted model answers instead of Claude. */
   scripted: boolean
-  /** Environment of Claude processes only: it holds secrets. */
+  /** Environment in which Claude itself has the key. It holds secrets. */
   modelEnv: Readonly<Record<string, string>>
+  /** The model that is configured, if any. */
+  provider: Provider | undefined
+  /** How Modal itself puts the key of its secret into requests to the model, where the service does not know it. */
+  replacement?: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> }
 }
 
 declare module 'fastify' {
@@ -22,10 +28,11 @@ interface ModalOptions { config: Config }
 
 /** The only place that connects to Modal. Without credentials the same SDK talks to the emulator, which starts here. */
 export default fp<ModalOptions>(async (fastify, { config }) => {
-  const modelEnv = configuredModel(config)
+  const provider = configuredModel(config)
   fastify.decorate('modal', configured(config)
-    ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, modelEnv: modelEnv ?? {} }
+    ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, provider, modelEnv: environment(provider) }
     : await startLocal())
+  if (config.claude.access === 'replacement') fastify.modal.replacement = replaceKey(fastify.modal.client, config)
   fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'Modal client created')
   fastify.addHook('onClose', async () => fastify.modal.client.close())
 
@@ -38,16 +45,17 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
 
     const token = { id: emulator.tokenId, secret: emulator.tokenSecret }
     const client = connect({ token, environment: undefined, serverUrl: emulator.url }, log)
-    const scripted = modelEnv === undefined && config.claude.secretName === undefined
-    return { client, backend: 'local', scripted, modelEnv: scripted ? await startModel() : modelEnv ?? {} }
+    const scripted = provider === undefined && config.claude.secretName === undefined
+    const model = scripted ? await startModel() : provider
+    return { client, backend: 'local', scripted, provider: model, modelEnv: environment(model) }
   }
 
-  async function startModel () {
+  async function startModel (): Promise<Provider> {
     const { startScriptedModel } = await import('../emulator/model/index.js')
     const model = await startScriptedModel({ log: fastify.log.child({ part: 'scripted-model' }) })
     fastify.addHook('onClose', async () => model.close())
     fastify.log.warn('no model key is set: a scripted model answers instead of Claude (set ANTHROPIC_API_KEY)')
-    return { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: model.apiKey }
+    return { kind: 'anthropic', baseUrl: model.url, apiKey: model.apiKey }
   }
 }, { name: 'modal', fastify: '5.x' })
 
@@ -69,12 +77,35 @@ function connect ({ token, environment, serverUrl }: Config['modal'], log: Fasti
 }
 
 /** Bedrock takes precedence over the API key, as in the CLI itself (4.8). */
-function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Record<string, string> | undefined {
-  if (bedrock !== undefined) {
-    return { CLAUDE_CODE_USE_BEDROCK: '1', AWS_REGION: bedrock.region, AWS_BEARER_TOKEN_BEDROCK: bedrock.apiKey }
+function configuredModel ({ claude: { apiKey, baseUrl, bedrock } }: Config): Provider | undefined {
+  if (bedrock !== undefined) return { kind: 'bedrock', ...bedrock }
+  if (apiKey !== undefined) return { kind: 'anthropic', apiKey, baseUrl: baseUrl ?? 'https://api.anthropic.com' }
+}
+
+/** Of sandboxes that are created from now on: a policy is part of a sandbox. */
+export function replaceKey (client: ModalClient, { claude: { baseUrl, secretName } }: Config): NonNullable<Modal['replacement']> {
+  const domain = baseUrl === undefined ? 'api.anthropic.com' : new URL(baseUrl).hostname
+  const policy = async () => {
+    const secret = await callModal('model secret', lookupMs, () => client.secrets.fromName(secretName!), {
+      notFound: 'CLAUDE_FAILED'
+    })
+    const headers = { 'x-api-key': '$ANTHROPIC_API_KEY' }
+    return new ExperimentalOutboundPolicy().withHeaderReplacement({ domain, headers, secret })
   }
-  if (apiKey === undefined) return
-  return { ANTHROPIC_API_KEY: apiKey, ...(baseUrl !== undefined && { ANTHROPIC_BASE_URL: baseUrl }) }
+  return { domain, policy }
+}
+
+function environment (provider: Provider | undefined): Record<string, string> {
+  if (provider === undefined) return {}
+  const { apiKey, baseUrl } = provider
+  return provider.kind === 'anthropic'
+    ? { ANTHROPIC_API_KEY: apiKey, ANTHROPIC_BASE_URL: provider.baseUrl }
+    : {
+        CLAUDE_CODE_USE_BEDROCK: '1',
+        AWS_REGION: provider.region,
+        AWS_BEARER_TOKEN_BEDROCK: apiKey,
+        ...(baseUrl !== undefined && { ANTHROPIC_BEDROCK_BASE_URL: baseUrl })
+      }
 }
 
 /**

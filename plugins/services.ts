@@ -22,16 +22,18 @@ interface ServicesOptions { config: Config }
 
 /** Constructs the services from the configuration and the Modal client; they do not depend on Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
-  const { client, backend, modelEnv } = fastify.modal
-  const { log, storage } = fastify
+  const { client, backend, replacement } = fastify.modal
+  const { log, model, storage } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
+  const { gateway } = fastify
+  const modelHost = gateway && backend === 'modal' ? new URL(config.publicUrl!).hostname : undefined
   const sandboxes = new SandboxService({
-    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage
+    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement, modelHost
   })
   const runs = new RunService({
     client,
     log: fastify.log,
-    model: { env: modelEnv, secretName: config.claude.secretName },
+    model,
     timeouts: config.run,
     ownerOf: (tags) => decodeTags(tags)?.owner,
     onCompleted: (owned) => { storage.afterRun(owned) }
@@ -41,8 +43,8 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
   fastify.decorate('sessions', new SessionService({
-    redact: redactor(modelEnv), version: (owned) => runs.version(owned)
+    redact: redactor(model.secrets), version: (owned) => runs.version(owned)
   }))
   // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
-}, { name: 'services', fastify: '5.x', dependencies: ['modal', 'storage'] })
+}, { name: 'services', fastify: '5.x', dependencies: ['modal', 'gateway', 'storage'] })

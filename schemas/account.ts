@@ -17,7 +17,10 @@ const AccountLimits = Type.Object({
   }),
   timeoutMs: { ...WholeSeconds, default: 8 * 3_600_000, description: 'Lifetime of a sandbox.' },
   idleTimeoutMs: { ...WholeSeconds, default: 3_600_000, description: 'Idle timeout of a sandbox.' },
-  volumes: Type.Integer({ minimum: 0, default: 50, description: 'Volumes, whether in use or not.' })
+  volumes: Type.Integer({ minimum: 0, default: 50, description: 'Volumes, whether in use or not.' }),
+  monthlyBudgetUsd: Type.Optional(Type.Number({
+    exclusiveMinimum: 0, description: 'What its runs may cost in a calendar month (UTC).'
+  }))
 }, { ...strict, default: {} })
 
 /** A location in S3 that an account may use. `*` matches any characters in every field but the prefix. */

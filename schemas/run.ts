@@ -39,6 +39,12 @@ export const Completion = Type.Object({
   durationMs: Type.Union([Type.Integer(), Type.Null()], { description: 'Null when it is not known.' }),
   costUsd: Type.Union([Type.Number(), Type.Null()], { description: 'The cost of this run only.' }),
   usage: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
+  costSource: Type.Union([Type.Literal('gateway'), Type.Literal('claude')], {
+    description: 'Who says what it cost: the model gateway by the API\'s answers, or the sandbox.'
+  }),
+  exceededBudget: Type.Union([Type.Literal('maxBudgetUsd'), Type.Literal('monthlyBudgetUsd'), Type.Null()], {
+    description: 'The budget for which the model gateway has refused a request.'
+  }),
   sessionId: Type.Union([Type.String(), Type.Null()])
 })
 export type Completion = Static<typeof Completion>

@@ -71,6 +71,8 @@ t.test('Settings that contradict each other are reported', async (t) => {
   t.teardown(() => rmSync(dir, { recursive: true }))
   const file = join(dir, 'accounts.json')
   writeFileSync(file, JSON.stringify([{ id: 'a' }, { id: 'a' }]))
+  const modal = { MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x' }
+  const two = '[{"id":"a"},{"id":"b"}]'
   const cases: [NodeJS.ProcessEnv, RegExp][] = [
     [{ MODAL_TOKEN_SECRET: 'x' }, /MODAL_TOKEN_ID is required when MODAL_TOKEN_SECRET is set/],
     [{ MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x' }, /ACCOUNTS is missing/],
@@ -79,9 +81,33 @@ t.test('Settings that contradict each other are reported', async (t) => {
     [{ ACCOUNTS: '[{"id":"a"}]', ACCOUNTS_FILE: file }, /ACCOUNTS_FILE cannot be combined with ACCOUNTS/],
     [{ ACCOUNTS: '[{"id":"a","apiKeys":["plain"]}]' }, /ACCOUNTS\/0\/apiKeys\/0 must look like/],
     [{ ACCOUNTS: '[{"id":"a","colour":1}]' }, /ACCOUNTS\/0\/colour/],
+    [{ ...modal, ANTHROPIC_API_KEY: 'x', ACCOUNTS: two }, /PUBLIC_URL is missing.*Set PUBLIC_URL.*CLAUDE_SECRET_NAME.*CLAUDE_KEY_IN_SANDBOX=true/],
+    [{ ...modal, ANTHROPIC_API_KEY: 'x', ACCOUNTS: two, PUBLIC_URL: 'http://localhost:3000' }, /PUBLIC_URL is missing/],
+    [{ ...modal, ANTHROPIC_API_KEY: 'x', ACCOUNTS: '[{"id":"*"}]' }, /PUBLIC_URL is missing/],
+    [{ ...modal, AWS_BEDROCK_API_KEY: 'x', JWT_SECRET: 'x'.repeat(32) }, /PUBLIC_URL is missing/],
+    [{ ...modal, ACCOUNTS: '[{"id":"a","limits":{"monthlyBudgetUsd":5}}]' }, /USAGE_S3_URL is required for the monthlyBudgetUsd/],
+    [{ CLAUDE_KEY_IN_SANDBOX: 'true', ACCOUNTS: '[{"id":"a","limits":{"monthlyBudgetUsd":5}}]' }, /ACCOUNTS names a monthlyBudgetUsd, which only/],
+    [{ USAGE_S3_URL: 's3://bucket/usage' }, /S3_ACCESS_KEY_ID is required when USAGE_S3_URL is set/],
+    [{ MODEL_PRICES: '{"claude-x":{"input":-1,"output":1}}' }, /MODEL_PRICES\/claude-x\/input/],
     [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /JWT_JWKS_URL cannot be combined with JWT_SECRET/]
   ]
   for (const [env, message] of cases) t.throws(() => parseConfig(env), { message })
+})
+
+t.test('How runs reach the model follows from what is configured', async (t) => {
+  const key = { MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x', ANTHROPIC_API_KEY: 'x', ACCOUNTS: '[{"id":"a"}]' }
+  const { ANTHROPIC_API_KEY: _key, ...secret } = { ...key, CLAUDE_SECRET_NAME: 'claude', PUBLIC_URL: 'https://us.example' }
+  const cases: [NodeJS.ProcessEnv, string][] = [
+    [{}, 'gateway'],
+    [{ ANTHROPIC_API_KEY: 'x' }, 'gateway'],
+    [{ ...key, PUBLIC_URL: 'https://us.example' }, 'gateway'],
+    [{ ...key, PUBLIC_URL: 'http://localhost:3000', MODAL_SERVER_URL: 'http://127.0.0.1:9000' }, 'gateway'],
+    [key, 'sandbox'],
+    [{ ...key, PUBLIC_URL: 'https://us.example', CLAUDE_KEY_IN_SANDBOX: 'true' }, 'sandbox'],
+    [secret, 'replacement'],
+    [{ ...secret, CLAUDE_KEY_IN_SANDBOX: 'true' }, 'sandbox']
+  ]
+  for (const [env, access] of cases) t.equal(parseConfig(env).claude.access, access, JSON.stringify(env))
 })
 
 t.test('The SDK is pointed at a server only while it is constructed', async (t) => {

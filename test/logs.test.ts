@@ -19,6 +19,8 @@ t.test('The life of a sandbox is in the log', async (t) => {
     await app.close()
     await rm(dataDir, { recursive: true, force: true })
   })
+  // Claude reaches the model through the service.
+  await app.listen({ host: '127.0.0.1', port: 0 })
   const request = async (method: 'POST' | 'DELETE', url: string, payload?: object, accept = 'application/json') => {
     const response = await app.inject({ method, url, payload, headers: { 'x-api-key': key, accept } })
     t.equal(response.statusCode, 200, `${method} ${url}`)
@@ -33,7 +35,7 @@ t.test('The life of a sandbox is in the log', async (t) => {
   const line = (message: string) => lines.find(({ msg }) => msg === message)
 
   await t.test('Operations that succeed are logged at info level (10.3)', async (t) => {
-    for (const msg of ['sandbox created', 'exec started', 'exec ended', 'run started', 'run completed', 'sandbox terminated']) {
+    for (const msg of ['sandbox created', 'exec started', 'exec ended', 'run started', 'model request', 'run completed', 'sandbox terminated']) {
       t.equal(line(msg)?.level, info, msg)
     }
     t.strictSame(lines.filter(({ level, reqId }) => reqId !== undefined && level > info), [], 'nothing louder')
@@ -43,5 +45,6 @@ t.test('The life of a sandbox is in the log', async (t) => {
     t.match(line('sandbox created'), { sandboxId: id, volume: String, reqId: /^req_/, accountId: 'acme' })
     t.match(line('exec started'), { sandboxId: id, execId: String, reqId: /^req_/, accountId: 'acme' })
     t.match(line('run started'), { sandboxId: id, runId, accountId: 'acme' })
+    t.match(line('model request'), { sandboxId: id, runId, accountId: 'acme', statusCode: 200, model: String, costUsd: Number })
   })
 })

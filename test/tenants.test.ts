@@ -37,6 +37,9 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /vendor/highlight.js': 'open',
   'GET /vendor/marked.js': 'open',
   'GET /vendor/purify.js': 'open',
+  // For tokens of runs: see test/adversary/model-key.test.ts.
+  'POST /model/v1/messages': 'open',
+  'POST /model/v1/messages/count_tokens': 'open',
   'POST /api/session': 'open',
   'DELETE /api/session': 'open',
   'GET /api/modal/sandbox': 'collection',

@@ -11,7 +11,7 @@ import { recordLostEnd, runIdPattern, stopRun } from './run-directory.js'
 const keptRuns = 1000
 const keptBytes = 64 * 1024 * 1024
 /** The sandbox's tag with the id of its latest run. */
-const tag = 'ms-run'
+export const latestRunTag = 'ms-run'
 /** A stopped run's own record of its end takes no longer. */
 const endMs = 5000
 
@@ -49,7 +49,7 @@ export class RunRegistry {
 
   /** Tags the sandbox with its latest run, so that other replicas need not ask it. */
   async tagLatest ({ sandbox }: OwnedSandbox, runId: string): Promise<void> {
-    await callModal('tag sandbox', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [tag]: runId }) })
+    await callModal('tag sandbox', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [latestRunTag]: runId }) })
   }
 
   /** @throws {AppError} RUN_NOT_FOUND; SANDBOX_ENDED when only a sandbox on the same volume could tell. */
@@ -142,7 +142,7 @@ export class RunRegistry {
 }
 
 async function latestOf ({ sandbox }: OwnedSandbox): Promise<string | null> {
-  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[tag] ?? null
+  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[latestRunTag] ?? null
 }
 
 const sandboxEnded = Symbol('sandbox ended')

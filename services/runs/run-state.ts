@@ -123,6 +123,8 @@ export function completion (
     durationMs: ending.durationMs ?? null,
     costUsd: costOf(result),
     usage: usage !== undefined && jsonLength(usage) <= longestUsage ? usage : null,
+    costSource: 'claude',
+    exceededBudget: null,
     sessionId
   }
 }

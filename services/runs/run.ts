@@ -3,6 +3,7 @@ import type { Log } from '../../lib/log.js'
 import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
 import { lookupMs, withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
+import type { Charges } from '../gateway/exchange.js'
 import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { EventBuffer, type RunEvent } from './event-buffer.js'
@@ -24,6 +25,8 @@ export interface RunOptions {
   /** Values that must not be in any event. */
   secrets: readonly string[]
   log: Log
+  /** Called once, when a run that this replica has started is over: what it has cost, if the model gateway knows. */
+  charge: () => Charges | undefined
   /** Called once, when a run that this replica has started is over. */
   onCompleted: () => void
 }
@@ -311,6 +314,8 @@ export class Run {
   #complete (ending: Ending): Completion {
     if (this.#completion !== undefined) return this.#completion
     this.#completion = this.#state.completion(ending)
+    const charges = this.#startedHere ? this.#options.charge() : undefined
+    if (charges !== undefined) this.#completion = { ...this.#completion, ...charges, costSource: 'gateway' }
     const { outcome, exitCode, durationMs } = this.#completion
     if (this.#startedHere) {
       this.#options.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')

@@ -34,7 +34,7 @@ export class RunService {
 
   constructor (options: RunServiceOptions) {
     this.#options = options
-    this.#secrets = secretsOf(options.model.env)
+    this.#secrets = options.model.secrets ?? secretsOf(options.model.env)
     this.#registry = new RunRegistry(
       new RunInspector(options), (owned, started) => this.#make(owned, started, options.log))
   }
@@ -54,7 +54,7 @@ export class RunService {
     const id = randomId('run')
     this.#starting.set(owned.id, { runId: id, accountId: account.id })
     try {
-      const run = await this.#start(id, owned, spec, log)
+      const run = await this.#start(id, account, owned, spec, log)
       log.info({ runId: id, sandboxId: owned.id, accountId: account.id }, 'run started')
       return run
     } finally {
@@ -146,9 +146,13 @@ export class RunService {
     throw new AppError('LIMIT_REACHED', { message, details: { limit: limits.runs } })
   }
 
-  async #start (id: string, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
+  async #start (id: string, account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
     const tagLatest = async () => { await this.#registry.tagLatest(owned, id) }
-    const { started, runner } = await startRunner(this.#options, { id, owned, spec, log, tagLatest })
+    const { started, runner } = await startRunner(this.#options, { id, account, owned, spec, log, tagLatest })
+      .catch((error: unknown) => {
+        this.#options.model.perRun?.close(owned, id)
+        throw error
+      })
     const run = this.#make(owned, started, log)
     await run.followRunner(runner)
     this.#registry.add(run)
@@ -156,12 +160,13 @@ export class RunService {
   }
 
   #make (owned: OwnedSandbox, started: StartedRecord, log: Log): Run {
-    const { onCompleted } = this.#options
+    const { onCompleted, model } = this.#options
     return new Run({
       owned,
       started,
       secrets: this.#secrets,
       log,
+      charge: () => model.perRun?.close(owned, started.run),
       onCompleted: () => { onCompleted?.(owned) }
     })
   }

@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto'
 import type { ModalClient, Secret } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
+import type { Account } from '../../schemas/account.js'
 import type { RunSpec } from '../../schemas/run.js'
+import type { Charges } from '../gateway/exchange.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { execMarker, sandboxGone, SandboxProcess } from '../modal/process.js'
 import { quote } from '../modal/script.js'
@@ -16,14 +18,39 @@ const argvLimit = 65_536
 /** On top of the runner's own timer: Modal's, in case the runner was killed. */
 const backstopMs = 60_000
 
+/** How runs reach the model. */
+export interface ModelAccess {
+  /** Environment of Claude. It may hold the key. */
+  env: Readonly<Record<string, string>>
+  /** The Modal secret with the key. */
+  secretName?: string | undefined
+  /** Values that must not be in any event; by default the keys in `env`. */
+  secrets?: readonly string[]
+  perRun?: {
+    /** @throws {AppError} CLAUDE_FAILED. */
+    open (run: RunAccess): Promise<{ env: Record<string, string>, settings: Record<string, string> }>
+    /** The run is over. @returns what it has cost, where the model gateway has counted it. */
+    close (owned: OwnedSandbox, runId: string): Charges | undefined
+  }
+}
+
+interface RunAccess {
+  account: Account
+  owned: OwnedSandbox
+  runId: string
+  timeoutMs: number
+  maxBudgetUsd: number | undefined
+}
+
 export interface StartOptions {
   client: ModalClient
-  model: { env: Readonly<Record<string, string>>, secretName?: string | undefined }
+  model: ModelAccess
   timeouts: { disconnectGraceMs: number, timeoutMs: number, permissionMs: number }
 }
 
 export interface Start {
   id: string
+  account: Account
   owned: OwnedSandbox
   spec: RunSpec
   log: Log
@@ -50,12 +77,15 @@ export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode
 
 /** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
 export async function startRunner (
-  { client, model, timeouts }: StartOptions, { id, owned, spec, log, tagLatest }: Start
+  { client, model, timeouts }: StartOptions, { id, account, owned, spec, log, tagLatest }: Start
 ): Promise<Started> {
   const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
   const started = startedRecord(id, owned, spec, timeoutMs)
   const { disconnectGraceMs: graceMs, permissionMs } = timeouts
-  const command = runnerCommand(owned, id, spec, started.sessionId, { timeoutMs, graceMs, permissionMs })
+  const run = { account, owned, runId: id, timeoutMs, maxBudgetUsd: spec.maxBudgetUsd }
+  const access = await model.perRun?.open(run)
+  const limits = { timeoutMs, graceMs, permissionMs }
+  const command = runnerCommand(owned, id, spec, started.sessionId, limits, access?.settings)
   checkArguments(command)
   const secrets = await lookUpSecret(client, model.secretName)
   await prepareRun(owned, started, promptText(spec))
@@ -67,7 +97,7 @@ export async function startRunner (
     silenceMs,
     workdir: owned.workdir,
     timeoutMs: timeoutMs + backstopMs,
-    env: { ...model.env, ...runEnvironment(owned) },
+    env: { ...model.env, ...access?.env, ...runEnvironment(owned) },
     secrets,
     meanings: { ...sandboxGone, invalid: 'CLAUDE_FAILED' }
   }).catch(async (error: unknown) => {
@@ -121,15 +151,18 @@ export function promptText ({ prompt, permissionMode }: RunSpec): string {
   return permissionMode !== 'ask' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
 }
 
-/** argv of the runner and Claude under it. Nothing secret and nothing long is in it; values can't become options. */
+/**
+ * argv of the runner and Claude under it. Nothing secret and nothing long is in it; values can't become options.
+ * @param settings variables that go before those of a project's settings.
+ */
 export function runnerCommand (
   owned: OwnedSandbox, runId: string, spec: RunSpec, sessionId: string | null,
-  { timeoutMs, graceMs, permissionMs }: Limits
+  { timeoutMs, graceMs, permissionMs }: Limits, settings?: Record<string, string>
 ): string[] {
   const grace = spec.onDisconnect === 'continue' ? '-' : String(graceMs)
   const permissionTimeout = spec.permissionMode === 'ask' ? String(permissionMs) : '-'
   return ['sh', `${stateOf(runId)}/runner.sh`, stateOf(runId), directoryOf(owned, runId), lock, execMarker, runId,
-    sessionId ?? '-', String(timeoutMs), grace, permissionTimeout, ['claude', ...claudeOptions(spec)].map(quote).join(' ')]
+    sessionId ?? '-', String(timeoutMs), grace, permissionTimeout, ['claude', ...claudeOptions(spec, settings)].map(quote).join(' ')]
 }
 
 /** @throws {AppError} BAD_REQUEST when the command line is longer than Modal takes. */
@@ -139,7 +172,7 @@ function checkArguments (command: string[]) {
   throw new AppError('BAD_REQUEST', { message })
 }
 
-function claudeOptions (spec: RunSpec): string[] {
+function claudeOptions (spec: RunSpec, settings: Record<string, string> | undefined): string[] {
   const format = spec.outputFormat ?? 'stream-json'
   return [
     '-p',
@@ -147,6 +180,7 @@ function claudeOptions (spec: RunSpec): string[] {
     ...format === 'stream-json' ? ['--verbose', '--include-partial-messages'] : [],
     ...permissionOptions(spec),
     '--system-prompt-snapshot=off',
+    ...option('--settings', settings && JSON.stringify({ env: settings })),
     ...spec.continue ? ['--continue'] : [],
     ...option('--model', spec.model),
     ...option('--allowed-tools', spec.allowedTools?.join(',')),

@@ -1,4 +1,4 @@
-import type { App, Image, ModalClient } from 'modal'
+import type { App, ExperimentalOutboundPolicy, Image, ModalClient } from 'modal'
 import { AppError, wrap } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
@@ -31,13 +31,17 @@ export interface CreateOptions {
 /** How long to wait for Modal to build an image, and to create a sandbox without and with a GPU; in milliseconds. */
 export interface Deadlines { buildMs: number, cpuMs: number, gpuMs: number }
 
-interface CreatorOptions {
+export interface CreatorOptions {
   client: ModalClient
   owned: OwnedSandboxes
   image: ImageSettings
   timeouts: Timeouts
   deployment: string
   deadlines?: Deadlines
+  /** Through which Claude reaches the model: allowed where only some domains are. */
+  modelHost: string | undefined
+  /** Has Modal put the model key into the sandbox's requests to this domain. */
+  replacement: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> } | undefined
   /** Fills the workspace of a new sandbox from S3. */
   initialize: (owned: OwnedSandbox, log: Log) => Promise<unknown>
 }
@@ -155,18 +159,24 @@ export class Creator {
     const { account, plan, reservation, steps, log } = attempt
     const { client, deployment, deadlines = usualDeadlines } = this.#options
     const { modalName } = plan
+    const { modelHost, replacement } = this.#options
+    const domains = plan.params.outboundDomainAllowlist
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? deadlines.cpuMs : deadlines.gpuMs
     const record: SandboxRecord = {
       ...plan.record,
       deployment,
+      ...(replacement !== undefined && { modelDomain: replacement.domain }),
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
       preparing: preparingUntil(plan.record, timeoutMs)
     }
+    const policy = replacement && await steps.run('model secret', () => replacement.policy(), { timeoutMs: lookupMs })
     const params = {
       ...plan.params,
       ...lookups.params,
+      ...(domains !== undefined && modelHost !== undefined && { outboundDomainAllowlist: [...domains, modelHost] }),
+      ...(policy !== undefined && { experimentalOutboundPolicy: policy }),
       name: modalName,
       tags: encodeTags(record),
       // A mount point exists from the start; any other directory is made right after.

@@ -12,7 +12,7 @@ import { planStorage } from './storage.js'
 import type { SandboxRecord, StorageRecord } from './tags.js'
 
 /** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
-type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing'>
+type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing' | 'modelDomain'>
 
 /** Everything about a new sandbox that is known before Modal is asked. */
 export interface Plan {

@@ -6,7 +6,7 @@ import type { ExecSpec } from '../../schemas/exec.js'
 import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { callModal, withDeadline, lookupMs } from '../modal/call.js'
-import { Creator, type CreateOptions, type Deadlines } from './create.js'
+import { Creator, type CreateOptions, type CreatorOptions, type Deadlines } from './create.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes } from './list.js'
@@ -24,6 +24,8 @@ interface SandboxServiceOptions {
   /** Part of every sandbox's tags: a deployment only cleans up after itself. */
   deployment: string
   deadlines?: Deadlines
+  replacement?: CreatorOptions['replacement']
+  modelHost?: CreatorOptions['modelHost']
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
 }
@@ -54,7 +56,9 @@ export class SandboxService {
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
-  constructor ({ client, log, image, timeouts, deployment, deadlines, storage }: SandboxServiceOptions) {
+  constructor (
+    { client, log, image, timeouts, deployment, deadlines, storage, replacement, modelHost }: SandboxServiceOptions
+  ) {
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
@@ -66,6 +70,8 @@ export class SandboxService {
       timeouts,
       deployment,
       ...(deadlines !== undefined && { deadlines }),
+      replacement,
+      modelHost,
       initialize: async (owned, log) => { await storage?.initialize(owned, log) }
     })
   }

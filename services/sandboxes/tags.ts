@@ -24,6 +24,8 @@ export interface SandboxRecord {
   request: string
   /** Until when it may not be ready yet, ISO 8601. Removed when it is. */
   preparing?: string
+  /** Modal puts the model key into requests to this domain. */
+  modelDomain?: string
   /** Digests of the Idempotency-Key and, salted with it, of the request. */
   key?: string
   fingerprint?: string
@@ -55,7 +57,7 @@ const users = 'u-'
 const longest = 63
 
 const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
-  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs'] as const
+  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain'] as const
 
 /** Modal tags of a record. */
 export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {

@@ -30,6 +30,8 @@ export async function startService (env: Record<string, string> = {}) {
     limits: { sandboxes: 10, runs: 5, requestsPerMinute: 100_000 }
   }))
   const config = parseConfig({
+    // Modal cannot reach this machine.
+    ...(live && { CLAUDE_KEY_IN_SANDBOX: 'true' }),
     ...(live && pick('MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'ANTHROPIC_API_KEY')),
     DATA_DIR: dataDir,
     PORT: '0',

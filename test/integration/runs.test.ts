@@ -251,10 +251,10 @@ t.test('Claude programs that misbehave', { skip: skip || (process.env.TEST_LIVE 
     t.match(texts.join(''), /\/the promptargv: -p/, 'from standard input, and not in the arguments')
   })
 
-  await t.test('The model key reaches Claude, by a descriptor, and nothing else: no event, no argument, no environment (4.8, 9.4)', async (t) => {
+  await t.test('A token in place of the model key reaches Claude, by a descriptor, and nothing else: no event, no argument, no environment (4.8, 9.4)', async (t) => {
     const received = await fake(`key=$(cat <&3); echo "length \${#key}"; echo "$key"; env; cat /proc/$$/cmdline; cat /proc/$PPID/environ; ${result}`)
     const all = JSON.stringify(received)
-    t.match(all, new RegExp(`length ${modelKey.length}`), 'it is there')
+    t.match(all, /length \d{3}\b/, 'a token is there')
     t.notMatch(all, new RegExp(modelKey))
     t.match(all, /\[redacted\]/, 'what a program prints of it is taken out')
     t.notMatch(all, /ANTHROPIC_API_KEY=/)

@@ -1,0 +1,218 @@
+/** Tokens by the API's own names, as the completion of a run has them, and what else its price depends on. */
+export interface Usage {
+  input_tokens: number
+  output_tokens: number
+  cache_creation_input_tokens: number
+  cache_creation_1h_input_tokens: number
+  cache_read_input_tokens: number
+  web_search_requests: number
+  fast: boolean
+  inUs: boolean
+}
+
+export const noUsage: Readonly<Usage> = {
+  input_tokens: 0,
+  output_tokens: 0,
+  cache_creation_input_tokens: 0,
+  cache_creation_1h_input_tokens: 0,
+  cache_read_input_tokens: 0,
+  web_search_requests: 0,
+  fast: false,
+  inUs: false
+}
+
+/** A longer line, frame or body is not looked into; the API's events that count are short. */
+const longest = 1024 * 1024
+const longestBody = 32 * 1024 * 1024
+const bytesPerToken = 3
+const tokensPerSecond = 150
+
+/** Reads from an answer, as it passes, what it costs. */
+export class UsageReader {
+  #usage: Usage | undefined
+  #model: string | undefined
+  #final = false
+  /** Bytes of text, thinking and tool input. */
+  #said = 0
+  readonly #push: (chunk: Buffer) => void
+  readonly #end: () => void
+
+  constructor (contentType: string) {
+    const framing = contentType.startsWith('text/event-stream')
+      ? readLines((line) => { if (line.startsWith('data:')) this.#readEvent(line.slice(5)) })
+      : contentType.startsWith('application/vnd.amazon.eventstream')
+        ? readFrames((payload) => { this.#readEvent(unwrap(payload)) })
+        : readWhole((body) => { this.#readBody(body) })
+    this.#push = framing.push
+    this.#end = framing.end
+  }
+
+  push (chunk: Buffer): void {
+    this.#push(chunk)
+  }
+
+  end (): void {
+    this.#end()
+  }
+
+  /** By the answer's own word. */
+  get model (): string | undefined {
+    return this.#model
+  }
+
+  /**
+   * What was used. Where the API did not come to say so, an estimate: the prompt by its size, the answer by what came
+   * of it or, when nothing is to be seen of it, by the time that it took.
+   */
+  usage (promptBytes: number, seconds: number): Usage {
+    if (this.#final) return this.#usage!
+    const unseen = this.#usage === undefined ? seconds * tokensPerSecond : 0
+    const estimated = this.#said > 0 ? this.#said / bytesPerToken : unseen
+    const known = this.#usage ?? { ...noUsage, input_tokens: Math.ceil(promptBytes / bytesPerToken) }
+    return { ...known, output_tokens: Math.max(known.output_tokens, Math.ceil(estimated)) }
+  }
+
+  #readBody (text: string) {
+    const body = parse(text)
+    if (body === undefined) return
+    this.#take(body['usage'])
+    this.#takeModel(body['model'])
+    this.#final = this.#usage !== undefined
+  }
+
+  #readEvent (json: string) {
+    if (json.includes('_delta"') && !json.includes('"message_delta"')) {
+      this.#said += Math.max(0, json.length - 100)
+      return
+    }
+    if (!json.includes('"message_start"') && !json.includes('"message_delta"')) return
+    const event = parse(json)
+    if (event?.['type'] === 'message_start') {
+      const message = object(event['message'])
+      this.#take(message?.['usage'])
+      this.#takeModel(message?.['model'])
+    }
+    if (event?.['type'] === 'message_delta' && object(event['usage']) !== undefined) {
+      this.#take(event['usage'])
+      this.#final = true
+    }
+  }
+
+  #takeModel (model: unknown) {
+    if (typeof model === 'string') this.#model = model
+  }
+
+  /** Later counts are totals, and may leave out what has not changed. */
+  #take (value: unknown) {
+    const usage = object(value)
+    if (usage === undefined) return
+    const before = this.#usage ?? noUsage
+    const count = (from: Record<string, unknown> | undefined, name: string, known: number) => {
+      const number = from?.[name]
+      return typeof number === 'number' && number >= 0 && Number.isFinite(number) ? Math.max(known, number) : known
+    }
+    this.#usage = {
+      input_tokens: count(usage, 'input_tokens', before.input_tokens),
+      output_tokens: count(usage, 'output_tokens', before.output_tokens),
+      cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
+      cache_creation_1h_input_tokens: count(
+        object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
+      cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
+      web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
+      fast: before.fast || usage['speed'] === 'fast',
+      inUs: before.inUs || usage['inference_geo'] === 'us'
+    }
+  }
+}
+
+export function addUsage (one: Usage, other: Usage): Usage {
+  const sum = { ...one }
+  for (const [name, value] of Object.entries(other)) {
+    if (typeof value === 'number') (sum as unknown as Record<string, number>)[name]! += value
+  }
+  return sum
+}
+
+interface Framing { push: (chunk: Buffer) => void, end: () => void }
+
+function readLines (onLine: (line: string) => void): Framing {
+  let rest: Buffer[] = []
+  let length = 0
+  const push = (chunk: Buffer) => {
+    let start = 0
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, start)) {
+      const part = chunk.subarray(start, end)
+      onLine(length === 0 ? part.toString() : Buffer.concat([...rest, part]).toString())
+      rest = []
+      length = 0
+      start = end + 1
+    }
+    if (start === chunk.length || length > longest) return
+    rest.push(chunk.subarray(start))
+    length += chunk.length - start
+  }
+  return { push, end () {} }
+}
+
+/**
+ * Frames of Amazon's event stream: total length, length of the headers, checksum, headers, payload, checksum. The
+ * payload is all that counts here, so its place is read without the SDK's codec.
+ */
+function readFrames (onPayload: (payload: string) => void): Framing {
+  let rest = Buffer.alloc(0)
+  /** Bytes of a frame that is too long to be kept. */
+  let skip = 0
+  const push = (chunk: Buffer) => {
+    const skipped = Math.min(skip, chunk.length)
+    skip -= skipped
+    rest = Buffer.concat([rest, chunk.subarray(skipped)])
+    while (rest.length >= 12) {
+      const total = rest.readUInt32BE(0)
+      const headers = rest.readUInt32BE(4)
+      if (total < 16 || headers > total - 16) {
+        skip = Infinity
+        return
+      }
+      if (total > longest) {
+        skip = Math.max(0, total - rest.length)
+        rest = rest.subarray(Math.min(total, rest.length))
+        continue
+      }
+      if (rest.length < total) return
+      onPayload(rest.toString('utf8', 12 + headers, total - 4))
+      rest = rest.subarray(total)
+    }
+  }
+  return { push, end () {} }
+}
+
+function readWhole (onBody: (body: string) => void): Framing {
+  const chunks: Buffer[] = []
+  let length = 0
+  return {
+    push: (chunk) => {
+      length += chunk.length
+      if (length <= longestBody) chunks.push(chunk)
+    },
+    end: () => { if (length <= longestBody) onBody(Buffer.concat(chunks).toString()) }
+  }
+}
+
+/** Bedrock wraps each event of the API. */
+function unwrap (payload: string): string {
+  const bytes = parse(payload)?.['bytes']
+  return typeof bytes === 'string' ? Buffer.from(bytes, 'base64').toString() : ''
+}
+
+function parse (json: string): Record<string, unknown> | undefined {
+  try {
+    return object(JSON.parse(json))
+  } catch {
+    return undefined
+  }
+}
+
+function object (value: unknown): Record<string, unknown> | undefined {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isObject ? value as Record<string, unknown> : undefined
+}

@@ -1,0 +1,27 @@
+import { ListObjectsV2Command } from '@aws-sdk/client-s3'
+import t from 'tap'
+import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
+import { skip, startService } from '../helpers/service.js'
+
+t.test('What was spent is kept in S3: the next process refuses what no budget is left for', { skip: skip || noS3 }, async (t) => {
+  const s3 = await startS3({ memoryMiB: 64 })
+  t.teardown(s3.close)
+  await s3.createBucket('usage')
+  const ask = async () => {
+    const service = await startService({ ...s3Settings(s3), USAGE_S3_URL: 's3://usage/of/replicas/' })
+    const now = Math.floor(Date.now() / 1000)
+    const grant = { sandboxId: 'sb-1', runId: 'run_1', issuedAt: now, expiresAt: now + 60, monthlyBudgetUsd: 0.0001 }
+    const token = await service.app.gateway!.open({ accountId: 'An Account', ...grant })
+    const json = { model: 'claude-opus-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'hello' }] }
+    const response = await fetch(`${service.url}/model/v1/messages`, {
+      method: 'POST', headers: { 'x-api-key': token, 'content-type': 'application/json' }, body: JSON.stringify(json)
+    })
+    const text = await response.text()
+    await service.close()
+    return [response.status, text]
+  }
+  t.match(await ask(), [200, /"type":"message"/])
+  t.match(await ask(), [400, /billing_error.*monthlyBudgetUsd/])
+  const { Contents } = await s3.client.send(new ListObjectsV2Command({ Bucket: 'usage' }))
+  t.match(Contents, [{ Key: /^of\/replicas\/sha256\.\w+\/\d{4}-\d{2}\/replica_\w+\.json$/ }])
+})
