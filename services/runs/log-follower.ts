@@ -7,7 +7,7 @@ import { SandboxProcess } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LogParser, type LastRecord, type ParsedEvent } from './log-parser.js'
-import { logOf, readLog, stateOf } from './run-directory.js'
+import { exitNoLog, logOf, readLog, stateOf } from './run-directory.js'
 
 const followScript = loadScript(import.meta.url, 'follow.sh')
 /** After so long a silence Modal is asked whether the sandbox still runs. */
@@ -179,8 +179,10 @@ export class LogFollower {
       if (this.#last !== undefined && this.#exit === undefined) this.#look().catch(() => {})
     })
     read.catch(() => {})
-    await Promise.race([read, ...this.#exit === undefined ? [] : [this.#exit.then(() => { this.#proven = true })]])
+    const exit = this.#exit?.then(() => { this.#proven = true })
+    const code = await Promise.race(exit === undefined ? [read] : [read, exit])
     process.release()
+    if (code === exitNoLog) throw new AppError('RUN_NOT_FOUND')
   }
 
   /** @returns the exit code; undefined when it was released before. */
@@ -238,7 +240,7 @@ export class LogFollower {
     }
   }
 
-  /** When the run has ended, reads the rest of its log. @returns whether it is all there, with a record of its end. */
+  /** When the run has ended, reads the rest of its log. @returns whether it has. @throws {AppError} when the log has no end. */
   async #settle (): Promise<boolean> {
     if (this.#whole) return true
     const { owned, runId, format, secrets, settle } = this.#options
@@ -252,7 +254,7 @@ export class LogFollower {
       at += bytes.length
       this.#take(parser, parser.push(bytes))
     }
-    if (this.#last === undefined) return false
+    if (this.#last === undefined) throw new AppError('RUN_NOT_FOUND', { message: 'The log of the run has no end.' })
     this.#pass([this.#last])
     return true
   }

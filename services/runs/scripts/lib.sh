@@ -82,13 +82,12 @@ settle_run () {
   end_claude "$1" "$3" TERM 10 KILL 20 || return 1
   end_processes "$runner_marker=$3" KILL 20 || return 1
   [ -f "$2/log" ] && [ ! -L "$2/log" ] || return 0
-  size=$(($(wc -c < "$2/log")))
   last=$(tail -c 1000 "$2/log" | tail -n 1 | tr -d '\0')
   case $last in
     "$(printf '\036{"record":"ended","run":"%s",' "$3")"*) ;;
     *)
-      # Of several that find the same, one writes the end: the one that makes this directory.
-      mkdir "$2/ended-$size" 2>/dev/null && {
+      # Only one may write the end: the one that makes this directory.
+      mkdir "$2/ended" 2>/dev/null && {
         first_line "$1/stop"; stop=$line
         [ ! -d "$1/permissions" ] || (close_permissions "$1" "$3" run_end)
         ended "$3" '' "$stop" "\"lost\":\"$4\""

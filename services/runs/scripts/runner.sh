@@ -162,6 +162,7 @@ records=$(close_permissions "$state" "$run" run_end)
 at=null
 if [ -f "$log" ] && [ ! -L "$log" ]; then at=$(($(wc -c < "$log"))); fi
 end=$(ended "$run" "$exit_code" "$reason" "\"durationMs\":$(((now - started) * 10)),\"at\":$at")
+mkdir "$directory/ended" 2>/dev/null
 printf '%s\n' "$end" >&6
 rm -f "$state/prompt"
 # From here on the lock is another's to take.
