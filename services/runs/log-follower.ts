@@ -240,7 +240,7 @@ export class LogFollower {
     }
   }
 
-  /** When the run has ended, reads the rest of its log. @returns whether it has. @throws {AppError} when the log has no end. */
+  /** When the run has ended, reads the rest of its log. @returns whether it has. @throws {AppError} without an end. */
   async #settle (): Promise<boolean> {
     if (this.#whole) return true
     const { owned, runId, format, secrets, settle } = this.#options

@@ -161,7 +161,7 @@ records=$(close_permissions "$state" "$run" run_end)
 # By this the reader of the output knows whether it has everything that is in the log.
 at=null
 if [ -f "$log" ] && [ ! -L "$log" ]; then at=$(($(wc -c < "$log"))); fi
-end=$(ended "$run" "$exit_code" "$reason" "\"durationMs\":$(((now - started) * 10)),\"at\":$at")
+end=$(ended "$run" "$exit_code" "$reason" "\"at\":$at,\"durationMs\":$(((now - started) * 10))")
 mkdir "$directory/ended" 2>/dev/null
 printf '%s\n' "$end" >&6
 rm -f "$state/prompt"
