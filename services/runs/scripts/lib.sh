@@ -27,7 +27,10 @@ claude_marker=MODAL_SANDBOX_EXEC_ID runner_marker=MODAL_SANDBOX_RUN_ID
 lowest_limit=8796093022208 highest_limit=8800387989503
 
 # Sets `limit` to that of a run, which is hardly ever that of another. usage: limit_of <run id>
-limit_of () { limit=$(printf %s "$1" | cksum); limit=$((lowest_limit + ${limit%% *})); }
+limit_of () {
+  limit=$(printf %s "$1" | md5sum | head -c 8)
+  limit=$((lowest_limit + 0x${limit:-0}))
+}
 
 # Ends Claude and what it has started; arguments follow as for `end_processes`. usage: end_claude <state of the run> <run id> ...
 end_claude () {
