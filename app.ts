@@ -71,8 +71,6 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
 
   await app.register(validation)
   await app.register(security)
-  // Sessions are ended at Modal.
-  await app.register(modal, { config })
   const { client } = app.modal
   const secret = config.sessionSecret ?? client.profile.tokenSecret!
   const ended = new ModalEndedSessions(client)

@@ -41,6 +41,8 @@ const table = {
   MODAL_UNAUTHORIZED: [502, 'Modal rejected the credentials of this service.',
     'The operator has to check MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.'],
   CLAUDE_FAILED: [502, 'Claude could not be started.', 'Check the image and the model key, then try again.'],
+  RUN_FAILED: [502, 'A command of the run failed in the sandbox.', 'Try again; if it persists, cancel the run.'],
+  RUN_NOT_ENDED: [502, 'The run could not be ended.', 'End the sandbox: that ends the run for certain.'],
   WORKSPACE_LOST: [502, 'The workspace cannot be reached.', 'Check that the sandbox runs and its directory exists.'],
   S3_REFUSED: [502, 'S3 rejected a request.', 'Check the bucket and the permissions of its credentials.'],
   SYNC_INCOMPLETE: [502, 'Some files could not be synced.', 'See the report for their names, then sync again.'],

@@ -103,6 +103,6 @@ export const EventsPage = Type.Object({
 })
 
 export const Cancellation = Type.Composite([RunView, Type.Object({
-  left: Type.Integer({ description: 'Processes of the run that are still alive: always 0.' }),
+  left: Type.Integer({ description: 'Processes of the run that are still alive: always 0, as any other number is the error RUN_NOT_ENDED.' }),
   durationMs: Type.Integer()
 })])

@@ -12,7 +12,8 @@ const gracefulThenKill: readonly KillStage[] = [{ signal: 'TERM', waitMs: 1000 }
 
 /** The function `clock`, for scripts that measure time. */
 export const clockScript = loadScript(import.meta.url, 'clock.sh')
-export const killScript = clockScript + loadScript(import.meta.url, 'kill.sh')
+/** The function `end_processes`, with what it needs. */
+export const endProcessesScript = clockScript + loadScript(import.meta.url, 'kill.sh')
 
 /**
  * Modal has no call that kills an exec, so a second exec does it. Needs sh and grep in the image.
@@ -24,6 +25,6 @@ export async function killMarked (
 ): Promise<boolean> {
   const argv = stages.flatMap(({ signal, waitMs }) => [signal, String(Math.ceil(waitMs / 100))])
   const timeoutMs = 15_000 + stages.reduce((sum, { waitMs }) => sum + 2 * waitMs, 0)
-  const killer = ['sh', '-c', killScript, 'kill-marked', marker, ...argv]
+  const killer = ['sh', '-c', `${endProcessesScript}\nend_processes "$@"`, 'kill-marked', marker, ...argv]
   return (await runCommand(sandbox, 'kill', killer, { timeoutMs })).exitCode === 0
 }

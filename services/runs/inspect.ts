@@ -3,7 +3,7 @@ import { callModal, lookupMs } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LogParser, maxLineBytes, type LogOptions, type ParsedEvent } from './log-parser.js'
 import type { EndedRecord, StartedRecord } from './records.js'
-import { listRuns, readLog, recordLostEnd, type ListedRun } from './run-directory.js'
+import { endRun, listRuns, readLog, settleRun, type ListedRun } from './run-directory.js'
 import { RunState } from './run-state.js'
 
 const pageBytes = 4 * 1024 * 1024
@@ -12,6 +12,8 @@ const tailBytes = 1024 * 1024
 const mostBytes = maxLineBytes + pageBytes
 /** The result is among the last objects that the CLI says. */
 const lastObjects = 3
+/** A run whose own limit, and that of the replica that has started it, have not ended it for so long is ended. */
+const overdueMs = 30_000
 
 /** What the sandbox says about a run. */
 export interface RunSnapshot {
@@ -56,25 +58,32 @@ export class RunInspector {
     const state = new RunState()
     const options = { run: found.id, format: 'stream-json' as const, secrets: [] }
     for (const event of new LogParser(options).push(found.head)) state.apply(event)
+    if (state.started === undefined) return
+    // Whatever its log says: it is here that its processes are.
+    if (found.active || found.left) state.started = { ...state.started, sandboxId: owned.id }
     const { started } = state
-    if (started === undefined) return
     const snapshot = { started, state, size: found.size }
-    if (found.active) return snapshot
+    const isOverdue = Date.now() > Date.parse(started.startedAt) + started.timeoutMs + overdueMs
+    if (found.active && !isOverdue) return snapshot
 
     const tailOptions = { ...options, format: started.format }
-    const tail = await readTail(owned, tailOptions, found.size, found.tail)
-    if (tail.ended !== undefined) return { ...snapshot, state: merge(state, tail), ending: tail.ended }
-    const isHere = started.sandboxId === owned.id
-    if (!isHere && await this.#isRunning(owned, started.sandboxId)) return snapshot
-    await recordLostEnd(owned, found.id, isHere ? 'runner' : 'sandbox')
+    if (found.active) {
+      await endRun(owned, found.id, 'timeout')
+    } else {
+      const tail = await readTail(owned, tailOptions, found, state)
+      if (tail.ended !== undefined && !found.left) return { ...snapshot, state: tail, ending: tail.ended }
+      const isHere = started.sandboxId === owned.id
+      if (!isHere && await this.isRunning(owned, started.sandboxId)) return snapshot
+      await settleRun(owned, found.id, isHere ? undefined : 'sandbox')
+    }
     const [again] = await listRuns(owned, { only: found.id })
     if (again === undefined) return
-    const last = await readTail(owned, tailOptions, again.size, again.tail)
-    return { started, state: merge(state, last), size: again.size, ending: last.ended ?? { stop: '', exitCode: null, lost: 'stream' } }
+    const last = await readTail(owned, tailOptions, again, state)
+    return { started, state: last, size: again.size, ending: last.ended ?? { stop: '', exitCode: null, lost: 'stream' } }
   }
 
   /** Whether another sandbox on this volume is running. The id comes from the volume: it may be another account's. */
-  async #isRunning ({ owner }: OwnedSandbox, sandboxId: string): Promise<boolean> {
+  async isRunning ({ owner }: OwnedSandbox, sandboxId: string): Promise<boolean> {
     const { client, ownerOf } = this.#options
     if (!/^sb-[A-Za-z0-9-]{1,100}$/.test(sandboxId)) return false
     return await callModal('poll', lookupMs, async () => {
@@ -89,23 +98,16 @@ export class RunInspector {
   }
 }
 
-function merge (head: RunState, tail: RunState): RunState {
-  tail.started = head.started
-  tail.fallbackSession = head.sessionId
-  return tail
-}
-
 /** The state of a run that is over, with the result that the end of its log names. */
 export async function readFinalState (owned: OwnedSandbox, started: StartedRecord, known: RunState): Promise<RunState> {
   const [found] = await listRuns(owned, { only: started.run })
   if (found === undefined) return known
   const options = { run: started.run, format: started.format, secrets: [] }
-  const tail = await readTail(owned, options, found.size, found.tail)
-  return Object.assign(tail, { started, ended: known.ended, fallbackSession: known.sessionId })
+  return Object.assign(await readTail(owned, options, found, known), { ended: known.ended })
 }
 
-/** Events of a log after a position. Nothing comes after the end record. */
-export interface Page { events: ParsedEvent[], ended: boolean }
+/** Events of a log after a position, and the record of its end when it comes next, whether or not that is true. */
+export interface Page { events: ParsedEvent[], last: ParsedEvent | undefined }
 
 /**
  * Reads the next events after a position from the file: some, as long as there is one that is complete.
@@ -115,22 +117,33 @@ export interface Page { events: ParsedEvent[], ended: boolean }
 export async function readPage (owned: OwnedSandbox, options: LogOptions, isReader: boolean): Promise<Page> {
   for (let size = pageBytes; ; size = Math.min(size * 4, mostBytes)) {
     const bytes = await readLog(owned, options.run, options.offset ?? 0, size, isReader ? `p${Date.now()}` : '')
-    const events = new LogParser(options).push(bytes)
+    const parser = new LogParser(options)
+    const events = parser.push(bytes)
     const end = events.findIndex(({ record }) => record?.record === 'ended')
-    if (end !== -1) events.length = end + 1
-    if (events.length > 0 || bytes.length < size || size === mostBytes) return { events, ended: end !== -1 }
+    const last = end === -1 ? parser.last : events[end]
+    if (end !== -1) events.length = end
+    if (events.length > 0 || last !== undefined || bytes.length < size || size === mostBytes) return { events, last }
   }
 }
 
-/** What the end of a log says: its end record and, where there is one, the result before it. */
-async function readTail (owned: OwnedSandbox, options: LogOptions, size: number, tail: Buffer): Promise<RunState> {
+/**
+ * What the end of a log says: its end record and, where there is one, the result before it.
+ * @param known what its beginning says.
+ */
+async function readTail (
+  owned: OwnedSandbox, options: LogOptions, { size, tail }: ListedRun, known: RunState
+): Promise<RunState> {
   let bytes = tail
   for (const more of [tailBytes, mostBytes, 0]) {
     // The first line may be cut; that of the whole log is the start record.
     const from = bytes.length < size ? bytes.indexOf('\n') + 1 : 0
     const state = new RunState()
-    const events = new LogParser({ ...options, offset: size - bytes.length + from }).push(bytes.subarray(from))
+    state.started = known.started
+    state.fallbackSession = known.namedSession
+    const parser = new LogParser({ ...options, offset: size - bytes.length + from })
+    const events = parser.push(bytes.subarray(from))
     for (const event of events) state.apply(event)
+    if (parser.last !== undefined) state.apply(parser.last)
     const objects = events.filter(({ object }) => object !== undefined).length
     const enough = state.hasResult || options.format === 'text' || objects >= lastObjects || bytes.length >= size
     if (enough || more === 0) return state

@@ -6,8 +6,8 @@ import { exitLocked } from '../modal/lock.js'
 import { SandboxProcess } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { LogParser, type ParsedEvent } from './log-parser.js'
-import { listRuns, logOf, recordLostEnd, stateOf } from './run-directory.js'
+import { LogParser, type LastRecord, type ParsedEvent } from './log-parser.js'
+import { exitNoLog, logOf, readLog, stateOf } from './run-directory.js'
 
 const followScript = loadScript(import.meta.url, 'follow.sh')
 /** After so long a silence Modal is asked whether the sandbox still runs. */
@@ -18,6 +18,10 @@ const heartbeatMs = 2000
 const attempts = 8
 const firstPauseMs = 250
 const longestPauseMs = 5000
+/** When the log's last line says that the run has ended, but its processes do not: until the next look at them. */
+const firstLookMs = 100
+const longestLookMs = 5000
+const pageBytes = 4 * 1024 * 1024
 
 export interface LogFollowerOptions {
   owned: OwnedSandbox
@@ -28,6 +32,12 @@ export interface LogFollowerOptions {
   position: number
   /** The runner itself, whose output is the log from its first byte on. */
   runner?: SandboxProcess | undefined
+  /**
+   * Looks whether the run has ended.
+   * @param known whether Modal says so. @param last where the log says that it ends.
+   * @returns the size of its log; undefined when it goes on.
+   */
+  settle: (known: boolean, last: number | undefined) => Promise<number | undefined>
   onEvents: (events: ParsedEvent[]) => void
   hasReaders: () => boolean
   log: Log
@@ -36,7 +46,13 @@ export interface LogFollowerOptions {
 /** Why it ended: the log has ended, it was stopped, or the log cannot be read to its end. */
 export interface FollowerEnd { reason: 'ended' | 'stopped' | 'sandbox' | 'stream', cause?: unknown }
 
-/** Reads a run's log as it grows. When a stream breaks it goes on where it was; readers do not notice. */
+/**
+ * Reads a run's log as it grows. When a stream breaks it goes on where it was; readers do not notice.
+ *
+ * The log has ended when the run has. That the log says so proves nothing, as anything in the sandbox can write to it:
+ * either Modal says that the runner, which this replica has started, has exited, or a look at the sandbox's processes
+ * says that nothing of the run is alive.
+ */
 export class LogFollower {
   readonly finished: Promise<FollowerEnd>
   /**
@@ -48,9 +64,19 @@ export class LogFollower {
   #begin!: () => void
   #refuse!: (error: AppError) => void
   #position: number
-  #process: SandboxProcess | undefined
-  #heartbeat: Heartbeat | undefined
-  #ended = false
+  /** What the log says last, if that is its end. */
+  #last: LastRecord | undefined
+  /** The processes that are read from, with their heartbeats. */
+  readonly #reading = new Map<SandboxProcess, Heartbeat>()
+  /** The runner's exit code, while Modal can be asked for it. */
+  #exit: Promise<number> | undefined
+  /** Whether the runner's output is no longer a copy of the log. */
+  #cut = false
+  #looking = false
+  /** Whether all of the log has been passed on, with the record of its end. */
+  #whole = false
+  /** Whether nothing of the run is alive. */
+  #proven = false
   #stopped = false
 
   constructor (options: LogFollowerOptions) {
@@ -61,12 +87,15 @@ export class LogFollower {
       this.#refuse = reject
     })
     this.begun.catch(() => {})
-    this.finished = this.#follow(options.runner).finally(() => { this.#begin() })
+    this.finished = this.#follow(options.runner).finally(() => {
+      this.#release()
+      this.#begin()
+    })
   }
 
   /** Tells the sandbox at once whether there are readers. */
   heartbeat (): void {
-    this.#heartbeat?.send()
+    for (const heartbeat of this.#reading.values()) heartbeat.send()
   }
 
   stop (): void {
@@ -74,24 +103,27 @@ export class LogFollower {
     this.#release()
   }
 
+  /** A look at the sandbox has shown that nothing of the run is alive: the rest of the log is read, and it is over. */
+  prove (): void {
+    this.#proven = true
+    this.#release()
+  }
+
   async #follow (runner: SandboxProcess | undefined): Promise<FollowerEnd> {
     const { owned, log, runId } = this.#options
     let cause: unknown
-    let process = runner
+    let unread = runner
     for (let failed = 0, position = -1; failed < attempts; failed++) {
       if (this.#position > position) failed = 0
       position = this.#position
       if (failed > 0) await sleep(Math.min(longestPauseMs, firstPauseMs * 2 ** failed), undefined, { ref: false })
       try {
-        process ??= await this.#open()
-        const exitCode = await this.#read(process)
-        if (this.#ended) return { reason: 'ended' }
-        if (process === runner && exitCode === exitLocked && this.#position === 0) {
-          this.#refuse(new AppError('RUN_ACTIVE', { details: { runId: null } }))
-          return { reason: 'stopped' }
-        }
+        const begun = unread
+        unread = undefined
+        if (begun !== undefined) await this.#readRunner(begun)
+        if (!this.#proven && !this.#stopped) await this.#readLog()
         if (this.#stopped) return { reason: 'stopped' }
-        await this.#recordEndIfLost()
+        if (await this.#settle()) return { reason: 'ended' }
       } catch (error) {
         cause = error
         if (this.#stopped) return { reason: 'stopped' }
@@ -99,64 +131,140 @@ export class LogFollower {
         log.warn({ runId, sandboxId: owned.id, position, err: error }, 'reopening run log')
         if (error instanceof AppError && error.code === 'RUN_NOT_FOUND') break
       }
-      process = undefined
     }
     return { reason: 'stream', cause }
   }
 
-  async #open (): Promise<SandboxProcess> {
+  /** Reads the runner's output until the runner exits, or its output is no longer the log. */
+  async #readRunner (runner: SandboxProcess) {
+    let cut!: () => void
+    const isCut = new Promise<void>((resolve) => { cut = resolve })
+    const exit = this.#read(runner, (parser, chunk) => {
+      if (this.#cut) return
+      const events = parser.push(chunk)
+      const at = events.findIndex(({ record }) => record?.record === 'cut')
+      if (at === -1) return this.#take(parser, events)
+      this.#position = events[at - 1]?.id ?? this.#position
+      this.#cut = true
+      this.#pass(events.slice(0, at))
+      cut()
+    })
+    this.#exit = exit.then(async (code) => code ?? await new Promise<never>(() => {}), async (error) => {
+      this.#exit = undefined
+      throw error
+    })
+    this.#exit.catch(() => {})
+    const code = await Promise.race([exit, isCut])
+    if (this.#cut || this.#stopped || code === undefined) return
+    this.#proven = true
+    if (code === exitLocked && this.#position === 0) {
+      this.#refuse(new AppError('RUN_ACTIVE', { details: { runId: null } }))
+      this.#stopped = true
+      return
+    }
+    const { start, record: { at, exitCode } = {} } = this.#last ?? {}
+    if (at === undefined || at !== start || code !== (exitCode ?? 255)) return
+    // Modal's word, and the runner's own record of it, behind all that the log has.
+    this.#pass([this.#last!])
+    this.#whole = true
+  }
+
+  /** Reads the log's file until it cannot be read any more, or the run has ended. */
+  async #readLog () {
     const { owned, runId } = this.#options
     const command = ['sh', '-c', followScript, 'follow', stateOf(runId), logOf(owned, runId), String(this.#position)]
-    return await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
+    const process = await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
+    const read = this.#read(process, (parser, chunk) => {
+      this.#take(parser, parser.push(chunk))
+      if (this.#last !== undefined && this.#exit === undefined) this.#look().catch(() => {})
+    })
+    read.catch(() => {})
+    const exit = this.#exit?.then(() => { this.#proven = true })
+    const code = await Promise.race(exit === undefined ? [read] : [read, exit])
+    process.release()
+    if (code === exitNoLog) throw new AppError('RUN_NOT_FOUND')
   }
 
-  /** @returns the exit code of a process that has ended before the log did. */
-  async #read (process: SandboxProcess): Promise<number | undefined> {
+  /** @returns the exit code; undefined when it was released before. */
+  async #read (
+    process: SandboxProcess, onChunk: (parser: LogParser, chunk: Buffer) => void
+  ): Promise<number | undefined> {
     const { runId, format, secrets, hasReaders } = this.#options
     const parser = new LogParser({ run: runId, format, secrets, offset: this.#position })
-    this.#process = process
-    this.#heartbeat = new Heartbeat(hasReaders)
+    const heartbeat = new Heartbeat(hasReaders)
+    this.#last = undefined
+    this.#reading.set(process, heartbeat)
     // A process that has ended takes none; its end shows in its output.
-    process.write(this.#heartbeat.lines()).catch(() => {})
+    process.write(heartbeat.lines()).catch(() => {})
     try {
-      if (this.#stopped) return
+      if (this.#stopped || this.#proven) return
       return await process.pipe((stream, { buffer, byteOffset, byteLength }) => {
-        if (stream === 'stdout' && !this.#ended && !this.#stopped) {
-          this.#take(parser, Buffer.from(buffer, byteOffset, byteLength))
-        }
+        if (stream === 'stdout' && !this.#stopped && !this.#proven) onChunk(parser, Buffer.from(buffer, byteOffset, byteLength))
       })
     } catch (error) {
-      if (!this.#ended && !this.#stopped) throw error
+      if (!this.#stopped && !this.#proven) throw error
     } finally {
-      this.#release()
+      heartbeat.stop()
+      process.release()
+      this.#reading.delete(process)
     }
   }
 
-  #take (parser: LogParser, chunk: Buffer) {
-    const events = parser.push(chunk)
+  #take (parser: LogParser, events: ParsedEvent[]) {
     this.#position = parser.position
-    const end = events.findIndex(({ record }) => record?.record === 'ended')
-    if (end !== -1) {
-      this.#ended = true
-      events.length = end + 1
-      this.#release()
-    }
+    this.#last = parser.last
+    this.#pass(events)
+  }
+
+  #pass (events: ParsedEvent[]) {
+    if (events.length === 0) return
     this.#options.onEvents(events)
-    if (events.length > 0) this.#begin()
+    this.#begin()
   }
 
-  /** The process ends by itself when its standard input does. */
+  /** Looks at the run's processes for as long as the log says that it has ended, and nothing follows. */
+  async #look () {
+    const { owned, runId, log, settle } = this.#options
+    if (this.#looking) return
+    this.#looking = true
+    try {
+      for (let pauseMs = firstLookMs; this.#last !== undefined && !this.#stopped && !this.#proven;) {
+        if (await settle(false, this.#last.id) !== undefined) return this.prove()
+        await sleep(pauseMs, undefined, { ref: false })
+        pauseMs = Math.min(2 * pauseMs, longestLookMs)
+      }
+    } catch (err) {
+      log.warn({ runId, sandboxId: owned.id, err }, 'run not looked at')
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  /** When the run has ended, reads the rest of its log. @returns whether it has. @throws {AppError} without an end. */
+  async #settle (): Promise<boolean> {
+    if (this.#whole) return true
+    const { owned, runId, format, secrets, settle } = this.#options
+    const size = await settle(this.#proven, this.#last?.id)
+    if (size === undefined) return false
+    this.#proven = true
+    const parser = new LogParser({ run: runId, format, secrets, offset: this.#position })
+    for (let at = this.#position; at < size;) {
+      const bytes = await readLog(owned, runId, at, Math.min(size - at, pageBytes))
+      if (bytes.length === 0) break
+      at += bytes.length
+      this.#take(parser, parser.push(bytes))
+    }
+    if (this.#last === undefined) throw new AppError('RUN_NOT_FOUND', { message: 'The log of the run has no end.' })
+    this.#pass([this.#last])
+    return true
+  }
+
+  /** The processes end by themselves when their standard input does. */
   #release () {
-    this.#heartbeat?.stop()
-    this.#process?.release()
-  }
-
-  /** The stream has ended before the log has: when the runner is gone, something else must record the end. */
-  async #recordEndIfLost () {
-    const { owned, runId } = this.#options
-    const [found] = await listRuns(owned, { only: runId })
-    if (found === undefined) throw new AppError('RUN_NOT_FOUND')
-    if (!found.active) await recordLostEnd(owned, runId, 'runner')
+    for (const [process, heartbeat] of this.#reading) {
+      heartbeat.stop()
+      process.release()
+    }
   }
 
   /** The processes of a sandbox that ends go first, so its own end may be known a little later. */

@@ -1,7 +1,7 @@
 import { redact } from '../../lib/redact.js'
 import type { PendingPermission } from '../../schemas/run.js'
 import type { RunEvent } from './event-buffer.js'
-import { readRecord, separator, type AskedRecord, type RunRecord } from './records.js'
+import { readRecord, separator, type AskedRecord, type EndedRecord, type RunRecord } from './records.js'
 
 /** An event, and what it was read from. */
 export interface ParsedEvent extends RunEvent {
@@ -17,14 +17,19 @@ export interface LogOptions {
   secrets: readonly string[]
   /** Where in the log the bytes begin. */
   offset?: number
+  /** Where the log ends with the record of its end, when that is known. */
+  end?: number | undefined
 }
+
+/** The record of the end that the log has last; whether it is true is for others to find out. */
+export interface LastRecord extends ParsedEvent { record: EndedRecord, start: number }
 
 /**
  * A piece of the log: one object of the CLI's stream, a record of the runner's, or anything else as text. `size` is how
- * many bytes of the line it takes.
+ * many bytes of the line it takes; `from` where in the line it begins.
  */
 type Piece = { size: number } &
-  ({ json: string, object: Record<string, unknown> } | { record: RunRecord } | { text: string })
+  ({ json: string, object: Record<string, unknown> } | { record: RunRecord, from: number } | { text: string })
 
 const newline = 0x0a
 const openingBrace = 0x7b
@@ -42,6 +47,10 @@ const unfinishedCode = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*|[ -/]*)$/
 /**
  * Turns the bytes of a log into the run's events: objects of the CLI's stream are `claude`, everything else is
  * `output`. An event's id is the position just after it: reading on from there gives the events that come next.
+ *
+ * Anything in the sandbox can write a record. That of the beginning only counts as the log's first line, and that of
+ * the end as its last: it is held back in {@link last} until either more follows, which makes it output, or somebody
+ * knows better that the run has ended.
  */
 export class LogParser {
   readonly #options: LogOptions
@@ -49,6 +58,7 @@ export class LogParser {
   #position: number
   /** Text that waits for its rest. */
   #held: Buffer = Buffer.alloc(0)
+  #last: LastRecord | undefined
 
   constructor (options: LogOptions) {
     this.#options = options
@@ -58,26 +68,49 @@ export class LogParser {
 
   /** Just after the last event, or after the last bytes that make none. */
   get position (): number {
-    return this.#position
+    return this.#last?.start ?? this.#position
+  }
+
+  /** A record of the end that nothing has followed so far. */
+  get last (): LastRecord | undefined {
+    return this.#last
   }
 
   push (chunk: Buffer): ParsedEvent[] {
-    return this.#options.format === 'text' ? this.#readText(chunk, false) : this.#readLines(this.#splitter.push(chunk))
+    if (chunk.length === 0) return []
+    const { format } = this.#options
+    return this.#settle(format === 'text' ? this.#readText(chunk, false) : this.#readLines(this.#splitter.push(chunk)))
   }
 
   /** What is left when the log has come to its end. */
   finish (): ParsedEvent[] {
-    return this.#options.format === 'text' ? this.#readText(Buffer.alloc(0), true) : this.#readLines(this.#splitter.finish())
+    const events = this.#options.format === 'text' ? this.#readText(Buffer.alloc(0), true) : this.#readLines(this.#splitter.finish())
+    const all = this.#settle(events)
+    return this.#last === undefined ? all : [...all, this.#last]
+  }
+
+  /** Of records of the end, only one that nothing has followed may be true. */
+  #settle (read: ParsedEvent[]): ParsedEvent[] {
+    const isOver = this.#held.length === 0 && this.#splitter.isEmpty
+    const events = this.#last === undefined ? read : [this.#last, ...read]
+    const last = isOver && this.#options.end === undefined ? events.at(-1) : undefined
+    this.#last = isEnd(last) ? last : undefined
+    if (this.#last !== undefined) events.pop()
+    return events.map((event) => {
+      if (!isEnd(event) || event.id === this.#options.end) return event
+      return this.#output(`${JSON.stringify(event.record)}\n`, event.id)
+    })
   }
 
   #readLines (lines: Iterable<{ line: Buffer, end: number }>): ParsedEvent[] {
     const events: ParsedEvent[] = []
     for (const { line, end } of lines) {
+      const lineStart = this.#position
       const pieces = readLine(line, (text) => this.#redact(text))
       for (const [index, piece] of pieces.entries()) {
         this.#position = index === pieces.length - 1 ? end : this.#position + piece.size
         if ('text' in piece) events.push(this.#output(piece.text))
-        else if ('record' in piece) events.push(this.#record(piece.record))
+        else if ('record' in piece) events.push(this.#record(piece.record, lineStart + piece.from))
         else events.push({ id: this.#position, event: 'claude', json: piece.json, object: piece.object })
       }
       this.#position = end
@@ -103,9 +136,10 @@ export class LogParser {
       if (record === undefined) {
         emit(1)
       } else {
+        const start = this.#position
         this.#position += end + 1
         bytes = bytes.subarray(end + 1)
-        events.push(this.#record(record))
+        events.push(this.#record(record, start))
       }
     }
     if (bytes[0] !== separator) emit(last ? bytes.length : wholeLength(bytes, this.#options.secrets))
@@ -113,11 +147,14 @@ export class LogParser {
     return events
   }
 
-  #record (record: RunRecord): ParsedEvent {
+  #record (record: RunRecord, start: number): ParsedEvent {
     const { run } = this.#options
-    if (record.run !== run) return this.#output(`${JSON.stringify(record)}\n`)
+    const isText = record.run !== run || (record.record === 'started' && start !== 0)
+    if (isText) return this.#output(`${JSON.stringify(record)}\n`)
     const id = this.#position
-    if (record.record === 'ended') return { id, event: 'run.completed', json: '', record }
+    if (record.record === 'ended') return { id, event: 'run.completed', json: '', record, start } as LastRecord
+    // In the log somebody else has written it.
+    if (record.record === 'cut') return { ...this.#output(`${JSON.stringify(record)}\n`), record }
     if (record.record === 'asked') return { id, event: 'permission.requested', json: this.#redact(JSON.stringify(pendingOf(record))), record }
     if (record.record === 'resolved') {
       const { id: permission, decision, by } = record
@@ -127,13 +164,17 @@ export class LogParser {
     return { id, event: 'run.started', json: JSON.stringify({ runId: run, sandboxId, sessionId, startedAt }), record }
   }
 
-  #output (text: string): ParsedEvent {
-    return { id: this.#position, event: 'output', json: JSON.stringify({ text: this.#redact(text) }) }
+  #output (text: string, id = this.#position): ParsedEvent {
+    return { id, event: 'output', json: JSON.stringify({ text: this.#redact(text) }) }
   }
 
   #redact (text: string): string {
     return redact(text, this.#options.secrets)
   }
+}
+
+function isEnd (event: ParsedEvent | undefined): event is LastRecord {
+  return event?.record?.record === 'ended'
 }
 
 function pendingOf ({ at, timeoutMs, request: { request_id: id, request } }: AskedRecord): PendingPermission {
@@ -148,6 +189,11 @@ export class LineSplitter {
   #pending = 0
   #offset: number
   readonly #limit: number
+
+  /** Whether no line has begun. */
+  get isEmpty (): boolean {
+    return this.#pending === 0
+  }
 
   /** @param limit bytes after which a line is cut, always in the same place. */
   constructor (offset = 0, limit = maxLineBytes) {
@@ -191,7 +237,8 @@ export function readLine (line: Buffer, redact = (text: string) => text): Piece[
   const mark = line.indexOf(separator)
   const record = mark === -1 ? undefined : readRecord(line.toString('utf8', mark + 1))
   if (record !== undefined) {
-    return [...mark === 0 ? [] : readLine(line.subarray(0, mark), redact), { record, size: line.length - mark }]
+    const before = mark === 0 ? [] : readLine(line.subarray(0, mark), redact)
+    return [...before, { record, size: line.length - mark, from: mark }]
   }
   const brace = line.indexOf(openingBrace)
   if (brace !== -1) {

@@ -26,7 +26,7 @@ export async function listPermissions (
 
 /**
  * Answers a request for permission. Only the first answer counts, whatever replica it comes through.
- * @throws {AppError} BAD_REQUEST, PERMISSION_NOT_FOUND, PERMISSION_RESOLVED, SANDBOX_ENDED.
+ * @throws {AppError} BAD_REQUEST, PERMISSION_NOT_FOUND, PERMISSION_RESOLVED, RUN_FAILED, SANDBOX_ENDED.
  */
 export async function answerPermission (
   owned: OwnedSandbox, runId: string, id: string, { decision, message }: PermissionAnswer
@@ -40,5 +40,5 @@ export async function answerPermission (
   const { exitCode, stderr } = await runCommand(owned.sandbox, 'answer', command, { stdin: JSON.stringify(response) })
   if (exitCode === exitUnknown) throw new AppError('PERMISSION_NOT_FOUND')
   if (exitCode === exitResolved) throw new AppError('PERMISSION_RESOLVED')
-  if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'answer', 'CLAUDE_FAILED')
+  if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'answer', 'RUN_FAILED')
 }

@@ -31,7 +31,11 @@ const Ended = Type.Object({
   stop: Type.Union([Type.Literal('cancelled'), Type.Literal('timeout'), Type.Literal('')]),
   /** What was gone, when it was not the runner that wrote this. */
   lost: Type.Optional(Type.Union([Type.Literal('runner'), Type.Literal('sandbox')])),
-  durationMs: Type.Optional(Type.Integer({ minimum: 0 }))
+  /** It was stopped because it did not exit after its result. */
+  lingered: Type.Optional(Type.Boolean()),
+  durationMs: Type.Optional(Type.Integer({ minimum: 0 })),
+  /** Where in the log this record begins: a reader of the runner's output then knows whether it has missed anything. */
+  at: Type.Optional(Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]))
 })
 export type EndedRecord = Static<typeof Ended>
 
@@ -60,8 +64,11 @@ const Resolved = Type.Object({
 })
 export type ResolvedRecord = Static<typeof Resolved>
 
-export type RunRecord = StartedRecord | EndedRecord | AskedRecord | ResolvedRecord
-const RunRecord = Type.Union([Started, Ended, Asked, Resolved])
+/** Only in the runner's output, never in the log: from here on the output is no longer a copy of the log. */
+const Cut = Type.Object({ record: Type.Literal('cut'), run: Text(100) })
+
+export type RunRecord = StartedRecord | EndedRecord | AskedRecord | ResolvedRecord | Static<typeof Cut>
+const RunRecord = Type.Union([Started, Ended, Asked, Resolved, Cut])
 /** All but `asked` records are shorter. */
 const longest = 10_000
 const beginsAsked = /^\{"record":"asked",/

@@ -5,15 +5,16 @@ import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
 import type { StartedRecord } from './records.js'
 import type { Run } from './run.js'
-import { recordLostEnd, runIdPattern, stopRun } from './run-directory.js'
+import { endRun, runIdPattern } from './run-directory.js'
 
 /** How many completed runs are kept, and how large together. All else is read from their sandbox again. */
 const keptRuns = 1000
 const keptBytes = 64 * 1024 * 1024
-/** The sandbox's tag with the id of its latest run. */
+/** See services/sandboxes/tags.ts. */
 export const latestRunTag = 'ms-run'
-/** A stopped run's own record of its end takes no longer. */
-const endMs = 5000
+/** Modal tells the end of a run that has been ended no later. */
+const endMs = 1500
+const closeMs = 10_000
 
 /**
  * Runs that this replica has seen. Asking a sandbox is an exec, and every exec keeps it awake: a look at its runs asks
@@ -85,11 +86,12 @@ export class RunRegistry {
     return this.#in(owned).sort((one, other) => one.view().startedAt < other.view().startedAt ? 1 : -1)
   }
 
-  /** Ends a run and waits until it is over. @throws {AppError} CLAUDE_FAILED when something of it is still alive. */
+  /**
+   * Ends a run, and waits until it is over. Also of one that is said to be over nothing is alive afterwards.
+   * @throws {AppError} RUN_NOT_ENDED when something of it still is, SANDBOX_ENDED, MODAL_*.
+   */
   async end (run: Run): Promise<void> {
-    if (!await stopRun(run.owned, run.id, 'cancelled')) {
-      throw new AppError('CLAUDE_FAILED', { message: 'Some processes of the run could not be ended.', step: 'cancel' })
-    }
+    await endRun(run.owned, run.id, 'cancelled')
     await this.#waitForEnd(run)
   }
 
@@ -98,22 +100,22 @@ export class RunRegistry {
     for (const run of this.#runs.values()) run.stopFollowing()
   }
 
-  /** Nothing of the run is alive: its runner records the end, or else it is recorded here. */
+  /** Nothing of the run is alive: Modal is about to say so, or else the look that has shown it counts. */
   async #waitForEnd (run: Run): Promise<void> {
-    let recorded = false
-    for (let until = Date.now() + endMs; run.completion === undefined;) {
+    const started = Date.now()
+    for (let proven = false; run.completion === undefined;) {
       if (!run.isCurrent) {
         const snapshot = await this.#inspector.inspect(run.owned, run.id)
         if (snapshot === undefined) return
         run.applySnapshot(snapshot)
-      } else {
-        await sleep(20)
+        if (run.completion !== undefined) return
       }
-      if (Date.now() < until) continue
-      if (recorded) throw new AppError('CLAUDE_FAILED', { message: 'The run has not recorded its end.', step: 'cancel' })
-      recorded = true
-      until = Date.now() + endMs
-      await recordLostEnd(run.owned, run.id, 'runner')
+      await sleep(20)
+      const waitedMs = Date.now() - started
+      if (waitedMs > closeMs) throw new AppError('RUN_NOT_ENDED', { step: 'cancel' })
+      if (proven || waitedMs < endMs) continue
+      proven = true
+      run.prove()
     }
   }
 

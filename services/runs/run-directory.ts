@@ -1,21 +1,19 @@
 import { join } from 'node:path/posix'
 import { AppError, wrap } from '../../errors.js'
-import { clockScript, killMarked, killScript, type KillStage } from '../modal/kill.js'
+import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
-import { execMarker, runCommand } from '../modal/process.js'
+import { runCommand, type CommandResult } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { writeRecord, type StartedRecord } from './records.js'
 
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
-export const library = clockScript + lockScript + loadScript(import.meta.url, 'lib.sh')
+export const library = lockScript + endProcessesScript + loadScript(import.meta.url, 'lib.sh')
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
-const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'record-lost-end.sh')
-const inSandbox = {
-  'lib.sh': library, 'kill.sh': killScript, ...load('runner.sh', 'stop.sh', 'has-result.sh', 'close-permissions.sh')
-}
+const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'settle-run.sh')
+const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
 /** Only for runs that ask for permission. */
-const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh')
+const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
 
 /** The lock of a sandbox's one run. */
 const runLock = (state: string) => join(state, 'run-lock')
@@ -27,23 +25,29 @@ export const homeOf = ({ mountPath, workdir }: OwnedSandbox) => join(mountPath ?
 const runsOf = (owned: OwnedSandbox) => join(homeOf(owned), 'runs')
 export const directoryOf = (owned: OwnedSandbox, runId: string) => join(runsOf(owned), runId)
 export const logOf = (owned: OwnedSandbox, runId: string) => join(directoryOf(owned, runId), 'log')
-const markerOf = (runId: string) => `${execMarker}=${runId}`
 
 /** Ids as this service makes them; anything else in a sandbox is not a run. */
 export const runIdPattern = /^run_[a-z0-9]{20}$/
-const listLine = /^(run_[a-z0-9]{20}) (yes|no) (\d{1,15}) (\d{1,6}) (\d{1,6})$/
+const listLine = /^(run_[a-z0-9]{20}) (yes|no|left) (\d{1,15}) (\d{1,6}) (\d{1,6})$/
+/** The same as in lib.sh. */
+const runnerMarker = 'MODAL_SANDBOX_RUN_ID'
+const exitLeft = 1
+const exitRunning = 3
 const exitNoProgram = 76
-const exitNoLog = 66
+const exitEarlierLeft = 77
+export const exitNoLog = 66
 const headBytes = 32 * 1024
 const tailBytes = 64 * 1024
 const listed = 100
-/** The same as in stop.sh. */
-const stages: readonly KillStage[] = [
-  { signal: 'INT', waitMs: 1500 }, { signal: 'TERM', waitMs: 300 }, { signal: 'KILL', waitMs: 3000 }
-]
 
-/** A run as its sandbox lists it. Head and tail of its log may overlap. */
-export interface ListedRun { id: string, active: boolean, size: number, head: Buffer, tail: Buffer }
+/**
+ * A run as its sandbox lists it. Head and tail of its log may overlap. By its processes alone it is active, or
+ * something is left of it although its runner is dead.
+ */
+export interface ListedRun { id: string, active: boolean, left: boolean, size: number, head: Buffer, tail: Buffer }
+
+/** What every process of a run has in its environment. */
+export const runMark = (runId: string) => ({ [runnerMarker]: runId })
 
 /** The scripts that lie with a run's state, by name. */
 export function scriptsOf ({ asks }: StartedRecord): Record<string, string> {
@@ -57,13 +61,13 @@ export function prepareCommand (
   const files = Object.entries(scriptsOf(started)).flat()
   const programs = started.asks ? 'script tee awk mkfifo' : 'script tee'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
-    writeRecord(started), programs, execMarker, ...files]
+    writeRecord(started), programs, ...files]
 }
 
 /**
  * Takes the sandbox's run lock, also against other replicas, and writes the run's files.
  * @param prompt what the CLI reads as such.
- * @throws {AppError} RUN_ACTIVE with the active run's id, CLAUDE_FAILED, SANDBOX_ENDED.
+ * @throws {AppError} RUN_ACTIVE with the active run's id, RUN_NOT_ENDED, CLAUDE_FAILED, SANDBOX_ENDED.
  */
 export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
   const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started)
@@ -78,6 +82,9 @@ export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, p
       message: `The sandbox's image has no \`${output}\`, which a run of Claude needs.`,
       hint: 'Use an image with util-linux, coreutils and awk (Alpine: apk add util-linux-misc).'
     })
+  }
+  if (exitCode === exitEarlierLeft) {
+    throw new AppError('RUN_NOT_ENDED', { step: 'prepare', message: 'Something of an earlier run could not be ended.' })
   }
   if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'prepare', 'CLAUDE_FAILED')
 }
@@ -109,7 +116,12 @@ function parseList (output: Buffer): ListedRun[] {
     at = start + head + tail
     if (at > output.length) break
     runs.push({
-      id, active: active === 'yes', size, head: output.subarray(start, start + head), tail: output.subarray(start + head, at)
+      id,
+      active: active === 'yes',
+      left: active === 'left',
+      size,
+      head: output.subarray(start, start + head),
+      tail: output.subarray(start + head, at)
     })
   }
   return runs
@@ -129,17 +141,37 @@ export async function readLog (
   return stdout
 }
 
-/** Ends Claude and all it has started. @returns whether nothing of it is left. @throws {AppError} not reachable. */
-export async function stopRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<boolean> {
-  const command = ['sh', join(stateOf(runId), 'stop.sh'), reason, stateOf(runId), directoryOf(owned, runId), markerOf(runId)]
-  const { exitCode } = await runCommand(owned.sandbox, 'stop run', command)
-  // The script was removed in the sandbox: then without it, and without recording the reason.
-  return exitCode <= 1 ? exitCode === 0 : await killMarked(owned.sandbox, markerOf(runId), stages)
+/**
+ * Ends a run with all that it has started, and looks whether anything is left. Nothing that the sandbox keeps is
+ * executed or taken for an answer: the processes are.
+ * @throws {AppError} RUN_NOT_ENDED when something of it is still alive; SANDBOX_ENDED, MODAL_*.
+ */
+export async function endRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<void> {
+  const command = ['sh', '-c', library + scripts['end-run.sh'], 'end-run', stateDirectory, runsOf(owned), runId, reason]
+  checkEnded(await runCommand(owned.sandbox, 'end run', command), 'end run')
 }
 
-/** Records the end of a run that nothing else can record: its runner was killed, or its sandbox is gone. */
-export async function recordLostEnd (owned: OwnedSandbox, runId: string, lost: 'runner' | 'sandbox'): Promise<void> {
-  const script = library + scripts['record-lost-end.sh']
-  const command = ['sh', '-c', script, 'record-lost-end', stateDirectory, runsOf(owned), runId, markerOf(runId), lost]
-  await runCommand(owned.sandbox, 'record lost end', command)
+/**
+ * Looks whether a run has ended. When its runner is dead, or its sandbox, it ends what is left, and records the end
+ * that nothing else can record.
+ * @param known what Modal says: that its runner or its sandbox has ended; otherwise its processes are asked.
+ * @returns the size of its log; undefined when it goes on.
+ * @throws {AppError} RUN_NOT_FOUND without a log, RUN_NOT_ENDED, SANDBOX_ENDED, MODAL_*.
+ */
+export async function settleRun (
+  owned: OwnedSandbox, runId: string, known?: 'ended' | 'sandbox'
+): Promise<number | undefined> {
+  const command = ['sh', '-c', library + scripts['settle-run.sh'], 'settle-run', stateDirectory, runsOf(owned), runId, known ?? '']
+  const result = await runCommand(owned.sandbox, 'settle run', command)
+  if (result.exitCode === exitRunning) return
+  if (result.exitCode === exitNoLog) throw new AppError('RUN_NOT_FOUND')
+  checkEnded(result, 'settle run')
+  return Number(result.stdout.toString('latin1', 0, 20))
+}
+
+function checkEnded ({ exitCode, stdout, stderr }: CommandResult, step: string) {
+  if (exitCode === 0) return
+  const left = Number(stdout.toString('latin1', 0, 20))
+  if (exitCode !== exitLeft || !(left > 0)) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), step, 'RUN_NOT_ENDED')
+  throw new AppError('RUN_NOT_ENDED', { step, message: `${left} processes of the run could not be ended.`, details: { left } })
 }

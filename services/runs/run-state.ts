@@ -6,6 +6,8 @@ import type { EndedRecord, StartedRecord } from './records.js'
 /** What is kept and told of a run's open requests: the agent can write as many as it likes. */
 const keptRequests = 100
 const keptBytes = 2 * 1024 * 1024
+/** What the CLI only says while it works. */
+const afterResult = new Set(['assistant', 'user', 'stream_event'])
 /** A longer `usage` is not kept: the CLI's is never near this. */
 const longestUsage = 10_000
 
@@ -25,6 +27,8 @@ export interface Ending {
   stop: EndedRecord['stop']
   /** What was gone before an end could be recorded. */
   lost?: 'runner' | 'sandbox' | 'stream' | undefined
+  /** Whether it had to be stopped after its result. */
+  lingered?: boolean | undefined
   exitCode: number | null
   durationMs?: number | undefined
 }
@@ -45,8 +49,25 @@ export class RunState {
     if (record?.record === 'asked') this.#requests.add(json)
     if (record?.record === 'resolved') this.#requests.remove(record.id)
     if (object === undefined) return
-    if (typeof object['session_id'] === 'string') this.#session ??= object['session_id'].slice(0, 100)
-    if (object['type'] === 'result') this.#result = object
+    const { type, session_id: session } = object
+    if (typeof session === 'string') this.#session ??= session.slice(0, 100)
+    if (type === 'result') {
+      if (this.#isOwn(session)) this.#result = object
+    } else if (typeof type === 'string' && afterResult.has(type) && this.#isOwn(session)) {
+      // Claude works on, so that was not its last word.
+      this.#result = undefined
+    }
+  }
+
+  /** Whether what names this conversation is about it. Other programs can write a result, too. */
+  #isOwn (session: unknown): boolean {
+    const known = this.namedSession
+    return known === null || session === known || session === this.started?.sessionId
+  }
+
+  /** The conversation that its output names. */
+  get namedSession (): string | null {
+    return this.fallbackSession ?? this.#session ?? null
   }
 
   get hasResult (): boolean {
@@ -60,7 +81,7 @@ export class RunState {
 
   get sessionId (): string | null {
     const last = this.#result?.session_id
-    return typeof last === 'string' ? last.slice(0, 100) : this.fallbackSession ?? this.#session ?? this.started?.sessionId ?? null
+    return typeof last === 'string' ? last.slice(0, 100) : this.namedSession ?? this.started?.sessionId ?? null
   }
 
   /** How the run ended: by the log's end record, or by what is known when there is none. */
@@ -99,10 +120,12 @@ class OpenRequests {
  * runner recorded and what Claude said come first. Text output has no result: exit code 0 is its only sign of success.
  */
 export function outcomeOf (
-  { stop, lost, exitCode }: Ending, result: ResultEvent | undefined, text: boolean
+  { stop, lost, exitCode, lingered = false }: Ending, result: ResultEvent | undefined, text: boolean
 ): OutcomeName {
   if (stop !== '') return stop
-  if (result !== undefined) return result.is_error ? 'agent_error' : 'result'
+  if (result?.is_error) return 'agent_error'
+  const isWhole = exitCode === 0 || lingered || lost === 'sandbox' || lost === 'stream'
+  if (result !== undefined && isWhole) return 'result'
   if (lost === 'sandbox') return 'sandbox_lost'
   if (lost === 'stream') return 'stream_lost'
   if (lost === 'runner') return 'signal'

@@ -7,17 +7,20 @@ import type { Charges } from '../gateway/exchange.js'
 import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { EventBuffer, type RunEvent } from './event-buffer.js'
-import { readFinalState, readPage, type Page, type RunSnapshot } from './inspect.js'
+import { readFinalState, readPage, type RunSnapshot } from './inspect.js'
 import { LogFollower, type FollowerEnd } from './log-follower.js'
 import type { ParsedEvent } from './log-parser.js'
 import { listPermissions } from './permissions.js'
 import type { StartedRecord } from './records.js'
-import { stopRun } from './run-directory.js'
+import { endRun, settleRun } from './run-directory.js'
 import { RunState, type Ending } from './run-state.js'
 
 /** How long a run that another replica has started is still followed after its last reader. */
 const lingerMs = 5000
 const partBytes = 256 * 1024
+/** How long after its time-out a run that has not ended itself is ended from outside, and how often that is tried. */
+const overdueMs = 6000
+const againMs = 10_000
 
 export interface RunOptions {
   owned: OwnedSandbox
@@ -27,6 +30,8 @@ export interface RunOptions {
   log: Log
   /** Called once, when a run that this replica has started is over: what it has cost, if the model gateway knows. */
   charge: () => Charges | undefined
+  /** Whether another sandbox on the same volume is running. */
+  isRunning: (sandboxId: string) => Promise<boolean>
   /** Called once, when a run that this replica has started is over. */
   onCompleted: () => void
 }
@@ -49,10 +54,13 @@ export class Run {
   #size = 0
   /** The last event of the log, whose data is not known before all of it is read. */
   #last: ParsedEvent | undefined
+  /** Where the log ends with the record of its end. */
+  #end: number | undefined
   /** What Claude waited for when the sandbox was last asked. */
   #listedPermissions: PendingPermission[] = []
   #readers = 0
   #lingering: NodeJS.Timeout | undefined
+  #deadline: NodeJS.Timeout | undefined
 
   constructor (options: RunOptions) {
     this.#options = options
@@ -123,11 +131,17 @@ export class Run {
    */
   async followRunner (runner: SandboxProcess): Promise<void> {
     this.#startedHere = true
+    this.#limit(this.#options.started.timeoutMs + overdueMs)
     const { begun } = this.#follow(0, runner)
     await withDeadline(lookupMs, () => begun).catch((error: AppError) => {
       // When it takes longer, that shows in the run itself.
       if (error.code !== 'MODAL_TIMEOUT') throw error
     })
+  }
+
+  /** Nothing of it is alive, as a look at the sandbox has shown: it is over when the rest of its log has been read. */
+  prove (): void {
+    this.#follower?.prove()
   }
 
   /** Takes over what the sandbox says, unless something newer is known here. */
@@ -150,6 +164,7 @@ export class Run {
   /** The run itself goes on. */
   stopFollowing (): void {
     clearTimeout(this.#lingering)
+    clearTimeout(this.#deadline)
     this.#follower?.stop()
   }
 
@@ -199,15 +214,15 @@ export class Run {
       const events = buffer.take(after)
       return { events, done: buffer.ended && buffer.take(events.at(-1)?.id ?? after).length === 0 }
     }
-    const { events, ended } = await this.#readPage(after)
-    return { events, done: ended }
+    const events = await this.#readPage(after)
+    return { events, done: events.at(-1)?.event === 'run.completed' }
   }
 
   /** Events that are no longer in the buffer, or a gap where the log cannot be read. */
   async #readMissed (position: number, until: number): Promise<RunEvent[]> {
     const gap = [{ id: until, event: 'gap', json: JSON.stringify({ from: position, to: until }) }]
     try {
-      const { events } = await this.#readPage(position)
+      const events = await this.#readPage(position)
       const missed = events.filter(({ id }) => id <= until)
       return missed.length > 0 ? missed : gap
     } catch (error) {
@@ -217,20 +232,19 @@ export class Run {
   }
 
   /** Reads from the log itself, and learns the run's end when it comes to it. */
-  async #readPage (position: number): Promise<Page> {
+  async #readPage (position: number): Promise<ParsedEvent[]> {
     const { owned, started, secrets } = this.#options
-    const options = { run: started.run, format: started.format, secrets, offset: position }
-    const page = await readPage(owned, options, this.#completion === undefined)
-    const last = page.events.at(-1)
-    if (last?.event === 'run.completed') {
-      if (this.#completion === undefined) {
-        this.#state.apply(last)
-        await this.#findResult()
-        this.#close(last.id, this.#state.ended!)
-      }
-      last.json = JSON.stringify(this.#completion)
+    const options = { run: started.run, format: started.format, secrets, offset: position, end: this.#end }
+    const { events, last } = await readPage(owned, options, this.#completion === undefined)
+    if (last === undefined) return events
+    if (this.#completion === undefined) {
+      // That the log says so proves nothing; with something behind it this was not its end.
+      if (this.isCurrent || await this.#settle(false, last.id) !== last.id) return events
+      this.#state.apply(last)
+      await this.#findResult()
+      this.#close(last.id, this.#state.ended!)
     }
-    return page
+    return [...events, { ...last, json: JSON.stringify(this.#completion) }]
   }
 
   #follow (position: number, runner?: SandboxProcess): LogFollower {
@@ -245,6 +259,7 @@ export class Run {
       runner,
       log,
       hasReaders: () => this.#readers > 0,
+      settle: async (known, last) => await this.#settle(known, last),
       onEvents: (events) => { this.#append(events) }
     })
     this.#follower = follower
@@ -254,10 +269,18 @@ export class Run {
     return follower
   }
 
+  /** See LogFollowerOptions. Of a run in another sandbox on the volume there are no processes here. */
+  async #settle (known: boolean, last: number | undefined): Promise<number | undefined> {
+    const { owned, started, isRunning } = this.#options
+    if (started.sandboxId === owned.id) return await settleRun(owned, started.run, known ? 'ended' : undefined)
+    return await isRunning(started.sandboxId) ? last : await settleRun(owned, started.run, 'sandbox')
+  }
+
   #append (events: ParsedEvent[]) {
     for (const event of events) this.#state.apply(event)
-    if (events.at(-1)?.event === 'run.completed') this.#last = events.pop()
-    this.#buffer.append(events)
+    const last = events.at(-1)
+    if (last?.event === 'run.completed') this.#last = last
+    this.#buffer.append(last === this.#last ? events.slice(0, -1) : events)
   }
 
   async #onFollowerEnd ({ reason, cause }: FollowerEnd) {
@@ -269,6 +292,7 @@ export class Run {
     }
     if (reason === 'ended') {
       await this.#findResult()
+      this.#end = this.#last!.id
       const completion = this.#complete(this.#state.ended!)
       this.#buffer.append([{ id: this.#last!.id, event: 'run.completed', json: JSON.stringify(completion) }])
     } else {
@@ -278,14 +302,33 @@ export class Run {
     this.#follower = undefined
   }
 
+  /**
+   * The runner keeps the run's limits, but what runs in the sandbox can kill or stop it. From here a run can always be
+   * ended.
+   */
+  #limit (afterMs: number) {
+    const { owned, log } = this.#options
+    this.#deadline = setTimeout(async () => {
+      log.warn(this.#ids, 'ending overdue run')
+      try {
+        await endRun(owned, this.id, 'timeout')
+        this.prove()
+      } catch (err) {
+        if (this.#completion !== undefined) return
+        log.error({ ...this.#ids, err }, 'overdue run not ended')
+        this.#limit(againMs)
+      }
+    }, afterMs).unref()
+  }
+
   async #completeLost (lost: 'sandbox' | 'stream', cause: unknown) {
     const { owned, started, log } = this.#options
-    const failure = wrap(cause, 'run', 'CLAUDE_FAILED')
+    const failure = wrap(cause, 'run', 'RUN_FAILED')
     const { code, message, hint, statusCode } = failure
     log.error({ ...this.#ids, err: failure }, 'run lost')
     // It could not be watched any more.
     if (lost === 'stream') {
-      await stopRun(owned, started.run, 'cancelled').catch((error: unknown) => {
+      await endRun(owned, started.run, 'cancelled').catch((error: unknown) => {
         log.error({ ...this.#ids, err: error }, 'lost run could not be stopped')
       })
     }
@@ -306,6 +349,7 @@ export class Run {
   }
 
   #close (size: number, ending: Ending) {
+    if ('record' in ending) this.#end = size
     this.#buffer = new EventBuffer(size)
     this.#complete(ending)
     this.#buffer.end()
@@ -313,6 +357,7 @@ export class Run {
 
   #complete (ending: Ending): Completion {
     if (this.#completion !== undefined) return this.#completion
+    clearTimeout(this.#deadline)
     this.#completion = this.#state.completion(ending)
     const charges = this.#startedHere ? this.#options.charge() : undefined
     if (charges !== undefined) this.#completion = { ...this.#completion, ...charges, costSource: 'gateway' }

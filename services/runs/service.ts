@@ -28,6 +28,7 @@ const closeMs = 6000
 export class RunService {
   readonly #options: RunServiceOptions
   readonly #secrets: readonly string[]
+  readonly #inspector: RunInspector
   readonly #registry: RunRegistry
   /** Sandboxes where a run is being started. */
   readonly #starting = new Map<string, { runId: string, accountId: string }>()
@@ -35,8 +36,9 @@ export class RunService {
   constructor (options: RunServiceOptions) {
     this.#options = options
     this.#secrets = options.model.secrets ?? secretsOf(options.model.env)
+    this.#inspector = new RunInspector(options)
     this.#registry = new RunRegistry(
-      new RunInspector(options), (owned, started) => this.#make(owned, started, options.log))
+      this.#inspector, (owned, started) => this.#make(owned, started, options.log))
   }
 
   /**
@@ -104,13 +106,20 @@ export class RunService {
     return runs.every(({ completion }) => completion !== undefined) ? runs[0]?.id ?? 'none' : undefined
   }
 
-  /** Ends a run and waits until it is over. @throws {AppError} CLAUDE_FAILED when something of it is still alive. */
+  /**
+   * Ends a run, and waits until it is over. Of one that has ended nothing is alive afterwards, either: only a look at
+   * its processes says so, or that its sandbox has ended.
+   * @throws {AppError} RUN_NOT_ENDED when something of it is still alive, RUN_NOT_FOUND for one of another sandbox.
+   */
   async cancel (run: Run): Promise<{ durationMs: number }> {
     const started = performance.now()
-    if (run.completion === undefined) {
-      checkHere(run)
-      this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'cancelling run')
+    checkHere(run)
+    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id }, 'cancelling run')
+    try {
       await this.#registry.end(run)
+    } catch (error) {
+      const hasEnded = (error as AppError).code === 'SANDBOX_ENDED' && run.completion !== undefined
+      if (!hasEnded) throw error
     }
     return { durationMs: Math.round(performance.now() - started) }
   }
@@ -148,15 +157,26 @@ export class RunService {
 
   async #start (id: string, account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
     const tagLatest = async () => { await this.#registry.tagLatest(owned, id) }
-    const { started, runner } = await startRunner(this.#options, { id, account, owned, spec, log, tagLatest })
-      .catch((error: unknown) => {
-        this.#options.model.perRun?.close(owned, id)
-        throw error
-      })
+    const parts = { id, account, owned, spec, log, tagLatest }
+    const { started, runner } = await startRunner(this.#options, parts).catch(async (error: unknown) => {
+      if (!await this.#hasMadeWay(owned, error)) throw error
+      return await startRunner(this.#options, parts)
+    }).catch((error: unknown) => {
+      this.#options.model.perRun?.close(owned, id)
+      throw error
+    })
     const run = this.#make(owned, started, log)
     await run.followRunner(runner)
     this.#registry.add(run)
     return run
+  }
+
+  /** Whether the run for which another could not be started was overdue, and has been ended. */
+  async #hasMadeWay (owned: OwnedSandbox, error: unknown): Promise<boolean> {
+    if (!(error instanceof AppError) || error.code !== 'RUN_ACTIVE') return false
+    const { runId } = error.details
+    if (typeof runId !== 'string') return false
+    return await this.#registry.get(owned, runId).then(({ completion }) => completion !== undefined, () => false)
   }
 
   #make (owned: OwnedSandbox, started: StartedRecord, log: Log): Run {
@@ -167,6 +187,7 @@ export class RunService {
       secrets: this.#secrets,
       log,
       charge: () => model.perRun?.close(owned, started.run),
+      isRunning: async (sandboxId) => await this.#inspector.isRunning(owned, sandboxId),
       onCompleted: () => { onCompleted?.(owned) }
     })
   }

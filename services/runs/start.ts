@@ -11,7 +11,7 @@ import { quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { silenceMs } from './log-follower.js'
 import type { StartedRecord } from './records.js'
-import { directoryOf, homeOf, lock, prepareRun, recordLostEnd, stateOf, stopRun } from './run-directory.js'
+import { directoryOf, endRun, homeOf, lock, prepareRun, runMark, stateOf } from './run-directory.js'
 
 /** The SDK refuses more; it counts characters. */
 const argvLimit = 65_536
@@ -97,23 +97,18 @@ export async function startRunner (
     silenceMs,
     workdir: owned.workdir,
     timeoutMs: timeoutMs + backstopMs,
-    env: { ...model.env, ...access?.env, ...runEnvironment(owned) },
+    env: { ...model.env, ...access?.env, ...runEnvironment(owned), ...runMark(id) },
     secrets,
     meanings: { ...sandboxGone, invalid: 'CLAUDE_FAILED' }
   }).catch(async (error: unknown) => {
-    await rollBack(id, owned).catch((cause: unknown) => {
+    // It may have happened all the same.
+    await endRun(owned, id, 'cancelled').catch((cause: unknown) => {
       log.warn({ runId: id, sandboxId: owned.id, err: cause }, 'failed start of a run not rolled back')
     })
     throw error
   })
   await tagged
   return { started, runner }
-}
-
-/** A start that failed may have happened all the same. */
-async function rollBack (id: string, owned: OwnedSandbox): Promise<void> {
-  await stopRun(owned, id, 'cancelled')
-  await recordLostEnd(owned, id, 'runner')
 }
 
 function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutMs: number): StartedRecord {

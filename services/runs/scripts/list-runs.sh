@@ -1,13 +1,19 @@
-# Prints runs, newest first: a line `<run id> <yes or no: active> <size of its log> <bytes of the head> <bytes of the
-# tail>`, then head and tail of its log. A run that is going on has no tail. Behind lib.sh.
+# Prints runs, newest first: a line `<run id> <yes, no, or left: dead, but not all of it> <size of its log> <bytes of the
+# head> <bytes of the tail>`, then head and tail of its log. A run that is going on has no tail. Behind lib.sh.
 # usage: list-runs.sh <state directory> <runs directory> <bytes of a head> <bytes of a tail> <how many> <known ids...>
 # With 0 for how many: only the runs that are named.
-# shellcheck disable=SC2015 # nothing between && and || has effects
+# shellcheck disable=SC2015,SC2154 # nothing between && and || has effects; lib.sh sets the markers
 state=$1 runs=$2 head=$3 tail=$4 most=$5
 shift 5
 cd "$runs" 2>/dev/null || exit 0
 # shellcheck disable=SC2012 # find cannot sort by time; a name that ls would garble is not a run's.
 if [ "$most" = 0 ]; then wanted=$* known=; else wanted=$(ls -t | head -n "$most") known=" $* "; fi
+markers="$claude_marker=run_
+$runner_marker=run_"
+alive=' '
+for file in $(marked 2>/dev/null); do
+  alive="$alive$(tr '\0' '\n' 2>/dev/null < "$file" | grep -F "$markers" | cut -d= -f2 | tr '\n' ' ')"
+done
 # Sets `least`.
 min () { if [ "$1" -lt "$2" ]; then least=$1; else least=$2; fi; }
 for run in $wanted; do
@@ -15,7 +21,7 @@ for run in $wanted; do
   case $known in *" $run "*) continue;; esac
   [ -f "$run/log" ] && [ ! -L "$run/log" ] || continue
   active=no
-  [ ! -e "$run/ended" ] && is_active "$state/$run" "$run" && active=yes
+  if is_active "$state/$run" "$run"; then active=yes; else case $alive in *" $run "*) active=left;; esac; fi
   size=$(($(wc -c < "$run/log")))
   min "$size" "$head"; head_bytes=$least
   min "$size" "$tail"; tail_bytes=$least

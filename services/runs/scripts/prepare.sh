@@ -1,11 +1,12 @@
 # Takes the sandbox's run lock and writes the run's files; the prompt comes on standard input. Behind lib.sh.
 # usage: prepare.sh <state directory> <lock> <runs directory> <run id> <workdir> <first line of the log> <programs>
-#   <variable that marks processes of a run> <name> <script>...
-# Exits 75 and prints the active run's id when the lock is taken, 76 and prints a program that the image lacks.
-# shellcheck disable=SC2154 # lock.sh sets holder
+#   <name> <script>...
+# Exits 75 and prints the active run's id when the lock is taken, 76 and prints a program that the image lacks, 77 when
+# something of an earlier run cannot be ended.
+# shellcheck disable=SC2154 # lib.sh sets holder, now, the markers and limits
 umask 077
-state=$1 lock=$2 runs=$3 run=$4 workdir=$5 started=$6 programs=$7 marker=$8
-shift 8
+state=$1 lock=$2 runs=$3 run=$4 workdir=$5 started=$6 programs=$7
+shift 7
 alive () { is_active "$state/$1" "$1"; }
 abandon () { rm -rf "${state:?}/$run" "${runs:?}/$run"; exit "$1"; }
 
@@ -18,13 +19,19 @@ case $? in
   1) printf %s "$holder"; abandon 75;;
   *) abandon 1;;
 esac
-# A runner that was killed may have left its Claude behind; not only that of the last holder, as a prepare that took over
-# from it may have been killed before it came to this.
+# Nothing of an earlier run may be at work beside this one: its runner may have been killed, or made to exit.
+earlier="$claude_marker=-"
 for other in "$state"/run_*; do
-  if [ "$other" != "$state/$run" ] && [ -e "$other/kill.sh" ] && [ ! -e "$other/exit" ]; then
-    sh "$other/kill.sh" "$marker=${other##*/}" TERM 10 KILL 20 < /dev/null
-  fi
+  other=${other##*/}
+  [ "$other" = "$run" ] || earlier="$earlier
+$claude_marker=$other
+$runner_marker=$other"
 done
+# shellcheck disable=SC2034 # kill.sh reads them
+lowest=$lowest_limit highest=$highest_limit
+end_processes "$earlier" TERM 10 KILL 20 > /dev/null < /dev/null || abandon 77
+clock
+echo "$now" > "$state/$run/since"
 while [ $# -gt 0 ]; do printf %s "$2" > "$state/$run/$1" || abandon 1; shift 2; done
 cat > "$state/$run/prompt" || abandon 1
 printf '%s\n' "$started" > "$runs/$run/log" || abandon 1

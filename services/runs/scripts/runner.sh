@@ -1,10 +1,10 @@
 # Runs Claude on a terminal of its own, keeps everything it says in the run's log, and enforces its end: at the timeout,
-# without readers, when it hangs after its result. None of this needs the service.
+# without readers, when it hangs after its result. None of this needs the service, which ends what this fails to end.
 # usage: runner.sh <state of the run> <directory of the run> <lock> <variable that marks Claude's processes> <run id>
 #   <session id, or - for none> <timeout in ms> <time without readers in ms, or - for any>
 #   <how long Claude waits for permission in ms, or - if it needs none> <command line of Claude>
 # Exits as Claude does, or with 75 and without output when another run has taken over the lock.
-# shellcheck disable=SC1091,SC2015,SC2154 # lib.sh lies in the sandbox, and sets holder, line and now; no effects between && and ||
+# shellcheck disable=SC1091,SC2015,SC2154 # lib.sh lies in the sandbox, and sets holder, limit, line and now; no effects between && and ||
 
 # The key moves from the environment to a descriptor that only Claude reads, and this shell starts over without it:
 # neither Claude's tools nor /proc/<this shell>/environ have it then.
@@ -32,17 +32,7 @@ fi
 # Opened once: whatever takes the file's place later cannot hold up this shell.
 exec 6>> "$log"
 
-stop () { sh "$state/stop.sh" "$1" "$state" "$directory" "$marker=$run"; }
-
-# The reader of the copy has gone, or it stalls: from now on there is only the log, so that Claude is not held up. While
-# the terminal stands still, `tee` has written all it had to the log, or is blocked on the copy of what is in the log.
-cut_copy () {
-  : > "$state/output-cut"
-  kill -STOP "$(cat "$state/terminal-pid")"
-  sleep 0.2 2>/dev/null || sleep 1
-  kill -KILL "$(cat "$state/copier-pid")"
-  kill -CONT "$(cat "$state/terminal-pid")"
-}
+stop () { stop_run "$1" "$state" "$log" "$run"; }
 
 # In the background, as writing to Claude's input may block.
 deny_overdue () {
@@ -69,11 +59,12 @@ watch () {
     [ $((now - started)) -ge $((timeout / 10)) ] && stop timeout
     [ "$grace" != - ] && [ $((now - read_at)) -ge $((grace / 10 + 300)) ] && stop cancelled
     [ "$permission_timeout" = - ] || deny_overdue
-    [ $copied = yes ] && [ $((now - served_at)) -ge 600 ] && copied=no && cut_copy
+    # The reader of the copy has gone, or it stalls: from now on there is only the log, so that Claude is not held up.
+    [ $copied = yes ] && [ $((now - served_at)) -ge 600 ] && copied=no && kill -KILL "$(cat "$state/copier-pid")"
     # Claude sometimes does not exit after its result.
     if [ $result_checked = no ] && [ $((now - quiet_at)) -ge 1000 ]; then
       result_checked=yes
-      sh "$state/has-result.sh" "$log" && stop -
+      has_result "$log" "$state" && stop result
     fi
   done
 }
@@ -99,14 +90,41 @@ watcher=$!
 # echo, no CRLF), into the log first.
 cat "$log"
 if [ "$permission_timeout" = - ]; then input=$state/prompt; else input=$state/input; fi
-terminal="umask 022; stty raw -echo 2>/dev/null; [ ! -s '$state/stop' ] || exit 130; exec env $marker=$run $claude < '$input'"
+limit_of "$run"
+# `script` starts the command with the shell that SHELL names, which an image may not have: Claude gets that name back.
+terminal="umask 022; stty raw -echo 2>/dev/null; [ ! -s '$state/stop' ] || exit 130
+  if [ \"\${IMAGE_SHELL+set}\" ]; then SHELL=\$IMAGE_SHELL; export SHELL; else unset SHELL; fi
+  exec env -u IMAGE_SHELL -u $runner_marker $marker=$run $claude < '$input'"
 talk () {
-  sh -c 'echo $$ > "$1/terminal-pid"; exec script -qefc "$2" /dev/null' terminal "$state" "$terminal" < /dev/null 2>&1 5<&- 6>&-
+  (
+    if [ "${SHELL+set}" ]; then IMAGE_SHELL=$SHELL; export IMAGE_SHELL; fi
+    SHELL=/bin/sh; export SHELL
+    ulimit -f "$limit" 2>/dev/null
+    exec sh -c 'echo $$ > "$1/terminal-pid"; exec script -qefc "$2" /dev/null' terminal "$state" "$terminal" \
+      < /dev/null 2>&1 5<&- 6>&-
+  )
   echo $? > "$state/claude-exit"
 }
+# The reader of this process's output learns that from here on there is only the log.
+tell_cut () {
+  [ ! -e "$state/claude-exit" ] || return
+  : > "$state/output-cut"
+  cut_record "$run"
+}
+# Output is never opened again, as it may be a socket: a FIFO connects `tee`, which writes the log first, with `cat`.
+# Where there can be none, a pipe does, into which `tee` writes first.
 copy () {
-  sh -c 'echo $$ > "$1/copier-pid"; exec tee -a /dev/fd/4 4>&1 >&6' copier "$state"
-  cat >&6
+  if mkfifo "$state/copy" 2>/dev/null; then
+    { sh -c 'echo $$ > "$1/copier-pid"; exec cat "$1/copy"' copier "$state"; tell_cut; } 6>&- &
+    copier=$!
+    (trap '' PIPE; exec tee -a "$state/copy" >&6)
+    # When `tee` was killed the log goes on.
+    cat >&6
+    wait $copier
+  else
+    { (trap '' PIPE; exec tee -a "$log"); exec >&-; cat >&6; } |
+      { sh -c 'echo $$ > "$1/copier-pid"; exec cat' copier "$state"; tell_cut; } 6>&-
+  fi
 }
 if [ "$permission_timeout" = - ]; then
   talk | copy 3<&- 5<&-
@@ -133,15 +151,21 @@ waited=0
 while [ -d "$state/stopping" ] && [ $waited -lt 80 ]; do sleep 0.1 2>/dev/null || sleep 1; waited=$((waited + 1)); done
 # shellcheck disable=SC2086 # there need not be an input holder
 kill $watcher $listener $input_holder 2>/dev/null
+# Claude may have been killed, or have left daemons: nothing of a run outlives its end.
+end_claude "$state" "$run" TERM 10 KILL 20 > /dev/null 2>&1 < /dev/null
 clock
 first_line "$state/claude-exit"; exit_code=$line
-first_line "$state/stop"
-last=$(sh "$state/close-permissions.sh" "$state" "$run" run_end
-  ended "$run" "$exit_code" "$line" "\"durationMs\":$(((now - started) * 10))")
-# Only one may write the end: the one that makes this directory.
-mkdir "$directory/ended" 2>/dev/null && printf '%s\n' "$last" >&6
+first_line "$state/stop"; reason=$line
+records=$(close_permissions "$state" "$run" run_end)
+[ -z "$records" ] || printf '%s\n' "$records" >&6
+# By this the reader of the output knows whether it has everything that is in the log.
+at=null
+if [ -f "$log" ] && [ ! -L "$log" ]; then at=$(($(wc -c < "$log"))); fi
+end=$(ended "$run" "$exit_code" "$reason" "\"at\":$at,\"durationMs\":$(((now - started) * 10))")
+mkdir "$directory/ended" 2>/dev/null
+printf '%s\n' "$end" >&6
 rm -f "$state/prompt"
 # From here on the lock is another's to take.
 echo "${exit_code:-255}" > "$state/exit"
-[ -e "$state/output-cut" ] || printf '%s\n' "$last"
+if [ ! -e "$state/output-cut" ]; then [ -z "$records" ] || printf '%s\n' "$records"; printf '%s\n' "$end"; fi
 exit "${exit_code:-255}"

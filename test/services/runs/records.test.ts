@@ -14,12 +14,12 @@ const words = (name: string, pattern: RegExp) =>
 t.test('Every record that a script can write is one that is read, whatever its words', async (t) => {
   const { sh, state } = stage(t)
 
-  const reasons = [...words('scripts/runner.sh', /\bstop (\S+)$/gm), 'cancelled']
-  t.strictSame(reasons.toSorted(), ['-', 'cancelled', 'cancelled', 'timeout'], 'why the runner or the service stops a run')
+  const reasons = words('scripts/runner.sh', /\bstop ([a-z]+)$/gm)
+  t.strictSame(reasons.toSorted(), ['cancelled', 'result', 'timeout'], 'why the runner or the service stops a run')
   for (const reason of reasons) {
-    sh('rm -f "$0/stop"; sh "$0/stop.sh" "$1" "$0" "$0" nothing=here', reason)
+    sh('rm -f "$0/stop"; : > "$0/exit"; stop_run "$1" "$0" "$0/log" run_nobody', reason)
     const stop = existsSync(join(state, 'stop')) ? readFileSync(join(state, 'stop'), 'utf8').trim() : ''
-    t.match(recordOf(sh('ended "$1" 0 "$2" "\\"durationMs\\":7"', run, stop)), { ...ended, stop: reason === '-' ? '' : reason, durationMs: 7 })
+    t.match(recordOf(sh('ended "$1" 0 "$2" "\\"durationMs\\":7"', run, stop)), { ...ended, stop: reason === 'result' ? '' : reason, durationMs: 7 })
   }
   for (const code of ['', '0', '143', 'x', '-1', '99999', '"']) {
     t.match(recordOf(sh('ended "$1" "$2" "$3" "\\"durationMs\\":7"', run, code, 'x"y')), { stop: '' }, `exit code ${code}`)
@@ -36,7 +36,7 @@ t.test('Every record that a script can write is one that is read, whatever its w
     t.match(recordOf(readFileSync(join(state, 'output'), 'utf8')), { record: 'resolved', run, id: `a-${index}`, decision, by })
     writeFileSync(join(state, 'output'), '')
   }
-  const closers = [...words('scripts/runner.sh', /close-permissions\.sh" "\S+" "\S+" (\w+)/g), ...words('scripts/record-lost-end.sh', /close-permissions\.sh" "\S+" "\S+" (\w+)/g),
+  const closers = [...words('scripts/runner.sh', /close_permissions "\S+" "\S+" (\w+)/g), ...words('scripts/lib.sh', /close_permissions "\S+" "\S+" (\w+)/g),
     ...words('scripts/permission-filter.awk', /run "' (\w+) " id/g)]
   t.strictSame(closers, ['run_end', 'run_end', 'claude'])
   for (const [index, by] of closers.entries()) {
@@ -53,7 +53,7 @@ t.test('Every record that a script can write is one that is read, whatever its w
     const log = join(state, 'runs', run, 'log')
     mkdirSync(join(state, 'runs', run), { recursive: true })
     writeFileSync(log, '')
-    sh(`${text('scripts/record-lost-end.sh')}`, ...[join(state, 'nowhere'), join(state, 'runs'), run, 'nothing=here', lost])
+    sh(text('scripts/settle-run.sh'), join(state, 'nowhere'), join(state, 'runs'), run, lost === 'runner' ? 'ended' : lost)
     t.match(recordOf(readFileSync(log, 'utf8')), { record: 'ended', exitCode: null, stop: '', lost })
     sh('rm -r "$1"', join(state, 'runs'))
   }
@@ -61,8 +61,8 @@ t.test('Every record that a script can write is one that is read, whatever its w
 })
 
 t.test('Each record is composed in one place', async (t) => {
-  const scripts = Object.entries({ ...scriptsOf({ ...started, asks: true }), 'prepare.sh': text('scripts/prepare.sh'), 'record-lost-end.sh': text('scripts/record-lost-end.sh') })
-  for (const kind of ['asked', 'resolved', 'ended']) {
+  const scripts = Object.entries({ ...scriptsOf({ ...started, asks: true }), 'prepare.sh': text('scripts/prepare.sh'), 'settle-run.sh': text('scripts/settle-run.sh'), 'end-run.sh': text('scripts/end-run.sh') })
+  for (const kind of ['asked', 'resolved', 'ended', 'cut']) {
     const places = scripts.filter(([, script]) => script.includes(`"record":"${kind}"`)).map(([name]) => name)
     t.strictSame(places, ['lib.sh'], kind)
   }

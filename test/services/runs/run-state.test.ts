@@ -11,7 +11,8 @@ t.test('The outcome is what happened, whatever the exit code says', async (t) =>
     [{ exitCode: 1 }, undefined, 'exit'], [{ exitCode: 137 }, undefined, 'signal'], [{ exitCode: 137, stop: 'timeout' }, undefined, 'timeout'],
     [{ exitCode: 0, stop: 'cancelled' }, failed, 'cancelled'], [{ exitCode: null, lost: 'sandbox' }, undefined, 'sandbox_lost'],
     [{ exitCode: null, lost: 'stream' }, undefined, 'stream_lost'], [{ exitCode: null, lost: 'stream' }, ok, 'result'],
-    [{ exitCode: null, lost: 'runner' }, undefined, 'signal'], [{ exitCode: 143 }, ok, 'result']
+    [{ exitCode: null, lost: 'runner' }, undefined, 'signal'], [{ exitCode: 143 }, ok, 'signal'], [{ exitCode: 3 }, ok, 'exit'],
+    [{ exitCode: 143, lingered: true }, ok, 'result'], [{ exitCode: null, lost: 'runner' }, ok, 'signal']
   ] as const
   for (const [ending, result, outcome] of cases) t.equal(outcomeOf({ stop: '', ...ending }, result, false), outcome, JSON.stringify(ending))
   t.equal(outcomeOf({ stop: '', exitCode: 0 }, undefined, true), 'result', 'text has no result')
@@ -31,10 +32,10 @@ t.test('The cost of a run is its own, not its conversation\'s', async (t) => {
 
 t.test('A run is told from its log alone', async (t) => {
   const state = new RunState()
-  const log = `${writeRecord(started)}\n{"type":"system","session_id":"s-1"}\n{"type":"result","is_error":false,"session_id":"s-2"}\n${writeRecord(ended)}\n`
+  const log = `${writeRecord(started)}\n{"type":"system","session_id":"s-1"}\n{"type":"result","is_error":false,"session_id":"s-1"}\n{"type":"result","is_error":true,"session_id":"s-2"}\n${writeRecord(ended)}\n`
   for (const event of eventsOf(Buffer.from(log))) state.apply(event)
-  t.equal(state.sessionId, 's-2')
-  t.match(state.completion(state.ended!), { outcome: 'result', exitCode: 0, durationMs: 5, sessionId: 's-2' })
+  t.equal(state.sessionId, 's-1')
+  t.match(state.completion(state.ended!), { outcome: 'result', exitCode: 0, durationMs: 5, sessionId: 's-1' })
 })
 
 t.test('A result that something else in the sandbox has written can not do harm', async (t) => {
