@@ -47,7 +47,8 @@ const table = {
   S3_UNAVAILABLE: [503, 'S3 cannot be reached.', 'Try again in a moment.'],
   MODAL_UNAVAILABLE: [503, 'Modal cannot be reached.', 'Try again in a moment.'],
   SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
-  MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.']
+  MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.'],
+  NO_SPACE: [507, 'No space is left where your sandboxes run.', 'Remove files or end sandboxes, then try again.']
 } as const satisfies Record<string, readonly [number, string, string]>
 
 export type ErrorCode = keyof typeof table

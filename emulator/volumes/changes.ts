@@ -2,7 +2,9 @@ import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { difference, whiteout, type Difference } from './difference.js'
 import { DirectoryHandle, listDirectory } from './directory-handle.js'
-import { attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf } from './entries.js'
+import {
+  attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf, type Destination
+} from './entries.js'
 import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 interface Trees {
@@ -12,6 +14,9 @@ interface Trees {
   merged: string | undefined
   /** The next committed state, which is modified. */
   target: string
+  /** As in {@link Destination}. */
+  scratch: string
+  link: boolean
 }
 
 /** One directory in each of the trees; undefined where a tree lacks it. */
@@ -24,7 +29,7 @@ interface Level {
 }
 
 /** The progress of one commit. */
-interface Walk extends Difference {
+interface Walk extends Difference, Pick<Trees, 'scratch' | 'link'> {
   /** Paths applied so far. */
   done: Set<string>
   failures: string[]
@@ -56,10 +61,10 @@ export class Changes {
    * does, so opaque directories need no special treatment.
    * @returns paths that could not be copied, with the reason; the next commit retries them
    */
-  async apply (found: Difference, { base, merged, target }: Trees): Promise<string[]> {
+  async apply (found: Difference, { base, merged, target, scratch, link }: Trees): Promise<string[]> {
     const upper = DirectoryHandle.open(this.#upper)
     const view = merged === undefined ? undefined : openView(merged, upper)
-    const walk: Walk = { ...found, done: new Set(), failures: [] }
+    const walk: Walk = { ...found, scratch, link, done: new Set(), failures: [] }
     try {
       await this.#applyDirectory({ path: '', upper, merged: view, base, target }, walk)
     } finally {
@@ -80,7 +85,7 @@ export class Changes {
         if (entry.isDirectory()) {
           await this.#enter(level, entry.name, path, walk)
         } else if (entry.isFile() || entry.isSymbolicLink()) {
-          await copyEntry(level.upper, entry, childPath(level.target, entry.name))
+          await copyEntry(level.upper, entry, destination(level, entry.name, walk))
           this.#replaced.add(path)
         }
         walk.done.add(path)
@@ -95,7 +100,7 @@ export class Changes {
     const target = childPath(level.target, name)
     const base = level.base === undefined || this.#replaced.has(path) ? undefined : childPath(level.base, name)
     if (walk.signatures.get(path) !== this.#applied.get(path) || !isDirectory(target)) {
-      makeDirectory(target, level.upper.stats(name))
+      makeDirectory(destination(level, name, walk), level.upper.stats(name))
     }
     const upper = level.upper.openDirectory(name)
     const merged = attempt(() => level.merged?.openDirectory(name))
@@ -156,6 +161,10 @@ export class Changes {
     }
     this.#applied = applied
   }
+}
+
+function destination ({ target }: Level, name: string, { scratch, link }: Walk): Destination {
+  return { path: childPath(target, name), scratch, link }
 }
 
 /** The view, if it is still mounted: in the empty mount point, everything would look deleted. */

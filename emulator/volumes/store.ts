@@ -1,6 +1,13 @@
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeTree, runOnHost } from '../container/host.js'
+import { Changes } from './changes.js'
+import { commitError } from './commit-error.js'
+
+const asidePrefix = 'aside-'
+
+/** Modifies a generation that is being made; `scratch` is a name beside it that is free. */
+type Change = (directory: string, scratch: string) => Promise<void>
 
 /**
  * Volumes as chains of generations. A generation is a directory that never changes once it is current, because
@@ -39,22 +46,55 @@ export class VolumeStore {
     this.#uses.set(generation, (this.#uses.get(generation) ?? 1) - 1)
   }
 
-  /** Makes the next generation, a copy of the current one that `change` modifies. A volume's commits are serialized. */
-  async commit (volumeId: string, change: (directory: string) => Promise<void>): Promise<void> {
+  /**
+   * Makes the next generation, a copy of the current one that `change` modifies. A volume's commits are serialized.
+   * When it fails, the current generation stays.
+   */
+  async commit (volumeId: string, change: Change): Promise<void> {
     const before = this.#queues.get(volumeId) ?? Promise.resolve()
     const commit = before.catch(() => {}).then(async () => { await this.#commit(volumeId, change) })
     this.#queues.set(volumeId, commit)
     await commit
   }
 
-  async #commit (volumeId: string, change: (directory: string) => Promise<void>) {
+  /** Keeps writes that could not be committed. A rename needs no space, so even what they are for is in the name. */
+  async setAside (volumeId: string, upper: string, subPath: string[]): Promise<void> {
+    const name = `${asidePrefix}${Date.now()}-${encodeURIComponent(subPath.join('/'))}`
+    await rename(upper, join(this.#directory, volumeId, name))
+  }
+
+  /** Commits what was set aside. @throws {Error} when there is still no space for it */
+  async recover (volumeId: string): Promise<void> {
+    const directory = join(this.#directory, volumeId)
+    for (const name of (await readdir(directory)).filter((name) => name.startsWith(asidePrefix)).sort()) {
+      const subPath = decodeURIComponent(name.slice(asidePrefix.length).replace(/^\d+-/, ''))
+      const changes = new Changes(join(directory, name))
+      const found = await changes.find()
+      if (found !== undefined) {
+        await this.commit(volumeId, async (state, scratch) => {
+          const [base, target] = [await this.#current(volumeId), state].map((path) => join(path, subPath)) as [string, string]
+          const failures = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
+          if (failures.length > 0) throw commitError([{ path: subPath, failures }], 'so it is not mounted')
+        })
+      }
+      await removeTree(join(directory, name))
+    }
+  }
+
+  async #commit (volumeId: string, change: Change) {
     const current = await this.#current(volumeId)
     const next = String(Number(current.slice(current.lastIndexOf('/') + 1)) + 1)
     const directory = join(this.#directory, volumeId, next)
-    await removeTree(directory)
-    await runOnHost('cp', '-al', current, directory)
-    await change(directory)
-    await this.#setCurrent(volumeId, next)
+    const scratch = `${directory}.part`
+    try {
+      await removeTree(directory, scratch)
+      await runOnHost('cp', '-al', current, directory)
+      await change(directory, scratch)
+      await this.#setCurrent(volumeId, next)
+    } catch (error) {
+      await removeTree(directory, scratch).catch(() => {})
+      throw error
+    }
     await this.#removeUnused(volumeId, next)
   }
 

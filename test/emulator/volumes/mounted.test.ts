@@ -175,14 +175,15 @@ t.test('What a commit could not find, because its directory was moved for a mome
   await writeFile(join(upper, 'd/e/f'), 'f')
   await writeFile(join(upper, 'big'), Buffer.alloc(3e6, 'x'))
   const changes = new Changes(upper)
+  const trees = { base, merged: undefined, target, scratch: join(place, 'scratch'), link: false }
   const commit = async () => {
     const found = await changes.find()
-    return found && await changes.apply(found, { base, merged: undefined, target })
+    return found && await changes.apply(found, trees)
   }
   const found = await changes.find()
   await rename(join(upper, 'd'), join(place, 'd'))
   await symlink(place, join(upper, 'd'))
-  await changes.apply(found!, { base, merged: undefined, target })
+  await changes.apply(found!, trees)
   t.equal((await readFile(join(target, 'big'))).length, 3e6)
   await rm(join(upper, 'd'))
   await rename(join(place, 'd'), join(upper, 'd'))
