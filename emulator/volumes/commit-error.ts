@@ -4,17 +4,16 @@ import { isNoSpace, noSpaceText } from '../lib/no-space.js'
 /** What of a volume could not be committed: entries, each with the reason, or why nothing could. */
 export interface CommitFailure { path: string, failures: string[], cause?: unknown }
 
-/** @param consequence the end of the sentence */
-export function commitError (failed: CommitFailure[], consequence: string): ContainerError {
-  const paths = failed.map(({ path }) => path).join(', ')
-  const isFull = failed.some(({ failures, cause }) => isNoSpace(cause) || failures.some((text) => /: (ENOSPC|EDQUOT)$/.test(text)))
-  const cause = failed.find(({ cause }) => cause !== undefined)?.cause
-  const text = `not everything on ${paths} could be committed, ${consequence}`
-  return isFull
-    ? new ContainerError('no_space', `${noSpaceText}: ${text}`, { cause: cause ?? noSpace() })
-    : new ContainerError('failed', text, { cause })
+/** Whether there was no space for it. */
+export function isFull ({ failures, cause }: CommitFailure): boolean {
+  return isNoSpace(cause) || failures.some((text) => /: (ENOSPC|EDQUOT)$/.test(text))
 }
 
-function noSpace (): Error {
-  return Object.assign(new Error('a file could not be copied'), { code: 'ENOSPC' })
+/** @param consequence the end of the sentence */
+export function commitError (failed: CommitFailure[], consequence: string): ContainerError {
+  const text = `not everything on ${failed.map(({ path }) => path).join(', ')} could be committed, ${consequence}`
+  const cause = failed.find(({ cause }) => cause !== undefined)?.cause
+  if (!failed.some(isFull)) return new ContainerError('failed', text, { cause })
+  const full = Object.assign(new Error('a file could not be copied'), { code: 'ENOSPC' })
+  return new ContainerError('no_space', `${noSpaceText}: ${text}`, { cause: isNoSpace(cause) ? cause : full })
 }

@@ -1,5 +1,5 @@
 import type { Log } from '../log.js'
-import { commitError, type CommitFailure } from './commit-error.js'
+import { commitError, isFull, type CommitFailure } from './commit-error.js'
 import type { MountedVolume } from './mounted.js'
 
 /** Modal commits volumes in the background every few seconds; so does this. */
@@ -23,7 +23,10 @@ export class VolumeCommits {
     if (options.volumes.length > 0) this.#later(intervalMs)
   }
 
-  /** Merges the container's writes into the committed states. @throws {ContainerError} when not all of them could be */
+  /**
+   * Merges the container's writes into the committed states. Files that can't be read are logged, and hold up nothing.
+   * @throws {ContainerError} when a volume could not be committed, or lacks the space for all of it
+   */
   async commit (): Promise<void> {
     await this.#commit(false, 'which is tried again')
   }
@@ -64,7 +67,8 @@ export class VolumeCommits {
       }
     }
     this.#tell(failed)
-    if (failed.length > 0) throw commitError(failed, consequence)
+    const lost = failed.filter((one) => one.cause !== undefined || isFull(one))
+    if (lost.length > 0) throw commitError(lost, consequence)
   }
 
   /** Once for each change: while a disk is full, the same is found every few seconds. */

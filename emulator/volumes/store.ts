@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeTree, runOnHost } from '../container/host.js'
 import { Changes } from './changes.js'
@@ -108,12 +108,16 @@ export class VolumeStore {
   }
 
   async #current (volumeId: string): Promise<string> {
-    return join(this.#directory, volumeId, await readFile(join(this.#directory, volumeId, 'current'), 'utf8'))
+    const file = join(this.#directory, volumeId, 'current')
+    // Once it was a file.
+    return join(this.#directory, volumeId, await readlink(file).catch(async () => await readFile(file, 'utf8')))
   }
 
+  /** A link, which takes no space of its own. */
   async #setCurrent (volumeId: string, generation: string) {
     const file = join(this.#directory, volumeId, 'current')
-    await writeFile(`${file}.new`, generation)
+    await rm(`${file}.new`, { force: true })
+    await symlink(generation, `${file}.new`)
     await rename(`${file}.new`, file)
   }
 }

@@ -274,6 +274,7 @@ t.test('A sub path that became a link is refused when it is reloaded', { skip },
   await whole.commitVolumes()
   await t.rejects(part.reloadVolumes(), { name: 'ContainerError', reason: 'failed' })
   t.equal((await sh(part, 'ls /data')).out, 'f\n')
+  await t.rejects(part.stop(), { name: 'ContainerError', reason: 'failed' }, 'it is told that the end stores nothing')
   await Promise.all([part.stop(), whole.stop()])
 })
 
