@@ -32,6 +32,8 @@ interface Level {
 interface Walk extends Difference, Pick<Trees, 'scratch' | 'link'> {
   /** Paths applied so far. */
   done: Set<string>
+  /** As in the last commit, with what this one has replaced. */
+  replaced: Set<string>
   failures: string[]
 }
 
@@ -44,7 +46,7 @@ export class Changes {
   /** Signatures of everything applied so far, by path. */
   #applied = new Map<string, string>()
   /** Paths of the base already replaced or deleted: files that others put there later are theirs. */
-  readonly #replaced = new Set<string>()
+  #replaced = new Set<string>()
 
   constructor (upper: string) {
     this.#upper = upper
@@ -59,20 +61,22 @@ export class Changes {
   /**
    * Applies the difference to `target`, entry by entry. A name is deleted when the base has it and the view no longer
    * does, so opaque directories need no special treatment.
-   * @returns paths that could not be copied, with the reason; the next commit retries them
+   * @returns paths that could not be copied, with the reason: the next commit retries them; and what to call when the
+   * target has become the committed state. Without that, the next commit applies everything again.
    */
-  async apply (found: Difference, { base, merged, target, scratch, link }: Trees): Promise<string[]> {
+  async apply (
+    found: Difference, { base, merged, target, scratch, link }: Trees
+  ): Promise<{ failures: string[], accept: () => Promise<void> }> {
     const upper = DirectoryHandle.open(this.#upper)
     const view = merged === undefined ? undefined : openView(merged, upper)
-    const walk: Walk = { ...found, scratch, link, done: new Set(), failures: [] }
+    const walk: Walk = { ...found, scratch, link, done: new Set(), replaced: new Set(this.#replaced), failures: [] }
     try {
       await this.#applyDirectory({ path: '', upper, merged: view, base, target }, walk)
     } finally {
       upper.close()
       view?.close()
     }
-    await this.#remember(walk)
-    return walk.failures
+    return { failures: walk.failures, accept: async () => { await this.#remember(walk) } }
   }
 
   async #applyDirectory (level: Level, walk: Walk) {
@@ -86,7 +90,7 @@ export class Changes {
           await this.#enter(level, entry.name, path, walk)
         } else if (entry.isFile() || entry.isSymbolicLink()) {
           await copyEntry(level.upper, entry, destination(level, entry.name, walk))
-          this.#replaced.add(path)
+          walk.replaced.add(path)
         }
         walk.done.add(path)
       } catch (error) {
@@ -98,7 +102,7 @@ export class Changes {
 
   async #enter (level: Level, name: string, path: string, walk: Walk) {
     const target = childPath(level.target, name)
-    const base = level.base === undefined || this.#replaced.has(path) ? undefined : childPath(level.base, name)
+    const base = level.base === undefined || walk.replaced.has(path) ? undefined : childPath(level.base, name)
     if (walk.signatures.get(path) !== this.#applied.get(path) || !isDirectory(target)) {
       makeDirectory(destination(level, name, walk), level.upper.stats(name))
     }
@@ -113,14 +117,14 @@ export class Changes {
     }
   }
 
-  async #delete ({ path, merged, base, target }: Level, { signatures, removed }: Walk) {
+  async #delete ({ path, merged, base, target }: Level, { signatures, removed, replaced }: Walk) {
     const present = merged && new Set((await merged.entries()).map(({ name }) => name))
     for (const { name } of base === undefined ? [] : await listDirectory(base)) {
       await yieldToEventLoop()
       const child = childPath(path, name)
       const isRemoved = present ? !present.has(name) : signatures.get(child) === whiteout
-      if (this.#replaced.has(child) || !isRemoved) continue
-      this.#replaced.add(child)
+      if (replaced.has(child) || !isRemoved) continue
+      replaced.add(child)
       await this.#remove(child, childPath(base!, name), childPath(target, name))
     }
     // Created, committed and removed since the base was taken.
@@ -144,7 +148,8 @@ export class Changes {
   }
 
   /** Paths the walk did not reach, because they were moved or failed, keep the signature they had before. */
-  async #remember ({ signatures, changed, done }: Walk) {
+  async #remember ({ signatures, changed, done, replaced }: Walk) {
+    this.#replaced = replaced
     const applied = new Map<string, string>()
     for (const [path, signature] of signatures) {
       await yieldToEventLoop()

@@ -77,11 +77,11 @@ export class MountedVolume {
     if (found === undefined) return []
     const { staging, generation: base } = this.view()
     const merged = this.namespaceRoot === undefined ? undefined : `${this.namespaceRoot}${staging}`
-    let failures: string[] = []
-    await this.#store.commit(this.#mount.volumeId, async (state, scratch) => {
+    const { failures, accept } = await this.#store.commit(this.#mount.volumeId, async (state, scratch) => {
       const target = await this.#makeSubPath(state)
-      failures = await this.#changes.apply(found, { base, merged, target, scratch, link })
+      return await this.#changes.apply(found, { base, merged, target, scratch, link })
     })
+    await accept()
     return failures
   }
 

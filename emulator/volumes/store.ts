@@ -7,7 +7,7 @@ import { commitError } from './commit-error.js'
 const asidePrefix = 'aside-'
 
 /** Modifies a generation that is being made; `scratch` is a name beside it that is free. */
-type Change = (directory: string, scratch: string) => Promise<void>
+type Change<T> = (directory: string, scratch: string) => Promise<T>
 
 /**
  * Volumes as chains of generations. A generation is a directory that never changes once it is current, because
@@ -50,11 +50,11 @@ export class VolumeStore {
    * Makes the next generation, a copy of the current one that `change` modifies. A volume's commits are serialized.
    * When it fails, the current generation stays.
    */
-  async commit (volumeId: string, change: Change): Promise<void> {
+  async commit<T> (volumeId: string, change: Change<T>): Promise<T> {
     const before = this.#queues.get(volumeId) ?? Promise.resolve()
-    const commit = before.catch(() => {}).then(async () => { await this.#commit(volumeId, change) })
+    const commit = before.catch(() => {}).then(async () => await this.#commit(volumeId, change))
     this.#queues.set(volumeId, commit)
-    await commit
+    return await commit
   }
 
   /** Keeps writes that could not be committed. A rename needs no space, so even what they are for is in the name. */
@@ -73,7 +73,7 @@ export class VolumeStore {
       if (found !== undefined) {
         await this.commit(volumeId, async (state, scratch) => {
           const [base, target] = [await this.#current(volumeId), state].map((path) => join(path, subPath)) as [string, string]
-          const failures = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
+          const { failures } = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
           if (failures.length > 0) throw commitError([{ path: subPath, failures }], 'so it is not mounted')
         })
       }
@@ -81,21 +81,24 @@ export class VolumeStore {
     }
   }
 
-  async #commit (volumeId: string, change: Change) {
+  async #commit<T> (volumeId: string, change: Change<T>): Promise<T> {
     const current = await this.#current(volumeId)
     const next = String(Number(current.slice(current.lastIndexOf('/') + 1)) + 1)
     const directory = join(this.#directory, volumeId, next)
     const scratch = `${directory}.part`
+    let result: T
     try {
       await removeTree(directory, scratch)
       await runOnHost('cp', '-al', current, directory)
-      await change(directory, scratch)
+      result = await change(directory, scratch)
       await this.#setCurrent(volumeId, next)
     } catch (error) {
       await removeTree(directory, scratch).catch(() => {})
       throw error
     }
-    await this.#removeUnused(volumeId, next)
+    // It is committed, whatever is left of older ones.
+    await this.#removeUnused(volumeId, next).catch(() => {})
+    return result
   }
 
   async #removeUnused (volumeId: string, current: string) {
