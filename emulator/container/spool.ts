@@ -10,8 +10,8 @@ const mebibyte = 1024 * 1024
 const defaultSegmentBytes = 16 * mebibyte
 
 /**
- * How much of one stream is kept. A process that prints for ever must not fill the disk: beyond this, what has been read
- * is dropped, and while nobody reads, the process waits, as on Modal.
+ * How much of one stream is kept. A process that prints for ever must not fill the disk: beyond this, what has been
+ * read is dropped, and while nobody reads, the process waits, as on Modal.
  */
 const defaultKeptBytes = 256 * mebibyte
 
@@ -25,6 +25,8 @@ export class FileSpool implements Spool {
   /** Up to where a reader has come. */
   #taken = 0
   #ended = false
+  /** Until the process has ended. */
+  #isBounded = true
   /** Why the output is not whole. What came before is readable. */
   #failure: ContainerError | undefined
   #readers = 0
@@ -52,19 +54,18 @@ export class FileSpool implements Spool {
   }
 
   /**
-   * Reads a pipe's descriptor until its end, or until `cut` resolves, then closes it. When output can't be kept, readers
-   * are told; the process can go on printing.
+   * Reads a pipe's descriptor until its end, or until `cut` resolves, then closes it. When output can't be kept,
+   * readers are told; the process can go on printing.
    * @param exited resolves when the process has ended: what is left in the pipe is then taken without a limit.
    */
   async fill (reader: number, exited: Promise<unknown>, cut: Promise<unknown>): Promise<void> {
     const socket = new Socket({ fd: reader, readable: true, writable: false })
     cut.then(() => { socket.destroy() }, () => { socket.destroy() })
     const writer = new SegmentWriter((index) => this.#file(index), this.#segmentBytes)
-    let isBounded = true
-    exited.then(() => { isBounded = false; this.#changed() }, () => {})
+    exited.then(() => { this.#isBounded = false; this.#changed() }, () => {})
     try {
       for await (const chunk of socket) {
-        while (isBounded && this.kept >= this.#keptBytes) {
+        while (this.#isBounded && this.kept >= this.#keptBytes) {
           if (this.#isOldestRead) await this.#dropOldest()
           else await this.#change()
         }
@@ -121,9 +122,10 @@ export class FileSpool implements Spool {
 
   /** Removes what is kept. */
   async discard (): Promise<void> {
-    const [first, last] = [this.#start, this.#size].map((offset) => Math.floor(offset / this.#segmentBytes)) as [number, number]
+    const last = Math.floor(this.#size / this.#segmentBytes)
+    let index = Math.floor(this.#start / this.#segmentBytes)
     this.#start = this.#size
-    for (let index = first; index <= last; index++) await rm(this.#file(index), { force: true })
+    for (; index <= last; index++) await rm(this.#file(index), { force: true })
   }
 
   #file (index: number): string {

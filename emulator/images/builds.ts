@@ -28,7 +28,9 @@ class ImageBuild {
     this.id = id
     this.finished = work((text) => this.#append(text)).then(
       () => this.#finish({ status: resultStatus.success }),
-      (error: Error) => this.#finish({ status: resultStatus.failure, exception: isNoSpace(error) ? noSpaceText : error.message })
+      (error: Error) => {
+        this.#finish({ status: resultStatus.failure, exception: isNoSpace(error) ? noSpaceText : error.message })
+      }
     )
   }
 

@@ -17,7 +17,8 @@ export interface Destination {
 }
 
 /** Copies a file or link. Never writes into an existing file: committed states share it by hard link. */
-export async function copyEntry (from: DirectoryHandle, entry: Dirent, { path, scratch, link }: Destination): Promise<void> {
+export async function copyEntry (from: DirectoryHandle, entry: Dirent, destination: Destination): Promise<void> {
+  const { path, scratch, link } = destination
   try {
     const isMade = entry.isSymbolicLink()
       ? copyLink(from, entry.name, scratch)

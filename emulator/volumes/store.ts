@@ -72,7 +72,8 @@ export class VolumeStore {
       const found = await changes.find()
       if (found !== undefined) {
         await this.commit(volumeId, async (state, scratch) => {
-          const [base, target] = [await this.#current(volumeId), state].map((path) => join(path, subPath)) as [string, string]
+          const base = join(await this.#current(volumeId), subPath)
+          const target = join(state, subPath)
           const { failures } = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
           if (failures.length > 0) throw commitError([{ path: subPath, failures }], 'so it is not mounted')
         })

@@ -4,7 +4,9 @@ import { readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { eventually } from '../helpers/containers.js'
+import { removeTree } from '../../emulator/container/host.js'
+import { createRuntime } from '../../emulator/container/runtime.js'
+import { eventually, sh, startContainer } from '../helpers/containers.js'
 import { skip as noModal, startService } from '../helpers/service.js'
 
 const sandboxes = '/api/modal/sandbox'
@@ -17,8 +19,36 @@ function smallDisk (): string | undefined {
   rmSync(path, { recursive: true })
 }
 
+/** On this file system a name takes no space, but it can run out of inodes. */
+function limitInodes (isFull: boolean): void {
+  const used = execFileSync('df', ['--output=iused', disk!], { encoding: 'utf8' }).trim().split('\n').at(-1)!.trim()
+  execFileSync('mount', ['-o', `remount,nr_inodes=${isFull ? used : 1_000_000}`, disk!])
+}
+
 const disk = process.env.TEST_LIVE === '1' ? undefined : smallDisk()
 const skip = disk === undefined ? 'mounting a small file system needs root' : noModal
+
+t.test('what a volume could not take before the emulator ended is in it when it is mounted again (8.4)', { skip }, async (t) => {
+  const dataDir = join(disk!, 'aside')
+  const volumes = [{ volumeId: 'vo-1', path: '/data', readOnly: false, subPath: 'a/b' }]
+  const open = async () => await createRuntime({ dataDir, log: { warn () {} } })
+  const first = await open()
+  t.teardown(() => removeTree(dataDir))
+  await first.volumes.create('vo-1')
+  const before = await startContainer(first, { volumes })
+  await sh(before, 'cd /data; echo old > changed; echo old > deleted; mkdir d; echo old > d/f')
+  await before.stop()
+  const container = await startContainer(first, { volumes })
+  await sh(container, 'cd /data; echo new > changed; rm deleted; rm -r d; mkdir more; echo new > more/f')
+  limitInodes(true)
+  await t.rejects(container.stop(), { name: 'ContainerError', reason: 'no_space' })
+  await first.close()
+  limitInodes(false)
+  const second = await open()
+  const again = await startContainer(second, { volumes })
+  t.equal((await sh(again, 'cd /data; find . -type f | sort; cat changed more/f')).out, './changed\n./more/f\nnew\nnew\n')
+  await second.close()
+})
 
 t.test('a full disk in local mode', { skip }, async (t) => {
   const service = await startService({ DATA_DIR: join(disk!, 'data') })
@@ -91,13 +121,11 @@ t.test('a full disk in local mode', { skip }, async (t) => {
     t.teardown(free)
     const one = await created({ volume: { name: 'stuck' } })
     await exec(one, 'seq 10 > file; for i in $(seq 300); do mkdir -p many/$i; done')
-    // On this file system a name takes no space, but it can run out of inodes.
-    const inodes = execFileSync('df', ['--output=iused', disk!], { encoding: 'utf8' }).trim().split('\n').at(-1)!.trim()
-    execFileSync('mount', ['-o', `remount,nr_inodes=${inodes}`, disk!])
+    limitInodes(true)
     const refused = await remove(one)
     t.match(refused, { status: 507, body: { code: 'NO_SPACE', step: 'terminate', message: /the sandbox is kept/ } })
     t.match(await (await service.request(`${sandboxes}/${one}`)).json(), { status: 'running' }, 'it is not gone')
-    execFileSync('mount', ['-o', 'remount,nr_inodes=1000000', disk!])
+    limitInodes(false)
     t.match(await remove(one), { status: 200, body: { released: { sandbox: true, keptVolume: 'stuck' } } })
     const two = await created({ volume: { name: 'stuck' } })
     t.match(await exec(two, 'wc -l < file; ls many | wc -l'), { body: { stdout: '10\n300\n' } })
