@@ -6,6 +6,7 @@ import { ContainerError, type VolumeMount } from '../container/types.js'
 import { Changes } from './changes.js'
 import { commitError } from './commit-error.js'
 import { isDirectory } from './entries.js'
+import { recover } from './recover.js'
 import type { VolumeStore } from './store.js'
 
 /** One container's private view of a volume: an overlay of its own writes over the committed state. */
@@ -32,7 +33,7 @@ export class MountedVolume {
 
   /** @throws {ContainerError} when the sub path crosses a link */
   static async open (store: VolumeStore, mount: VolumeMount, directory: string): Promise<MountedVolume> {
-    await store.recover(mount.volumeId)
+    await recover(store, mount.volumeId)
     const volume = new MountedVolume(store, mount, directory)
     volume.#generation = await volume.#acquire()
     await volume.#makeLayer()

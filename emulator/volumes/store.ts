@@ -1,8 +1,6 @@
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { removeTree, runOnHost } from '../container/host.js'
-import { Changes } from './changes.js'
-import { commitError } from './commit-error.js'
 
 const asidePrefix = 'aside-'
 
@@ -63,23 +61,14 @@ export class VolumeStore {
     await rename(upper, join(this.#directory, volumeId, name))
   }
 
-  /** Commits what was set aside. @throws {Error} when there is still no space for it */
-  async recover (volumeId: string): Promise<void> {
+  /** What was set aside, oldest first. */
+  async aside (volumeId: string): Promise<Array<{ upper: string, subPath: string }>> {
     const directory = join(this.#directory, volumeId)
-    for (const name of (await readdir(directory)).filter((name) => name.startsWith(asidePrefix)).sort()) {
-      const subPath = decodeURIComponent(name.slice(asidePrefix.length).replace(/^\d+-/, ''))
-      const changes = new Changes(join(directory, name))
-      const found = await changes.find()
-      if (found !== undefined) {
-        await this.commit(volumeId, async (state, scratch) => {
-          const base = join(await this.#current(volumeId), subPath)
-          const target = join(state, subPath)
-          const { failures } = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
-          if (failures.length > 0) throw commitError([{ path: subPath, failures }], 'so it is not mounted')
-        })
-      }
-      await removeTree(join(directory, name))
-    }
+    const names = (await readdir(directory)).filter((name) => name.startsWith(asidePrefix)).sort()
+    return names.map((name) => ({
+      upper: join(directory, name),
+      subPath: decodeURIComponent(name.slice(asidePrefix.length).replace(/^\d+-/, ''))
+    }))
   }
 
   async #commit<T> (volumeId: string, change: Change<T>): Promise<T> {
