@@ -51,7 +51,8 @@ const table = {
   IDENTITY_UNAVAILABLE: [503, 'Your token cannot be verified at the moment.',
     'Try again in a moment; if it persists, the operator has to check JWT_JWKS_URL.'],
   SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
-  MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.']
+  MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.'],
+  NO_SPACE: [507, 'No space is left where your sandboxes run.', 'Remove files or end sandboxes, then try again.']
 } as const satisfies Record<string, readonly [number, string, string]>
 
 export type ErrorCode = keyof typeof table

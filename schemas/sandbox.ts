@@ -177,7 +177,10 @@ export const Termination = Type.Object({
   steps: Type.Array(TerminateStep),
   released: Type.Object({
     sandbox: Type.Boolean({ description: 'False if it had already ended.' }),
-    keptVolume: Nullable(Type.String({ description: 'The volume that is kept, with its files.' }))
+    keptVolume: Nullable(Type.String({
+      description: 'The volume, which is kept. Modal stores what was written to it every few seconds and at the end, and ' +
+        'reports no failure of that; local mode does, and then this request fails.'
+    }))
   })
 })
 export type Termination = Static<typeof Termination>

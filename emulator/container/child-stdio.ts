@@ -6,9 +6,14 @@ const closeOnExec = 0o2000000
 /** A file without a name: only holders of its descriptor can read it, and it is freed with the last of them. */
 export async function unlinkedFile (path: string, text: string): Promise<FileHandle> {
   const file = await open(path, 'wx', 0o600)
-  await file.writeFile(text)
-  await unlink(path)
-  return file
+  try {
+    await unlink(path)
+    await file.writeFile(text)
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 /**

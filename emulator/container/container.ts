@@ -1,7 +1,9 @@
 import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
+import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
 import { commandLine } from './command.js'
 import { removeTree, runOnHost } from './host.js'
@@ -12,8 +14,8 @@ import { remountScript, volumeLostStatus, type OverlayMount, type VolumeView } f
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
-/** Modal commits volumes in the background every few seconds; so does this. */
-const commitIntervalMs = 5000
+/** After how long a container whose volumes could not be committed tries to stop again. */
+const stopAgainMs = 10_000
 
 interface ContainerParts {
   spec: ContainerSpec
@@ -41,27 +43,19 @@ export class NamespaceContainer implements Container {
   readonly #parts: ContainerParts
   readonly #running = new Set<Process>()
   #execs = 0
+  readonly #commits: VolumeCommits
+  #isOver = false
   #stopping: Promise<void> | undefined
+  #stopAgain: NodeJS.Timeout | undefined
+  #stopFailure: Error | undefined
   #reloading: Promise<void> = Promise.resolve()
-  #background: NodeJS.Timeout | undefined
   #settle!: (status: ExitStatus) => void
 
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.supervisor.once('exit', () => { this.stop().catch(() => {}) })
-    if (parts.volumes.length > 0) {
-      this.#commitLater(commitIntervalMs)
-    }
-  }
-
-  /** Commits in the background, then pauses at least as long as the commit took: commits use half the time at most. */
-  #commitLater (pause: number) {
-    this.#background = setTimeout(async () => {
-      const start = performance.now()
-      await this.commitVolumes().catch(() => {})
-      if (this.#stopping === undefined) this.#commitLater(Math.max(commitIntervalMs, performance.now() - start))
-    }, pause).unref()
+    this.#commits = new VolumeCommits({ volumes: parts.volumes, container: parts.spec.id, log: { warn: parts.warn } })
   }
 
   /** Starts the entrypoint; the container ends when it does. */
@@ -71,7 +65,7 @@ export class NamespaceContainer implements Container {
     const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
     this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
-    this.main.exited.then(async () => { await this.stop() })
+    this.main.exited.then(async () => { await this.stop() }).catch(() => {})
   }
 
   get activeExecs (): number {
@@ -79,7 +73,7 @@ export class NamespaceContainer implements Container {
   }
 
   async exec (spec: ExecSpec): Promise<Process> {
-    if (this.#stopping !== undefined) throw new ContainerError('ended', 'the container has ended')
+    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
     const process = await this.#enter(spec)
     this.#running.add(process)
     process.exited.then(() => { this.#running.delete(process) })
@@ -112,17 +106,11 @@ export class NamespaceContainer implements Container {
   }
 
   async commitVolumes (): Promise<void> {
-    const { volumes, spec, warn } = this.#parts
-    for (const volume of volumes) {
-      const failures = await volume.commit()
-      const files = failures.slice(0, 10)
-      if (failures.length === 0) continue
-      warn({ container: spec.id, files, count: failures.length }, 'emulator: files on a volume could not be committed')
-    }
+    await this.#commits.commit()
   }
 
   async reloadVolumes (): Promise<void> {
-    if (this.#stopping !== undefined) throw new ContainerError('ended', 'the container has ended')
+    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
       for (const volume of this.#parts.volumes) await volume.reload(this.#remount.bind(this))
     })
@@ -145,17 +133,34 @@ export class NamespaceContainer implements Container {
   }
 
   async stop (): Promise<void> {
-    this.#stopping ??= this.#stop()
+    this.#isOver = true
+    this.#stopping ??= this.#stop().catch((error) => {
+      this.#stopping = undefined
+      this.#stopFailure = error
+      this.#stopAgain = setTimeout(() => { this.stop().catch(() => {}) }, stopAgainMs).unref()
+      throw error
+    })
     await this.#stopping
   }
 
+  get stopFailure (): Error | undefined {
+    return this.#stopFailure
+  }
+
   async #stop () {
-    const { volumes, directory, spec, warn, onStopped } = this.#parts
-    clearTimeout(this.#background)
-    await this.#killAll()
+    const { volumes, directory, onStopped } = this.#parts
+    const hasFailed = this.#stopFailure !== undefined
+    this.#stopFailure = undefined
+    clearTimeout(this.#stopAgain)
+    const isDead = await this.#killAll()
     await this.#reloading.catch(() => {})
-    await this.commitVolumes().catch((err: unknown) => {
-      warn({ err, container: spec.id }, 'emulator: the final commit of a volume failed; writes since the previous commit are lost')
+    await this.#commits.final(isDead).catch(async (error: unknown) => {
+      // Trying again does not help against anything else than a full disk; it was told.
+      if (!isNoSpace(error) && hasFailed) return
+      if (!isNoSpace(error) || !isDead) throw error
+      // What it has written beside its volumes goes with it in any case, and may be what fills the disk.
+      await removeTree(join(directory, 'upper'))
+      await this.#commits.final(isDead)
     })
     await this.#end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
@@ -175,11 +180,21 @@ export class NamespaceContainer implements Container {
     await exited
   }
 
-  /** Kills all but the first process, so that the volumes can still be read through its mounts. */
-  async #killAll () {
+  /**
+   * Kills all but the first process, so that the volumes can still be read through its mounts.
+   * @returns whether it is certain that nothing else runs any more
+   */
+  async #killAll (): Promise<boolean> {
     const { supervisor } = this.#parts
-    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
-    await runOnHost(...this.#namespaces(), ...toolboxCommand('sh'), '-c', 'kill -KILL -1').catch(() => {})
+    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return true
+    return await runOnHost(...this.#namespaces(), ...toolboxCommand('sh'), '-c', 'kill -KILL -1; exit 0').then(() => true, () => false)
+  }
+
+  /** Ends it even though its volumes can't be committed; their writes are kept until the volume is mounted again. */
+  async abandon (): Promise<void> {
+    clearTimeout(this.#stopAgain)
+    await this.#end()
+    for (const volume of this.#parts.volumes) await volume.setAside()
   }
 
   async discard (): Promise<void> {
@@ -189,8 +204,9 @@ export class NamespaceContainer implements Container {
 
   async saveLayer (directory: string): Promise<void> {
     const { overlays, onStopped } = this.#parts
-    clearTimeout(this.#background)
+    this.#commits.stop()
     // Set first: otherwise the end of the entrypoint would trigger a stop, which removes what is to be kept.
+    this.#isOver = true
     this.#stopping = Promise.resolve()
     await this.#killAll()
     await this.#end()

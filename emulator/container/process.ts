@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -24,9 +24,9 @@ interface Launch {
 
 /** Starts a host process with an empty environment, on real pipes; output goes to spool files. */
 export async function launch ({ argv, preamble, pipes, spool }: Launch): Promise<Process & { pid: number }> {
-  const [input, output, errors, script] = await Promise.all([
-    pipes.input(), pipes.output(), pipes.output(), unlinkedFile(`${spool}.in`, preamble)
-  ])
+  const script = await unlinkedFile(`${spool}.in`, preamble)
+  const [input, output, errors] = await Promise.all([pipes.input(), pipes.output(), pipes.output()])
+    .catch(async (error) => { await script.close(); throw error })
   const [program, ...rest] = withoutEnvironment(argv)
   const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
   const stdio = maskInherited([...theirs, script.fd], script.fd)
@@ -51,23 +51,18 @@ export async function launch ({ argv, preamble, pipes, spool }: Launch): Promise
   const cut = exited.then(async () => { await sleep(drainTimeMs, undefined, { ref: false }) })
   const stdin = new PipeInput(input.writer)
   exited.then(() => { stdin.end() })
+  const [stdout, stderr] = [new FileSpool(`${spool}.out`), new FileSpool(`${spool}.err`)]
+  const filled = Promise.all([stdout.fill(output.reader, exited, cut), stderr.fill(errors.reader, exited, cut)])
   return {
     pid: child.pid!,
     stdin,
-    stdout: collect(`${spool}.out`, output.reader, cut),
-    stderr: collect(`${spool}.err`, errors.reader, cut),
+    stdout,
+    stderr,
     exited,
     get status () { return status },
-    async discard () {
-      await Promise.all(['out', 'err'].map(async (name) => { await rm(`${spool}.${name}`, { force: true }) }))
-    }
+    drained: filled.then(() => {}, () => { stdout.end(); stderr.end() }),
+    async discard () { await Promise.all([stdout.discard(), stderr.discard()]) }
   }
-}
-
-function collect (path: string, reader: number, cut: Promise<unknown>): FileSpool {
-  const spool = new FileSpool(path)
-  spool.fill(reader, cut).catch(() => { spool.end() })
-  return spool
 }
 
 /** Kills only the command itself, which is `depth` generations below the process that entered the namespaces. */

@@ -138,7 +138,10 @@ class NamespaceRuntime implements ContainerRuntime {
     await new Promise<void>((resolve, reject) => {
       supervisor.stdout!.once('data', () => { resolve() })
       supervisor.once('error', reject)
-      supervisor.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${stderr.trim()}`)) })
+      supervisor.once('close', () => {
+        const cause = Object.assign(new Error('the set-up script has failed'), { stderr })
+        reject(new ContainerError('failed', `the container could not be set up: ${stderr.trim()}`, { cause }))
+      })
     })
     return supervisor
   }
@@ -149,7 +152,9 @@ class NamespaceRuntime implements ContainerRuntime {
 
   async close (): Promise<void> {
     await this.#prepared.catch(() => {})
-    await Promise.all([...this.#containers].map(async (container) => { await container.stop() }))
+    await Promise.all([...this.#containers].map(async (container) => {
+      await container.stop().catch(async () => { await container.abandon() })
+    }))
     await removeTree(join(this.#options.dataDir, 'containers'))
   }
 }

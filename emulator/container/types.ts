@@ -81,7 +81,14 @@ export type ExitStatus = { code: number } | { signal: number }
 export interface Spool {
   /** Bytes written so far. */
   readonly size: number
-  /** Yields bytes from `offset` (in order, no gaps), waits for more, and returns when the stream has ended. */
+  /** Bytes on disk: of a long output, the oldest are dropped once they have been read. */
+  readonly kept: number
+  /** Whether there is a reader at the moment. */
+  readonly isRead: boolean
+  /**
+   * Yields bytes from `offset` (in order, no gaps), waits for more, and returns when the stream has ended.
+   * @throws {ContainerError} `dropped` for what is no longer kept; `no_space` where output could not be kept
+   */
   read (offset: number, signal?: AbortSignal): AsyncIterable<Buffer>
 }
 
@@ -104,7 +111,9 @@ export interface Process {
   readonly exited: Promise<ExitStatus>
   /** Undefined while running. */
   readonly status: ExitStatus | undefined
-  /** Removes the kept output; readers that have it open go on. */
+  /** Resolves when nothing more is added to the output. Never rejects. */
+  readonly drained: Promise<void>
+  /** Removes the kept output. */
   discard (): Promise<void>
 }
 
@@ -124,8 +133,14 @@ export interface Container {
    * @throws {ContainerError} `busy` while files on a volume are open; the container ends when it loses one
    */
   reloadVolumes (): Promise<void>
-  /** Kills every process, commits the volumes, unmounts, and removes everything but the kept output. Idempotent. */
+  /**
+   * Kills every process, commits the volumes, unmounts, and removes everything but the kept output. Idempotent. When
+   * the commit fails, the container stays as it is, without processes, and tries again by itself and at the next call.
+   * @throws {ContainerError} when the volumes could not be committed: `no_space`, or `failed`
+   */
   stop (): Promise<void>
+  /** What {@link stop} has failed with since its last call. */
+  readonly stopFailure: Error | undefined
   /** Stops the container and removes its output as well. */
   discard (): Promise<void>
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
@@ -134,7 +149,7 @@ export interface Container {
 
 /** A failure of the container layer, with a machine-readable reason. */
 export class ContainerError extends Error {
-  readonly reason: 'ended' | 'not_found' | 'busy' | 'failed'
+  readonly reason: 'ended' | 'busy' | 'dropped' | 'no_space' | 'failed'
 
   constructor (reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
     super(message, options)

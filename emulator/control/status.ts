@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import { ContainerError } from '../container/types.js'
+import { isNoSpace, noSpaceText } from '../lib/no-space.js'
 import type { Log } from '../log.js'
 
 /**
@@ -28,13 +29,19 @@ export const unauthenticated = (text: string) => new StatusError(status.UNAUTHEN
 export const unimplemented = (reason: string) =>
   new StatusError(status.UNIMPLEMENTED, `Not supported by the local emulator: ${reason}`)
 
+const statuses: Partial<Record<ContainerError['reason'], status>> = { ended: status.NOT_FOUND, dropped: status.OUT_OF_RANGE }
+
 /** The one place where errors become statuses. Unexpected ones are logged, and answered with a generic text. */
 export function toStatus (error: unknown, method: string, log: Log): { code: status, details: string } {
+  if (isNoSpace(error)) {
+    log.warn({ err: error, method }, 'emulator: a call failed because the disk is full')
+    const isTold = error instanceof ContainerError && error.reason === 'no_space'
+    return { code: status.RESOURCE_EXHAUSTED, details: isTold ? error.message : noSpaceText }
+  }
   if (error instanceof StatusError) return { code: error.code, details: error.message }
   if (error instanceof ContainerError) {
     log.warn({ err: error, method }, 'emulator: the container layer refused a call')
-    const code = error.reason === 'ended' ? status.NOT_FOUND : status.FAILED_PRECONDITION
-    return { code, details: error.message }
+    return { code: statuses[error.reason] ?? status.FAILED_PRECONDITION, details: error.message }
   }
   log.error({ err: error, method }, 'emulator: a call failed unexpectedly')
   return { code: status.FAILED_PRECONDITION, details: `${method} failed in the local emulator; see its log` }

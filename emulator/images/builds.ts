@@ -1,6 +1,7 @@
 import { EventEmitter, on } from 'node:events'
 import { objectId } from '../control/ids.js'
 import type { BuildRequest, BuiltImage, ImageStore } from './store.js'
+import { isNoSpace, noSpaceText } from '../lib/no-space.js'
 import type { Log } from '../log.js'
 import { type GenericResult, type ImageGetOrCreateMessage, type ImageMessage, resultStatus } from '../proto/messages.js'
 import type { Secrets } from '../control/secrets.js'
@@ -27,7 +28,9 @@ class ImageBuild {
     this.id = id
     this.finished = work((text) => this.#append(text)).then(
       () => this.#finish({ status: resultStatus.success }),
-      (error: Error) => this.#finish({ status: resultStatus.failure, exception: error.message })
+      (error: Error) => {
+        this.#finish({ status: resultStatus.failure, exception: isNoSpace(error) ? noSpaceText : error.message })
+      }
     )
   }
 

@@ -60,7 +60,12 @@ function family ({ registry, state }: SandboxParts, family: Family, suffix: stri
   const handlers: Record<string, Unary> = {
     async SandboxWait ({ sandboxId, timeout }: IdMessage & { timeout: number }, { signal }) {
       const sandbox = find(sandboxId)
-      if (sandbox.running && timeout > 0) await settledWithin(sandbox.ended, timeout * 1000, signal)
+      if (sandbox.running && timeout > 0) {
+        await settledWithin(sandbox.settled(), timeout * 1000, signal)
+        // What the sandbox has written could not be stored, so it is not gone. Nobody is to wait for that.
+        const { stopFailure } = await sandbox.started
+        if (sandbox.running && stopFailure !== undefined) throw stopFailure
+      }
       return { ...result(sandbox), metadata: handleMetadata(sandbox) }
     },
     SandboxTerminate ({ sandboxId }: IdMessage) {

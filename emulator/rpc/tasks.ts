@@ -27,7 +27,7 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
   return {
     unary: {
       async TaskExecStart (request: ExecStartMessage, context) {
-        await startExec(sandboxOf(request.taskId, context), request, secrets)
+        await startExec(sandboxOf(request.taskId, context), request, secrets, registry.output)
         return {}
       },
       async TaskExecPoll (request: ExecMessage, context) {

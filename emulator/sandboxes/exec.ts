@@ -2,6 +2,7 @@ import type { ExecSpec, PtySize } from '../container/types.js'
 import type { ExecStartMessage, PtyInfo } from '../proto/messages.js'
 import { checkVariables, type Secrets } from '../control/secrets.js'
 import { invalid, notFound, unimplemented } from '../control/status.js'
+import type { EndedOutput } from './ended-output.js'
 import type { Sandbox } from './sandbox.js'
 import { type Exec, StdinWriter } from './stdin.js'
 
@@ -16,7 +17,9 @@ const keepEndedMs = 3600_000
  * @throws {StatusError} NOT_FOUND when the sandbox has ended
  * @throws {ContainerError} when the command can't be started
  */
-export async function startExec (sandbox: Sandbox, request: ExecStartMessage, secrets: Secrets): Promise<Exec> {
+export async function startExec (
+  sandbox: Sandbox, request: ExecStartMessage, secrets: Secrets, output: EndedOutput
+): Promise<Exec> {
   const known = sandbox.execs.get(request.execId)
   if (known) return known
   if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
@@ -24,9 +27,10 @@ export async function startExec (sandbox: Sandbox, request: ExecStartMessage, se
   sandbox.execs.set(request.execId, exec)
   const forget = async () => {
     sandbox.execs.delete(request.execId)
-    await (await exec).process.discard()
+    await output.forget((await exec).process)
   }
   const later = () => { setTimeout(() => { forget().catch(() => {}) }, keepEndedMs).unref() }
+  exec.then(({ process }) => output.keep(process)).catch(() => {})
   exec.then(({ process }) => process.exited).then(later, () => sandbox.execs.delete(request.execId))
   return exec
 }

@@ -1,5 +1,6 @@
 import type { SandboxTag } from '../proto/messages.js'
 import { alreadyExists, notFound } from '../control/status.js'
+import { EndedOutput } from './ended-output.js'
 import type { Family, Sandbox } from './sandbox.js'
 
 /** Ended sandboxes still answer; beyond this many, the oldest are forgotten. */
@@ -22,6 +23,7 @@ interface ListFilter {
 
 /** Every sandbox that this server knows, newest last. */
 export class SandboxRegistry {
+  readonly output = new EndedOutput()
   readonly #byId = new Map<string, Sandbox>()
   readonly #byTask = new Map<string, Sandbox>()
   #lastCreatedAt = 0
@@ -35,6 +37,7 @@ export class SandboxRegistry {
   add (sandbox: Sandbox): void {
     this.#byId.set(sandbox.id, sandbox)
     this.#byTask.set(sandbox.info.taskId, sandbox)
+    sandbox.started.then(({ main }) => this.output.keep(main)).catch(() => {})
     this.#forgetOldest()
   }
 

@@ -38,6 +38,7 @@ export class Sandbox {
   /** Set only with a readiness probe. */
   readiness: Readiness | undefined
   #reason: EndReason | undefined
+  #stop: Promise<void> | undefined
   #stdin: StdinWriter | undefined
 
   constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>) {
@@ -66,9 +67,17 @@ export class Sandbox {
   async stop (reason: EndReason): Promise<void> {
     if (!this.running) return
     this.#reason ??= reason
-    const container = await this.started
-    await container.stop()
-    await this.ended
+    const stop = this.started.then(async (container) => {
+      await container.stop()
+      await this.ended
+    })
+    this.#stop = stop
+    await stop
+  }
+
+  /** Settles when it has ended, or the last {@link stop} has failed. */
+  async settled (): Promise<void> {
+    await Promise.race([this.ended, ...this.#stop === undefined ? [] : [this.#stop]])
   }
 
   /** Ends the sandbox and removes the output of its commands. */

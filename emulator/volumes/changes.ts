@@ -2,7 +2,9 @@ import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { difference, whiteout, type Difference } from './difference.js'
 import { DirectoryHandle, listDirectory } from './directory-handle.js'
-import { attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf } from './entries.js'
+import {
+  attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf, type Destination
+} from './entries.js'
 import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 interface Trees {
@@ -12,6 +14,9 @@ interface Trees {
   merged: string | undefined
   /** The next committed state, which is modified. */
   target: string
+  /** As in {@link Destination}. */
+  scratch: string
+  link: boolean
 }
 
 /** One directory in each of the trees; undefined where a tree lacks it. */
@@ -24,9 +29,11 @@ interface Level {
 }
 
 /** The progress of one commit. */
-interface Walk extends Difference {
+interface Walk extends Difference, Pick<Trees, 'scratch' | 'link'> {
   /** Paths applied so far. */
   done: Set<string>
+  /** As in the last commit, with what this one has replaced. */
+  replaced: Set<string>
   failures: string[]
 }
 
@@ -39,7 +46,7 @@ export class Changes {
   /** Signatures of everything applied so far, by path. */
   #applied = new Map<string, string>()
   /** Paths of the base already replaced or deleted: files that others put there later are theirs. */
-  readonly #replaced = new Set<string>()
+  #replaced = new Set<string>()
 
   constructor (upper: string) {
     this.#upper = upper
@@ -54,20 +61,22 @@ export class Changes {
   /**
    * Applies the difference to `target`, entry by entry. A name is deleted when the base has it and the view no longer
    * does, so opaque directories need no special treatment.
-   * @returns paths that could not be copied, with the reason; the next commit retries them
+   * @returns paths that could not be copied, with the reason: the next commit retries them; and what to call when the
+   * target has become the committed state. Without that, the next commit applies everything again.
    */
-  async apply (found: Difference, { base, merged, target }: Trees): Promise<string[]> {
+  async apply (
+    found: Difference, { base, merged, target, scratch, link }: Trees
+  ): Promise<{ failures: string[], accept: () => Promise<void> }> {
     const upper = DirectoryHandle.open(this.#upper)
     const view = merged === undefined ? undefined : openView(merged, upper)
-    const walk: Walk = { ...found, done: new Set(), failures: [] }
+    const walk: Walk = { ...found, scratch, link, done: new Set(), replaced: new Set(this.#replaced), failures: [] }
     try {
       await this.#applyDirectory({ path: '', upper, merged: view, base, target }, walk)
     } finally {
       upper.close()
       view?.close()
     }
-    await this.#remember(walk)
-    return walk.failures
+    return { failures: walk.failures, accept: async () => { await this.#remember(walk) } }
   }
 
   async #applyDirectory (level: Level, walk: Walk) {
@@ -80,8 +89,8 @@ export class Changes {
         if (entry.isDirectory()) {
           await this.#enter(level, entry.name, path, walk)
         } else if (entry.isFile() || entry.isSymbolicLink()) {
-          await copyEntry(level.upper, entry, childPath(level.target, entry.name))
-          this.#replaced.add(path)
+          await copyEntry(level.upper, entry, destination(level, entry.name, walk))
+          walk.replaced.add(path)
         }
         walk.done.add(path)
       } catch (error) {
@@ -93,9 +102,9 @@ export class Changes {
 
   async #enter (level: Level, name: string, path: string, walk: Walk) {
     const target = childPath(level.target, name)
-    const base = level.base === undefined || this.#replaced.has(path) ? undefined : childPath(level.base, name)
+    const base = level.base === undefined || walk.replaced.has(path) ? undefined : childPath(level.base, name)
     if (walk.signatures.get(path) !== this.#applied.get(path) || !isDirectory(target)) {
-      makeDirectory(target, level.upper.stats(name))
+      makeDirectory(destination(level, name, walk), level.upper.stats(name))
     }
     const upper = level.upper.openDirectory(name)
     const merged = attempt(() => level.merged?.openDirectory(name))
@@ -108,14 +117,14 @@ export class Changes {
     }
   }
 
-  async #delete ({ path, merged, base, target }: Level, { signatures, removed }: Walk) {
+  async #delete ({ path, merged, base, target }: Level, { signatures, removed, replaced }: Walk) {
     const present = merged && new Set((await merged.entries()).map(({ name }) => name))
     for (const { name } of base === undefined ? [] : await listDirectory(base)) {
       await yieldToEventLoop()
       const child = childPath(path, name)
       const isRemoved = present ? !present.has(name) : signatures.get(child) === whiteout
-      if (this.#replaced.has(child) || !isRemoved) continue
-      this.#replaced.add(child)
+      if (replaced.has(child) || !isRemoved) continue
+      replaced.add(child)
       await this.#remove(child, childPath(base!, name), childPath(target, name))
     }
     // Created, committed and removed since the base was taken.
@@ -139,7 +148,8 @@ export class Changes {
   }
 
   /** Paths the walk did not reach, because they were moved or failed, keep the signature they had before. */
-  async #remember ({ signatures, changed, done }: Walk) {
+  async #remember ({ signatures, changed, done, replaced }: Walk) {
+    this.#replaced = replaced
     const applied = new Map<string, string>()
     for (const [path, signature] of signatures) {
       await yieldToEventLoop()
@@ -156,6 +166,10 @@ export class Changes {
     }
     this.#applied = applied
   }
+}
+
+function destination ({ target }: Level, name: string, { scratch, link }: Walk): Destination {
+  return { path: childPath(target, name), scratch, link }
 }
 
 /** The view, if it is still mounted: in the empty mount point, everything would look deleted. */

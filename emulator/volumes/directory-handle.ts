@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, lstatSync, opendirSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
+import { closeSync, constants, fstatSync, linkSync, lstatSync, opendirSync, openSync, readlinkSync, type Dirent, type Stats } from 'node:fs'
 import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -39,6 +39,11 @@ export class DirectoryHandle {
 
   readLink (name: string): string {
     return readlinkSync(this.#at(name))
+  }
+
+  /** Gives an entry a second name elsewhere. */
+  link (name: string, target: string): void {
+    linkSync(this.#at(name), target)
   }
 
   stats (name: string): Stats {

@@ -1,6 +1,6 @@
 import {
-  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, readSync,
-  symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
+  chmodSync, closeSync, constants, fstatSync, lchownSync, lstatSync, lutimesSync, mkdirSync, readSync, renameSync,
+  rmdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
 import type { DirectoryHandle } from './directory-handle.js'
@@ -8,22 +8,54 @@ import type { DirectoryHandle } from './directory-handle.js'
 /** Files up to this size are copied synchronously: awaiting a call costs ten times as much as the call itself. */
 const buffer = Buffer.alloc(256 * 1024)
 
+export interface Destination {
+  path: string
+  /** Where a copy is made, on the same file system: it replaces what is at `path` once all of it is there. */
+  scratch: string
+  /** Whether files are linked instead of copied, which needs no space: for trees that nobody writes to any more. */
+  link: boolean
+}
+
 /** Copies a file or link. Never writes into an existing file: committed states share it by hard link. */
-export async function copyEntry (from: DirectoryHandle, entry: Dirent, target: string): Promise<void> {
-  if (entry.isSymbolicLink()) {
-    const stats = from.stats(entry.name)
-    // Setting attributes on anything but a link would follow it.
-    if (!stats.isSymbolicLink()) return
-    const link = from.readLink(entry.name)
-    await removeExisting(target)
-    symlinkSync(link, target)
-    return copyAttributes(target, stats)
+export async function copyEntry (from: DirectoryHandle, entry: Dirent, destination: Destination): Promise<void> {
+  const { path, scratch, link } = destination
+  try {
+    const isMade = entry.isSymbolicLink()
+      ? copyLink(from, entry.name, scratch)
+      : (link && linkFile(from, entry.name, scratch)) || await copyContent(from, entry.name, scratch)
+    if (!isMade) return
+    if (isDirectory(path)) await rm(path, { recursive: true, force: true })
+    renameSync(scratch, path)
+    // Between two names of one file, renaming does nothing.
+    if (link) attempt(() => { unlinkSync(scratch) })
+  } catch (error) {
+    await rm(scratch, { force: true })
+    throw error
   }
-  const file = from.openFile(entry.name)
+}
+
+function copyLink (from: DirectoryHandle, name: string, target: string): boolean {
+  const stats = from.stats(name)
+  // Setting attributes on anything but a link would follow it.
+  if (!stats.isSymbolicLink()) return false
+  symlinkSync(from.readLink(name), target)
+  copyAttributes(target, stats)
+  return true
+}
+
+/** False where it can't be linked. */
+function linkFile (from: DirectoryHandle, name: string, target: string): boolean {
+  if (attempt(() => { from.link(name, target); return true }) === undefined) return false
+  if (statsOf(target)!.isFile()) return true
+  unlinkSync(target)
+  return false
+}
+
+async function copyContent (from: DirectoryHandle, name: string, target: string): Promise<boolean> {
+  const file = from.openFile(name)
   try {
     const stats = fstatSync(file)
-    if (!stats.isFile()) return
-    await removeExisting(target)
+    if (!stats.isFile()) return false
     if (stats.size > buffer.length) {
       await copyFile(`/proc/self/fd/${file}`, target, constants.COPYFILE_FICLONE)
     } else {
@@ -31,17 +63,24 @@ export async function copyEntry (from: DirectoryHandle, entry: Dirent, target: s
       writeFileSync(target, buffer.subarray(0, length), { flag: 'wx', mode: 0o600 })
     }
     copyAttributes(target, stats)
+    return true
   } finally {
     closeSync(file)
   }
 }
 
 /** Makes a directory, replacing anything else of that name. */
-export function makeDirectory (target: string, stats: Stats): void {
-  const there = statsOf(target)
-  if (there !== undefined && !there.isDirectory()) unlinkSync(target)
-  mkdirSync(target, { recursive: true })
-  copyAttributes(target, stats)
+export function makeDirectory ({ path, scratch }: Destination, stats: Stats): void {
+  if (isDirectory(path)) return copyAttributes(path, stats)
+  mkdirSync(scratch)
+  try {
+    copyAttributes(scratch, stats)
+    if (statsOf(path) !== undefined) unlinkSync(path)
+    renameSync(scratch, path)
+  } catch (error) {
+    attempt(() => { rmdirSync(scratch) })
+    throw error
+  }
 }
 
 /** False for a link to a directory. */
@@ -63,10 +102,6 @@ export function attempt<T> (work: () => T): T | undefined {
 
 /** For plain names; much faster than `join`. */
 export const childPath = (path: string, name: string): string => path === '' ? name : `${path}/${name}`
-
-async function removeExisting (path: string) {
-  if (statsOf(path) !== undefined) await rm(path, { recursive: true, force: true })
-}
 
 function copyAttributes (path: string, stats: Stats) {
   lchownSync(path, stats.uid, stats.gid)

@@ -4,7 +4,9 @@ import { removeTree } from '../container/host.js'
 import type { VolumeView } from '../container/setup.js'
 import { ContainerError, type VolumeMount } from '../container/types.js'
 import { Changes } from './changes.js'
+import { commitError } from './commit-error.js'
 import { isDirectory } from './entries.js'
+import { recover } from './recover.js'
 import type { VolumeStore } from './store.js'
 
 /** One container's private view of a volume: an overlay of its own writes over the committed state. */
@@ -31,6 +33,7 @@ export class MountedVolume {
 
   /** @throws {ContainerError} when the sub path crosses a link */
   static async open (store: VolumeStore, mount: VolumeMount, directory: string): Promise<MountedVolume> {
+    await recover(store, mount.volumeId)
     const volume = new MountedVolume(store, mount, directory)
     volume.#generation = await volume.#acquire()
     await volume.#makeLayer()
@@ -51,10 +54,11 @@ export class MountedVolume {
 
   /**
    * Merges what was written here into the volume's committed state; what others committed meanwhile stays.
+   * @param ended whether nobody writes here any more: files are then linked, which a full disk does not prevent
    * @returns paths that could not be copied, with the reason
    */
-  async commit (): Promise<string[]> {
-    return await this.#exclusive(async () => await this.#commit())
+  async commit (ended = false): Promise<string[]> {
+    return await this.#exclusive(async () => await this.#commit(ended))
   }
 
   /** Commits, then switches the view to the volume's latest state. Nothing changes when `remount` fails. */
@@ -69,22 +73,22 @@ export class MountedVolume {
     return await result
   }
 
-  async #commit (): Promise<string[]> {
+  async #commit (link = false): Promise<string[]> {
     const found = this.#mount.readOnly ? undefined : await this.#changes.find()
     if (found === undefined) return []
     const { staging, generation: base } = this.view()
     const merged = this.namespaceRoot === undefined ? undefined : `${this.namespaceRoot}${staging}`
-    let failures: string[] = []
-    await this.#store.commit(this.#mount.volumeId, async (state) => {
-      failures = await this.#changes.apply(found, { base, merged, target: await this.#makeSubPath(state) })
+    const { failures, accept } = await this.#store.commit(this.#mount.volumeId, async (state, scratch) => {
+      const target = await this.#makeSubPath(state)
+      return await this.#changes.apply(found, { base, merged, target, scratch, link })
     })
+    await accept()
     return failures
   }
 
   async #reload (remount: (before: VolumeView, after: VolumeView) => Promise<void>): Promise<void> {
-    if ((await this.#commit()).length > 0) {
-      throw new ContainerError('failed', `not everything on ${this.#mount.path} could be committed, so it was not reloaded`)
-    }
+    const failures = await this.#commit()
+    if (failures.length > 0) throw commitError([{ path: this.#mount.path, failures }], 'so it was not reloaded')
     const before = { generation: this.#generation, layer: this.#layer, changes: this.#changes, view: this.view() }
     this.#generation = await this.#acquire()
     this.#layer++
@@ -101,6 +105,17 @@ export class MountedVolume {
     }
     this.#store.release(before.generation)
     await removeTree(join(this.#directory, String(before.layer))).catch(() => {})
+  }
+
+  /** Keeps the writes that are not committed, for the next mount of the volume: the container is gone. */
+  async setAside (): Promise<void> {
+    const isWritten = !this.#mount.readOnly && await this.#changes.find() !== undefined
+    if (isWritten) await this.#store.setAside(this.#mount.volumeId, this.view().upper, this.#subPath)
+  }
+
+  /** Where it is mounted in the container. */
+  get path (): string {
+    return this.#mount.path
   }
 
   release (): void {

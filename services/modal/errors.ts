@@ -61,19 +61,26 @@ function classify (error: unknown, meanings: ErrorMeanings): { code: ErrorCode, 
   if (error instanceof NotFoundError) return { code: notFound, ...textFor(notFound, error) }
   if (error instanceof AlreadyExistsError) return { code: 'SANDBOX_NAME_TAKEN' }
   if (error instanceof InvalidError) return { code: invalid, told: error.message }
-  if (error instanceof ResourceExhaustedError) return noRoom
+  if (error instanceof ResourceExhaustedError) return exhausted(error.message)
   if (error instanceof TimeoutError || error instanceof SandboxTimeoutError) return { code: 'MODAL_TIMEOUT' }
   if (error instanceof ConflictError || error instanceof ClientClosedError) return { code: conflict }
   if (error instanceof Error && /^Image build for \S+ /.test(error.message)) {
-    return { code: 'IMAGE_BUILD_FAILED', told: buildFailure(error.message) }
+    const told = buildFailure(error.message)
+    return noSpace.test(told) ? exhausted(told) : { code: 'IMAGE_BUILD_FAILED', told }
   }
   if (error instanceof Error && /^Deadline exceeded/.test(error.message)) return { code: 'MODAL_TIMEOUT' }
   return { code: 'MODAL_ERROR' }
 }
 
-const noRoom = {
-  code: 'MODAL_UNAVAILABLE', told: 'Modal has no capacity for another sandbox at the moment, or limits how fast they are created.'
-} as const
+/** The emulator's words for a full disk, of which no other resource is called that. */
+const noSpace = /^(The image could not be built: )?No space is left on the disk/
+
+/** What Modal has no more of: sandboxes, as a rule. */
+function exhausted (text: string): { code: ErrorCode, told: string } {
+  return noSpace.test(text)
+    ? { code: 'NO_SPACE', told: `${text}.` }
+    : { code: 'MODAL_UNAVAILABLE', told: 'Modal has no capacity for another sandbox at the moment, or limits how fast they are created.' }
+}
 
 function classifyStatus (error: GrpcError, meanings: ErrorMeanings): { code: ErrorCode, told?: string } {
   const { notFound = 'MODAL_ERROR', invalid = 'INVALID_SANDBOX', conflict = 'MODAL_ERROR' } = meanings
@@ -84,7 +91,7 @@ function classifyStatus (error: GrpcError, meanings: ErrorMeanings): { code: Err
     case status.alreadyExists: return { code: 'SANDBOX_NAME_TAKEN' }
     case status.permissionDenied:
     case status.unauthenticated: return { code: 'MODAL_UNAUTHORIZED' }
-    case status.resourceExhausted: return noRoom
+    case status.resourceExhausted: return exhausted(error.details)
     case status.failedPrecondition: return { code: conflict, ...textFor(conflict, error) }
     case status.unimplemented: return { code: 'NOT_SUPPORTED', told: error.details }
     case status.cancelled:

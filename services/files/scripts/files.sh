@@ -1,19 +1,34 @@
 # Works on one path of a sandbox, inside of its roots. Needs nothing that busybox does not have.
 # usage: files.sh <action> <nonce> <number> <root> <root> <base: one of them> <component>...
-# Every component is entered and looked at here: only the kernel knows where a link or `..` leads.
+# Every component is entered and looked at here: only the kernel knows where a link or `..` leads. And because a name may
+# lead elsewhere a moment later, the same is asked about every file once it is open; nothing is read or written before.
 # Exit codes are explained in script.ts; what went wrong stands on standard error.
 action=$1 nonce=$2 number=$3 root1=$4 root2=$5 base=$6
 shift 6
 
+real1=$(cd -P -- "$root1" 2>/dev/null && pwd -P)
+real2=$(cd -P -- "$root2" 2>/dev/null && pwd -P)
+
 # Leaves the path as clients know it in $shown; roots may be links themselves.
+within () {
+  case ${real1:+${1%/}/} in "${real1%/}"/*) shown=${root1%/}${1#"${real1%/}"}; return 0; esac
+  case ${real2:+${1%/}/} in "${real2%/}"/*) shown=${root2%/}${1#"${real2%/}"}; return 0; esac
+  return 1
+}
+
+# Asks the kernel, as bash's `pwd -P` repeats what bash made of the path, which may have been another directory. Older
+# releases of gVisor have no such link.
 inside () {
-  here=$(pwd -P; echo x)
-  here=${here%??}
-  for root in "$root1" "$root2"; do
-    real=$(cd -P -- "$root" 2>/dev/null && pwd -P) || continue
-    case ${here%/}/ in "${real%/}"/*) shown=${root%/}${here#"${real%/}"}; return;; esac
-  done
-  exit 43
+  here=$(readlink /proc/self/cwd || pwd -P; echo x)
+  within "${here%??}" || exit 43
+}
+
+# Leaves the path of the file that is open as descriptor $1 in $at.
+opened () {
+  at=$(readlink "/proc/self/fd/$1"; echo x)
+  at=${at%??}
+  within "$at" || return 1
+  [ -f "/proc/self/fd/$1" ] || exit 48
 }
 
 enter () {
@@ -67,24 +82,40 @@ file=./$1
 [ "$action" = delete ] || follow
 [ -L "$file" ] || [ ! -d "$file" ] || exit 47
 
+# The file is standard input.
+serve () {
+  opened 0 || exit 43
+  stat -L -c '%s %Y' /proc/self/fd/0 || exit 46
+  exec cat
+}
+
+# The file, which has no name yet that clients know, is descriptor 4.
+store () {
+  opened 4 || exit 43
+  cat >&4 || exit 46
+  [ "$(stat -L -c %s /proc/self/fd/4)" -eq "$number" ] || { echo 'The upload is not complete' >&2; exit 46; }
+  [ -L "$file" ] || [ ! -f "$file" ] || chmod "$(stat -c %a "$file")" /proc/self/fd/4
+  # A link to a directory is replaced, like any other; without -T, mv would put the file into that directory.
+  case $(mv --help 2>&1) in *-T*|*nT]*) set -- -T; esac
+  mv -f "$@" "$part" "$file" || exit 46
+  opened 4 || { rm -f -- "$at"; exit 43; }
+  printf '%sP%s\n%sE%s %s\n' "$nonce" "$directory" "$nonce" "$(stat -L -c '%f %s %Y' /proc/self/fd/4)" "$file"
+}
+
 case $action in
   read)
     [ -e "$file" ] || exit 44
     [ -f "$file" ] || exit 48
     [ -r "$file" ] || { echo 'Permission denied' >&2; exit 46; }
-    stat -c '%s %Y' "$file" || exit 46
-    exec cat "$file";;
+    serve < "$file" || exit 44;;
   write)
     [ ! -e "$file" ] || [ -f "$file" ] || exit 48
-    part=./.upload-$nonce
+    part=./.upload-$nonce directory=$shown
     trap 'rm -f "$part"' EXIT
     trap 'exit 46' HUP INT TERM
-    cat > "$part" || exit 46
-    [ $(($(wc -c < "$part"))) -eq "$number" ] || { echo 'The upload is not complete' >&2; exit 46; }
-    [ ! -f "$file" ] || chmod "$(stat -c %a "$file")" "$part"
-    mv -f "$part" "$file" || exit 46
-    printf '%sP%s\n' "$nonce" "$shown"
-    stat -c "${nonce}E%f %s %Y %n" "$file";;
+    # Never opens what is there already.
+    set -C
+    store 4> "$part" || exit 46;;
   delete)
     [ -e "$file" ] || [ -L "$file" ] || exit 44
     rm -f "$file" || exit 46;;

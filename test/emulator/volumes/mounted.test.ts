@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { VolumeMount } from '../../../emulator/container/types.js'
 import { Changes } from '../../../emulator/volumes/changes.js'
+import type { Difference } from '../../../emulator/volumes/difference.js'
 import { VolumeStore } from '../../../emulator/volumes/store.js'
 import { repeatAsUser } from '../../helpers/as-user.js'
 import { eventually, hostDirectory, readHost, runtimeFor, sh, startContainer } from '../../helpers/containers.js'
@@ -175,14 +176,20 @@ t.test('What a commit could not find, because its directory was moved for a mome
   await writeFile(join(upper, 'd/e/f'), 'f')
   await writeFile(join(upper, 'big'), Buffer.alloc(3e6, 'x'))
   const changes = new Changes(upper)
+  const trees = { base, merged: undefined, target, scratch: join(place, 'scratch'), link: false }
+  const apply = async (found: Difference) => {
+    const { failures, accept } = await changes.apply(found, trees)
+    await accept()
+    return failures
+  }
   const commit = async () => {
     const found = await changes.find()
-    return found && await changes.apply(found, { base, merged: undefined, target })
+    return found && await apply(found)
   }
   const found = await changes.find()
   await rename(join(upper, 'd'), join(place, 'd'))
   await symlink(place, join(upper, 'd'))
-  await changes.apply(found!, { base, merged: undefined, target })
+  await apply(found!)
   t.equal((await readFile(join(target, 'big'))).length, 3e6)
   await rm(join(upper, 'd'))
   await rename(join(place, 'd'), join(upper, 'd'))
@@ -273,6 +280,7 @@ t.test('A sub path that became a link is refused when it is reloaded', { skip },
   await whole.commitVolumes()
   await t.rejects(part.reloadVolumes(), { name: 'ContainerError', reason: 'failed' })
   t.equal((await sh(part, 'ls /data')).out, 'f\n')
+  await t.rejects(part.stop(), { name: 'ContainerError', reason: 'failed' }, 'it is told that the end stores nothing')
   await Promise.all([part.stop(), whole.stop()])
 })
 

@@ -5,6 +5,7 @@ import { modalError } from '../../../services/modal/errors.js'
 
 t.test('Errors of the SDK and of gRPC get their code, their step and their cause (1.6, 8.10, 10.1)', async (t) => {
   const grpc = (code: Status) => new ClientError('/modal.client.ModalClient/Call', code, 'told by Modal')
+  const noSpace = 'No space is left on the disk that holds the data of the local emulator'
   const cases: [Error, string, string?][] = [
     [grpc(Status.INVALID_ARGUMENT), 'INVALID_SANDBOX', 'told by Modal'],
     [grpc(Status.UNIMPLEMENTED), 'NOT_SUPPORTED', 'told by Modal'],
@@ -21,6 +22,8 @@ t.test('Errors of the SDK and of gRPC get their code, their step and their cause
     [new InvalidError('bad cpu'), 'INVALID_SANDBOX', 'bad cpu'],
     [new ConflictError('has finished'), 'MODAL_ERROR'],
     [new ResourceExhaustedError('full'), 'MODAL_UNAVAILABLE'],
+    [new ClientError('/x', Status.RESOURCE_EXHAUSTED, noSpace), 'NO_SPACE', `${noSpace}.`],
+    [new Error(`Image build for im-1 failed with the exception:\n${noSpace}`), 'NO_SPACE', noSpace],
     [new Error('Deadline exceeded while waiting for exec 1'), 'MODAL_TIMEOUT'],
     [new Error('Image build for im-1 failed with the exception:\nno such file'), 'IMAGE_BUILD_FAILED', 'no such file'],
     [new Error('an inner secret'), 'MODAL_ERROR']
