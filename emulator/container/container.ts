@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maxTimerMs } from '../lib/timers.js'
@@ -7,8 +6,9 @@ import { commandLine } from './command.js'
 import { removeTree, runOnHost } from './host.js'
 import { keepLayer } from './layer.js'
 import type { PipeMaker } from './pipes.js'
-import { killCommand, launch } from './process.js'
+import { killCommand, launch, signal } from './process.js'
 import { remountScript, volumeLostStatus, type OverlayMount, type VolumeView } from './setup.js'
+import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
@@ -18,7 +18,7 @@ const commitIntervalMs = 5000
 interface ContainerParts {
   spec: ContainerSpec
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
-  supervisor: ChildProcess
+  supervisor: Supervisor
   /** The host pid of the container's first process. */
   initPid: number
   directory: string
@@ -41,6 +41,7 @@ export class NamespaceContainer implements Container {
   readonly #parts: ContainerParts
   readonly #running = new Set<Process>()
   #execs = 0
+  #ended = false
   #stopping: Promise<void> | undefined
   #reloading: Promise<void> = Promise.resolve()
   #background: NodeJS.Timeout | undefined
@@ -49,7 +50,10 @@ export class NamespaceContainer implements Container {
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
-    parts.supervisor.once('exit', () => { this.stop().catch(() => {}) })
+    parts.supervisor.ended.then(() => {
+      this.#ended = true
+      this.stop().catch(() => {})
+    })
     if (parts.volumes.length > 0) {
       this.#commitLater(commitIntervalMs)
     }
@@ -104,11 +108,15 @@ export class NamespaceContainer implements Container {
     return process
   }
 
+  /**
+   * Host programs enter everything that is the supervisor's, and the inner user namespace last: what is executed then,
+   * with the container's files around it, has no more than the container itself.
+   */
   #namespaces (): string[] {
-    const { nsenter, initPid, userNamespace, spec } = this.#parts
-    const user = userNamespace ? ['-U', '--preserve-credentials'] : []
-    return [nsenter, ...user, '-t', String(initPid), '-m', '-p', '-i', '-u',
-      ...spec.network === 'none' ? ['-n'] : []]
+    const { nsenter, initPid, supervisor, userNamespace, spec } = this.#parts
+    const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
+    return [...outer, nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...spec.network === 'none' ? ['-n'] : [],
+      '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
   async commitVolumes (): Promise<void> {
@@ -157,7 +165,7 @@ export class NamespaceContainer implements Container {
     await this.commitVolumes().catch((err: unknown) => {
       warn({ err, container: spec.id }, 'emulator: the final commit of a volume failed; writes since the previous commit are lost')
     })
-    await this.#end()
+    await this.#parts.supervisor.end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
     const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
@@ -166,20 +174,11 @@ export class NamespaceContainer implements Container {
     this.#settle(status)
   }
 
-  /** Ends the supervisor, and with it the namespaces and all mounts. */
-  async #end () {
-    const { supervisor } = this.#parts
-    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
-    const exited = new Promise((resolve) => { supervisor.once('exit', resolve) })
-    supervisor.kill('SIGKILL')
-    await exited
-  }
-
-  /** Kills all but the first process, so that the volumes can still be read through its mounts. */
+  /** The kernel ends a process namespace with its first process, whatever runs in it. */
   async #killAll () {
-    const { supervisor } = this.#parts
-    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
-    await runOnHost(...this.#namespaces(), ...toolboxCommand('sh'), '-c', 'kill -KILL -1').catch(() => {})
+    const { initPid, supervisor } = this.#parts
+    if (!this.#ended) signal(initPid, 'SIGKILL')
+    await supervisor.ended
   }
 
   async discard (): Promise<void> {
@@ -193,7 +192,7 @@ export class NamespaceContainer implements Container {
     // Set first: otherwise the end of the entrypoint would trigger a stop, which removes what is to be kept.
     this.#stopping = Promise.resolve()
     await this.#killAll()
-    await this.#end()
+    await this.#parts.supervisor.end()
     await this.main.exited
     await keepLayer(overlays, directory)
     await removeTree(this.#parts.directory)

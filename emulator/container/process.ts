@@ -79,8 +79,12 @@ export async function killCommand (pid: number, depth: number): Promise<void> {
     if (!child) break
     target = child
   }
+  signal(target, 'SIGKILL')
+}
+
+export function signal (pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(target, 'SIGKILL')
+    process.kill(pid, name)
   } catch {
     // It has already ended.
   }

@@ -1,19 +1,15 @@
-import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdir, readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { NamespaceContainer } from './container.js'
-import { maskInherited, unlinkedFile } from './child-stdio.js'
-import { hostTool, onHost, removeTree } from './host.js'
+import { hostTool, removeTree } from './host.js'
 import { PipeMaker } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
 import { outerScript, type OverlayMount } from './setup.js'
-import {
-  ContainerError, type Container, type ContainerRuntime, type ContainerSpec, type Rootfs, type RuntimeOptions,
-  type SelfTest
-} from './types.js'
+import { Supervisor } from './supervisor.js'
+import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
 
 /** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
@@ -48,7 +44,7 @@ class NamespaceRuntime implements ContainerRuntime {
     await this.#prepared
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
-    let supervisor: ChildProcess | undefined
+    let supervisor: Supervisor | undefined
     let container: NamespaceContainer | undefined
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
@@ -56,14 +52,16 @@ class NamespaceRuntime implements ContainerRuntime {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
       const overlays = await this.#overlays(spec.rootfs, directory)
-      supervisor = await this.#supervisor(directory, this.#script(spec, directory, overlays, volumes))
+      supervisor = await Supervisor.start({
+        script: this.#script(spec, directory, overlays, volumes), directory, userNamespace: this.mode === 'user'
+      })
       container = await this.#container(spec, directory, overlays, volumes, supervisor)
       await container.startMain()
       return container
     } catch (error) {
       if (container === undefined) for (const volume of volumes) volume.release()
-      supervisor?.kill('SIGKILL')
       await container?.stop().catch(() => {})
+      await supervisor?.end()
       await removeTree(directory).catch(() => {})
       throw error
     }
@@ -72,6 +70,7 @@ class NamespaceRuntime implements ContainerRuntime {
   #script (spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[]): string {
     return outerScript({
       root: join(directory, 'root'),
+      namespace: join(directory, 'user-namespace'),
       toolbox: join(this.#options.dataDir, 'toolbox'),
       hostname: spec.id,
       userNamespace: this.mode === 'user',
@@ -84,13 +83,13 @@ class NamespaceRuntime implements ContainerRuntime {
   }
 
   async #container (
-    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], supervisor: ChildProcess
+    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], supervisor: Supervisor
   ): Promise<NamespaceContainer> {
     for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
     const container = new NamespaceContainer({
       spec,
       supervisor,
-      initPid: await onlyChild(await onlyChild(supervisor.pid!)),
+      initPid: await onlyChild(await onlyChild(supervisor.pid)),
       directory,
       root: join(directory, 'root'),
       overlays,
@@ -123,24 +122,6 @@ class NamespaceRuntime implements ContainerRuntime {
         work
       }
     }))
-  }
-
-  /** Starts the supervisor and waits until the container's first process reports that it is ready. */
-  async #supervisor (directory: string, script: string): Promise<ChildProcess> {
-    const [program, ...rest] = onHost(['setpriv', '--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [],
-      '-m', '--propagation', 'unchanged', 'sh', '-c', script])
-    const blank = await unlinkedFile(join(directory, 'blank'), '')
-    const stdio = maskInherited(['ignore', 'pipe', 'pipe'], blank.fd)
-    const supervisor = spawn(program!, rest, { env: {}, cwd: '/', stdio, detached: true })
-    await blank.close()
-    let stderr = ''
-    supervisor.stderr!.on('data', (text) => { stderr = `${stderr}${text}`.slice(-2000) })
-    await new Promise<void>((resolve, reject) => {
-      supervisor.stdout!.once('data', () => { resolve() })
-      supervisor.once('error', reject)
-      supervisor.once('close', () => { reject(new ContainerError('failed', `the container could not be set up: ${stderr.trim()}`)) })
-    })
-    return supervisor
   }
 
   async selfTest (): Promise<SelfTest> {

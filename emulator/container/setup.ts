@@ -29,6 +29,8 @@ export interface VolumeView {
 interface Layout {
   root: string
   toolbox: string
+  /** A path that will stand for the user namespace of the container's processes. */
+  namespace: string
   hostname: string
   userNamespace: boolean
   network: 'host' | 'none'
@@ -48,7 +50,7 @@ function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespa
 
 function viewCommand ({ staging, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
   if (!readOnly) return overlayCommand({ path: staging, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${shellQuote(generation)} ${shellQuote(staging)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(staging)}`
+  return `mount -o bind,ro,nosuid,nodev ${shellQuote(generation)} ${shellQuote(staging)}`
 }
 
 /**
@@ -67,11 +69,12 @@ const enter = `enter () {
 const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /**
- * What the supervisor runs: in a mount namespace with the host's view, it builds the root with its mounts, then starts
- * the container's own namespaces and waits. Mounts made below the root later propagate into the container.
+ * What the supervisor runs: in a mount namespace with the host's view, it builds the root with its mounts, makes the
+ * container's own namespaces, starts its first process and waits. Mounts made below the root later propagate into the
+ * container.
  */
 export function outerScript (layout: Layout): string {
-  const { root, toolbox, overlays, volumes, userNamespace, network } = layout
+  const { root, toolbox, namespace, overlays, volumes, userNamespace, network } = layout
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
@@ -89,52 +92,75 @@ ${overlays.slice(1).map((overlay) => overlayCommand(overlay, userNamespace)).joi
 mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
 cd ${at('/dev')}
 for name in null zero full random urandom tty; do
-  : > $name; mount --bind /dev/$name $name; mount -o remount,bind,ro,nosuid,noexec $name
+  : > $name; mount -o bind,ro,nosuid,noexec /dev/$name $name
 done
 mkdir pts shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts pts
 mount -t tmpfs -o mode=1777,nosuid,nodev shm shm
 ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr
 cd /
-mount --bind ${shellQuote(toolbox)} ${at('/__modal')}
-mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
+mount -o bind,ro,nosuid,nodev ${shellQuote(toolbox)} ${at('/__modal')}
 ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
 enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
-setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${shellQuote(innerScript(layout))} &
-wait $!
+${innerUserNamespace(namespace)}
+names=$(cat /etc/resolv.conf 2>/dev/null || true)
+exec 9</
+cd ${at('')}
+setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
+  sh -c 'exec 8</; exec nsenter --root=/proc/self/fd/9 env PWD=/proc/self/cwd sh -c "$@"' sh ${shellQuote(innerScript(layout))} sh "$names" &
+wait $! || true
+echo ended
+read -r line || true
 `
 }
 
 /**
- * The container's side: its own /proc, the pivot into its root, and a first process that reaps orphans. Paths named by
- * the image or the request are created only after the pivot, when no link can lead out any more.
+ * Makes the user namespace that the container's processes live in, without a process to stay: it owns none of their
+ * other namespaces, so that not even all capabilities in it allow a mount or a look outside. It has the ids of the
+ * namespace around it, and allows no namespaces below.
  */
-function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout): string {
+const innerUserNamespace = (file: string) => `ids () { while read -r inside outside count; do echo "$inside $inside $count"; done < /proc/self/$1; }
+unshare -U sh -c 'echo $$; kill -STOP $$' | {
+  read -r holder
+  users=$(ids uid_map) groups=$(ids gid_map)
+  echo "$users" > /proc/$holder/uid_map
+  echo "$groups" > /proc/$holder/gid_map
+  : > ${shellQuote(file)}; mount --bind /proc/$holder/ns/user ${shellQuote(file)}
+  kill -PIPE $holder; kill -CONT $holder
+}
+nsenter --user=${shellQuote(file)} --preserve-credentials sh -c 'for limit in /proc/sys/user/max_*_namespaces; do echo 0 > $limit; done'`
+
+/**
+ * What becomes the container's first process: a process of the host in the new namespaces that keeps the supervisor's
+ * root, open as descriptor 9, when the container's becomes the root of its mount namespace (8 is that namespace's
+ * first). Its working directory is the container's root. Nothing of the container's own files is executed, or read as a
+ * program's configuration, before the last line has given up every privilege outside of the inner user namespace.
+ */
+function innerScript ({ namespace, hostname, network, workdir, userNamespace, resolvConf }: Layout): string {
   const tool = (name: string) => toolboxCommand(name).join(' ')
-  return `set -e
-mount --make-rslave /
-cd ${shellQuote(root)}
-mount -t proc -o nosuid,nodev,noexec proc proc
-{ echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
-for name in sys sysrq-trigger irq bus fs acpi scsi; do
-  [ -e proc/$name ] || continue
-  mount --bind proc/$name proc/$name; mount -o remount,bind,ro,nosuid,nodev,noexec proc/$name
-done
-for name in kcore keys timer_list; do [ ! -e proc/$name ] || mount --bind /dev/null proc/$name; done
-${network === 'none' ? 'ip link set lo up 2>/dev/null || true' : ''}
-names=$(cat /etc/resolv.conf 2>/dev/null || true)
-pivot_root . __modal/old
-cd /
-${tool('umount')} -l /__modal/old
-${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
-${tool('mkdir')} -p ${shellQuote(workdir)}
-unset OLDPWD
-exec </dev/null
-exec ${confined.join(' ')} ${tool('sh')} -c ${shellQuote(`trap : HUP INT TERM
+  const start = `exec </dev/null
+${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\n' "$1" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
+${tool('mkdir')} -p ${shellQuote(workdir)} || exit
+trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
-while :; do ${tool('sleep')} 86400 & wait $!; done`)}
+while :; do ${tool('sleep')} 86400 & wait $!; done`
+  return `set -e
+exec <dev/null
+mount -c --make-rslave .
+mount -c -t proc -o nosuid,nodev,noexec proc proc
+{ echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
+${network === 'none' ? 'ip link set lo up 2>/dev/null || true; echo 0 > proc/sys/net/ipv4/ip_unprivileged_port_start' : ''}
+for name in sys sysrq-trigger irq bus fs acpi scsi asound latency_stats mtrr; do
+  [ ! -e proc/$name ] || mount -c -o bind,ro,nosuid,nodev,noexec proc/$name proc/$name
+done
+for name in kcore keys timer_list sched_debug; do [ ! -e proc/$name ] || mount -c --bind dev/null proc/$name; done
+nsenter --root=/proc/self/fd/8 pivot_root . __modal/old
+umount -c -l __modal/old
+exec 8<&- 9<&-
+exec env -i nsenter --mount=/proc/self/ns/mnt --user=${shellQuote(namespace)} ${userNamespace ? '--preserve-credentials ' : ''}\
+  ${confined.join(' ')} ${tool('sh')} -c ${shellQuote(start)} sh "$1"
 `
 }
 
