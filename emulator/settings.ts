@@ -1,4 +1,5 @@
 import { isAbsolute } from 'node:path'
+import type { Isolation } from './container/types.js'
 
 /** What `npm run emulator` reads from the environment. */
 interface Settings {
@@ -8,6 +9,7 @@ interface Settings {
   images: Record<string, string>
   /** Named secrets. */
   secrets: Record<string, Record<string, string>>
+  isolation: Isolation | undefined
 }
 
 /** Reads the settings, and lists every mistake by the name of the variable, never its value. */
@@ -15,8 +17,11 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   const mistakes: string[] = []
   const port = Number(environment['EMULATOR_PORT'] || 0)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) mistakes.push('EMULATOR_PORT must be a port number')
+  const runtime = environment['EMULATOR_RUNTIME'] || undefined
+  if (runtime !== undefined && !isIsolation(runtime)) mistakes.push('EMULATOR_RUNTIME must be namespaces or runsc')
   const settings = {
     port,
+    isolation: isIsolation(runtime) ? runtime : undefined,
     dataDir: environment['DATA_DIR'] || '.data',
     images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
@@ -42,6 +47,10 @@ function parseObject (text: string): Record<string, unknown> | undefined {
 
 function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isIsolation (value: unknown): value is Isolation {
+  return value === 'namespaces' || value === 'runsc'
 }
 
 function isAbsolutePath (value: unknown): value is string {

@@ -2,12 +2,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maxTimerMs } from '../lib/timers.js'
 import type { MountedVolume } from '../volumes/mounted.js'
-import { commandLine } from './command.js'
-import { removeTree, runOnHost } from './host.js'
+import type { Engine } from './engine.js'
+import { removeTree } from './host.js'
 import { keepLayer } from './layer.js'
-import type { PipeMaker } from './pipes.js'
-import { killCommand, launch, signal } from './process.js'
-import { remountScript, volumeLostStatus, type OverlayMount, type VolumeView } from './setup.js'
+import type { OverlayMount } from './setup.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
@@ -19,29 +17,23 @@ interface ContainerParts {
   spec: ContainerSpec
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
   supervisor: Supervisor
-  /** The host pid of the container's first process. */
-  initPid: number
+  engine: Engine
   directory: string
-  root: string
   overlays: OverlayMount[]
   volumes: MountedVolume[]
-  userNamespace: boolean
-  pipes: PipeMaker
-  nsenter: string
   /** Logs what could not be committed. */
   warn: (details: object, message: string) => void
   onStopped: () => void
 }
 
-/** A running container. Each command enters its namespaces by nsenter; volumes are private views that get committed. */
-export class NamespaceContainer implements Container {
+/** A running container. Its volumes are private views that get committed. */
+export class LocalContainer implements Container {
   /** Set by {@link startMain}, before anyone else gets hold of the container. */
   main!: Process
   readonly exited: Promise<ExitStatus>
   readonly #parts: ContainerParts
   readonly #running = new Set<Process>()
   #execs = 0
-  #ended = false
   #stopping: Promise<void> | undefined
   #reloading: Promise<void> = Promise.resolve()
   #background: NodeJS.Timeout | undefined
@@ -50,10 +42,7 @@ export class NamespaceContainer implements Container {
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
-    parts.supervisor.ended.then(() => {
-      this.#ended = true
-      this.stop().catch(() => {})
-    })
+    parts.supervisor.ended.then(() => { this.stop().catch(() => {}) })
     if (parts.volumes.length > 0) {
       this.#commitLater(commitIntervalMs)
     }
@@ -91,32 +80,17 @@ export class NamespaceContainer implements Container {
   }
 
   async #enter (exec: ExecSpec) {
-    const { spec, pipes, directory } = this.#parts
+    const { spec, engine, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
-    const { argv, preamble } = commandLine({
-      workdir: spec.workdir, ...exec, env: { ...spec.env, ...terminal, ...exec.env }
-    })
+    const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await launch({ argv: [...this.#namespaces(), ...argv], preamble, pipes, spool })
+    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool)
     if (timeoutSeconds !== undefined) {
-      const depth = pty === undefined ? 1 : 2
-      const kill = async () => { await killCommand(process.pid, depth) }
-      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimerMs))
+      const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
     }
     return process
-  }
-
-  /**
-   * Host programs enter everything that is the supervisor's, and the inner user namespace last: what is executed then,
-   * with the container's files around it, has no more than the container itself.
-   */
-  #namespaces (): string[] {
-    const { nsenter, initPid, supervisor, userNamespace, spec } = this.#parts
-    const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...outer, nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...spec.network === 'none' ? ['-n'] : [],
-      '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
   async commitVolumes (): Promise<void> {
@@ -132,24 +106,10 @@ export class NamespaceContainer implements Container {
   async reloadVolumes (): Promise<void> {
     if (this.#stopping !== undefined) throw new ContainerError('ended', 'the container has ended')
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
-      for (const volume of this.#parts.volumes) await volume.reload(this.#remount.bind(this))
+      const { volumes, engine } = this.#parts
+      for (const volume of volumes) await volume.reload(engine.remount.bind(engine))
     })
     await this.#reloading
-  }
-
-  /** As on Modal, this fails while files on the volume are open. */
-  async #remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, supervisor } = this.#parts
-    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
-      if (/busy/.test(String(cause.stderr))) {
-        throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
-      }
-      // Better no container than one that carries on without its volume.
-      if (cause.code === volumeLostStatus) this.stop().catch(() => {})
-      throw new ContainerError('failed', `remounting ${before.path}`, { cause })
-    })
   }
 
   async stop (): Promise<void> {
@@ -160,7 +120,7 @@ export class NamespaceContainer implements Container {
   async #stop () {
     const { volumes, directory, spec, warn, onStopped } = this.#parts
     clearTimeout(this.#background)
-    await this.#killAll()
+    await this.#parts.engine.killAll()
     await this.#reloading.catch(() => {})
     await this.commitVolumes().catch((err: unknown) => {
       warn({ err, container: spec.id }, 'emulator: the final commit of a volume failed; writes since the previous commit are lost')
@@ -174,13 +134,6 @@ export class NamespaceContainer implements Container {
     this.#settle(status)
   }
 
-  /** The kernel ends a process namespace with its first process, whatever runs in it. */
-  async #killAll () {
-    const { initPid, supervisor } = this.#parts
-    if (!this.#ended) signal(initPid, 'SIGKILL')
-    await supervisor.ended
-  }
-
   async discard (): Promise<void> {
     await this.stop()
     await removeTree(this.#parts.directory)
@@ -191,7 +144,7 @@ export class NamespaceContainer implements Container {
     clearTimeout(this.#background)
     // Set first: otherwise the end of the entrypoint would trigger a stop, which removes what is to be kept.
     this.#stopping = Promise.resolve()
-    await this.#killAll()
+    await this.#parts.engine.killAll()
     await this.#parts.supervisor.end()
     await this.main.exited
     await keepLayer(overlays, directory)

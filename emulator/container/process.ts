@@ -16,16 +16,16 @@ const drainTimeMs = 2000
 interface Launch {
   argv: string[]
   /** What the process reads from descriptor 3. */
-  preamble: string
+  input: string
   pipes: PipeMaker
   /** Path of the output files, without their suffixes `.out` and `.err`. */
   spool: string
 }
 
 /** Starts a host process with an empty environment, on real pipes; output goes to spool files. */
-export async function launch ({ argv, preamble, pipes, spool }: Launch): Promise<Process & { pid: number }> {
+export async function launch ({ argv, input: text, pipes, spool }: Launch): Promise<Process & { pid: number }> {
   const [input, output, errors, script] = await Promise.all([
-    pipes.input(), pipes.output(), pipes.output(), unlinkedFile(`${spool}.in`, preamble)
+    pipes.input(), pipes.output(), pipes.output(), unlinkedFile(`${spool}.in`, text)
   ])
   const [program, ...rest] = withoutEnvironment(argv)
   const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { maskInherited, unlinkedFile } from './child-stdio.js'
@@ -67,4 +68,9 @@ export class Supervisor {
     child.kill('SIGKILL')
     await exited
   }
+}
+
+/** The host pid of a process's only child. */
+export async function firstChild (pid: number): Promise<number> {
+  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
 }
