@@ -65,18 +65,25 @@ async function processesOf (container: Container): Promise<number[]> {
   return pids.filter((_pid, index) => all[index] === own)
 }
 
+/** The processes that hold the containers' mounts. */
+async function supervisors (): Promise<number[]> {
+  const own = await processesWith(join(directory, 'containers'))
+  return (await processesWith('mount --make-rprivate')).filter((pid) => own.includes(pid))
+}
+
 /** Mounts as the host tells them: of this process, of the supervisors, and where possible of the container. */
 async function mountsOf (container: Container): Promise<string> {
   const first = gvisor ? [] : (await processesOf(container)).slice(0, 1)
-  const pids = [process.pid, ...await processesWith(join(directory, 'containers')), ...first]
+  const pids = [process.pid, ...await supervisors(), ...first]
   const texts = await Promise.all(pids.map(async (pid) => await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '')))
-  return texts.flatMap((text) => text.split('\n').map((line) => line.split(' ').slice(2).join(' '))).sort().join('\n')
+  const mounts = texts.flatMap((text) => text.split('\n').map((line) => line.split(' ').slice(2).join(' ')))
+  return [...new Set(mounts)].sort().join('\n')
 }
 
 /** Whether a command runs in the container; on gVisor only the container knows. */
 async function runs (container: Container, name: string): Promise<boolean> {
   if (!gvisor) return (await processesWith(`sleep\0${name}`)).length > 0
-  return (await sh(container, `grep -ls '^sleep.${name}' /proc/[0-9]*/cmdline`)).out !== ''
+  return (await sh(container, `cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep ${name} '`)).out !== ''
 }
 
 /** That no process of the host's user namespaces is in the container's, or the other way round. */
@@ -86,7 +93,7 @@ async function assertUnprivileged (t: Test, pids: number[]) {
   const found = new Set(await Promise.all(pids.map((pid) => namespace(pid, 'user'))))
   t.equal(found.size, 1, 'one user namespace')
   t.notOk(found.has(await namespace('self', 'user')), 'which is not the host\'s')
-  for (const supervisor of await processesWith(join(directory, 'containers'))) {
+  for (const supervisor of await supervisors()) {
     t.notOk(found.has(await namespace(supervisor, 'user')), 'nor the supervisor\'s')
   }
 }
@@ -282,8 +289,8 @@ t.test('Other processes can be neither seen, read, traced nor stopped', { skip }
   await neighbour.exec({ command: ['sleep', other] })
   const container = await startContainer(runtime)
   t.ok(await eventually(async () => await runs(neighbour, other)))
-  const supervisors = await processesWith(join(directory, 'containers'))
-  const pids = [process.pid, ...supervisors, ...await processesWith(`sleep\0${other}`)]
+  const others = await supervisors()
+  const pids = [process.pid, ...others, ...await processesWith(`sleep\0${other}`)]
   // It looks for what is not its own while the host enters.
   const watch = await container.exec({
     command: ['/bin/sh', '-c', `echo up; while [ ! -e /done ]; do for p in /proc/[0-9]*; do
@@ -298,7 +305,7 @@ t.test('Other processes can be neither seen, read, traced nor stopped', { skip }
   ])
   t.notMatch(loot, new RegExp(`${secret}|${other}|0x`))
   t.equal(await text(watch.stdout), 'up\n')
-  t.same(await processesWith(join(directory, 'containers')), supervisors)
+  t.same(await supervisors(), others)
   t.ok(await runs(neighbour, other))
   t.equal((await sh(container, 'echo alive')).out, 'alive\n')
   await Promise.all([container.stop(), neighbour.stop()])
@@ -370,7 +377,7 @@ t.test('A swarm that forks, and kills whatever it sees, ends with the container'
 
 t.test('Root inside keeps what an image needs: other owners, packages, setuid programs', { skip: skip || (asRoot ? false : 'needs root') }, async (t) => {
   const container = await startContainer(runtime)
-  const script = `touch /f && chown 1000:1000 /f && stat -c %u /f && cp /usr/bin/id /id && chmod 4755 /id && setpriv --reuid 1000 --clear-groups /id -u
+  const script = `touch /f && chown 1000:1000 /f && find /f -printf '%U\\n' && cp /usr/bin/id /id && chmod 4755 /id && setpriv --reuid 1000 --clear-groups /id -u
     : > /var/lib/dpkg/statoverride; mkdir -p /p/DEBIAN /p/opt/p && printf 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@m>\\nDescription: d\\n' > /p/DEBIAN/control && touch /p/opt/p/f
     dpkg-deb -b /p /p.deb > /dev/null && dpkg -i /p.deb > /dev/null 2>&1 && ls /opt/p`
   t.equal((await sh(container, script)).out, '1000\n0\nf\n')
