@@ -9,6 +9,9 @@ import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { process, variablesFor } from './config.js'
 
+/** After that, a sandbox that does not answer is no longer asked. */
+const answerTimeMs = 5000
+
 interface Parts {
   supervisor: Supervisor
   /** The host pid of `runsc run`, which takes the sandbox along. */
@@ -46,7 +49,13 @@ export class GvisorEngine implements Engine {
       this.#clients.delete(child.pid)
       await rm(pidFile, { force: true })
     })
-    return Object.assign(child, { kill: async () => { await this.#kill(pidFile, exec.pty !== undefined) } })
+    return Object.assign(child, {
+      kill: async () => {
+        const backstop = setTimeout(() => { signal(child.pid, 'SIGKILL') }, answerTimeMs)
+        child.exited.then(() => { clearTimeout(backstop) })
+        await this.#kill(pidFile, exec.pty !== undefined)
+      }
+    })
   }
 
   /** In a terminal, the command is the child of the program that gives it one. */
