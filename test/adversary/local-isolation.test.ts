@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto'
 import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Container } from '../../emulator/container/types.js'
+import type { Container, Process } from '../../emulator/container/types.js'
 import { repeatAsUser } from '../helpers/as-user.js'
 import { installBusybox, noBusybox } from '../helpers/busybox.js'
 import {
@@ -83,7 +84,7 @@ async function mountsOf (container: Container): Promise<string> {
 /** Whether a command runs in the container; on gVisor only the container knows. */
 async function runs (container: Container, name: string): Promise<boolean> {
   if (!gvisor) return (await processesWith(`sleep\0${name}`)).length > 0
-  return (await sh(container, `cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep ${name} '`)).out !== ''
+  return (await sh(container, `cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep ${name} '`, { timeoutSeconds: 20 })).out !== ''
 }
 
 /** That no process of the host's user namespaces is in the container's, or the other way round. */
@@ -116,6 +117,14 @@ async function plant (container: Container, name: string) {
     echo /q.so > /etc/ld.so.preload.new; mv /etc/ld.so.preload.new /etc/ld.so.preload`)
 }
 
+/** The first of these commands, which end by themselves, that does not end. */
+async function firstTaken (start: () => Promise<Process>): Promise<Process> {
+  for (;;) {
+    const process = await start()
+    if (await Promise.race([process.exited, sleep(3000)]) === undefined) return process
+  }
+}
+
 t.test('A library that /etc/ld.so.preload names gets nothing at the next exec', { skip: skip || otherCpu }, async (t) => {
   const before = await shared()
   const container = await startContainer(runtime)
@@ -123,12 +132,13 @@ t.test('A library that /etc/ld.so.preload names gets nothing at the next exec', 
   for (const pty of [undefined, { rows: 24, columns: 80, term: 'xterm' }]) {
     const name = mark()
     await plant(container, name)
-    const victim = await container.exec({ command: ['true'], timeoutSeconds: 60, ...pty && { pty } })
+    const victim = await firstTaken(async () =>
+      await container.exec({ command: ['true'], timeoutSeconds: 60, ...pty && { pty } }))
     t.ok(await eventually(async () => await runs(container, name)), 'it was loaded')
     await assertUnprivileged(t, await processesWith(`sleep\0${name}`))
     if (!gvisor) await assertUnprivileged(t, await processesOf(container))
     t.equal(await mountsOf(container), mounts)
-    await sh(container, `pkill -9 -f ${name}`)
+    await sh(container, `pkill -9 -f ${name}`, { timeoutSeconds: 20 })
     await victim.exited
   }
   await container.stop()
@@ -151,7 +161,7 @@ t.test('Nor when the image brings it, while the container is made', { skip: skip
   async function endTaken () {
     const found = async () => await processesWith(join(directory, 'containers'))
     t.ok(await eventually(async () => (await found()).length > 0))
-    await new Promise((resolve) => setTimeout(resolve, 2000))
+    await sleep(2000)
     t.same(await processesWith(`sleep\0${name}`), [])
     for (const pid of await found()) process.kill(pid, 'SIGKILL')
     await starting.catch(() => {})
