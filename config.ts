@@ -62,7 +62,8 @@ const Environment = Type.Object({
   S3_FORCE_PATH_STYLE: Type.Optional(Type.Boolean()),
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
-  EMULATOR_SECRETS: text
+  EMULATOR_SECRETS: text,
+  EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
 type Environment = Static<typeof Environment>
 
@@ -189,7 +190,12 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
         ? { accessKeyId: env.S3_ACCESS_KEY_ID, secretAccessKey: env.S3_SECRET_ACCESS_KEY }
         : undefined
     },
-    local: { dataDir: resolve(env.DATA_DIR), images: images ?? {}, secrets: secrets ?? {} }
+    local: {
+      dataDir: resolve(env.DATA_DIR),
+      images: images ?? {},
+      secrets: secrets ?? {},
+      isolation: env.EMULATOR_RUNTIME
+    }
   })
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Authority, openCredentials } from './auth.js'
 import { findClaudeBinary } from './container/claude-binary.js'
 import { createRuntime } from './container/runtime.js'
-import type { SelfTest } from './container/types.js'
+import type { Isolation, SelfTest } from './container/types.js'
 import { ImageBuilds } from './images/builds.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
@@ -25,6 +25,8 @@ export interface EmulatorOptions {
   images?: Record<string, string>
   /** Named secrets and their variables. */
   secrets?: Record<string, Record<string, string>>
+  /** What isolates sandboxes; by default gVisor where `runsc` is installed and works, else namespaces. */
+  isolation?: Isolation | undefined
   /** 0, the default, picks a free one. */
   port?: number
   log: Log
@@ -74,13 +76,13 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend ({ dataDir, log, images = {}, secrets: named = {} }: EmulatorOptions) {
+async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions) {
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
   }
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary })
+  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation })
   const registry = new SandboxRegistry()
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))

@@ -1,4 +1,5 @@
 import { isAbsolute } from 'node:path'
+import type { Isolation } from './container/types.js'
 
 /** What `npm run emulator` reads from the environment. */
 interface Settings {
@@ -9,6 +10,7 @@ interface Settings {
   /** Named secrets. */
   secrets: Record<string, Record<string, string>>
   logLevel: string
+  isolation: Isolation | undefined
 }
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -20,9 +22,12 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   if (!Number.isInteger(port) || port < 0 || port > 65_535) mistakes.push('EMULATOR_PORT must be a port number')
   const logLevel = environment['LOG_LEVEL'] || 'warn'
   if (!levels.includes(logLevel)) mistakes.push(`LOG_LEVEL must be one of ${levels.join(', ')}`)
+  const runtime = environment['EMULATOR_RUNTIME'] || undefined
+  if (runtime !== undefined && !isIsolation(runtime)) mistakes.push('EMULATOR_RUNTIME must be namespaces or runsc')
   const settings = {
     port,
     logLevel,
+    isolation: isIsolation(runtime) ? runtime : undefined,
     dataDir: environment['DATA_DIR'] || '.data',
     images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
@@ -48,6 +53,10 @@ function parseObject (text: string): Record<string, unknown> | undefined {
 
 function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isIsolation (value: unknown): value is Isolation {
+  return value === 'namespaces' || value === 'runsc'
 }
 
 function isAbsolutePath (value: unknown): value is string {

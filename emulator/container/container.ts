@@ -1,16 +1,14 @@
-import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
 import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
-import { commandLine } from './command.js'
-import { removeTree, runOnHost } from './host.js'
+import type { Engine } from './engine.js'
+import { removeTree } from './host.js'
 import { keepLayer } from './layer.js'
-import type { PipeMaker } from './pipes.js'
-import { killCommand, launch } from './process.js'
-import { remountScript, volumeLostStatus, type OverlayMount, type VolumeView } from './setup.js'
+import type { OverlayMount } from './setup.js'
+import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
 
@@ -20,23 +18,18 @@ const stopAgainMs = 10_000
 interface ContainerParts {
   spec: ContainerSpec
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
-  supervisor: ChildProcess
-  /** The host pid of the container's first process. */
-  initPid: number
+  supervisor: Supervisor
+  engine: Engine
   directory: string
-  root: string
   overlays: OverlayMount[]
   volumes: MountedVolume[]
-  userNamespace: boolean
-  pipes: PipeMaker
-  nsenter: string
   /** Logs what could not be committed. */
   warn: (details: object, message: string) => void
   onStopped: () => void
 }
 
-/** A running container. Each command enters its namespaces by nsenter; volumes are private views that get committed. */
-export class NamespaceContainer implements Container {
+/** A running container. Its volumes are private views that get committed. */
+export class LocalContainer implements Container {
   /** Set by {@link startMain}, before anyone else gets hold of the container. */
   main!: Process
   readonly exited: Promise<ExitStatus>
@@ -54,7 +47,7 @@ export class NamespaceContainer implements Container {
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
-    parts.supervisor.once('exit', () => { this.stop().catch(() => {}) })
+    parts.supervisor.ended.then(() => { this.stop().catch(() => {}) })
     this.#commits = new VolumeCommits({ volumes: parts.volumes, container: parts.spec.id, log: { warn: parts.warn } })
   }
 
@@ -81,28 +74,17 @@ export class NamespaceContainer implements Container {
   }
 
   async #enter (exec: ExecSpec) {
-    const { spec, pipes, directory } = this.#parts
+    const { spec, engine, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
-    const { argv, preamble } = commandLine({
-      workdir: spec.workdir, ...exec, env: { ...spec.env, ...terminal, ...exec.env }
-    })
+    const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await launch({ argv: [...this.#namespaces(), ...argv], preamble, pipes, spool })
+    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool)
     if (timeoutSeconds !== undefined) {
-      const depth = pty === undefined ? 1 : 2
-      const kill = async () => { await killCommand(process.pid, depth) }
-      const timer = setTimeout(kill, Math.min(timeoutSeconds * 1000, maxTimerMs))
+      const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
     }
     return process
-  }
-
-  #namespaces (): string[] {
-    const { nsenter, initPid, userNamespace, spec } = this.#parts
-    const user = userNamespace ? ['-U', '--preserve-credentials'] : []
-    return [nsenter, ...user, '-t', String(initPid), '-m', '-p', '-i', '-u',
-      ...spec.network === 'none' ? ['-n'] : []]
   }
 
   async commitVolumes (): Promise<void> {
@@ -112,24 +94,10 @@ export class NamespaceContainer implements Container {
   async reloadVolumes (): Promise<void> {
     if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
-      for (const volume of this.#parts.volumes) await volume.reload(this.#remount.bind(this))
+      const { volumes, engine } = this.#parts
+      for (const volume of volumes) await volume.reload(engine.remount.bind(engine))
     })
     await this.#reloading
-  }
-
-  /** As on Modal, this fails while files on the volume are open. */
-  async #remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, supervisor } = this.#parts
-    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
-      if (/busy/.test(String(cause.stderr))) {
-        throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
-      }
-      // Better no container than one that carries on without its volume.
-      if (cause.code === volumeLostStatus) this.stop().catch(() => {})
-      throw new ContainerError('failed', `remounting ${before.path}`, { cause })
-    })
   }
 
   async stop (): Promise<void> {
@@ -148,11 +116,11 @@ export class NamespaceContainer implements Container {
   }
 
   async #stop () {
-    const { volumes, directory, onStopped } = this.#parts
+    const { volumes, directory, engine, onStopped } = this.#parts
     const hasFailed = this.#stopFailure !== undefined
     this.#stopFailure = undefined
     clearTimeout(this.#stopAgain)
-    const isDead = await this.#killAll()
+    const isDead = await engine.killAll()
     await this.#reloading.catch(() => {})
     await this.#commits.final(isDead).catch(async (error: unknown) => {
       // Trying again does not help against anything else than a full disk; it was told.
@@ -162,7 +130,7 @@ export class NamespaceContainer implements Container {
       await removeTree(join(directory, 'upper'))
       await this.#commits.final(isDead)
     })
-    await this.#end()
+    await this.#parts.supervisor.end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
     const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
@@ -171,29 +139,10 @@ export class NamespaceContainer implements Container {
     this.#settle(status)
   }
 
-  /** Ends the supervisor, and with it the namespaces and all mounts. */
-  async #end () {
-    const { supervisor } = this.#parts
-    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return
-    const exited = new Promise((resolve) => { supervisor.once('exit', resolve) })
-    supervisor.kill('SIGKILL')
-    await exited
-  }
-
-  /**
-   * Kills all but the first process, so that the volumes can still be read through its mounts.
-   * @returns whether it is certain that nothing else runs any more
-   */
-  async #killAll (): Promise<boolean> {
-    const { supervisor } = this.#parts
-    if (supervisor.exitCode !== null || supervisor.signalCode !== null) return true
-    return await runOnHost(...this.#namespaces(), ...toolboxCommand('sh'), '-c', 'kill -KILL -1; exit 0').then(() => true, () => false)
-  }
-
   /** Ends it even though its volumes can't be committed; their writes are kept until the volume is mounted again. */
   async abandon (): Promise<void> {
     clearTimeout(this.#stopAgain)
-    await this.#end()
+    await this.#parts.supervisor.end()
     for (const volume of this.#parts.volumes) await volume.setAside()
   }
 
@@ -208,8 +157,8 @@ export class NamespaceContainer implements Container {
     // Set first: otherwise the end of the entrypoint would trigger a stop, which removes what is to be kept.
     this.#isOver = true
     this.#stopping = Promise.resolve()
-    await this.#killAll()
-    await this.#end()
+    await this.#parts.engine.killAll()
+    await this.#parts.supervisor.end()
     await this.main.exited
     await keepLayer(overlays, directory)
     await removeTree(this.#parts.directory)

@@ -7,7 +7,7 @@ import { makeToolbox } from './toolbox.js'
 import type { RuntimeOptions } from './types.js'
 
 /** To be incremented when the toolbox or the base `local` is made differently. */
-const layoutVersion = 2
+const layoutVersion = 3
 
 /** The program behind the SDK's filesystem calls: one file of JavaScript. */
 const fsToolsScript = fileURLToPath(new URL('fs-tools.js', import.meta.url))

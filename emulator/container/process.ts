@@ -16,15 +16,15 @@ const drainTimeMs = 2000
 interface Launch {
   argv: string[]
   /** What the process reads from descriptor 3. */
-  preamble: string
+  input: string
   pipes: PipeMaker
   /** Path of the output files, without their suffixes `.out` and `.err`. */
   spool: string
 }
 
 /** Starts a host process with an empty environment, on real pipes; output goes to spool files. */
-export async function launch ({ argv, preamble, pipes, spool }: Launch): Promise<Process & { pid: number }> {
-  const script = await unlinkedFile(`${spool}.in`, preamble)
+export async function launch ({ argv, input: text, pipes, spool }: Launch): Promise<Process & { pid: number }> {
+  const script = await unlinkedFile(`${spool}.in`, text)
   const [input, output, errors] = await Promise.all([pipes.input(), pipes.output(), pipes.output()])
     .catch(async (error) => { await script.close(); throw error })
   const [program, ...rest] = withoutEnvironment(argv)
@@ -74,8 +74,12 @@ export async function killCommand (pid: number, depth: number): Promise<void> {
     if (!child) break
     target = child
   }
+  signal(target, 'SIGKILL')
+}
+
+export function signal (pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(target, 'SIGKILL')
+    process.kill(pid, name)
   } catch {
     // It has already ended.
   }

@@ -1,19 +1,18 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
-import { NamespaceContainer } from './container.js'
-import { maskInherited, unlinkedFile } from './child-stdio.js'
-import { hostTool, onHost, removeTree } from './host.js'
+import { LocalContainer } from './container.js'
+import { GvisorLauncher } from './gvisor/launcher.js'
+import { hostTool, removeTree } from './host.js'
+import type { Launcher } from './launcher.js'
+import { NamespaceLauncher } from './namespaces/launcher.js'
 import { PipeMaker } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
-import { outerScript, type OverlayMount } from './setup.js'
-import {
-  ContainerError, type Container, type ContainerRuntime, type ContainerSpec, type Rootfs, type RuntimeOptions,
-  type SelfTest
-} from './types.js'
+import type { OverlayMount } from './setup.js'
+import { Supervisor } from './supervisor.js'
+import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
 
 /** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
@@ -22,87 +21,94 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
   const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
-  return new NamespaceRuntime(options, pipes, await hostTool('nsenter'))
+  const namespaces = new NamespaceLauncher(pipes, await hostTool('nsenter'))
+  if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
+  const runsc = await hostTool('runsc').catch(() => undefined)
+  if (runsc !== undefined) {
+    const gvisor = new GvisorLauncher(pipes, runsc)
+    return new LocalRuntime(options, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
+  }
+  if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
+  return new LocalRuntime(options, [namespaces])
 }
 
-class NamespaceRuntime implements ContainerRuntime {
+class LocalRuntime implements ContainerRuntime {
   readonly mode = process.getuid!() === 0 ? 'root' : 'user'
   readonly volumes: VolumeStore
   readonly #options: RuntimeOptions
-  readonly #pipes: PipeMaker
-  readonly #nsenter: string
-  readonly #prepared: Promise<void>
-  readonly #containers = new Set<NamespaceContainer>()
+  readonly #launcher: Promise<Launcher>
+  readonly #containers = new Set<LocalContainer>()
   #started = 0
 
-  constructor (options: RuntimeOptions, pipes: PipeMaker, nsenter: string) {
+  /** @param launchers the first that works is used */
+  constructor (options: RuntimeOptions, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
-    this.#pipes = pipes
-    this.#nsenter = nsenter
     this.volumes = new VolumeStore(options.dataDir)
-    this.#prepared = prepareBase(options)
-    this.#prepared.catch(() => {})
+    this.#launcher = this.#prepare(launchers)
+    this.#launcher.catch(() => {})
+  }
+
+  async #prepare ([preferred, other]: [Launcher, ...Launcher[]]): Promise<Launcher> {
+    await prepareBase(this.#options)
+    if (other === undefined) return preferred
+    const { usable, message } = await selfTest({
+      mode: this.mode, name: preferred.name, start: async (spec) => await this.#start(spec, preferred)
+    })
+    if (usable) return preferred
+    this.#options.log.warn({ reason: message }, `emulator: containers are ${other.name}, because ${preferred.name} does not work well enough here`)
+    return other
   }
 
   async start (spec: ContainerSpec): Promise<Container> {
-    await this.#prepared
+    return await this.#start(spec, await this.#launcher)
+  }
+
+  async #start (spec: ContainerSpec, launcher: Launcher): Promise<Container> {
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
-    let supervisor: ChildProcess | undefined
-    let container: NamespaceContainer | undefined
+    let supervisor: Supervisor | undefined
+    let container: LocalContainer | undefined
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
       for (const [index, mount] of spec.volumes.entries()) {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
       const overlays = await this.#overlays(spec.rootfs, directory)
-      supervisor = await this.#supervisor(directory, this.#script(spec, directory, overlays, volumes))
-      container = await this.#container(spec, directory, overlays, volumes, supervisor)
+      const userNamespace = this.mode === 'user'
+      const launch = await launcher.prepare({
+        root: join(directory, 'root'),
+        toolbox: join(this.#options.dataDir, 'toolbox'),
+        hostname: spec.id,
+        userNamespace,
+        network: spec.network,
+        overlays,
+        volumes: volumes.map((volume) => volume.view()),
+        workdir: spec.workdir,
+        resolvConf: spec.rootfs.base.kind === 'directory'
+      }, directory)
+      supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
+      for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
+      const started = new LocalContainer({
+        spec,
+        supervisor,
+        engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
+        directory,
+        overlays,
+        volumes,
+        warn: (details, message) => { this.#options.log.warn(details, message) },
+        onStopped: () => { this.#containers.delete(started) }
+      })
+      container = started
+      this.#containers.add(container)
       await container.startMain()
       return container
     } catch (error) {
       if (container === undefined) for (const volume of volumes) volume.release()
-      supervisor?.kill('SIGKILL')
       await container?.stop().catch(() => {})
+      await supervisor?.end()
       await removeTree(directory).catch(() => {})
       throw error
     }
-  }
-
-  #script (spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[]): string {
-    return outerScript({
-      root: join(directory, 'root'),
-      toolbox: join(this.#options.dataDir, 'toolbox'),
-      hostname: spec.id,
-      userNamespace: this.mode === 'user',
-      network: spec.network,
-      overlays,
-      volumes: volumes.map((volume) => volume.view()),
-      workdir: spec.workdir,
-      resolvConf: spec.rootfs.base.kind === 'directory'
-    })
-  }
-
-  async #container (
-    spec: ContainerSpec, directory: string, overlays: OverlayMount[], volumes: MountedVolume[], supervisor: ChildProcess
-  ): Promise<NamespaceContainer> {
-    for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
-    const container = new NamespaceContainer({
-      spec,
-      supervisor,
-      initPid: await onlyChild(await onlyChild(supervisor.pid!)),
-      directory,
-      root: join(directory, 'root'),
-      overlays,
-      volumes,
-      userNamespace: this.mode === 'user',
-      pipes: this.#pipes,
-      nsenter: this.#nsenter,
-      warn: (details, message) => { this.#options.log.warn(details, message) },
-      onStopped: () => { this.#containers.delete(container) }
-    })
-    this.#containers.add(container)
-    return container
   }
 
   /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
@@ -125,40 +131,16 @@ class NamespaceRuntime implements ContainerRuntime {
     }))
   }
 
-  /** Starts the supervisor and waits until the container's first process reports that it is ready. */
-  async #supervisor (directory: string, script: string): Promise<ChildProcess> {
-    const [program, ...rest] = onHost(['setpriv', '--pdeathsig', 'KILL', 'unshare', ...this.mode === 'user' ? ['-r'] : [],
-      '-m', '--propagation', 'unchanged', 'sh', '-c', script])
-    const blank = await unlinkedFile(join(directory, 'blank'), '')
-    const stdio = maskInherited(['ignore', 'pipe', 'pipe'], blank.fd)
-    const supervisor = spawn(program!, rest, { env: {}, cwd: '/', stdio, detached: true })
-    await blank.close()
-    let stderr = ''
-    supervisor.stderr!.on('data', (text) => { stderr = `${stderr}${text}`.slice(-2000) })
-    await new Promise<void>((resolve, reject) => {
-      supervisor.stdout!.once('data', () => { resolve() })
-      supervisor.once('error', reject)
-      supervisor.once('close', () => {
-        const cause = Object.assign(new Error('the set-up script has failed'), { stderr })
-        reject(new ContainerError('failed', `the container could not be set up: ${stderr.trim()}`, { cause }))
-      })
-    })
-    return supervisor
-  }
-
   async selfTest (): Promise<SelfTest> {
-    return await selfTest(this)
+    const { name } = await this.#launcher.catch(() => ({ name: 'none' }))
+    return await selfTest({ mode: this.mode, name, start: this.start.bind(this) })
   }
 
   async close (): Promise<void> {
-    await this.#prepared.catch(() => {})
+    await this.#launcher.catch(() => {})
     await Promise.all([...this.#containers].map(async (container) => {
       await container.stop().catch(async () => { await container.abandon() })
     }))
     await removeTree(join(this.#options.dataDir, 'containers'))
   }
-}
-
-async function onlyChild (pid: number): Promise<number> {
-  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
 }

@@ -1,26 +1,33 @@
 import { access } from 'node:fs/promises'
-import type { ContainerRuntime, SelfTest } from './types.js'
+import type { Container, ContainerRuntime, SelfTest } from './types.js'
 
 /** Starts a container, runs a command in it and stops it; says in one line that this works, or why not. */
-export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'>): Promise<SelfTest> {
-  const { mode } = runtime
+export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'> & { name: string }): Promise<SelfTest> {
+  const { mode, name } = runtime
   try {
     const container = await runtime.start({
       id: 'self-test', rootfs: { base: { kind: 'local' }, layers: [] }, volumes: [], env: { PATH: '/usr/bin:/bin' }, workdir: '/tmp', command: [], network: 'host'
     })
+    let usable: boolean
     try {
       const script = 'echo works > /tmp/file && cat /tmp/file && [ "$(cat /proc/1/comm)" ] && ! ls /proc/$PPID/root'
-      const process = await container.exec({ command: ['/bin/sh', '-c', script] })
-      let output = ''
-      for await (const chunk of process.stdout.read(0)) output += chunk.toString()
-      if (!output.startsWith('works')) throw new Error('a command in it printed nothing')
+      if (!(await output(container, script)).startsWith('works')) throw new Error('a command in it printed nothing')
+      usable = (await output(container, 'ls -d / && stat / > /dev/null')).startsWith('/')
     } finally {
       await container.stop()
     }
-    return { ok: true, mode, message: `containers work: Linux namespaces and overlayfs as ${mode === 'root' ? 'root' : 'an ordinary user'}` }
+    const message = `containers work: ${name} as ${mode === 'root' ? 'root' : 'an ordinary user'}`
+    return { ok: true, usable, mode, message: usable ? message : `${message}; but ls and stat fail in the image local` }
   } catch (error) {
-    return { ok: false, mode, message: `containers do not work here: ${(error as Error).message}. ${await advice(String((error as Error).message))}` }
+    return { ok: false, usable: false, mode, message: `containers do not work here: ${(error as Error).message}. ${await advice(String((error as Error).message))}` }
   }
+}
+
+async function output (container: Container, script: string): Promise<string> {
+  const process = await container.exec({ command: ['/bin/sh', '-c', script] })
+  let output = ''
+  for await (const chunk of process.stdout.read(0)) output += chunk.toString()
+  return output
 }
 
 async function advice (message: string): Promise<string> {

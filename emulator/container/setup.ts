@@ -6,11 +6,8 @@ import { toolboxCommand } from './toolbox.js'
  * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
  * sniff the host's network.
  */
-const capabilities = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
+export const capabilities = ['chown', 'dac_override', 'fowner', 'fsetid', 'kill', 'setgid', 'setuid', 'setpcap', 'net_bind_service',
   'setfcap', 'audit_write']
-
-/** Prefix of a command line: what follows runs with those capabilities at most. */
-export const confined = [...toolboxCommand('setpriv'), '--bounding-set', `-all,${capabilities.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 export interface OverlayMount { path: string, lower: string[], upper: string, work: string }
 
@@ -26,7 +23,7 @@ export interface VolumeView {
   readOnly: boolean
 }
 
-interface Layout {
+export interface Layout {
   root: string
   toolbox: string
   hostname: string
@@ -46,16 +43,17 @@ function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespa
   return `mount -t overlay -o ${shellQuote(`nodev,lowerdir=${layers},upperdir=${escape(upper)},workdir=${escape(work)},${flavour}`)} overlay ${shellQuote(path)}`
 }
 
-function viewCommand ({ staging, generation, upper, work, readOnly }: VolumeView, userNamespace: boolean): string {
+export function viewCommand (view: VolumeView, userNamespace: boolean): string {
+  const { staging, generation, upper, work, readOnly } = view
   if (!readOnly) return overlayCommand({ path: staging, lower: [generation], upper, work }, userNamespace)
-  return `mount --bind ${shellQuote(generation)} ${shellQuote(staging)}; mount -o remount,bind,ro,nosuid,nodev ${shellQuote(staging)}`
+  return `mount -o bind,ro,nosuid,nodev ${shellQuote(generation)} ${shellQuote(staging)}`
 }
 
 /**
  * Shell function: changes to a directory below another, name by name, creating what is missing and refusing links.
  * The script sees the host's files, so a link planted by an image, a volume or a process inside could lead there.
  */
-const enter = `enter () {
+export const enter = `enter () {
   at=$1; shift; cd -P "$at"
   for name; do
     [ -d "./$name" ] || mkdir "./$name"
@@ -64,14 +62,10 @@ const enter = `enter () {
   done
 }`
 
-const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
+export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
-/**
- * What the supervisor runs: in a mount namespace with the host's view, it builds the root with its mounts, then starts
- * the container's own namespaces and waits. Mounts made below the root later propagate into the container.
- */
-export function outerScript (layout: Layout): string {
-  const { root, toolbox, overlays, volumes, userNamespace, network } = layout
+/** Builds the root in a mount namespace with the host's view. */
+export function rootScript ({ root, toolbox, overlays, userNamespace }: Layout): string {
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
@@ -86,79 +80,28 @@ for name in ${own.join(' ')}; do
 done
 chmod 1777 tmp
 ${overlays.slice(1).map((overlay) => overlayCommand(overlay, userNamespace)).join('\n')}
-mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
-cd ${at('/dev')}
-for name in null zero full random urandom tty; do
-  : > $name; mount --bind /dev/$name $name; mount -o remount,bind,ro,nosuid,noexec $name
-done
-mkdir pts shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620,nosuid,noexec devpts pts
-mount -t tmpfs -o mode=1777,nosuid,nodev shm shm
-ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr
-cd /
-mount --bind ${shellQuote(toolbox)} ${at('/__modal')}
-mount -o remount,bind,ro,nosuid,nodev ${at('/__modal')}
-${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sys')}`}
-${volumes.map((view) => `${viewCommand(view, userNamespace)}
-enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
-setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child sh -c ${shellQuote(innerScript(layout))} &
-wait $!
-`
+mount -o bind,ro,nosuid,nodev ${shellQuote(toolbox)} ${at('/__modal')}
+names=$(cat /etc/resolv.conf 2>/dev/null || true)
+cd /`
 }
 
 /**
- * The container's side: its own /proc, the pivot into its root, and a first process that reaps orphans. Paths named by
- * the image or the request are created only after the pivot, when no link can lead out any more.
+ * What the first process of a container runs, without privileges and with the host's name servers as its argument: it
+ * makes what the image may lack, then reaps orphans. In the container's own view, no link of the image leads out.
  */
-function innerScript ({ root, hostname, network, workdir, resolvConf }: Layout): string {
+export function firstScript ({ workdir, resolvConf }: Layout): string {
   const tool = (name: string) => toolboxCommand(name).join(' ')
-  return `set -e
-mount --make-rslave /
-cd ${shellQuote(root)}
-mount -t proc -o nosuid,nodev,noexec proc proc
-{ echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
-for name in sys sysrq-trigger irq bus fs acpi scsi; do
-  [ -e proc/$name ] || continue
-  mount --bind proc/$name proc/$name; mount -o remount,bind,ro,nosuid,nodev,noexec proc/$name
-done
-for name in kcore keys timer_list; do [ ! -e proc/$name ] || mount --bind /dev/null proc/$name; done
-${network === 'none' ? 'ip link set lo up 2>/dev/null || true' : ''}
-names=$(cat /etc/resolv.conf 2>/dev/null || true)
-pivot_root . __modal/old
-cd /
-${tool('umount')} -l /__modal/old
-${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$names" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
-${tool('mkdir')} -p ${shellQuote(workdir)}
-unset OLDPWD
-exec </dev/null
-exec ${confined.join(' ')} ${tool('sh')} -c ${shellQuote(`trap : HUP INT TERM
+  return `exec </dev/null
+${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$1" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
+${tool('mkdir')} -p ${shellQuote(workdir)} || exit
+trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
-while :; do ${tool('sleep')} 86400 & wait $!; done`)}
-`
+while :; do ${tool('sleep')} 86400 & wait $!; done`
 }
 
-/** Exit status of {@link remountScript} when the container has lost the volume. */
-export const volumeLostStatus = 99
-
-/**
- * Replaces the view of a volume with another; fails, and changes nothing, while files on it are open. Between unmount
- * and mount the container can change the mount point, so it is entered again, and the mount goes on the directory held.
- */
-export function remountScript (before: VolumeView, after: VolumeView, root: string, userNamespace: boolean): string {
-  const names = steps(before.path)
-  return `set -e
-${enter}
-root=${shellQuote(root)} new=${shellQuote(after.staging)}
-${viewCommand(after, userNamespace)}
-trap 'cd /; umount -l "$new"' EXIT
-enter "$root" ${names.slice(0, -1).join(' ')}
-umount -c ./${names.at(-1)}
-trap 'exit ${volumeLostStatus}' EXIT
-enter "$root" ${names.join(' ')}
-mount -c --bind "$new" .
-trap - EXIT
-cd /
-umount -l ${shellQuote(before.staging)}
+/** The end of a supervisor's script: waits for what it started last, and then for its own end. */
+export const waitForEnd = `wait $! || true
+echo ended
+read -r line || true
 `
-}

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers, whose images may lack them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'umount', 'sleep', 'mkdir', 'rm']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm']
 
 /** The command line that runs one of these programs inside a container. */
 export const toolboxCommand = (program: string): string[] =>

@@ -10,9 +10,14 @@ export interface RuntimeOptions {
   log: Pick<Log, 'warn'>
   /** Put into the base image `local` as /usr/local/bin/claude. */
   claudeBinary?: string | undefined
+  /** What isolates containers; by default gVisor where `runsc` is installed and works, else namespaces. */
+  isolation?: Isolation | undefined
 }
 
-/** Makes containers from Linux namespaces: as root, or as an ordinary user in a user namespace. */
+/** Linux namespaces alone, or gVisor, whose `runsc` puts a kernel of its own between a container and the host's. */
+export type Isolation = 'namespaces' | 'runsc'
+
+/** Makes containers: as root, or as an ordinary user in a user namespace. */
 export interface ContainerRuntime {
   readonly mode: 'root' | 'user'
   readonly volumes: VolumeStore
@@ -21,8 +26,11 @@ export interface ContainerRuntime {
   close (): Promise<void>
 }
 
-/** Whether containers work on this machine; `message` is one line for people. */
-export interface SelfTest { ok: boolean, mode: string, message: string }
+/**
+ * Whether containers work on this machine, and whether common programs do in them: an old gVisor lacks system calls of
+ * newer systems. `message` is one line for people.
+ */
+export interface SelfTest { ok: boolean, usable: boolean, mode: string, message: string }
 
 /** A root file system: a base directory (or the composed `local` base) and the layers built on top, lowest first. */
 export interface Rootfs {

@@ -5,17 +5,18 @@ import type { Test } from 'tap'
 import { removeTree } from '../../emulator/container/host.js'
 import { createRuntime } from '../../emulator/container/runtime.js'
 import type {
-  Container, ContainerRuntime, ContainerSpec, ExecSpec, ExitStatus, Spool
+  Container, ContainerRuntime, ContainerSpec, ExecSpec, ExitStatus, Isolation, Spool
 } from '../../emulator/container/types.js'
+import { isolation } from './isolation.js'
 
 export const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 interface Outcome { status: ExitStatus, out: string, err: string }
 
 /** A runtime on a data directory of its own. */
-export async function openRuntime (dataDir?: string) {
+export async function openRuntime (dataDir?: string, kind: Isolation = isolation) {
   const directory = dataDir ?? await mkdtemp(join(tmpdir(), 'emulator-container-'))
-  const runtime = await createRuntime({ dataDir: directory, log: { warn () {} } })
+  const runtime = await createRuntime({ dataDir: directory, log: { warn () {} }, isolation: kind })
   const close = async () => {
     await runtime.close()
     await removeTree(directory)

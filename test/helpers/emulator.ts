@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/index.js'
 import { loadServices } from '../../emulator/proto/load.js'
+import { isolation } from './isolation.js'
 import { creator } from './sdk.js'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
@@ -29,7 +30,7 @@ export async function testEmulator (
   const dataDir = options.dataDir ?? await mkdtemp(join(tmpdir(), 'emulator-test-'))
   const logged: LogLines = []
   const keep = (fields: object, message: string) => { logged.push({ message, fields }) }
-  const emulator = await startEmulator({ ...options, dataDir, log: { ...silent, warn: keep, error: keep } })
+  const emulator = await startEmulator({ isolation, ...options, dataDir, log: { ...silent, warn: keep, error: keep } })
   const clients: ModalClient[] = []
   return {
     ...emulator,

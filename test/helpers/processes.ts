@@ -1,10 +1,13 @@
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { isolation } from './isolation.js'
 import { spawnNode } from './spawn-node.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-const clean = { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: process.env.TMPDIR }
+const clean = {
+  PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: process.env.TMPDIR, EMULATOR_RUNTIME: isolation
+}
 
 /** A TypeScript file of the project in a process of its own, its output kept. */
 export function startProcess (file: string, env: Record<string, string | undefined>) {

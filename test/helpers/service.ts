@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { buildApp } from '../../app.js'
 import { parseConfig } from '../../config.js'
 import { digest, randomId } from '../../lib/ids.js'
+import { isolation } from './isolation.js'
 
 export { readSse, type ReceivedEvent } from './sse.js'
 
@@ -34,6 +35,7 @@ export async function startService (env: Record<string, string> = {}) {
     ...(live && { CLAUDE_KEY_IN_SANDBOX: 'true' }),
     ...(live && pick('MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'ANTHROPIC_API_KEY')),
     DATA_DIR: dataDir,
+    EMULATOR_RUNTIME: isolation,
     PORT: '0',
     ACCOUNTS: JSON.stringify(accounts),
     EMULATOR_SECRETS: JSON.stringify({ 'test-one': { ONE: '1' }, other: { TWO: '2' } }),

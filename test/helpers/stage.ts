@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { digest, randomId } from '../../lib/ids.js'
+import { isolation } from './isolation.js'
 import { spawnNode } from './spawn-node.js'
 
 const apiKey = randomId('key')
@@ -31,7 +32,7 @@ export async function openStage (env: Record<string, string> = {}) {
   const children = new Set<ChildProcess>()
   const run = (file: string, more: Record<string, string>) => {
     const child = spawnNode([join(root, file)], {
-      cwd: root, env: { ...clean, DATA_DIR: dataDir, ...more }, stdio: ['ignore', 'pipe', 'inherit']
+      cwd: root, env: { ...clean, DATA_DIR: dataDir, EMULATOR_RUNTIME: isolation, ...more }, stdio: ['ignore', 'pipe', 'inherit']
     })
     children.add(child)
     child.once('exit', () => children.delete(child))

@@ -1,0 +1,15 @@
+import type { VolumeView } from './setup.js'
+import type { ExecSpec, Process } from './types.js'
+
+/** A process that can be ended, alone: not what it started. */
+export interface Command extends Process { kill (): Promise<void> }
+
+/** What differs between the kinds of containers: how commands get in, and how everything ends. */
+export interface Engine {
+  /** Starts a command whose specification is complete; its output goes to files whose names begin with `spool`. */
+  enter (exec: ExecSpec, spool: string): Promise<Command>
+  /** Ends every process of the container; its mounts stay. @returns whether it is certain that none is left */
+  killAll (): Promise<boolean>
+  /** Shows another view of a volume in place of one. */
+  remount (before: VolumeView, after: VolumeView): Promise<void>
+}

@@ -1,0 +1,38 @@
+import { randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Launcher } from '../launcher.js'
+import type { PipeMaker } from '../pipes.js'
+import type { Layout } from '../setup.js'
+import { firstChild, type Supervisor } from '../supervisor.js'
+import { configuration, gvisorScript } from './config.js'
+import { GvisorEngine } from './engine.js'
+
+/** Neither KVM nor nested virtualisation is needed for ptrace. */
+const platform = 'ptrace'
+
+export class GvisorLauncher implements Launcher {
+  readonly name = `gVisor (runsc, ${platform}) and overlayfs`
+  readonly #pipes: PipeMaker
+  readonly #runsc: string
+
+  constructor (pipes: PipeMaker, runsc: string) {
+    this.#pipes = pipes
+    this.#runsc = runsc
+  }
+
+  async prepare (layout: Layout, directory: string) {
+    const id = `sandbox-${randomUUID()}`
+    const pipes = this.#pipes
+    // Not cached: the host reads the files while the container runs, and when it was killed.
+    const runsc = [this.#runsc, `--root=${join(directory, 'runsc')}`, `--platform=${platform}`, '--ignore-cgroups',
+      `--network=${layout.network}`, '--file-access=shared', '--file-access-mounts=shared']
+    await writeFile(join(directory, 'config.json'), JSON.stringify(configuration(layout)))
+    return {
+      script: gvisorScript(layout, directory, runsc, id),
+      async engine (supervisor: Supervisor) {
+        return new GvisorEngine({ supervisor, runPid: await firstChild(supervisor.pid), runsc, id, pipes })
+      }
+    }
+  }
+}

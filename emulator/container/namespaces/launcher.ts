@@ -1,0 +1,30 @@
+import { join } from 'node:path'
+import type { Launcher } from '../launcher.js'
+import type { PipeMaker } from '../pipes.js'
+import type { Layout } from '../setup.js'
+import { firstChild, type Supervisor } from '../supervisor.js'
+import { NamespaceEngine } from './engine.js'
+import { outerScript } from './script.js'
+
+export class NamespaceLauncher implements Launcher {
+  readonly name = 'Linux namespaces and overlayfs'
+  readonly #pipes: PipeMaker
+  readonly #nsenter: string
+
+  constructor (pipes: PipeMaker, nsenter: string) {
+    this.#pipes = pipes
+    this.#nsenter = nsenter
+  }
+
+  async prepare (layout: Layout, directory: string) {
+    const { root, userNamespace, network } = layout
+    const [pipes, nsenter] = [this.#pipes, this.#nsenter]
+    return {
+      script: outerScript({ ...layout, namespace: join(directory, 'user-namespace') }),
+      async engine (supervisor: Supervisor, lost: () => void) {
+        const initPid = await firstChild(await firstChild(supervisor.pid))
+        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, nsenter, lost })
+      }
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import { accessSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import type { Isolation } from '../../emulator/container/types.js'
+
+/** What isolates the tests' sandboxes, whatever is installed: gVisor makes everything a few times slower. */
+export const isolation: Isolation = process.env['TEST_RUNTIME'] === 'runsc' ? 'runsc' : 'namespaces'
+
+/** Runs the whole test file again on gVisor, in a process of its own. */
+export function repeatOnGvisor (t: Test, url: string): void {
+  if (isolation === 'runsc' || process.env['TEST_REPEATED'] !== undefined) return
+  try {
+    accessSync('/usr/bin/runsc')
+  } catch {
+    t.test('the same on gVisor', { skip: 'runsc is not installed' }, () => {})
+    return
+  }
+  const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=400', 'TEST_RUNTIME=runsc', `TMPDIR=${process.env.TMPDIR ?? '/tmp'}`]
+  const command = [process.execPath, '--import', import.meta.resolve('tsx'), fileURLToPath(url)]
+  t.spawn('env', ['-i', ...env, ...command], { cwd: '/' }, 'the same on gVisor')
+}
