@@ -173,7 +173,10 @@ t.test('tenants', { skip }, async (t) => {
     }
     const { id } = await (await asCarol(path, { body: '{}' })).json() as { id: string }
     t.match(await (await asCarol(path, { body: '{}' })).json(), {
-      statusCode: 429, code: 'LIMIT_REACHED', message: 'Your account may have 1 running sandboxes.', limit: 1
+      statusCode: 429,
+      code: 'LIMIT_REACHED',
+      limit: 1,
+      message: 'Your account may have 1 running sandboxes, including those that are being created.'
     })
     t.match(await (await asCarol(`${path}/${id}/claude`, { body: '{"prompt":"x"}' })).json(), {
       statusCode: 429, code: 'LIMIT_REACHED', message: /0 runs/, limit: 0

@@ -224,19 +224,28 @@ export class LogFollower {
 
   /** Looks at the run's processes for as long as the log says that it has ended, and nothing follows. */
   async #look () {
-    const { owned, runId, log, settle } = this.#options
     if (this.#looking) return
     this.#looking = true
+    for (let pauseMs = firstLookMs; this.#last !== undefined && !this.#stopped && !this.#proven;) {
+      if (await this.#hasEnded(this.#last.id)) break
+      await sleep(pauseMs, undefined, { ref: false })
+      pauseMs = Math.min(2 * pauseMs, longestLookMs)
+    }
+    this.#looking = false
+  }
+
+  async #hasEnded (last: number): Promise<boolean> {
+    const { owned, runId, log, settle } = this.#options
     try {
-      for (let pauseMs = firstLookMs; this.#last !== undefined && !this.#stopped && !this.#proven;) {
-        if (await settle(false, this.#last.id) !== undefined) return this.prove()
-        await sleep(pauseMs, undefined, { ref: false })
-        pauseMs = Math.min(2 * pauseMs, longestLookMs)
-      }
+      const hasEnded = await settle(false, last) !== undefined
+      if (hasEnded) this.prove()
+      return hasEnded
     } catch (err) {
       log.warn({ runId, sandboxId: owned.id, err }, 'run not looked at')
-    } finally {
-      this.#looking = false
+      if (!(err instanceof AppError) || err.code !== 'RUN_NOT_FOUND') return false
+      // What is read from has no name any more, and will not end by itself.
+      this.#release()
+      return true
     }
   }
 

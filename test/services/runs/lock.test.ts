@@ -69,7 +69,7 @@ t.test('What an ended run leaves is free, without a step of its own', async (t) 
   t.notOk(existsSync(join(state, next)), 'a refused one leaves nothing')
   t.notOk(existsSync(join(state, 'runs', next)))
   t.equal(run(state, taker, 'echo said').status, 0)
-  t.match(readFileSync(join(state, 'runs', taker, 'log'), 'utf8'), /said[^]*"record":"ended","run":"run_0+taker","exitCode":0,"stop":"","durationMs":\d+\}\n$/)
+  t.match(readFileSync(join(state, 'runs', taker, 'log'), 'utf8'), /said[^]*"record":"ended","run":"run_0+taker","exitCode":0,"stop":"","at":\d+,"durationMs":\d+\}\n$/)
   t.equal(attempt(runLock, userland!, state, next).status, 0)
 })
 
