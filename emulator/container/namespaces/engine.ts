@@ -1,10 +1,11 @@
+import { readFile } from 'node:fs/promises'
 import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
 import { killCommand, launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
-import type { Supervisor } from '../supervisor.js'
+import { firstChild, type Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
@@ -21,9 +22,15 @@ interface Parts {
   lost: () => void
 }
 
+/** How often it is looked whether a command that was stopped has ended. */
+const lookMs = 1000
+const lookAtEndMs = 50
+
 /** Linux namespaces: each command enters them by nsenter. */
 export class NamespaceEngine implements Engine {
   readonly #parts: Parts
+  /** The host pids of nsenter, one for each command. */
+  readonly #entered = new Set<number>()
   #ended = false
 
   constructor (parts: Parts) {
@@ -35,6 +42,12 @@ export class NamespaceEngine implements Engine {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
     const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool })
+    const look = setInterval(() => { notice(child.pid).catch(() => {}) }, lookMs).unref()
+    this.#entered.add(child.pid)
+    child.exited.then(() => {
+      this.#entered.delete(child.pid)
+      clearInterval(look)
+    })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })
   }
 
@@ -49,11 +62,16 @@ export class NamespaceEngine implements Engine {
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
-  /** The kernel ends a process namespace with its first process, whatever runs in it. */
+  /**
+   * The kernel ends a process namespace with its first process, whatever runs in it, once their parents outside have
+   * noticed the end of each.
+   */
   async killAll (): Promise<boolean> {
     const { initPid, supervisor } = this.#parts
     if (!this.#ended) signal(initPid, 'SIGKILL')
+    const look = setInterval(() => { for (const pid of this.#entered) notice(pid).catch(() => {}) }, lookAtEndMs)
     await supervisor.ended
+    clearInterval(look)
     return true
   }
 
@@ -71,4 +89,13 @@ export class NamespaceEngine implements Engine {
       throw new ContainerError('failed', `remounting ${before.path}`, { cause })
     })
   }
+}
+
+/** nsenter stops itself when its child is stopped, and then does not notice that the child was killed. */
+async function notice (nsenter: number): Promise<void> {
+  if (await stateOf(nsenter) === 'T' && await stateOf(await firstChild(nsenter)) === 'Z') signal(nsenter, 'SIGCONT')
+}
+
+async function stateOf (pid: number): Promise<string | undefined> {
+  return /\) (\w) [^)]*$/.exec(await readFile(`/proc/${pid}/stat`, 'utf8'))?.[1]
 }

@@ -164,6 +164,17 @@ t.test('A container that dies takes its commands along, and what comes later is 
   await t.rejects(container.exec({ command: ['true'] }), { name: 'ContainerError', reason: 'ended' })
 })
 
+t.test('The end of a command that was stopped is noticed, and holds up no end of its container', { skip }, async (t) => {
+  const container = await startContainer(runtime)
+  const [killed, left] = await Promise.all(['sleep 7171', 'sleep 7172'].map(async (command) => await container.exec({ command: command.split(' ') })))
+  await eventually(async () => (await sh(container, 'kill -STOP $(pidof sleep) && grep -h State /proc/[0-9]*/status')).out.match(/stopped/g)?.length === 2)
+  await sh(container, 'for pid in $(pidof sleep); do grep -q 7171 /proc/$pid/cmdline && kill -KILL $pid; done')
+  t.match(await killed!.exited, { signal: 9 })
+  t.equal(left!.status, undefined)
+  await container.stop()
+  t.match(await left!.exited, { signal: 9 })
+})
+
 t.test('Stop leaves nothing alive and no private state; afterwards the container has ended (5.1, 5.2, 5.3)', { skip }, async (t) => {
   const mark = randomUUID()
   const container = await startContainer(runtime, { id: 'stopped' })
