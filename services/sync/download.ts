@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
+import { withoutIgnoredObjects } from './ignore.js'
 import { writeManifest } from './manifest-store.js'
 import { countFiles, sameTime } from './manifest.js'
 import type { SyncOptions } from './options.js'
@@ -36,14 +37,18 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   if (version !== undefined && !remote.hasManifest) throw new AppError('VERSION_NOT_FOUND')
   const leftovers = [...listing.entries.keys()].filter(isPart)
   for (const path of leftovers) listing.entries.delete(path)
-  const plan = planDownload(listing.entries, remote, keepNewer)
+  const { ignored, ...concerned } = await withoutIgnoredObjects(remote, store, workspace, listing.entries)
+  const isDeleting = options.delete ?? false
+  const plan = planDownload(listing.entries, { ...remote, ...concerned }, { keepNewer, isDeleting })
   for (const problem of plan.problems) stats.fail(problem)
-  if (version !== undefined) failMissing(remote, stats)
+  for (const problem of plan.warnings) stats.warn(problem)
+  if (version !== undefined) failMissing(concerned, stats)
+  stats.ignored = ignored
   stats.skipped = countFiles(plan.unchanged)
   stats.kept = plan.kept.length
   stats.totalFiles = plan.downloads.length
   stats.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
-  const stale = options.delete ? plan.stale : []
+  const stale = isDeleting ? plan.stale : []
   if (dryRun) return stats.dryRun('download', stale.length)
 
   stats.phase('transfer')
@@ -51,11 +56,16 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   const written = await restore(plan, remote.packs, options, stats)
   if (stale.length > 0) {
     stats.phase('delete')
-    await workspace.remove(stale.toReversed())
+    // What had to go first is gone; a symlink that is there now may lead to other files.
+    const gone = new Set(plan.inTheWay)
+    await workspace.remove(stale.filter((path) => !gone.has(path)).toReversed())
     stats.deleted = stale.length
   }
   const hasNews = [...written.values()].some(({ own }) => !own)
-  if (hasNews && version === undefined) await updateManifest(store, remote, written)
+  if ((hasNews || plan.hidden.size > 0) && version === undefined) {
+    const tracked = new Map([...remote.tracked].filter(([path]) => !plan.hidden.has(path)))
+    await updateManifest(store, { ...remote, tracked }, written)
+  }
   return stats.report('download', version === undefined ? {} : { version })
 }
 
@@ -100,7 +110,7 @@ async function updateManifest (
   })
 }
 
-function failMissing ({ missing }: Remote, stats: SyncStats) {
+function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {
   for (const path of missing.keys()) {
     stats.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this version.' })
   }
