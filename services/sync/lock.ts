@@ -6,12 +6,12 @@ import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
 import { withDeadline } from '../modal/call.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
-import { loadScript } from '../modal/script.js'
+import { cleanEnvironment, loadScript } from '../modal/script.js'
 import type { SandboxCommands } from './workspace/commands.js'
 import { WorkspaceLost, type Problem } from './workspace/workspace.js'
 
 /** The functions of the lock and the actions upon it; see `scripts/sync-lock.sh`. */
-export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
+export const syncLockScript = cleanEnvironment + lockScript + loadScript(import.meta.url, 'sync-lock.sh')
 /**
  * A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. The command that
  * acquired the lock waits for its release for `holdMs` at most: if the service dies it must not keep the sandbox awake.

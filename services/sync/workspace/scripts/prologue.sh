@@ -1,5 +1,4 @@
 # What the scripts that follow have in common. Only what the userlands of GNU and busybox share is used.
-export LC_ALL=C
 
 # Goes to the workspace. Exits with 3 when it is missing or may not be entered, with 8 when the image lacks tools.
 # GNU's stat writes a fraction of a second for `%.9Y`; busybox's has none.

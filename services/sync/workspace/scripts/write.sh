@@ -1,5 +1,4 @@
 # Unpacks an archive from standard input in the workspace, which it creates.
 # usage: write.sh <workspace>
-export LC_ALL=C
 { mkdir -p "$1" && cd "$1"; } || exit 3
 exec tar -xpof -
