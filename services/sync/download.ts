@@ -84,8 +84,12 @@ async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, 
       for (const path of outcome.verifiedInPlace) verifiedInPlace.add(path)
     }
     stats.phase('verify')
-    const { wrong, count, leftovers } = await verify(workspace, { written, verifiedInPlace }, plan.unchanged)
+    const { wrong, count, leftovers, times } = await verify(workspace, { written, verifiedInPlace }, plan.unchanged)
     stats.verified = count
+    for (const [path, mtime] of times) {
+      written.set(path, { ...written.get(path)!, mtime })
+      stats.warn({ path, code: 'TIME_NOT_KEPT', message: 'The file system cannot hold its time and has one that is near.' })
+    }
     await workspace.remove(leftovers)
     if (wrong.size === 0) break
     if (isLast) for (const [path, message] of wrong) stats.fail({ path, code: 'NOT_VERIFIED', message })
@@ -119,26 +123,36 @@ function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {
 /**
  * Proves that entries are in the workspace as they were stored (3.5): present, with their type, size and mode, and with
  * their content where one hash covers it. Of larger files every part was compared on its way.
- * @returns what is wrong, by path, how many files and symlinks are right, and files that a lost transfer agent left.
+ * @returns what is wrong, by path, how many files and symlinks are right, files that a lost transfer agent left, and the
+ * times of files whose own are too far for the file system.
  */
 export async function verify (
   workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,
   unchanged: ReadonlyMap<string, SavedEntry>
-): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[] }> {
+): Promise<{ wrong: Map<string, string>, count: number, leftovers: string[], times: Map<string, string> }> {
   const wrong = new Map<string, string>()
-  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [] }
+  const times = new Map<string, string>()
+  if (written.size === 0 && unchanged.size === 0) return { wrong, count: 0, leftovers: [], times }
   const toHash = new Set([...written]
     .filter(([path, { type, hashes }]) => type === 'file' && hashes.length === 1 && !verifiedInPlace.has(path))
     .map(([path]) => path))
   const [{ entries }, hashes] = await Promise.all([workspace.list(), workspace.hash([...toHash])])
   let count = 0
   for (const [path, saved] of [...unchanged, ...written]) {
-    const problem = difference(entries.get(path), saved) ??
+    const entry = entries.get(path)
+    const isFar = entry?.type === 'file' && isFarTime(saved.mtime) && !sameTime(entry.mtime, saved.mtime)
+    if (isFar && written.has(path)) times.set(path, entry.mtime)
+    const problem = difference(entry, isFar ? { ...saved, mtime: entry.mtime } : saved) ??
       (toHash.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
     if (problem !== undefined) wrong.set(path, problem)
     else if (saved.type !== 'directory') count++
   }
-  return { wrong, count, leftovers: [...entries.keys()].filter(isPart) }
+  return { wrong, count, leftovers: [...entries.keys()].filter(isPart), times }
+}
+
+/** Outside of what every file system holds. */
+function isFarTime (mtime: string): boolean {
+  return Number(mtime) < -(2 ** 31) || Number(mtime) >= 2 ** 31
 }
 
 function difference (entry: Entry | undefined, saved: SavedEntry): string | undefined {

@@ -62,7 +62,7 @@ function parseRecord (name: string, fields: string): StatRecord {
   const [raw, size, mtime, ctime, uid, gid] = fields.split(' ') as [string, string, string, string, string, string]
   const bits = parseInt(raw, 16)
   const type = types[bits & 0o170000] ?? 'special'
-  return {
+  return knownTimes({
     path,
     type,
     mode: bits & 0o7777,
@@ -72,7 +72,7 @@ function parseRecord (name: string, fields: string): StatRecord {
     uid: Number(uid),
     gid: Number(gid),
     validName: bytes === undefined || !path.includes('\ufffd') || Buffer.from(path).equals(bytes)
-  }
+  })
 }
 
 function isAscii (text: string): boolean {
@@ -103,13 +103,31 @@ export function isUnchanged (before: FileState | undefined, after: FileState | u
 
 /** Nanoseconds as GNU's stat writes them. */
 export function seconds (nanoseconds: bigint): string {
-  return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
+  const [sign, all] = nanoseconds < 0n ? ['-', -nanoseconds] : ['', nanoseconds]
+  return `${sign}${all / 1_000_000_000n}.${String(all % 1_000_000_000n).padStart(9, '0')}`
 }
 
-/** Node.js sets times no finer than microseconds, and truncates a number that may lie just below the one it means. */
-export function settableTime (mtime: string): number {
+/**
+ * Node.js sets times no finer than microseconds, and truncates a number that may lie just below the one it means. A
+ * negative number is the present to it; as text it is what it is.
+ */
+export function settableTime (mtime: string): number | string {
   const [seconds, fraction] = mtime.split('.')
-  return Number(fraction === undefined ? seconds : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`)
+  const time = fraction === undefined ? mtime : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`
+  return time.startsWith('-') ? time : Number(time)
+}
+
+/** The second that a time is in; a floating point number would round some to the next one. */
+export function wholeSeconds (time: string): number {
+  const [seconds, fraction = ''] = time.split('.')
+  return Number(seconds) - (time.startsWith('-') && /[1-9]/.test(fraction) ? 1 : 0)
+}
+
+/** Times of a file system that tells whole seconds only: it is not known that their fractions are zero. */
+export function knownTimes<T extends Pick<Entry, 'mtime' | 'ctime'>> (entry: T): T {
+  const { mtime, ctime } = entry
+  if (!mtime.endsWith('.000000000') || !ctime.endsWith('.000000000')) return entry
+  return { ...entry, mtime: mtime.slice(0, -10), ctime: ctime.slice(0, -10) }
 }
 
 export const changed = (path: string): Problem => ({ path, code: 'CHANGED', message: 'The file keeps changing while it is read.' })
