@@ -9,7 +9,7 @@ import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
-import { isPart, manifestKey, versionKey } from './s3/keys.js'
+import { isPart, manifestKey, parentsOf, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
 import type { SavedEntry } from './transfer/entries.js'
@@ -72,13 +72,13 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
 /** Transfers, then lists the workspace again. What is not as it should be is transferred once more. */
 async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, stats: SyncStats) {
   const { workspace, store, agentLauncher } = options
-  let { directories, downloads } = plan
+  let { directories, downloads, touched } = plan
   const written = new Map<string, SavedEntry>()
   const verifiedInPlace = new Set<string>()
   for (const isLast of [false, true]) {
     if (directories.length + downloads.length > 0) {
       stats.phase('transfer')
-      const targets = { directories, ...planUnpacking(downloads, isLast ? new Map() : packs) }
+      const targets = { directories, touched, ...planUnpacking(downloads, isLast ? new Map() : packs) }
       const outcome = await downloadFiles(targets, { workspace, store, agentLauncher, stats })
       for (const [path, saved] of outcome.written) written.set(path, saved)
       for (const path of outcome.verifiedInPlace) verifiedInPlace.add(path)
@@ -88,14 +88,17 @@ async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, 
     stats.verified = count
     for (const [path, mtime] of times) {
       written.set(path, { ...written.get(path)!, mtime })
-      stats.warn({ path, code: 'TIME_NOT_KEPT', message: 'The file system cannot hold its time and has one that is near.' })
+      stats.warn({ path, code: 'TIME_NOT_KEPT', message: 'The file system cannot hold its time.' })
     }
     await workspace.remove(leftovers)
     if (wrong.size === 0) break
     if (isLast) for (const [path, message] of wrong) stats.fail({ path, code: 'NOT_VERIFIED', message })
     stats.files -= downloads.filter(({ path }) => wrong.has(path)).length
+    const all = [...directories, ...touched]
     directories = directories.filter(({ path }) => wrong.has(path))
     downloads = downloads.filter(({ path }) => wrong.has(path))
+    const parents = parentsOf(wrong.keys())
+    touched = all.filter((one) => one.saved !== undefined && parents.has(one.path) && !directories.includes(one))
     for (const path of wrong.keys()) {
       written.delete(path)
       verifiedInPlace.delete(path)
@@ -124,7 +127,7 @@ function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {
  * Proves that entries are in the workspace as they were stored (3.5): present, with their type, size and mode, and with
  * their content where one hash covers it. Of larger files every part was compared on its way.
  * @returns what is wrong, by path, how many files and symlinks are right, files that a lost transfer agent left, and the
- * times of files whose own are too far for the file system.
+ * times of files of which the file system could not hold the right ones.
  */
 export async function verify (
   workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,

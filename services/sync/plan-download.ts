@@ -1,4 +1,4 @@
-import { isSame } from './manifest.js'
+import { isSame, sameTime } from './manifest.js'
 import { sameName, type Remote } from './remote.js'
 import { parentsOf, remedy } from './s3/keys.js'
 import { keyOf, type SavedEntry, type Target } from './transfer/entries.js'
@@ -8,6 +8,8 @@ export interface DownloadPlan {
   directories: Target[]
   /** Files and symlinks. */
   downloads: Target[]
+  /** Directories that are as they were stored, and get their times back after something was put into them. */
+  touched: Target[]
   /** In the workspace already, as they are in S3. */
   unchanged: Map<string, SavedEntry>
   /** In the workspace, and changed there since they were stored. */
@@ -37,6 +39,7 @@ export function planDownload (
   const plan: DownloadPlan = {
     directories: [],
     downloads: [],
+    touched: [],
     unchanged: new Map(),
     kept: [],
     inTheWay: [],
@@ -49,7 +52,17 @@ export function planDownload (
   replaceFiles(targets, plan, local, keepNewer)
   replaceDirectories(targets, plan, local, { keepNewer, isDeleting })
   for (const target of targets.values()) classify(target, plan, local.get(target.path), keepNewer)
+  plan.touched = [...parentsIn(plan)].filter(({ path, saved }) => sameTime(local.get(path)!.mtime, saved!.mtime))
   return plan
+}
+
+/** Directories that are there already, and in which something is written or removed. */
+function * parentsIn ({ directories, downloads, inTheWay, unchanged }: DownloadPlan): Generator<Target> {
+  const paths = [...[...directories, ...downloads].map(({ path }) => path), ...inTheWay]
+  for (const path of new Set(paths.map((path) => path.slice(0, Math.max(0, path.lastIndexOf('/')))))) {
+    const saved = unchanged.get(path)
+    if (saved !== undefined) yield { path, key: keyOf(path, saved), etag: saved.etag, size: 0, saved }
+  }
 }
 
 /** What the workspace has to have. Of a file and a directory of the same name it can have one only. */
