@@ -126,8 +126,8 @@ function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {
 /**
  * Proves that entries are in the workspace as they were stored (3.5): present, with their type, size and mode, and with
  * their content where one hash covers it. Of larger files every part was compared on its way.
- * @returns what is wrong, by path, how many files and symlinks are right, files that a lost transfer agent left, and the
- * times of files of which the file system could not hold the right ones.
+ * @returns what is wrong, by path, how many files and symlinks are right, files that a lost transfer agent left, and
+ * the times of files of which the file system could not hold the right ones.
  */
 export async function verify (
   workspace: Workspace, { written, verifiedInPlace }: Pick<DownloadOutcome, 'written' | 'verifiedInPlace'>,

@@ -1,6 +1,7 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup.js'
+import { storeForeignModes } from './foreign-modes.js'
 import { withoutIgnored } from './ignore.js'
 import { writeManifest } from './manifest-store.js'
 import { countFiles } from './manifest.js'
@@ -43,13 +44,17 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   if (plan.uploads.length > 0) {
     stats.phase('transfer')
     await abortLeftovers(store, new Set(wanted.keys()))
-    await uploadFiles(plan.uploads, {
+    const onStored = (path: string, saved: SavedEntry) => { entries.set(path, saved) }
+    const uploads = version === undefined
+      ? await storeForeignModes(plan.uploads, remote, store, stats, onStored)
+      : plan.uploads
+    await uploadFiles(uploads, {
       workspace,
       store,
       agentLauncher,
       stats,
       keyFor: ({ path, type }) => version === undefined ? undefined : versionObjectKey(version, path, type),
-      onStored: (path, saved) => { entries.set(path, saved) }
+      onStored
     })
   }
   const replaced = replacedFor(plan, (path) => stats.hasFailed(path))
@@ -80,7 +85,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
 
 function countPlan (plan: UploadPlan, listing: Listing, wanted: number, stats: SyncStats) {
   for (const problem of [...listing.problems, ...plan.problems]) stats.fail(problem)
-  for (const problem of plan.warnings) stats.warn(problem)
+  for (const problem of [...listing.warnings, ...plan.warnings]) stats.warn(problem)
   const files = plan.uploads.filter(({ type }) => type !== 'directory')
   stats.skipped = countFiles(plan.unchanged)
   stats.verified = stats.skipped

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -164,5 +164,17 @@ t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, as
     t.equal(await content('volume/foo/a'), 'mine')
     t.match(await upload(at('volume', 'volume/')), { failed: [] })
     t.equal((await at('', 'volume/').store.get('foo')).body.toString(), 'theirs', 'and theirs stays')
+  })
+
+  await t.test('An object that says it is a symlink and cannot be one is restored as a file', async (t) => {
+    const { store } = at('', 'links/')
+    for (const [key, body] of Object.entries({ empty: '', long: 'x'.repeat(5000), nul: 'a\0b', good: 'target' })) {
+      await store.put(key, Buffer.from(body), { mode: '0120777' })
+    }
+    t.match(await download({ ...at('links', 'links/'), keepNewer: true }), { files: 4, verified: 4, failed: [] })
+    t.equal(await content('links/nul'), 'a\0b')
+    t.equal((await lstat(join(root, 'links', 'good'))).isSymbolicLink(), true)
+    t.match(await upload(at('links', 'links/')), { files: 0, skipped: 4, failed: [] })
+    t.match(await download({ ...at('links2', 'links/'), keepNewer: true }), { files: 4, failed: [] })
   })
 })

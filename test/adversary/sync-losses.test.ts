@@ -1,4 +1,5 @@
-import { lstat, lutimes, mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { chmod, lstat, lutimes, mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -145,5 +146,40 @@ t.test('A sync loses no time and nothing that others put there', { skip: noS3 },
     await sh('rm /s2/deep/a; touch -d @1000000000 /s2/deep')
     t.match(await download(inSandbox('/s2', 'shallow/')), { files: 1, failed: [] })
     t.match(await sh('stat -c %Y /s2/deep'), '1000000000', 'where it was already')
+  })
+
+  await t.test('What others say of their objects survives a change of mode', async (t) => {
+    const theirs = {
+      ContentType: 'text/css; charset=utf-8',
+      CacheControl: 'max-age=60',
+      ContentDisposition: 'inline',
+      ContentLanguage: 'de',
+      Metadata: { colour: 'blue', mtime: '1000' }
+    }
+    const Key = 'headers/ü +&.css'
+    await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: 'a { }', ...theirs }))
+    await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'headers/empty', Body: '', ...theirs }))
+    await download(at('headers', 'headers/'))
+    for (const mode of [0o755, 0o600]) {
+      await chmod(join(root, 'headers', 'ü +&.css'), mode)
+      await chmod(join(root, 'headers', 'empty'), mode)
+      await settled()
+      t.match(await upload(at('headers', 'headers/')), { files: 2, verified: 2, failed: [] })
+      t.match(await upload(at('headers', 'headers/')), { files: 0, skipped: 2, failed: [] })
+      const { Metadata, ...headers } = await s3.client.send(new HeadObjectCommand({ Bucket: 'bucket', Key }))
+      t.match({ Metadata, ...headers }, { ...theirs, Metadata: { colour: 'blue', mode: `0100${mode.toString(8)}` } })
+    }
+    t.match(await download(at('headers2', 'headers/')), { files: 2, failed: [] })
+    t.equal((await lstat(join(root, 'headers2', 'empty'))).mode & 0o7777, 0o600)
+  })
+
+  await t.test('Hard links and holes are told', async (t) => {
+    await sh('mkdir /h; cd /h; echo 1 > a; ln a b; ln a c; truncate -s 3M holes; echo 2 > plain; sleep 0.1')
+    const { failed, warnings } = await upload(inSandbox('/h', 'odd/'))
+    t.strictSame(failed, [])
+    t.strictSame(warnings!.map(({ code }) => code), ['HARD_LINKS', 'SPARSE'])
+    t.match(warnings!.map(({ message }) => message), [/^This and 2 other files have hard links/, /^The file has holes/])
+    t.match(await download(inSandbox('/h2', 'odd/')), { files: 5, failed: [], warnings: [] })
+    t.equal(await sh('cat /h2/c; stat -c %s /h2/holes'), '1\n3145728\n')
   })
 })
