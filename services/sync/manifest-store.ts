@@ -184,7 +184,7 @@ function isLine (value: unknown): value is Line {
   if (!Array.isArray(value)) return false
   const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
   return typeof path === 'string' && typeof letter === 'string' && Object.hasOwn(typesByLetter, letter) &&
-    isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^\d+(\.\d+)?$/.test(mtime) &&
+    isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(mtime) &&
     typeof etag === 'string' && Array.isArray(hashes) && hashes.every(isHash) && isCount(partSize) && isCount(own) &&
     (key === undefined || key === 0 || typeof key === 'string') &&
     (pack === undefined || (isCount(pack) && isCount(start)))

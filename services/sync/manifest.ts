@@ -1,4 +1,5 @@
 import type { SavedEntry } from './transfer/entries.js'
+import { wholeSeconds } from './workspace/stat-records.js'
 import type { Entry } from './workspace/workspace.js'
 
 /** An object as it was listed, and not another one that may take its place. */
@@ -30,15 +31,24 @@ export function countFiles (entries: Map<string, SavedEntry>): number {
 }
 
 /**
- * Whether two times are the same, as far as both are known: busybox knows whole seconds only, and Node.js sets times as
- * floating point numbers, which it truncates to microseconds.
+ * Whether two times are the same, as far as both are known: busybox and some file systems know whole seconds only, and
+ * Node.js sets times as floating point numbers, which it truncates to microseconds.
  */
 export function sameTime (one: string, other: string): boolean {
   if (one === other) return true
-  const [[seconds, fraction = ''], [otherSeconds, otherFraction = '']] = [one.split('.'), other.split('.')]
-  if (seconds !== otherSeconds) return false
-  if (fraction === '' || otherFraction === '') return true
-  return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 2000
+  const isExact = one.includes('.') && other.includes('.')
+  if (!isExact) return wholeSeconds(one) === wholeSeconds(other)
+  const difference = nanoseconds(one) - nanoseconds(other)
+  // A floating point number of a far time is coarser.
+  const tolerance = Math.abs(Number(one)) < 2 ** 32 ? 2000n : 6000n
+  return -tolerance < difference && difference < tolerance
+}
+
+/** A decimal number of seconds; more than nine decimals do not count. */
+function nanoseconds (time: string): bigint {
+  const [seconds, fraction = ''] = time.split('.') as [string, string?]
+  const all = BigInt(seconds.replace('-', '') + fraction.padEnd(9, '0').slice(0, 9))
+  return time.startsWith('-') ? -all : all
 }
 
 /** Whether an entry is as it was when it was stored: the decision behind every upload and download. */

@@ -11,9 +11,10 @@ export interface UploadPlan {
   unchanged: Map<string, SavedEntry>
   /** In S3, and not in the workspace any more. */
   stale: Map<string, SavedEntry>
-  /** Stored by us where an entry of another type has to be now. Both could not be restored, so this one has to go. */
+  /** In the place of an entry of another type. Both could not be restored, and the workspace had this one: it goes. */
   replaced: Map<string, SavedEntry>
   problems: Problem[]
+  warnings: Problem[]
 }
 
 const plainDirectoryMode = 0o755
@@ -26,24 +27,49 @@ const plainDirectoryMode = 0o755
 export function planUpload (
   wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
 ): UploadPlan {
-  const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
+  const plan: UploadPlan = {
+    uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [], warnings: []
+  }
   const parents = parentsOf(wanted.keys())
+  const theirParents = parentsOf(remote.untracked.keys())
   for (const [path, entry] of wanted) {
     const saved = remote.tracked.get(path)
+    if (entry.type !== 'directory' && theirParents.has(path)) {
+      plan.problems.push({ path, ...conflict })
+      continue
+    }
     if (saved !== undefined && isSame(entry, saved)) {
       plan.unchanged.set(path, saved)
       continue
     }
     const problem = pathProblem(path, prefix)
     if (problem !== undefined) plan.problems.push({ path, ...problem })
-    else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
+    else if (entry.type === 'directory' && remote.unusable.has(path)) {
+      plan.unchanged.set(path, plainDirectory(entry))
+      plan.warnings.push({ path: `${path}/`, ...unusable })
+    } else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
   for (const [path, saved] of remote.tracked) {
-    if (saved.own && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
+    if (isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
     else if (!all.has(path)) plan.stale.set(path, saved)
   }
   return plan
+}
+
+const conflict = {
+  code: 'KEY_CONFLICT',
+  message: 'Others have put objects below this name that this workspace has never had: move them, or rename the file.'
+}
+
+const unusable = {
+  code: 'DIRECTORY_WITH_CONTENT',
+  message: 'Its object in S3 has content of others and stays as it is, so the mode of the directory is not stored.'
+}
+
+/** Those of them that would come back in the place of what was not stored stay. */
+export function replacedFor (plan: UploadPlan, hasFailed: (path: string) => boolean): Map<string, SavedEntry> {
+  return new Map([...plan.replaced].filter(([path]) => ![path, ...parentsOf([path])].some(hasFailed)))
 }
 
 /** The keys of what is in it imply that it exists, and its mode is the default. */

@@ -1,6 +1,6 @@
 import { readCurrent, readManifest } from './manifest-store.js'
 import { isFound, type Manifest, type Superseded } from './manifest.js'
-import { isObsoletePack, keyProblem, manifestKey, packOf, reserved, withoutSlash } from './s3/keys.js'
+import { isObsoletePack, keyProblem, manifestKey, packOf, remedy, reserved, withoutSlash } from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
@@ -27,7 +27,10 @@ export interface Remote {
   obsoletePacks: string[]
   /** Whether there is a manifest. */
   hasManifest: boolean
-  problems: Problem[]
+  /** By path: objects with content whose keys end in a slash. Neither files nor directories, they stay as they are. */
+  unusable: Map<string, ObjectInfo>
+  /** What a workspace cannot have: named, and left alone. */
+  warnings: Problem[]
   /** Whether there is nothing of a workspace. */
   isEmpty: boolean
 }
@@ -47,7 +50,8 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     packs: new Map(),
     obsoletePacks: [],
     hasManifest: isFound(manifest),
-    problems: [],
+    unusable: new Map(),
+    warnings: [],
     isEmpty: true
   }
   for (let page = first; !page.done; page = await pages.next()) {
@@ -92,10 +96,16 @@ function isSuperseded ({ superseded }: Manifest, { key, etag, storedAt }: Object
   return object !== undefined && object.etag === etag && object.storedAt === storedAt
 }
 
+export const sameName = { code: 'KEY_CONFLICT', message: `A file has the same name, and takes its place: ${remedy}` }
+
 function addUntracked (remote: Remote, path: string, object: ObjectInfo) {
   const problem = keyProblem(object.key)
-  if (problem !== undefined) remote.problems.push({ path: object.key, ...problem })
-  else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
-    remote.problems.push({ path: object.key, code: 'KEY_CONFLICT', message: 'Another object has the same path.' })
+  if (problem !== undefined) remote.warnings.push({ path: object.key, ...problem })
+  else if (object.key.endsWith('/') && object.size > 0) {
+    const message = `The object has content, which a directory cannot have, so it stays in S3 only: ${remedy}`
+    remote.unusable.set(path, object)
+    remote.warnings.push({ path: object.key, code: 'DIRECTORY_WITH_CONTENT', message })
+  } else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
+    remote.warnings.push({ path: object.key, ...sameName })
   } else remote.untracked.set(path, object)
 }

@@ -10,6 +10,7 @@ export class SyncStats {
   readonly #started = performance.now()
   readonly #onProgress: OnProgress
   readonly #failed = new Map<string, Problem>()
+  readonly #warnings = new Map<string, Problem>()
   #reportedAt = 0
   #phase: SyncProgress['phase'] = 'list'
   files = 0
@@ -60,6 +61,11 @@ export class SyncStats {
     this.#failed.set(problem.path, problem)
   }
 
+  /** Tells what cannot be had as it is: nobody is kept from their work by it. */
+  warn (problem: Problem): void {
+    this.#warnings.set(problem.path, problem)
+  }
+
   hasFailed (path: string): boolean {
     return this.#failed.has(path)
   }
@@ -76,6 +82,7 @@ export class SyncStats {
       kept,
       durationMs: Math.round(performance.now() - this.#started),
       failed: [...this.#failed.values()],
+      warnings: [...this.#warnings.values()],
       verified,
       ...more
     }

@@ -60,8 +60,8 @@ export class SyncService {
     this.#running.add(work)
     try {
       const report = await work
-      const { failed, ...counts } = report
-      log.info({ ...ids, ...counts, failed: failed.length }, 'sync completed')
+      const { failed, warnings = [], ...counts } = report
+      log.info({ ...ids, ...counts, failed: failed.length, warnings: warnings.length }, 'sync completed')
       if (failed.length > 0) throw syncIncomplete(report)
       return report
     } catch (error) {

@@ -1,18 +1,19 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup.js'
+import { storeForeignModes } from './foreign-modes.js'
 import { withoutIgnored } from './ignore.js'
 import { writeManifest } from './manifest-store.js'
 import { countFiles } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
-import { planUpload, type UploadPlan } from './plan-upload.js'
+import { planUpload, replacedFor, type UploadPlan } from './plan-upload.js'
 import { readRemote, versionObjectKey, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
-import { newVersion, packKey } from './s3/keys.js'
+import { newVersion, packKey, parentsOf } from './s3/keys.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { uploadFiles } from './transfer/upload-files.js'
-import type { Listing } from './workspace/workspace.js'
+import type { Entry, Listing } from './workspace/workspace.js'
 
 interface UploadOptions extends SyncOptions {
   /** Each upload is a version that stays as it is, beside earlier ones. */
@@ -43,19 +44,27 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   if (plan.uploads.length > 0) {
     stats.phase('transfer')
     await abortLeftovers(store, new Set(wanted.keys()))
-    await uploadFiles(plan.uploads, {
+    const onStored = (path: string, saved: SavedEntry) => { entries.set(path, saved) }
+    const uploads = version === undefined
+      ? await storeForeignModes(plan.uploads, remote, store, stats, onStored)
+      : plan.uploads
+    await uploadFiles(uploads, {
       workspace,
       store,
       agentLauncher,
       stats,
       keyFor: ({ path, type }) => version === undefined ? undefined : versionObjectKey(version, path, type),
-      onStored: (path, saved) => { entries.set(path, saved) }
+      onStored
     })
   }
-  const superseded = new Map([...plan.replaced, ...removed].filter(([path]) => !stats.hasFailed(path)))
+  const replaced = replacedFor(plan, (path) => stats.hasFailed(path))
+  const superseded = new Map([...replaced, ...[...removed].filter(([path]) => !stats.hasFailed(path))])
+  for (const [path, saved] of plan.replaced) if (!superseded.has(path) && !entries.has(path)) entries.set(path, saved)
   if (!versioned && superseded.size > 0) {
     stats.phase('delete')
-    for (const [path, saved] of await deleteObjects(store, superseded, stats)) entries.set(path, saved)
+    const left = await deleteObjects(store, superseded, stats)
+    for (const [path, saved] of left) entries.set(path, saved)
+    failHidden([...left.keys()], wanted, stats)
   }
   stats.deleted = countFiles(new Map([...removed].filter(([path]) => !stats.hasFailed(path))))
   // What failed is still in S3 as it was.
@@ -76,12 +85,21 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
 
 function countPlan (plan: UploadPlan, listing: Listing, wanted: number, stats: SyncStats) {
   for (const problem of [...listing.problems, ...plan.problems]) stats.fail(problem)
+  for (const problem of [...listing.warnings, ...plan.warnings]) stats.warn(problem)
   const files = plan.uploads.filter(({ type }) => type !== 'directory')
   stats.skipped = countFiles(plan.unchanged)
   stats.verified = stats.skipped
   stats.ignored = listing.special + listing.entries.size - wanted
   stats.totalFiles = files.length
   stats.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
+}
+
+/** A file is not restored while there are objects below its name. */
+function failHidden (left: string[], wanted: ReadonlyMap<string, Entry>, stats: SyncStats) {
+  for (const path of parentsOf(left)) {
+    if ((wanted.get(path)?.type ?? 'directory') === 'directory') continue
+    stats.fail({ path, code: 'KEY_CONFLICT', message: 'It is stored, but S3 refused to delete what was below its name before.' })
+  }
 }
 
 /** What is not in the workspace any more, and is to be removed from S3 or left out of this version. */

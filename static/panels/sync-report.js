@@ -17,7 +17,7 @@ function filesOf (number) {
 
 /** What a sync did, or would do, with a list of failures. */
 export function syncReport (report, title) {
-  const { direction, files, bytes: size, durationMs, failed = [], verified, dryRun } = report
+  const { direction, files, bytes: size, durationMs, failed = [], warnings = [], verified, dryRun } = report
   const facts = [
     [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
     !dryRun && files > 0 && ['Verified', filesOf(verified)],
@@ -29,7 +29,8 @@ export function syncReport (report, title) {
     h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
     h('p', { class: 'muted small' }, directions[direction]),
     h('dl', { class: 'facts' }, facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
-    failed.length > 0 && failures(failed))
+    failed.length > 0 && failures(failed),
+    warnings.length > 0 && [h('h4', {}, 'Warnings'), failures(warnings)])
 }
 
 /** Files that were not copied, with the reasons. */

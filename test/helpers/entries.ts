@@ -20,7 +20,8 @@ export const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   packs: new Map(),
   obsoletePacks: [],
   hasManifest: true,
-  problems: [],
+  unusable: new Map(),
+  warnings: [],
   isEmpty: false,
   ...more
 })

@@ -49,6 +49,8 @@ export function savedAtOf (version: string): string {
 
 const maxKeyBytes = 1024
 const maxNameBytes = 255
+/** What to do about an object that a workspace cannot have. */
+export const remedy = 'rename it or name it in .syncignore.'
 
 /** Why a path of the workspace cannot be a key under a prefix; undefined when it can. */
 export function pathProblem (path: string, prefix: string): { code: string, message: string } | undefined {
@@ -70,10 +72,10 @@ export function pathProblem (path: string, prefix: string): { code: string, mess
 export function keyProblem (key: string): { code: string, message: string } | undefined {
   const path = withoutSlash(key)
   if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
-    return { code: 'KEY_UNSAFE', message: 'The key is not a path inside a workspace.' }
+    return { code: 'KEY_UNSAFE', message: `The key is not a path inside a workspace, so the object stays in S3 only: ${remedy}` }
   }
   if (Buffer.byteLength(path) > maxNameBytes && path.split('/').some((name) => Buffer.byteLength(name) > maxNameBytes)) {
-    return { code: 'NAME_TOO_LONG', message: `A name has more than ${maxNameBytes} bytes.` }
+    return { code: 'NAME_TOO_LONG', message: `A name has more than ${maxNameBytes} bytes, which no disk takes: ${remedy}` }
   }
 }
 

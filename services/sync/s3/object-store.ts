@@ -1,6 +1,7 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import type { IncomingHttpHeaders } from 'node:http'
 import { digest } from '../../../lib/ids.js'
+import { addMetadata } from './attributes.js'
 import { requestsInFlight, S3Connection, type ObjectStoreOptions } from './connection.js'
 import { S3Error } from './errors.js'
 import {
@@ -104,6 +105,11 @@ export class ObjectStore {
       await readBody(response, body)
       return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response.headers) }
     })
+  }
+
+  /** Adds user metadata to an object that is all else as it was. @returns the new ETag. @throws {S3Error} */
+  async addMetadata (key: string, etag: string, metadata: Record<string, string>): Promise<string> {
+    return await addMetadata(this.#connection, key, etag, metadata)
   }
 
   /** A PUT for another program to send, with that body and no other. @throws {S3Error} */

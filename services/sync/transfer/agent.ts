@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
+import { cleanEnvironment } from '../../modal/script.js'
 import { withRetries } from '../s3/errors.js'
 import type { PresignedResponse } from '../s3/http.js'
 import { partPrefix } from '../s3/keys.js'
@@ -69,7 +70,7 @@ export class TransferAgent {
   #count = 0
 
   private constructor (start: StartCommand, root: string) {
-    const command = ['sh', '-c', 'exec node -e "$1" "$2"', 'sync', program, root]
+    const command = ['sh', '-c', `${cleanEnvironment}exec node -e "$1" "$2"`, 'sync', program, root]
     this.#running = start(command, { stdin: this.#messages() })
     this.#listen().catch((error: unknown) => {
       // What is in the way of a program there is for the service to do itself; a sync that was stopped stays stopped.

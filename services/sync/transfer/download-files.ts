@@ -13,6 +13,8 @@ const ownerMayWrite = 0o700
 /** What is to be restored. */
 interface DownloadTargets {
   directories: Target[]
+  /** Directories that are there, and get their times after all else. */
+  touched: Target[]
   /** Packs that are worth fetching, with files and symlinks that come with them. */
   packed: PackTarget[]
   /** Files and symlinks that come from their own objects. */
@@ -28,6 +30,7 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
   const { workspace, store, agentLauncher } = context
   const outcome = new DownloadOutcome(context)
   const directories = await describeDirectories(store, targets.directories, outcome)
+  const touched = targets.touched.map((target) => describeEntry(target, { size: 0, metadata: {} }, [], 0).entry)
   const writable = directories.map((entry) => ({ ...entry, mode: entry.mode | ownerMayWrite }))
   let { packed, single } = targets
   const agent = await agentLauncher?.agentFor([...packed.flatMap(({ targets }) => targets), ...single], store)
@@ -37,7 +40,11 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
     packed = []
   }
 
+  const large = single.filter(({ size }) => size > defaultPartSize)
   const links: WriteEntry[] = []
+  const last = [...directories, ...touched].toReversed()
+  // One command is enough when nothing is left to come in between; a directory must not be in an archive twice.
+  const isOne = large.length + directories.length === 0
   if (writable.length + packed.length + single.length > 0) {
     await workspace.write((async function * () {
       yield * writable
@@ -45,10 +52,11 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
         if (entry.type === 'symlink') links.push(entry)
         else yield entry
       }
+      if (isOne) yield * [...links.splice(0), ...last.splice(0)]
     })())
   }
-  await writeLarge(single.filter(({ size }) => size > defaultPartSize), workspace, outcome)
-  await writeAll(workspace, [...links, ...directories.toReversed()])
+  await writeLarge(large, workspace, outcome)
+  await writeAll(workspace, [...links, ...last])
   return outcome
 }
 

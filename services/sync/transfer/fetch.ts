@@ -74,7 +74,7 @@ export function describeEntry (
 ): { entry: WriteEntry, saved: SavedEntry } {
   const { path, key, etag, saved, storedAt = 0 } = target
   const attributes = fromMetadata(key, metadata)
-  const type = saved?.type ?? attributes.type!
+  const type = saved?.type ?? (attributes.type === 'symlink' && !isTarget(size, body) ? 'file' : attributes.type!)
   const mode = saved?.mode ?? attributes.mode ?? defaultModes[type]
   const mtime = saved?.mtime ?? attributes.mtime ?? String(Math.floor(storedAt / 1000))
   const content = body !== undefined && (type === 'symlink' ? { target: body.toString() } : type === 'file' && { body })
@@ -92,4 +92,9 @@ export function describeEntry (
     ...(saved?.packed !== undefined && { packed: saved.packed })
   }
   return { entry, saved: next }
+}
+
+/** Linux takes no others: an object that only says that it is a symlink comes as a file. */
+function isTarget (size: number, body: Buffer | undefined): boolean {
+  return size > 0 && size < 4096 && body?.includes(0) !== true
 }
