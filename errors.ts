@@ -46,6 +46,8 @@ const table = {
   WORKSPACE_LOST: [502, 'The workspace cannot be reached.', 'Check that the sandbox runs and its directory exists.'],
   S3_REFUSED: [502, 'S3 rejected a request.', 'Check the bucket and the permissions of its credentials.'],
   SYNC_INCOMPLETE: [502, 'Some files could not be synced.', 'See the report for their names, then sync again.'],
+  WORKSPACE_NOT_STORED: [503, 'The workspace could not be stored, so the sandbox was kept.',
+    'Try again in a moment. With ?force=true the sandbox is ended, and what is not stored is lost.'],
   S3_UNAVAILABLE: [503, 'S3 cannot be reached.', 'Try again in a moment.'],
   MODAL_UNAVAILABLE: [503, 'Modal cannot be reached.', 'Try again in a moment.'],
   IDENTITY_UNAVAILABLE: [503, 'Your token cannot be verified at the moment.',

@@ -55,6 +55,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     return await fastify.sandboxes.terminate(account, id, {
       log,
       sync: query.sync,
+      force: query.force,
       beforeStop: async () => { await fastify.runs.cancelAll(await fastify.sandboxes.find(account, id)) }
     })
   })

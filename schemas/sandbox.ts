@@ -167,7 +167,11 @@ export const TerminateStep = Type.Object({
 export type TerminateStep = Static<typeof TerminateStep>
 
 export const TerminateQuery = Type.Object({
-  sync: Type.Optional(Type.Boolean({ description: 'Whether to upload the workspace first. Default: syncOnTerminate.' }))
+  sync: Type.Optional(Type.Boolean({ description: 'Whether to upload the workspace first. Default: syncOnTerminate.' })),
+  force: Type.Boolean({
+    default: false,
+    description: 'Terminates the sandbox even if its workspace could not be stored and is nowhere else.'
+  })
 }, strict)
 
 export const Termination = Type.Object({

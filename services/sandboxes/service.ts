@@ -36,9 +36,11 @@ export interface WorkspaceStorage {
   beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport>
   watch (owned: OwnedSandbox): void
   forget (id: string): void
+  /** A sandbox was not ended, as its workspace is not stored: to be tried again. */
+  retry (owned: OwnedSandbox): void
 }
 
-export interface EndOptions extends Pick<TerminateOptions, 'beforeStop'> {
+export interface EndOptions extends Pick<TerminateOptions, 'beforeStop' | 'force'> {
   log?: Log
   /** Whether to store the workspace first; by default as the sandbox was created. */
   sync?: boolean | undefined
@@ -135,12 +137,16 @@ export class SandboxService {
     const storage = this.#storage
     storage?.forget(id)
     if (exitCode === null) {
-      const { log = this.#log, beforeStop, sync = owned.s3?.syncOnTerminate ?? false } = options
-      return await terminateSandbox(owned, {
-        log,
-        ...(beforeStop !== undefined && { beforeStop }),
-        ...(sync && storage !== undefined && { store: () => storage.beforeTerminate(owned, log) })
-      })
+      const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, ...rest } = options
+      const stores = sync && storage !== undefined
+      try {
+        return await terminateSandbox(owned, {
+          ...rest, log, ...(stores && { store: () => storage.beforeTerminate(owned, log) })
+        })
+      } catch (error) {
+        if (stores) storage.retry(owned)
+        throw error
+      }
     }
     const released = { sandbox: false, keptVolume: owned.volume ?? null }
     return { id, status: statusOf(exitCode), exitCode, steps: [], released }

@@ -1,14 +1,14 @@
 import { Activity } from '../chat/activity.js'
 import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
-import { confirmEnd } from '../chat/confirm-end.js'
+import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
 import { FollowedRun } from '../chat/run.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { ConversationPicker } from '../chat/conversation-picker.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
-import { asApiError, paths, send } from '../lib/api.js'
+import { asApiError } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
 import { copyLast } from '../markdown/copy.js'
@@ -173,8 +173,7 @@ export class ChatView {
     this.bar.setEnding('Ending…')
     announce('Ending the session')
     try {
-      const report = await (await send('DELETE', paths.sandbox(this.sandbox.id))).json()
-      this.#showEnded('You ended this session.', report)
+      this.#showEnded('You ended this session.', await endSandbox(this.sandbox))
     } catch (error) {
       if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
       this.bar.reset()
