@@ -1,4 +1,3 @@
-import { posix } from 'node:path'
 import type { SandboxCreateParams } from 'modal'
 import { AppError } from '../../errors.js'
 import { digest, randomId } from '../../lib/ids.js'
@@ -7,6 +6,7 @@ import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
 import { appName } from '../modal/names.js'
 import type { ImageRecipe } from './images.js'
+import { checkWorkdir, checkWorkspacePath, cleanPath, isWithin } from './paths.js'
 import { planResources, type Timeouts } from './resources.js'
 import { planStorage } from './storage.js'
 import type { SandboxRecord, StorageRecord } from './tags.js'
@@ -35,6 +35,8 @@ export function planSandbox (
   const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
   if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
   const workdir = cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir)
+  checkWorkspacePath(mountPath === undefined ? 'body.workdir' : 'body.volume.mountPath', mountPath ?? workdir)
+  checkWorkdir('body.workdir', workdir)
   const storage = spec.s3 && planStorage(account, spec.s3)
   if (storage !== undefined) checkStoragePaths(storage, mountPath, workdir)
   const resources = planResources(account, spec, defaults)
@@ -86,15 +88,10 @@ function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | u
   const root = volumePath ?? workdir
   if (root === '/') throw new AppError('BAD_REQUEST', { message: 'body.s3 needs a volume, or a body.workdir below /' })
   if (mountPath === undefined) return
-  const isWithin = (path: string, other: string) => `${path}/`.startsWith(`${other}/`)
+  checkWorkspacePath('body.s3.mountPath', mountPath)
   if (mountPath === '/' || isWithin(mountPath, root) || isWithin(root, mountPath)) {
     throw new AppError('BAD_REQUEST', { message: `body.s3.mountPath must not overlap with the workspace ${root}` })
   }
-}
-
-/** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
-function cleanPath (path: string): string {
-  return posix.resolve('/', path)
 }
 
 /**
