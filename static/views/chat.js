@@ -166,6 +166,11 @@ export class ChatView {
     if (error.sandboxEnded) this.#showEnded('The sandbox has ended.')
   }
 
+  /** What the service has said of a new sandbox, such as that another one uses its volume, too. */
+  warn (warnings = []) {
+    for (const { message } of warnings) this.conversation.showError({ message })
+  }
+
   async #endSession () {
     const running = this.#run !== undefined
     const confirmed = await confirmEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
