@@ -14,7 +14,7 @@ import { onShortcut } from '../lib/keys.js'
 import { copyLast } from '../markdown/copy.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
-import { button } from './notice.js'
+import { button, notice } from './notice.js'
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
@@ -168,7 +168,7 @@ export class ChatView {
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */
   warn (warnings = []) {
-    for (const { message } of warnings) this.conversation.showError({ message })
+    this.dock.prepend(...warnings.map(({ message }) => notice({ message })))
   }
 
   async #endSession () {

@@ -140,6 +140,19 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     allow(/status of 503/)
   })
 
+  t.test('That another sandbox uses the volume, too, is on the page until it is dismissed', async (t) => {
+    const { page, on } = await open(t, someAnswers({}))
+    await page.getByRole('button', { name: 'New sandbox' }).click()
+    const create = on('/api/modal/sandbox')
+    await create.opened()
+    const message = 'sb-other uses the volume workspace, too.'
+    await create.emit(['sandbox', { ...sandbox, warnings: [{ code: 'VOLUME_SHARED', message, sandboxes: ['sb-other'] }] }])
+    await page.locator('.welcome').waitFor()
+    await page.getByRole('alert').getByText(message).waitFor()
+    await page.getByRole('button', { name: 'Dismiss' }).click()
+    t.equal(await page.getByRole('alert').count(), 0)
+  })
+
   t.test('A conversation of 500 messages stays smooth while Claude is writing', async (t) => {
     const later = new Date(Date.parse(sandbox.createdAt) + 3000).toISOString()
     const usage = { input_tokens: 1000, cache_read_input_tokens: 500, output_tokens: 25 }
