@@ -20,8 +20,11 @@ const runLock = (state: string) => join(state, 'run-lock')
 export const lock = runLock(stateDirectory)
 /** What the runner needs while it lives; dies with the sandbox. */
 export const stateOf = (runId: string) => join(stateDirectory, runId)
+/** Where the volume takes no writes. */
+const readOnlyHome = '/tmp/.claude-sandbox'
 /** What outlives the sandbox where there is a volume: the CLI's own directory, and the logs of runs next to it. */
-export const homeOf = ({ mountPath, workdir }: OwnedSandbox) => join(mountPath ?? workdir, '.claude-sandbox')
+export const homeOf = ({ mountPath, mount, workdir }: Pick<OwnedSandbox, 'mountPath' | 'mount' | 'workdir'>) =>
+  mount?.readOnly === true ? readOnlyHome : join(mountPath ?? workdir, '.claude-sandbox')
 const runsOf = (owned: OwnedSandbox) => join(homeOf(owned), 'runs')
 export const directoryOf = (owned: OwnedSandbox, runId: string) => join(runsOf(owned), runId)
 export const logOf = (owned: OwnedSandbox, runId: string) => join(directoryOf(owned, runId), 'log')

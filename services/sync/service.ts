@@ -89,6 +89,19 @@ export class SyncService {
     }
   }
 
+  /** Does something to a workspace that no sync may see half-done. @throws {AppError} SYNC_ACTIVE, WORKSPACE_LOST. */
+  async undisturbed<T> (owned: OwnedSandbox, work: () => Promise<T>): Promise<T> {
+    if (owned.s3 === undefined) return await work()
+    const lock = await acquireSyncLock(new SandboxCommands(owned.sandbox), () => {}).catch((error: unknown) => {
+      throw toAppError(error)
+    })
+    try {
+      return await work()
+    } finally {
+      await lock.release().catch(() => {})
+    }
+  }
+
   /** Stops running syncs. What they have transferred is complete, and the next sync continues from there. */
   async close (): Promise<void> {
     this.#closing.abort(new AppError('SHUTTING_DOWN'))
