@@ -7,11 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * What happens to a request on its way. `at` is the share of the body, from 0 to 1, after which it does.
  * `refused`: answered in S3's place, which never hears of it. `lost`: carried out, but the answer is never seen.
  * `reset-request`, `reset-response`: the connection breaks. `truncated`: a success whose body ends early, without
- * saying so. `stalled`: nothing comes for `ms`, then the connection breaks. `slow`: the first byte takes `ms`.
+ * saying so. `flipped`: one bit of the body is another. `stalled`: nothing comes for `ms`, then the connection breaks.
+ * `slow`: the first byte takes `ms`.
  */
 export type Fault =
   | { kind: 'refused', status: number, code: string }
-  | { kind: 'lost' }
+  | { kind: 'lost' | 'flipped' }
   | { kind: 'reset-request' | 'reset-response' | 'truncated', at: number }
   | { kind: 'stalled', at: number, ms: number }
   | { kind: 'slow', ms: number }
@@ -71,6 +72,7 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
       return
     }
     if (fault?.kind === 'slow') await sleep(fault.ms)
+    if (fault?.kind === 'flipped') return await flip(answer, response)
     await pass(answer, response, fault)
   }
 
@@ -87,6 +89,13 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
       await once(server, 'close')
     }
   }
+}
+
+/** The answer with one bit changed, under the headers that it had. */
+async function flip (answer: IncomingMessage, response: ServerResponse) {
+  const body = Buffer.concat(await answer.toArray())
+  if (body.length > 0) body[body.length >> 1]! ^= 1
+  response.writeHead(answer.statusCode!, answer.rawHeaders).end(body)
 }
 
 /** The answer, as far as the fault lets it. */

@@ -119,13 +119,12 @@ export class IncomingFile {
   }
 
   /**
-   * Restores a small object in one step. One without the expected hash is fetched again, and then taken as it is: S3
-   * knows best. @throws {S3Error | AgentUnavailable | LocalFileError}
+   * Restores a small object in one step, unless it does not have the expected hash.
+   * @throws {S3Error | AgentUnavailable | LocalFileError}
    */
   async fetchAndCommit (expected: string | undefined, attributes: FileAttributes): Promise<FetchedObject> {
     const final = { ...this.#final(attributes), size: this.#target.size }
-    return await fetchVerified(expected, async (attempt) =>
-      await this.#fetch('fetchAndCommit', { ...final, ...(attempt === 1 && { expected }) }))
+    return await fetchVerified(expected, async () => await this.#fetch('fetchAndCommit', { ...final, expected }))
   }
 
   /** Fetches a small object that is then committed or discarded. @throws {S3Error | AgentUnavailable} */

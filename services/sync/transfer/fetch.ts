@@ -53,14 +53,18 @@ export async function fetchMetadata (store: ObjectStore, { key, etag }: Target):
 }
 
 /**
- * Fetches once more what does not have the expected hash. What comes then is taken as it is: a manifest may be wrong
- * about an object, S3 may not.
+ * Fetches once more what does not have the hash in the manifest: it may have been damaged on its way. The request names
+ * the ETag that the manifest knows, so another content than then is S3's fault, and nothing to restore.
+ * @throws {S3Error} ContentMismatch when the second one does not have it either.
  */
 export async function fetchVerified<T extends { hash: string }> (
-  expected: string | undefined, fetch: (attempt: 1 | 2) => Promise<T>
+  expected: string | undefined, fetch: () => Promise<T>
 ): Promise<T> {
-  const first = await fetch(1)
-  return expected === undefined || first.hash === expected ? first : await fetch(2)
+  for (let attempt = 1; ; attempt++) {
+    const fetched = await fetch()
+    if (expected === undefined || fetched.hash === expected) return fetched
+    if (attempt === 2) throw new S3Error('ContentMismatch')
+  }
 }
 
 /**

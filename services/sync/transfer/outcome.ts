@@ -144,6 +144,9 @@ export class DownloadOutcome extends Outcome {
 
 /** What a failed request means for one file. */
 function problemOf (path: string, { kind, code }: S3Error): Problem {
+  if (code === 'ContentMismatch') {
+    return { path, code: 'CONTENT_MISMATCH', message: 'S3 gives another content than was stored, twice. Store it again, or remove it.' }
+  }
   const message = kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, several times in a row.'
   return { path, code, message }
 }
