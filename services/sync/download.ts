@@ -6,7 +6,7 @@ import { countFiles, sameTime } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { planUnpacking, type Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
-import { readRemote, type Remote } from './remote.js'
+import { readRemote, unreadableManifest, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
 import { isPart, manifestKey, parentsOf, versionKey } from './s3/keys.js'
@@ -34,7 +34,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   const [listing, remote] = await Promise.all([
     workspace.list(), readRemote(store, version === undefined ? manifestKey : versionKey(version))
   ])
-  if (version !== undefined && !remote.hasManifest) throw new AppError('VERSION_NOT_FOUND')
+  if (version !== undefined && remote.manifest === 'missing') throw new AppError('VERSION_NOT_FOUND')
   const leftovers = [...listing.entries.keys()].filter(isPart)
   for (const path of leftovers) listing.entries.delete(path)
   const { ignored, ...concerned } = await withoutIgnoredObjects(remote, store, workspace, listing.entries)
@@ -43,6 +43,10 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   for (const problem of plan.problems) stats.fail(problem)
   for (const problem of plan.warnings) stats.warn(problem)
   if (version !== undefined) failMissing(concerned, stats)
+  if (remote.manifest === 'partial') {
+    if (version === undefined) stats.warn(unreadableManifest(manifestKey))
+    else stats.fail(unreadableManifest(versionKey(version)))
+  }
   stats.ignored = ignored
   stats.skipped = countFiles(plan.unchanged)
   stats.kept = plan.kept.length
@@ -62,7 +66,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     stats.deleted = stale.length
   }
   const hasNews = [...written.values()].some(({ own }) => !own)
-  if ((hasNews || plan.hidden.size > 0) && version === undefined) {
+  if ((hasNews || plan.hidden.size > 0) && version === undefined && remote.manifest !== 'partial') {
     const tracked = new Map([...remote.tracked].filter(([path]) => !plan.hidden.has(path)))
     await updateManifest(store, { ...remote, tracked }, written)
   }

@@ -33,7 +33,6 @@ export async function storeForeignModes (
       if (error instanceof S3Error) return
       throw error
     }
-    stats.verified++
     stats.add(1, 0)
     return entry
   }

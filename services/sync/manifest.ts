@@ -6,6 +6,8 @@ import type { Entry } from './workspace/workspace.js'
 export interface Superseded { etag: string, storedAt: number }
 
 export interface Manifest {
+  /** Whether all of it could be read. What is `partial` never says that something is not there. */
+  state: 'missing' | 'partial' | 'whole'
   savedAt: string
   entries: ReadonlyMap<string, SavedEntry>
   /** By key: objects that are not part of the workspace any more, but that earlier versions may need. */
@@ -14,14 +16,7 @@ export interface Manifest {
 
 const never = new Date(0).toISOString()
 
-export function emptyManifest (): Manifest {
-  return { savedAt: never, entries: new Map(), superseded: new Map() }
-}
-
-/** Whether there was one, and it could be read. */
-export function isFound ({ savedAt }: Manifest): boolean {
-  return savedAt !== never
-}
+export const noManifest: Manifest = { state: 'missing', savedAt: never, entries: new Map(), superseded: new Map() }
 
 /** Files and symlinks. */
 export function countFiles (entries: Map<string, SavedEntry>): number {

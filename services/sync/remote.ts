@@ -1,5 +1,5 @@
 import { readCurrent, readManifest } from './manifest-store.js'
-import { isFound, type Manifest, type Superseded } from './manifest.js'
+import type { Manifest, Superseded } from './manifest.js'
 import { isObsoletePack, keyProblem, manifestKey, packOf, remedy, reserved, withoutSlash } from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
@@ -25,8 +25,8 @@ export interface Remote {
   packs: Map<string, number>
   /** Keys of packs of an earlier format, which nothing reads any more. */
   obsoletePacks: string[]
-  /** Whether there is a manifest. */
-  hasManifest: boolean
+  /** Whether there is a manifest, and all of it could be read. */
+  manifest: Manifest['state']
   /** By path: objects with content whose keys end in a slash. Neither files nor directories, they stay as they are. */
   unusable: Map<string, ObjectInfo>
   /** What a workspace cannot have: named, and left alone. */
@@ -49,7 +49,7 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     storedAt: new Map(),
     packs: new Map(),
     obsoletePacks: [],
-    hasManifest: isFound(manifest),
+    manifest: manifest.state,
     unusable: new Map(),
     warnings: [],
     isEmpty: true
@@ -95,6 +95,12 @@ function isSuperseded ({ superseded }: Manifest, { key, etag, storedAt }: Object
   const object = superseded.get(key)
   return object !== undefined && object.etag === etag && object.storedAt === storedAt
 }
+
+export const unreadableManifest = (path: string): Problem => ({
+  path,
+  code: 'MANIFEST_UNREADABLE',
+  message: 'Parts of this manifest cannot be read. Nothing is deleted in S3 until an upload has written it anew.'
+})
 
 export const sameName = { code: 'KEY_CONFLICT', message: `A file has the same name, and takes its place: ${remedy}` }
 

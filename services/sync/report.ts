@@ -57,6 +57,12 @@ export class SyncStats {
     }
   }
 
+  /** Takes back a file that was counted and is not there. */
+  retract (bytes: number): void {
+    this.files--
+    this.bytes -= bytes
+  }
+
   fail (problem: Problem): void {
     this.#failed.set(problem.path, problem)
   }

@@ -8,9 +8,10 @@ import { countFiles } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
 import { planUpload, replacedFor, type UploadPlan } from './plan-upload.js'
-import { readRemote, versionObjectKey, type Remote } from './remote.js'
+import { proveStored } from './proof.js'
+import { readRemote, unreadableManifest, versionObjectKey, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
-import { newVersion, packKey, parentsOf } from './s3/keys.js'
+import { manifestKey, newVersion, packKey, parentsOf } from './s3/keys.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { uploadFiles } from './transfer/upload-files.js'
 import type { Entry, Listing } from './workspace/workspace.js'
@@ -34,17 +35,24 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   const plan = planUpload(wanted, listing.entries, remote, prefix)
   if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
   countPlan(plan, listing, wanted.size, stats)
+  if (remote.manifest === 'partial') stats.warn(unreadableManifest(manifestKey))
   // A version is the workspace as it was, if it could be listed: earlier ones still have what this one leaves out.
   const isListed = wanted.size > 0 && listing.problems.length === 0
-  const removed = removedEntries(plan, versioned && isListed ? 'all' : options.delete ? 'own' : 'none')
+  // What a manifest does not say may be what protects an object.
+  const mayDelete = remote.manifest !== 'partial'
+  const removed = removedEntries(plan, versioned && isListed ? 'all' : options.delete && mayDelete ? 'own' : 'none')
   if (dryRun) return stats.dryRun('upload', countFiles(removed))
 
   const version = versioned ? newVersion(new Date()) : undefined
+  const sent = new Map<string, SavedEntry>()
   const entries = new Map([...plan.unchanged, ...plan.stale].filter(([path]) => !removed.has(path)))
   if (plan.uploads.length > 0) {
     stats.phase('transfer')
     await abortLeftovers(store, new Set(wanted.keys()))
-    const onStored = (path: string, saved: SavedEntry) => { entries.set(path, saved) }
+    const onStored = (path: string, saved: SavedEntry) => {
+      sent.set(path, saved)
+      entries.set(path, saved)
+    }
     const uploads = version === undefined
       ? await storeForeignModes(plan.uploads, remote, store, stats, onStored)
       : plan.uploads
@@ -57,6 +65,12 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
       onStored
     })
   }
+  // What failed is still in S3 as it was.
+  for (const [path, saved] of remote.tracked) if (stats.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
+  // Versions that stay keep the contents of their packs, too.
+  const repack = options.delete === true && !versioned ? 'on-any-removal' : 'when-half-unused'
+  const packing = await uploadPacks(entries, { ...remote, workspace, store, agentLauncher, wanted, repack })
+  await proveStored(store, { entries, sent, packs: packing.sent }, remote, stats)
   const replaced = replacedFor(plan, (path) => stats.hasFailed(path))
   const superseded = new Map([...replaced, ...[...removed].filter(([path]) => !stats.hasFailed(path))])
   for (const [path, saved] of plan.replaced) if (!superseded.has(path) && !entries.has(path)) entries.set(path, saved)
@@ -67,19 +81,14 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
     failHidden([...left.keys()], wanted, stats)
   }
   stats.deleted = countFiles(new Map([...removed].filter(([path]) => !stats.hasFailed(path))))
-  // What failed is still in S3 as it was.
-  for (const [path, saved] of remote.tracked) if (stats.hasFailed(path) && !entries.has(path)) entries.set(path, saved)
-  // Versions that stay keep the contents of their packs, too.
-  const repack = options.delete === true && !versioned ? 'on-any-removal' : 'when-half-unused'
-  const isRepacked = await uploadPacks(entries, { ...remote, workspace, store, agentLauncher, wanted, repack })
   const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned
-  if (isChanged || isRepacked) {
+  if (isChanged || packing.isChanged) {
     const outdated = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
     await writeManifest(store, { entries, superseded: supersede(outdated, remote, stats) }, version)
   }
   // Also those that an earlier sync could not delete any more.
   const unused = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
-  await deletePacks(store, [...unused, ...remote.obsoletePacks])
+  if (mayDelete) await deletePacks(store, [...unused, ...remote.obsoletePacks])
   return stats.report('upload', version === undefined ? {} : { version })
 }
 

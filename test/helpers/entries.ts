@@ -19,7 +19,7 @@ export const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   storedAt: new Map(),
   packs: new Map(),
   obsoletePacks: [],
-  hasManifest: true,
+  manifest: 'whole',
   unusable: new Map(),
   warnings: [],
   isEmpty: false,

@@ -47,6 +47,8 @@ const kinds: Record<string, S3ErrorKind> = {
   BadDigest: 'transient',
   XAmzContentSHA256Mismatch: 'transient',
   IncompleteBody: 'transient',
+  /** The service's own: a success that does not say what was stored. */
+  MissingETag: 'fatal',
   /** The service's own: an object does not have the content that it was stored with, though it was not replaced. */
   ContentMismatch: 'fatal'
 }

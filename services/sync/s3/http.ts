@@ -24,7 +24,7 @@ export interface BodyInfo {
 }
 
 export interface S3Request {
-  method: 'GET' | 'PUT'
+  method: 'GET' | 'HEAD' | 'PUT'
   /** The whole key, not escaped. */
   key: string
   query?: Record<string, string>
@@ -147,10 +147,25 @@ export function checkPresigned ({ status, code, date }: PresignedResponse): void
   throw new S3Error(code ?? `Http${status}`, { status, date })
 }
 
-/** The ETag of a response whose body does not matter. */
-export function etagOf (response: IncomingMessage): string {
-  response.resume()
-  return bareEtag(response.headers.etag)
+/**
+ * The ETag of what was stored.
+ * @throws {S3Error} without one, and when the body is an error: what S3 finds out late it says in that of a success.
+ */
+export async function etagOf (response: IncomingMessage): Promise<string> {
+  const { etag, date, 'content-length': length } = response.headers
+  if (length === '0') response.resume()
+  else {
+    const text = await readText(response)
+    if (/<Error[\s>]/.test(text.slice(0, errorTextLimit))) throw new S3Error(codeIn(text) ?? 'InternalError', { date })
+  }
+  return presentEtag(etag)
+}
+
+/** @throws {S3Error} when there is none: nothing would tell whether it is there. */
+export function presentEtag (etag: string | undefined): string {
+  const bare = bareEtag(etag)
+  if (bare === '') throw new S3Error('MissingETag')
+  return bare
 }
 
 /** Without quotes, nor the mark of a weak one. */
@@ -197,8 +212,11 @@ async function errorOf (response: IncomingMessage): Promise<S3Error> {
   } catch {
     // The status says enough.
   }
-  const code = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1] ?? `Http${response.statusCode}`
-  return new S3Error(code, { status: response.statusCode, date: response.headers.date })
+  return new S3Error(codeIn(text) ?? `Http${response.statusCode}`, { status: response.statusCode, date: response.headers.date })
+}
+
+function codeIn (text: string): string | undefined {
+  return /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1]
 }
 
 function networkError (cause: unknown): S3Error {

@@ -88,7 +88,7 @@ export async function storeBody (
   return await body.discardOnError(async () => await retryExchange(store, async () => {
     const request = await store.presignPut(key, body, metadata)
     const response = await body.put(request)
-    return store.accept(response).etag
+    return store.acceptPut(response)
   }))
 }
 

@@ -8,7 +8,6 @@ import { defaultPartSize, partSizeFor } from './limits.js'
 
 /** Counts what is transferred, and collects what failed. */
 interface TransferStats {
-  verified: number
   add (files: number, bytes: number): void
   /** Counts bytes of a file that may yet fail. */
   provisional (): { add: (bytes: number) => void, undo: () => void }
@@ -101,9 +100,7 @@ export class UploadOutcome extends Outcome {
     const saved = { type, mode, size, mtime, etag, hashes, partSize, own: true }
     this.#onStored(path, key === undefined ? saved : { ...saved, key })
     this.breaker.succeeded()
-    if (type === 'directory') return
-    this.stats.verified++
-    this.stats.add(1, isLarge(entry) ? 0 : size)
+    if (type !== 'directory') this.stats.add(1, isLarge(entry) ? 0 : size)
   }
 
   /** An error that is not S3's ends the transfer. */
