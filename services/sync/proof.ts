@@ -113,8 +113,10 @@ async function disproved (
 function objectBefore (
   { tracked, storedAt, untracked, superseded }: Remote, path: string, key: string
 ): Claim['before'] {
-  const [saved, time, other] = [tracked.get(path), storedAt.get(path), untracked.get(path)]
-  if (saved !== undefined && time !== undefined && keyOf(path, saved) === key) return { etag: saved.etag, storedAt: time }
+  const [saved, since, other] = [tracked.get(path), storedAt.get(path), untracked.get(path)]
+  if (saved !== undefined && since !== undefined && keyOf(path, saved) === key) {
+    return { etag: saved.etag, storedAt: since }
+  }
   return other?.key === key ? other : superseded.get(key)
 }
 
@@ -127,7 +129,7 @@ function isAsBefore ({ before }: Claim, { etag, storedAt }: ObjectInfo): boolean
   return before !== undefined && before.etag === etag && before.storedAt === storedAt
 }
 
-/** What was sent differs from what was there in time or mode at least, or it would not have been sent. */
+/** What was sent differs from what was there in time or mode at least, or there would be no reason to send it. */
 function isDescribed ({ key, saved }: Claim, object: HeadObject | undefined): boolean {
   if (saved === undefined) return true
   const { mode, mtime } = fromMetadata(key, object?.metadata ?? {})

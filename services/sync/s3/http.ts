@@ -152,11 +152,13 @@ export function checkPresigned ({ status, code, date }: PresignedResponse): void
  * @throws {S3Error} without one, and when the body is an error: what S3 finds out late it says in that of a success.
  */
 export async function etagOf (response: IncomingMessage): Promise<string> {
-  const { etag, date, 'content-length': length } = response.headers
+  const { statusCode: status, headers: { etag, date, 'content-length': length } } = response
   if (length === '0') response.resume()
   else {
     const text = await readText(response)
-    if (/<Error[\s>]/.test(text.slice(0, errorTextLimit))) throw new S3Error(codeIn(text) ?? 'InternalError', { date })
+    if (/<Error[\s>]/.test(text.slice(0, errorTextLimit))) {
+      throw new S3Error(codeIn(text) ?? 'InternalError', { status, date })
+    }
   }
   return presentEtag(etag)
 }
