@@ -67,9 +67,12 @@ const unusable = {
   message: 'Its object in S3 has content of others and stays as it is, so the mode of the directory is not stored.'
 }
 
-/** Those of them that would come back in the place of what was not stored stay. */
+/** Those of them stay in whose place, or below or above whose names, something was not stored. */
 export function replacedFor (plan: UploadPlan, hasFailed: (path: string) => boolean): Map<string, SavedEntry> {
-  return new Map([...plan.replaced].filter(([path]) => ![path, ...parentsOf([path])].some(hasFailed)))
+  if (plan.replaced.size === 0) return plan.replaced
+  const failedInside = parentsOf(plan.uploads.map(({ path }) => path).filter(hasFailed))
+  const isReplaced = (path: string) => !failedInside.has(path) && ![path, ...parentsOf([path])].some(hasFailed)
+  return new Map([...plan.replaced].filter(([path]) => isReplaced(path)))
 }
 
 /** The keys of what is in it imply that it exists, and its mode is the default. */

@@ -73,7 +73,10 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   await proveStored(store, { entries, sent, packs: packing.sent }, remote, stats)
   const replaced = replacedFor(plan, (path) => stats.hasFailed(path))
   const superseded = new Map([...replaced, ...[...removed].filter(([path]) => !stats.hasFailed(path))])
-  for (const [path, saved] of plan.replaced) if (!superseded.has(path) && !entries.has(path)) entries.set(path, saved)
+  for (const [path, saved] of plan.replaced) {
+    const hasObject = (entries.get(path)?.etag ?? '') !== ''
+    if (!superseded.has(path) && !hasObject) entries.set(path, saved)
+  }
   if (!versioned && superseded.size > 0) {
     stats.phase('delete')
     const left = await deleteObjects(store, superseded, stats)

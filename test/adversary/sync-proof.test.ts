@@ -188,6 +188,8 @@ t.test('What is not in S3 was not stored, whoever says so', { skip: noS3 }, asyn
     t.match(await run(upload, where), { files: 0, deleted: 0, failed: [{ path: 'n1/n2', code: 'NOT_STORED' }] })
     proxy.use()
     t.ok((await keysOf(where.store)).includes('n1'), 'the only copy')
+    t.match(await run(upload, where), { files: 1, verified: 1, failed: [] })
+    t.notOk((await keysOf(where.store)).includes('n1'), 'the next sync replaces it')
   })
 
   await t.test('A pack that is not there is not relied on', async (t) => {

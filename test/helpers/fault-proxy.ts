@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * `refused`: answered in S3's place, which never hears of it. `lost`: carried out, but the answer is never seen.
  * `reset-request`, `reset-response`: the connection breaks. `truncated`: a success whose body ends early, without
  * saying so. `flipped`: one bit of the body is another. `stalled`: nothing comes for `ms`, then the connection breaks.
- * `slow`: the first byte takes `ms`. `pretended`: answered as a success in S3's place, which never hears of it: with the
- * ETag that the body would have, or another one. `misnamed`: carried out, and answered with another ETag.
+ * `slow`: the first byte takes `ms`. `pretended`: answered as a success in S3's place, which never hears of it, with
+ * the ETag that the body would have, or another one. `misnamed`: carried out, and answered with another ETag.
  */
 export type Fault =
   | { kind: 'refused', status: number, code: string }
