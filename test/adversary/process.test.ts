@@ -19,7 +19,8 @@ const programs = [
   { name: 'the service', file: 'server.ts', started: /(?=[^]*signs this browser in)(?=[^]*containers (do not )?work)/ },
   { name: 'the emulator', file: 'emulator/main.ts', started: /MODAL_TOKEN_SECRET=/ }
 ]
-const settings = { PORT: '0', EMULATOR_PORT: '0', HOME: '/nonexistent' }
+// The check of gVisor may take longer than closing waits.
+const settings = { PORT: '0', EMULATOR_PORT: '0', HOME: '/nonexistent', EMULATOR_RUNTIME: 'namespaces' }
 const asUser = ['--reuid', '12345', '--regid', '12345', '--clear-groups']
 
 async function directory (t: Test) {
