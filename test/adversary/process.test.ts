@@ -29,12 +29,12 @@ async function directory (t: Test) {
   return path
 }
 
-/** A program on a terminal of its own, in which a shell prepares it. */
-async function onTerminal (t: Test, { file, started }: typeof programs[number], prepare = ':') {
+/** A program on a terminal of its own. */
+async function onTerminal (t: Test, { file, started }: typeof programs[number]) {
   const dataDir = await directory(t)
   const exited = join(dataDir, 'exit-code')
   const hook = `data:text/javascript,import { writeFileSync } from "node:fs"; process.on("exit", (code) => writeFileSync("${exited}", String(code)))`
-  const command = `echo pid=$$=; ${prepare}; exec ${process.execPath} --import ${loader} --import '${hook}' ${file}`
+  const command = `echo pid=$$=; exec ${process.execPath} --import ${loader} --import '${hook}' ${file}`
   const terminal = spawn('script', ['-qfec', command, '/dev/null'], {
     cwd: root,
     // Its input stays open: at its end, `script` would end the program.
@@ -84,16 +84,6 @@ for (const program of programs) {
     t.equal(await ended(), '0')
   })
 }
-
-t.test('With nohup the service outlives its terminal, and still ends in order', async (t) => {
-  const { pid, close, ended } = await onTerminal(t, programs[0]!, 'trap "" HUP')
-  await close()
-  process.kill(pid, 'SIGHUP')
-  await new Promise((resolve) => setTimeout(resolve, 300))
-  t.ok(existsSync(`/proc/${pid}`))
-  process.kill(pid, 'SIGTERM')
-  t.equal(await ended(), '0')
-})
 
 t.test('SIGTERM to npm run emulator leaves no process', async (t) => {
   const dataDir = await directory(t)
