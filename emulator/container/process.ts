@@ -69,12 +69,16 @@ export async function launch ({ argv, input: text, pipes, spool }: Launch): Prom
 export async function killCommand (pid: number, depth: number): Promise<void> {
   let target = pid
   for (let level = 0; level < depth; level++) {
-    const children = await readFile(`/proc/${target}/task/${target}/children`, 'utf8').catch(() => '')
-    const child = Number(children.split(' ')[0])
+    const child = await firstChild(target).catch(() => 0)
     if (!child) break
     target = child
   }
   signal(target, 'SIGKILL')
+}
+
+/** The host pid of a process's first child. */
+export async function firstChild (pid: number): Promise<number> {
+  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
 }
 
 export function signal (pid: number, name: NodeJS.Signals): void {

@@ -26,11 +26,9 @@ interface Parts {
 export class GvisorEngine implements Engine {
   readonly #parts: Parts
   readonly #clients = new Set<number>()
-  #ended = false
 
   constructor (parts: Parts) {
     this.#parts = parts
-    parts.supervisor.ended.then(() => { this.#ended = true })
   }
 
   async enter (exec: ExecSpec, spool: string): Promise<Command> {
@@ -73,7 +71,7 @@ export class GvisorEngine implements Engine {
   async killAll (): Promise<boolean> {
     const { runPid, supervisor } = this.#parts
     for (const pid of this.#clients) signal(pid, 'SIGKILL')
-    if (!this.#ended) signal(runPid, 'SIGKILL')
+    if (!supervisor.hasEnded) signal(runPid, 'SIGKILL')
     await supervisor.ended
     return false
   }

@@ -3,9 +3,9 @@ import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
-import { killCommand, launch, signal } from '../process.js'
+import { firstChild, killCommand, launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
-import { firstChild, type Supervisor } from '../supervisor.js'
+import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
@@ -31,23 +31,19 @@ export class NamespaceEngine implements Engine {
   readonly #parts: Parts
   /** The host pids of nsenter, one for each command. */
   readonly #entered = new Set<number>()
-  #ended = false
 
   constructor (parts: Parts) {
     this.#parts = parts
-    parts.supervisor.ended.then(() => { this.#ended = true })
+    const look = setInterval(() => { this.#noticeEnds() }, lookMs).unref()
+    parts.supervisor.ended.then(() => { clearInterval(look) })
   }
 
   async enter (exec: ExecSpec, spool: string): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
     const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool })
-    const look = setInterval(() => { notice(child.pid).catch(() => {}) }, lookMs).unref()
     this.#entered.add(child.pid)
-    child.exited.then(() => {
-      this.#entered.delete(child.pid)
-      clearInterval(look)
-    })
+    child.exited.then(() => { this.#entered.delete(child.pid) })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })
   }
 
@@ -68,11 +64,15 @@ export class NamespaceEngine implements Engine {
    */
   async killAll (): Promise<boolean> {
     const { initPid, supervisor } = this.#parts
-    if (!this.#ended) signal(initPid, 'SIGKILL')
-    const look = setInterval(() => { for (const pid of this.#entered) notice(pid).catch(() => {}) }, lookAtEndMs)
+    if (!supervisor.hasEnded) signal(initPid, 'SIGKILL')
+    const look = setInterval(() => { this.#noticeEnds() }, lookAtEndMs)
     await supervisor.ended
     clearInterval(look)
     return true
+  }
+
+  #noticeEnds (): void {
+    for (const pid of this.#entered) notice(pid).catch(() => {})
   }
 
   /** As on Modal, this fails while files on the volume are open. */

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import type { Launcher } from '../launcher.js'
 import type { PipeMaker } from '../pipes.js'
+import { firstChild } from '../process.js'
 import type { Layout } from '../setup.js'
-import { firstChild, type Supervisor } from '../supervisor.js'
+import type { Supervisor } from '../supervisor.js'
 import { NamespaceEngine } from './engine.js'
 import { outerScript } from './script.js'
 
