@@ -11,6 +11,7 @@ import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { startProblem } from '../../lib/start-problem.js'
 import { startProcess } from '../helpers/processes.js'
+import { unmeasured } from '../helpers/spawn-node.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const loader = import.meta.resolve('tsx')
@@ -39,7 +40,7 @@ async function onTerminal (t: Test, { file, started }: typeof programs[number]) 
     cwd: root,
     // Its input stays open: at its end, `script` would end the program.
     stdio: ['pipe', 'pipe', 'ignore'],
-    env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, SHELL: '/bin/sh', DATA_DIR: dataDir, ...settings }
+    env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, SHELL: '/bin/sh', DATA_DIR: dataDir, ...settings, ...unmeasured }
   })
   let output = ''
   terminal.stdout.on('data', (chunk) => { output += chunk })
@@ -88,7 +89,7 @@ for (const program of programs) {
 t.test('SIGTERM to npm run emulator leaves no process', async (t) => {
   const dataDir = await directory(t)
   const npm = spawn('npm', ['run', '--silent', 'emulator'], {
-    cwd: root, env: { PATH: process.env.PATH, DATA_DIR: dataDir, ...settings }, stdio: ['ignore', 'pipe', 'ignore']
+    cwd: root, env: { PATH: process.env.PATH, DATA_DIR: dataDir, ...settings, ...unmeasured }, stdio: ['ignore', 'pipe', 'ignore']
   })
   let output = ''
   npm.stdout.on('data', (chunk) => { output += chunk })
