@@ -14,13 +14,12 @@ export interface GatewayOptions {
   tokens: RunTokens
   prices: Prices
   ledger: SpendingLedger
-  /**
-   * Whether a run that another replica has started goes on, by Modal's word: its sandbox is the owner's, runs, and has
-   * no later run.
-   */
-  isLatestRun: (grant: RunGrant) => Promise<boolean>
+  /** Whether a run that another replica has started goes on, by Modal's word; `unknown` may be one that is starting. */
+  runState: (grant: RunGrant) => Promise<RunState>
   log: Log
 }
+
+export type RunState = 'running' | 'ended' | 'unknown'
 
 /** What a run has cost, by the API's own answers. */
 export interface Charges {
@@ -43,8 +42,8 @@ export class Session {
   costUsd = 0
   exceededBudget: Budget['name'] | null = null
   readonly exchanges = new Set<Exchange>()
-  #known: { value: boolean, at: number } | undefined
-  #asking: Promise<boolean> | undefined
+  #known: { value: RunState, at: number } | undefined
+  #asking: Promise<RunState> | undefined
 
   constructor (grant: RunGrant, own: boolean) {
     this.grant = grant
@@ -56,8 +55,14 @@ export class Session {
     return { accountId, sandboxId, runId }
   }
 
+  /** Nothing comes in any more, and what is under way is cut. */
+  end (): void {
+    this.ended = true
+    for (const exchange of this.exchanges) exchange.abort()
+  }
+
   /** Asks at most every {@link cachedMs}. */
-  async isLatest (ask: () => Promise<boolean>): Promise<boolean> {
+  async state (ask: () => Promise<RunState>): Promise<RunState> {
     if (this.#known !== undefined && performance.now() - this.#known.at < cachedMs) return this.#known.value
     this.#asking ??= ask().then((value) => {
       this.#known = { value, at: performance.now() }

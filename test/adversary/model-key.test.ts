@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import type { RunState } from '../../services/gateway/exchange.js'
 import type { Counter, CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens } from '../../services/gateway/token.js'
 import { event, realKey, sse, startGateway } from '../helpers/gateway.js'
@@ -46,15 +47,17 @@ t.test('A token is good for one run, until its end, and for nothing else (9.4)',
   })
 
   await t.test('another replica asks Modal, and nobody else', async (t) => {
-    let answer: boolean | Error = true
+    let answer: RunState | Error = 'running'
     const other = await startGateway(t, {
-      isLatestRun: async () => { if (answer instanceof Error) throw answer; return answer }
+      runState: async () => { if (answer instanceof Error) throw answer; return answer }
     })
     const earlier = { ...grant, issuedAt: grant.issuedAt - 60 }
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_b' }))).status, 200)
-    answer = false
+    answer = 'unknown'
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_c' }))).status, 401)
     t.equal((await other.post(await tokens.sign({ ...grant, runId: 'run_d' }))).status, 529, 'its tag may come yet')
+    answer = 'ended'
+    t.equal((await other.post(await tokens.sign({ ...grant, runId: 'run_f' }))).status, 401, 'however young')
     answer = new Error('Modal is down')
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_e' }))).status, 529)
   })
