@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import context from '../../plugins/context.js'
 import gatewayRoutes from '../../routes/gateway.js'
 import sensible from '@fastify/sensible'
+import type { RunState } from '../../services/gateway/exchange.js'
 import { Gateway } from '../../services/gateway/gateway.js'
 import { Prices } from '../../services/gateway/prices.js'
 import type { Provider } from '../../services/gateway/provider.js'
@@ -18,7 +19,7 @@ export interface Received { method: string, url: string, headers: IncomingMessag
 interface GatewayOptions {
   answer?: (request: Received, response: ServerResponse) => unknown
   provider?: (url: string) => Provider
-  isLatestRun?: (grant: RunGrant) => Promise<boolean>
+  runState?: (grant: RunGrant) => Promise<RunState>
   store?: CounterStore
 }
 
@@ -58,7 +59,7 @@ export async function startGateway (t: Test, options: GatewayOptions = {}) {
     tokens,
     prices: new Prices({}, (model) => { logged.push({ message: 'unknown model', model }) }),
     ledger,
-    isLatestRun: options.isLatestRun ?? (async () => false),
+    runState: options.runState ?? (async () => 'unknown'),
     log
   })
   const app = Fastify({ forceCloseConnections: true, http: { requireHostHeader: false } })
