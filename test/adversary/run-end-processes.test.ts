@@ -1,4 +1,5 @@
 import t from 'tap'
+import { leaderless } from '../helpers/native.js'
 import { bash, openRuns, until } from '../helpers/run-stage.js'
 
 const skip = process.env.TEST_LIVE === '1' && 'needs a stand-in for claude on the PATH'
@@ -41,6 +42,26 @@ t.test('Nothing of a run outlives it, and its limits hold whatever is killed or 
     const count = 'grep -la 4246 /proc/[0-9]*/cmdline 2>/dev/null | grep -v "^/proc/$$/" | wc -l'
     await (await start({})).ended
     t.equal(await exec(count.replace('4246', '[4]246')), '0')
+  })
+
+  const otherCpu = process.arch !== 'x64' && 'the program is made for x86-64'
+  await t.test('A process that looks like a zombie, because its first thread has ended, is found', { skip: otherCpu }, async (t) => {
+    await exec('base64 -d > /tmp/leaderless; chmod +x /tmp/leaderless', leaderless().toString('base64'))
+    const living = async () => Number(await exec("cat /proc/[0-9]*/task/*/stat 2>/dev/null | grep -c '(leaderless) [^ZX]'"))
+    const tool = '(env -i setsid /tmp/leaderless &); (setsid /tmp/leaderless > /dev/null 2>&1 &); sleep 4251'
+    for (const [prompt, count] of [[bash(tool), 2], ['x', 4]] as const) {
+      await claude(count === 2 ? undefined : `${init}; (env -i setsid /tmp/leaderless &) ; /tmp/leaderless & ${tool}`)
+      const run = await start({ prompt })
+      await until(async () => await living() === count)
+      t.match(await run.cancel(), { left: 0, completion: { outcome: 'cancelled' } })
+      t.equal(await living(), 0)
+    }
+    const command = service.request(`/api/modal/sandbox/${id}/exec`, {
+      method: 'POST', json: { command: ['sh', '-c', '(setsid /tmp/leaderless &) ; sleep 4251'], timeoutMs: 3000 }
+    })
+    await until(async () => await living() === 1)
+    await (await command).text()
+    await until(async () => await living() === 0)
   })
 
   await t.test('What others have started meanwhile lives on', async (t) => {

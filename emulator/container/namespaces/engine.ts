@@ -7,6 +7,7 @@ import { firstChild, killCommand, launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
+import { withoutKeys } from './no-keys.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
@@ -18,6 +19,7 @@ interface Parts {
   userNamespace: boolean
   pipes: PipeMaker
   nsenter: string
+  perl: string
   /** Ends the container. */
   lost: () => void
 }
@@ -52,9 +54,9 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, initPid, supervisor, userNamespace, network } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network } = this.#parts
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...outer, nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
@@ -93,9 +95,15 @@ export class NamespaceEngine implements Engine {
 
 /** nsenter stops itself when its child is stopped, and then does not notice that the child was killed. */
 async function notice (nsenter: number): Promise<void> {
-  if (await stateOf(nsenter) === 'T' && await stateOf(await firstChild(nsenter)) === 'Z') signal(nsenter, 'SIGCONT')
+  const [state] = await stateOf(nsenter)
+  if (state !== 'T') return
+  const [childState, threads] = await stateOf(await firstChild(nsenter))
+  // With more than one, only the first thread has ended.
+  if (childState === 'Z' && threads === 1) signal(nsenter, 'SIGCONT')
 }
 
-async function stateOf (pid: number): Promise<string | undefined> {
-  return /\) (\w) [^)]*$/.exec(await readFile(`/proc/${pid}/stat`, 'utf8'))?.[1]
+async function stateOf (pid: number): Promise<[state: string, threads: number]> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return [fields[0]!, Number(fields[17])]
 }
