@@ -76,12 +76,16 @@ async function supervisors (): Promise<number[]> {
   return (await processesWith('mount --make-rprivate')).filter((pid) => own.includes(pid))
 }
 
+/** Mounts of tests that may run at the same time. */
+const ofOtherTests = /^\S+ \S+ \S+\/(full-disk|sync-s3fs)-/
+
 /** Mounts as the host tells them: of this process, of the supervisors, and where possible of the container. */
 async function mountsOf (container: Container): Promise<string> {
   const first = gvisor ? [] : (await processesOf(container)).slice(0, 1)
   const pids = [process.pid, ...await supervisors(), ...first]
   const texts = await Promise.all(pids.map(async (pid) => await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '')))
   const mounts = texts.flatMap((text) => text.split('\n').map((line) => line.split(' ').slice(2).join(' ')))
+    .filter((mount) => !ofOtherTests.test(mount))
   return [...new Set(mounts)].sort().join('\n')
 }
 
