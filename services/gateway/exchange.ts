@@ -1,5 +1,6 @@
 import { Transform, type TransformCallback } from 'node:stream'
 import type { Log } from '../../lib/log.js'
+import type { RunState } from '../modal/run-tags.js'
 import { readAsked, type Asked } from './asked.js'
 import { BudgetExceeded, type Budget, type Budgets, type Reservation } from './budgets.js'
 import { GatewayError } from './errors.js'
@@ -18,8 +19,6 @@ export interface GatewayOptions {
   runState: (grant: RunGrant) => Promise<RunState>
   log: Log
 }
-
-export type RunState = 'running' | 'ended' | 'unknown'
 
 /** What a run has cost, by the API's own answers. */
 export interface Charges {
@@ -61,8 +60,10 @@ export class Session {
     for (const exchange of this.exchanges) exchange.abort()
   }
 
-  /** Asks at most every {@link cachedMs}. */
+  /** Asks at most every {@link cachedMs}, and only about a run of another replica that is not known to have ended. */
   async state (ask: () => Promise<RunState>): Promise<RunState> {
+    if (this.ended) return 'ended'
+    if (this.own) return 'running'
     if (this.#known !== undefined && performance.now() - this.#known.at < cachedMs) return this.#known.value
     this.#asking ??= ask().then((value) => {
       this.#known = { value, at: performance.now() }

@@ -120,16 +120,13 @@ export class Gateway {
   }
 
   async #requireRunning (session: Session): Promise<void> {
-    const { grant, own, ended } = session
-    if (!ended && own) return
-    const state = ended
-      ? 'ended'
-      : await session.state(async () => {
-        return await withDeadline(10_000, () => this.#options.runState(grant))
-      }).catch((cause: unknown) => {
-        this.#options.log.warn({ ...session.ids, err: cause }, 'model gateway cannot ask Modal about a run')
-        throw new GatewayError('overloaded_error', 'It cannot be told whether the run goes on.', { cause })
-      })
+    const { grant } = session
+    const state = await session.state(async () => {
+      return await withDeadline(10_000, () => this.#options.runState(grant))
+    }).catch((cause: unknown) => {
+      this.#options.log.warn({ ...session.ids, err: cause }, 'model gateway cannot ask Modal about a run')
+      throw new GatewayError('overloaded_error', 'It cannot be told whether the run goes on.', { cause })
+    })
     if (state === 'running') return
     if (state === 'unknown' && Date.now() < grant.issuedAt * 1000 + tagMs) {
       throw new GatewayError('overloaded_error', 'The run is being started.')

@@ -1,6 +1,8 @@
 import type { Sandbox } from 'modal'
 import { callModal, lookupMs } from './call.js'
 
+export type RunState = 'running' | 'ended' | 'unknown'
+
 type Tags = Record<string, string>
 
 /** The sandbox's latest run. A tag beside those of services/sandboxes/tags.ts, like the next. */
@@ -41,7 +43,7 @@ export async function latestRunOf (sandbox: Sandbox): Promise<string | null> {
 }
 
 /** What a sandbox's tags say of a run: `unknown` when they name another, which is an earlier one while it starts. */
-export function runState (tags: Tags, runId: string): 'running' | 'ended' | 'unknown' {
+export function runState (tags: Tags, runId: string): RunState {
   if (tags[latestTag] !== runId) return 'unknown'
   return tags[endedTag] === runId ? 'ended' : 'running'
 }

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { RunState } from '../../services/gateway/exchange.js'
 import type { Counter, CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens } from '../../services/gateway/token.js'
+import type { RunState } from '../../services/modal/run-tags.js'
 import { event, realKey, sse, startGateway } from '../helpers/gateway.js'
 
 const anHour = 3600

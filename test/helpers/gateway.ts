@@ -5,12 +5,12 @@ import type { Test } from 'tap'
 import context from '../../plugins/context.js'
 import gatewayRoutes from '../../routes/gateway.js'
 import sensible from '@fastify/sensible'
-import type { RunState } from '../../services/gateway/exchange.js'
 import { Gateway } from '../../services/gateway/gateway.js'
 import { Prices } from '../../services/gateway/prices.js'
 import type { Provider } from '../../services/gateway/provider.js'
 import { SpendingLedger, type CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens, type RunGrant } from '../../services/gateway/token.js'
+import type { RunState } from '../../services/modal/run-tags.js'
 
 export const realKey = 'sk-ant-the-real-key'
 
