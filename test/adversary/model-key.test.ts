@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Counter, CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens } from '../../services/gateway/token.js'
 import type { RunState } from '../../services/modal/run-tags.js'
-import { event, realKey, sse, startGateway } from '../helpers/gateway.js'
+import { event, realKey, sse, startGateway, startSse } from '../helpers/gateway.js'
 
 const anHour = 3600
 const costOfAnswer = 6
@@ -130,8 +130,7 @@ t.test('What was spent cannot be read: requests with a budget wait', async (t) =
 t.test('Leaving before the end of an answer does not make it free', async (t) => {
   const { open, post, gateway } = await startGateway(t, {
     answer: (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 1e6, output_tokens: 1 } } }))
+      startSse(response)
       for (let i = 0; i < 100; i++) {
         response.write(event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'x'.repeat(3000) } }))
       }
@@ -228,8 +227,7 @@ t.test('What the body bounds is not held up: text, tools and images are sent at 
 t.test('An answer that is given up while Claude thinks unseen is charged by its time, and by no more than was asked for', async (t) => {
   const { open, post, gateway } = await startGateway(t, {
     answer: async (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 10, output_tokens: 1 } } }))
+      startSse(response, { input: 10 })
       response.write(event({ type: 'content_block_start', index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } }))
       await sleep(1500)
       response.write(event({ type: 'content_block_delta', index: 1, delta: { type: 'text_delta', text: 'x' } }))
@@ -256,8 +254,7 @@ t.test('An answer that is given up while Claude thinks unseen is charged by its 
 t.test('Text that comes in pieces of a few letters is charged, too', async (t) => {
   const { open, post, gateway } = await startGateway(t, {
     answer: (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 10, output_tokens: 1 } } }))
+      startSse(response, { input: 10 })
       for (let i = 0; i < 500; i++) response.write(event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'x' } }))
       setTimeout(() => { response.destroy() }, 50)
     }
@@ -270,8 +267,7 @@ t.test('Text that comes in pieces of a few letters is charged, too', async (t) =
 t.test('Searches of an answer that was given up are charged', async (t) => {
   const { open, post, gateway } = await startGateway(t, {
     answer: (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 1000, output_tokens: 1 } } }))
+      startSse(response, { input: 1000 })
       for (let index = 0; index < 3; index++) {
         response.write(event({ type: 'content_block_start', index, content_block: { type: 'server_tool_use', id: 'a', name: 'web_search', input: {} } }))
       }

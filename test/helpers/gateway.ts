@@ -23,11 +23,18 @@ interface GatewayOptions {
   store?: CounterStore
 }
 
-/** A model's answer as the API streams it. */
-export function sse (response: ServerResponse, { model = 'claude-opus-5-5', input = 1_000_000, output = 100_000 } = {}) {
+/** How a model's answer begins, as the API streams it. */
+export function startSse (response: ServerResponse, { model = 'claude-opus-5-5', input = 1_000_000 } = {}) {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   const usage = { input_tokens: input, output_tokens: 1 }
   response.write(event({ type: 'message_start', message: { model, usage } }))
+}
+
+/** A model's whole answer. */
+export function sse (
+  response: ServerResponse, { output = 100_000, ...start }: Parameters<typeof startSse>[1] & { output?: number } = {}
+) {
+  startSse(response, start)
   response.write(event({ type: 'message_delta', delta: {}, usage: { output_tokens: output } }))
   response.end(event({ type: 'message_stop' }))
 }
