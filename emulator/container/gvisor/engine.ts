@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises'
 import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
-import { runOnHost } from '../host.js'
+import { runOnHost, withoutEnvironment } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
 import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
@@ -37,7 +37,7 @@ export class GvisorEngine implements Engine {
     const { argv, preamble } = commandLine(exec, inVariables(variables))
     const pidFile = `${spool}.pid`
     const child = await launch({
-      argv: [...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id],
+      argv: withoutEnvironment([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
       input: JSON.stringify(process(argv, preamble, variables)),
       pipes,
       spool

@@ -46,7 +46,11 @@ function instruction (code: number, value: number, ifTrue = 0, ifFalse = 0): Buf
 const seccomp = process.arch === 'x64' ? 317 : 277
 const script = `$filter = pack "H*", shift; $program = pack "S x!8 P", length($filter) / 8, $filter;
 syscall(${seccomp}, 1, 4, $program) == 0 or die "the kernel's keys could not be put out of reach: $!\\n";
+delete @ENV{grep { $_ ne "PATH" } keys %ENV};
 exec { $ARGV[0] } @ARGV or die "$ARGV[0]: $!\\n"`
 
-/** Prefix of a command line, which has to have all capabilities in its user namespace. */
+/**
+ * Prefix of a command line, which has to have all capabilities in its user namespace. Of its environment it keeps PATH:
+ * `env -i` before each command would be one more program to start.
+ */
 export const withoutKeys = (perl: string): string[] => [perl, '-e', script, filter.toString('hex')]
