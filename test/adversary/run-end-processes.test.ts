@@ -9,26 +9,27 @@ const result = 'echo \'{"type":"result","is_error":false,"session_id":"s-1"}\''
 const survivors = (seconds: number) => [
   `(setsid sleep ${seconds} &)`, `(env -i setsid sleep ${seconds} &)`, `(env -i setsid setsid nohup sleep ${seconds} > /dev/null 2>&1 &)`,
   `(env -i MODAL_SANDBOX_EXEC_ID=exec_of_another setsid sleep ${seconds} &)`, `(ulimit -f 1000; env -i setsid sleep ${seconds} &)`,
+  `(ulimit -f 1000; env -i MODAL_SANDBOX_EXEC_ID=exec_of_another setsid sleep ${seconds} &)`,
   `(env -i PATH="$PATH" setsid sh -c '(trap "" TERM HUP INT; sleep ${seconds} & wait)' &)`
 ]
 
 t.test('Nothing of a run outlives it, and its limits hold whatever is killed or stopped', { skip }, async (t) => {
   const { service, account, owned, id, create, exec, claude, start, replica, sleeping } = await openRuns(t)
-  const six = survivors(4242)
+  const hidden = survivors(4242)
 
   await t.test('What a tool leaves behind is gone when its run has ended, however it tries to stay (4.6)', async (t) => {
-    await claude(`${init}; ${six.join('; ')}; sleep 0.3; ${result}`)
+    await claude(`${init}; ${hidden.join('; ')}; sleep 0.3; ${result}`)
     const run = await start({})
-    await until(async () => await sleeping(4242) === 6 || (await run.view()).status === 'completed')
+    await until(async () => await sleeping(4242) === hidden.length || (await run.view()).status === 'completed')
     t.match((await run.ended).at(-1)!.data, { outcome: 'result', exitCode: 0 })
     t.equal(await sleeping(4242), 0)
     t.match(await run.cancel(), { left: 0 })
   })
 
   await t.test('Cancel ends it as well, and so does the next start when it was hidden until then', async (t) => {
-    await claude(`${init}; ${six.join('; ')}; sleep 4243`)
+    await claude(`${init}; ${hidden.join('; ')}; sleep 4243`)
     const run = await start({})
-    await until(async () => await sleeping(4242) === 6)
+    await until(async () => await sleeping(4242) === hidden.length)
     t.match(await run.cancel(), { left: 0, completion: { outcome: 'cancelled' } })
     t.equal(await sleeping(4242), 0)
     await exec(`MODAL_SANDBOX_EXEC_ID=${run.runId} setsid sleep 4242 > /dev/null 2>&1 & `)

@@ -101,22 +101,25 @@ find_relatives () {
 }
 
 # Whether a process without a parent is the run's. A tool may clear the environment of what it starts and leave its
-# session, but what it starts inherits the run's limit on the size of files, which only a privileged process can raise.
-# Where that is no evidence (it can be raised here, it was lowered further, it cannot be read), what has come since the
-# run began, and does not carry the marker of another command, is the run's. usage: is_stray <pid> <start>
+# session, but what it starts inherits the run's limit on the size of files, which only a privileged process can raise:
+# with a lower one it is the run's if it has come since the run began, whatever its environment says. Where limits are no
+# evidence (they can be raised here, or cannot be read), it must not carry the marker of another command, either.
+# usage: is_stray <pid> <start>
 is_stray () {
   hard=
   while read -r first second third _ value _; do
     if [ "$first $second $third" = 'Max file size' ]; then hard=$value; break; fi
   done 2>/dev/null < "/proc/$1/limits"
   [ -n "$hard" ] || hard=$(prlimit --pid "$1" --fsize --noheadings --raw -o HARD 2>/dev/null)
+  lowered=no
   case $hard in
     '') ;;
     *[!0-9]*) [ "$certain" = no ] || return 1;;
     *)
       [ "$hard" -gt $((highest * 512)) ] && [ "$certain" = yes ] && return 1
-      [ "$hard" -ge $((lowest * 512)) ] && [ "$hard" -le $((highest * 512)) ] && return 0;;
+      [ "$hard" -ge $((lowest * 512)) ] && [ "$hard" -le $((highest * 512)) ] && return 0
+      lowered=$certain;;
   esac
-  [ -n "$since" ] && [ "$2" -ge "$since" ] &&
-    ! cat "/proc/$1/task/"*/environ 2>/dev/null | tr '\0' '\n' | grep -q "^${markers%%=*}="
+  [ -n "$since" ] && [ "$2" -ge "$since" ] || return 1
+  [ "$lowered" = yes ] || ! cat "/proc/$1/task/"*/environ 2>/dev/null | tr '\0' '\n' | grep -q "^${markers%%=*}="
 }
