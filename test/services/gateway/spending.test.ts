@@ -36,6 +36,16 @@ t.test('What an account has spent survives a restart, and replicas see each othe
   await t.rejects(ledger('four').refresh('acme'), /not a counter/)
 })
 
+t.test('What a run has spent does not start again with a month', async (t) => {
+  let now = '2026-12-31T23:59:59Z'
+  const ledger = new SpendingLedger({ store: undefined, replica: 'one', log, now: () => new Date(now) })
+  ledger.add('acme', 'run_1', 2)
+  now = '2027-01-01T00:00:01Z'
+  ledger.add('acme', 'run_1', 1)
+  t.equal(ledger.ofRun('acme', 'run_1'), 3)
+  t.equal(ledger.ofAccount('acme'), 1)
+})
+
 t.test('Prices are those of the CLI; a model without one costs as much as the dearest, and is named once', async (t) => {
   const unknown: string[] = []
   const prices = new Prices({ 'claude-opus-9': { input: 1, output: 2 } }, (model) => { unknown.push(model) })
