@@ -1,7 +1,7 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { CounterStore } from '../../services/gateway/spending.js'
-import { startGateway } from '../helpers/gateway.js'
+import { realKey, startGateway } from '../helpers/gateway.js'
 
 const messages = '/v1/messages'
 /** May cost $22 in the end, so that two do not fit into $30. */
@@ -53,4 +53,35 @@ t.test('A run that another replica has started, and that ends while Modal is ask
   })
   const { grant } = await open()
   await t.rejects(gateway.admit(await tokens.sign({ ...grant, runId: 'run_b' }), 0), { message: /^The run .* has ended/ })
+})
+
+t.test('Headers that change a price, or choose who pays, do not pass', async (t) => {
+  const kept = {
+    accept: 'application/json',
+    'accept-language': '*',
+    'anthropic-beta': 'interleaved-thinking-2025-05-14',
+    'anthropic-version': '2023-06-01',
+    'user-agent': 'claude-cli/2.1.330 (external, sdk-cli)',
+    'x-app': 'cli',
+    'x-claude-code-session-id': 'a',
+    'x-stainless-retry-count': '0'
+  }
+  const dropped = {
+    'x-amzn-bedrock-performanceconfig-latency': 'optimized',
+    'x-amzn-bedrock-service-tier': 'priority',
+    'x-amzn-bedrock-guardrailidentifier': 'g',
+    'x-amzn-bedrock-guardrailversion': '1',
+    'x-amzn-bedrock-trace': 'ENABLED',
+    'x-amz-security-token': 'x',
+    'anthropic-workspace-id': 'w',
+    'anthropic-organization-id': 'o',
+    'x-anything': 'y'
+  }
+  for (const kind of ['anthropic', 'bedrock'] as const) {
+    const { open, post, received } = await startGateway(t, { provider: (baseUrl) => ({ kind, baseUrl, region: 'us-east-1', apiKey: realKey }) })
+    const path = kind === 'anthropic' ? messages : '/model/us.anthropic.claude-opus-5-5/invoke-with-response-stream'
+    await (await post((await open()).token, {}, { path, headers: { ...kept, ...dropped } })).text()
+    t.match(received[0]!.headers, { ...kept, 'content-type': 'application/json' })
+    for (const name of Object.keys(dropped)) t.notOk(name in received[0]!.headers, `${kind}: ${name}`)
+  }
 })
