@@ -69,7 +69,8 @@ export class Session {
       this.#known = { value, at: performance.now() }
       return value
     }).finally(() => { this.#asking = undefined })
-    return await this.#asking
+    const value = await this.#asking
+    return this.ended ? 'ended' : value
   }
 }
 
@@ -128,7 +129,11 @@ export class Exchange {
         throw error
       }
     }
-    if (this.signal.aborted) throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
+    if (this.#finished) {
+      // While it waited, so that nobody else releases what was reserved since.
+      this.#reservation?.release()
+      throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
+    }
     this.#sentAt = performance.now()
     return call
   }
@@ -163,11 +168,12 @@ export class Exchange {
     this.#finished = true
     this.#session.exchanges.delete(this)
     this.#releaseBytes()
+    // Whoever waits for it looks at what was spent only after this has been charged.
+    this.#reservation?.release()
     const durationMs = Math.round(performance.now() - this.#startedAt)
     const { log } = this.#options
     const fields = { ...this.ids, statusCode: this.statusCode, durationMs, aborted: this.signal.aborted }
     if (!this.#isCharged()) {
-      this.#reservation?.release()
       log.info(fields, 'model request')
       return
     }
@@ -179,7 +185,6 @@ export class Exchange {
     this.#session.usage = addUsage(this.#session.usage, usage)
     this.#session.costUsd += costUsd
     this.#options.ledger.add(accountId, runId, costUsd)
-    this.#reservation?.release()
     const { input_tokens: inputTokens, output_tokens: outputTokens } = usage
     log.info({ ...fields, model, costUsd, inputTokens, outputTokens }, 'model request')
   }

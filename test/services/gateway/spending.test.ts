@@ -47,18 +47,21 @@ t.test('What a run has spent does not start again with a month', async (t) => {
 })
 
 t.test('Prices are those of the CLI; a model without one costs as much as the dearest, and is named once', async (t) => {
+t.test('Prices are those of the CLI, and of long prompts; a model without one costs as much as the dearest, and is named once', async (t) => {
   const unknown: string[] = []
   const prices = new Prices({ 'claude-opus-9': { input: 1, output: 2 } }, (model) => { unknown.push(model) })
   const million = { ...noUsage, input_tokens: 1e6 }
   for (const [model, usd] of Object.entries({
     'claude-opus-5-5': 4,
-    'us.anthropic.claude-sonnet-4-5-20250929-v1:0': 3,
+    'us.anthropic.claude-sonnet-4-5-20250929-v1:0': 6,
+    'claude-sonnet-4-6': 3,
     'claude-sonnet-5-5': 2,
     'claude-haiku-4-5-20251001': 1,
     'claude-haiku-5-5': 0.5,
     'claude-opus-4-1-20250805': 15,
     'claude-opus-9-1': 1
   })) t.equal(prices.costOf(model, million), usd, model)
+  t.equal(prices.costOf('claude-sonnet-4-5', { ...million, input_tokens: 1e5 }), 0.3, 'no long prompt')
   t.equal(prices.costOf('gpt', million), 15)
   prices.costOf('gpt', million)
   t.strictSame(unknown, ['gpt'])
