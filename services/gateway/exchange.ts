@@ -31,6 +31,8 @@ export interface Charges {
 /** How long Modal's word about another replica's run is taken for true. */
 const cachedMs = 3000
 
+const noBody = Buffer.alloc(0)
+
 /** A run as the gateway knows it. */
 export class Session {
   readonly grant: RunGrant
@@ -178,7 +180,7 @@ export class Exchange {
       return
     }
     const reader = this.#reader ?? new UsageReader('', this.#sentAt)
-    const usage = reader.usage ?? reader.estimate(this.#asked, this.#body?.length ?? 0)
+    const usage = reader.usage ?? reader.estimate(this.#asked, this.#body ?? noBody)
     const model = reader.model ?? (this.#model || this.#asked.model)
     const costUsd = this.#options.prices.costOf(model, usage)
     const { runId, accountId } = this.#session.grant
