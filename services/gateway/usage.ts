@@ -30,9 +30,13 @@ const longestBody = 32 * 1024 * 1024
 const tokensPerSecond = 150
 /** Text comes more often; in a longer pause Claude thinks, which need not be seen. */
 const pauseMs = 1000
+/** What was used beside an answer, by its own model or another. */
+interface Apart { model: string | undefined, usage: Usage }
+
 /** Reads from an answer, as it passes, what it costs. */
 export class UsageReader {
   #usage: Usage | undefined
+  #apart: Apart[] = []
   #model: string | undefined
   #final = false
   /** Tokens of text, thinking and tool input, about. */
@@ -69,6 +73,11 @@ export class UsageReader {
   /** By the answer's own word. */
   get model (): string | undefined {
     return this.#model
+  }
+
+  /** What its totals are without. */
+  get apart (): readonly Apart[] {
+    return this.#apart
   }
 
   /** What was used, if the API came to say so. */
@@ -141,23 +150,34 @@ export class UsageReader {
   #take (value: unknown) {
     const usage = object(value)
     if (usage === undefined) return
-    const before = this.#usage ?? noUsage
-    const count = (from: Record<string, unknown> | undefined, name: string, known: number) => {
-      const number = from?.[name]
-      return typeof number === 'number' && number >= 0 && Number.isFinite(number) ? Math.max(known, number) : known
-    }
-    this.#usage = {
-      input_tokens: count(usage, 'input_tokens', before.input_tokens),
-      output_tokens: count(usage, 'output_tokens', before.output_tokens),
-      cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
-      cache_creation_1h_input_tokens: count(
-        object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
-      cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
-      web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
-      fast: before.fast || usage['speed'] === 'fast',
-      inUs: before.inUs || usage['inference_geo'] === 'us'
-    }
+    this.#usage = readUsage(usage, this.#usage ?? noUsage)
+    if (Array.isArray(usage['iterations'])) this.#apart = usage['iterations'].map(object).flatMap(readApart)
   }
+}
+
+function readUsage (usage: Record<string, unknown>, before: Usage): Usage {
+  const count = (from: Record<string, unknown> | undefined, name: string, known: number) => {
+    const number = from?.[name]
+    return typeof number === 'number' && number >= 0 && Number.isFinite(number) ? Math.max(known, number) : known
+  }
+  return {
+    input_tokens: count(usage, 'input_tokens', before.input_tokens),
+    output_tokens: count(usage, 'output_tokens', before.output_tokens),
+    cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
+    cache_creation_1h_input_tokens: count(
+      object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
+    cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
+    web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
+    fast: before.fast || usage['speed'] === 'fast',
+    inUs: before.inUs || usage['inference_geo'] === 'us'
+  }
+}
+
+/** Of a compaction, or of another model that was asked for advice: the totals are without them. */
+function readApart (part: Record<string, unknown> | undefined): Apart[] {
+  if (part?.['type'] !== 'compaction' && part?.['type'] !== 'advisor_message') return []
+  const { model } = part
+  return [{ model: typeof model === 'string' ? model : undefined, usage: readUsage(part, noUsage) }]
 }
 
 /** Of an answer that has not begun: all of the prompt is written to the cache, if it asks for one. */

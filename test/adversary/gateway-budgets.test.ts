@@ -176,3 +176,26 @@ t.test('A field that is there twice may be read in another way: such a body coun
     plain.replace('"say', '[{"type":"document","type":"text","text":"a"}],"content":"say')
   ]) t.match(readAsked(Buffer.from(body)), { model: '', fast: true, isWhole: false, outputTokens: Number }, body)
 })
+
+t.test('What is used beside an answer is charged, too: by a compaction, and by a model that gives advice', async (t) => {
+  const { open, post, gateway } = await startGateway(t, {
+    answer: (_request, response) => {
+      startSse(response, { input: 100_000 })
+      const usage = {
+        output_tokens: 1,
+        iterations: [
+          { type: 'compaction', input_tokens: 500_000, output_tokens: 0 },
+          { type: 'message', input_tokens: 100_000, output_tokens: 1 },
+          { type: 'advisor_message', model: 'claude-fable-5', input_tokens: 100_000, output_tokens: 10_000 },
+          null
+        ]
+      }
+      response.end(event({ type: 'message_delta', delta: {}, usage }))
+    }
+  })
+  const { token, runId } = await open()
+  await (await post(token)).text()
+  const { costUsd, usage } = gateway.close(runId)!
+  t.equal(costUsd.toFixed(3), (0.4 + 2 + 1 + 0.5).toFixed(3))
+  t.match(usage, { input_tokens: 700_000, output_tokens: 10_001 })
+})
