@@ -31,6 +31,8 @@ export interface Charges {
 /** How long Modal's word about another replica's run is taken for true. */
 const cachedMs = 3000
 
+const noBody = Buffer.alloc(0)
+
 /** A run as the gateway knows it. */
 export class Session {
   readonly grant: RunGrant
@@ -178,9 +180,13 @@ export class Exchange {
       return
     }
     const reader = this.#reader ?? new UsageReader('', this.#sentAt)
-    const usage = reader.usage ?? reader.estimate(this.#asked, this.#body?.length ?? 0)
+    const own = reader.usage ?? reader.estimate(this.#asked, this.#body ?? noBody)
     const model = reader.model ?? (this.#model || this.#asked.model)
-    const costUsd = this.#options.prices.costOf(model, usage)
+    const usage = reader.apart.reduce((sum, { usage }) => addUsage(sum, usage), own)
+    const { prices } = this.#options
+    const costUsd = reader.apart.reduce(
+      (sum, apart) => sum + prices.costOf(apart.model ?? model, { ...apart.usage, fast: own.fast, inUs: own.inUs }),
+      prices.costOf(model, own))
     const { runId, accountId } = this.#session.grant
     this.#session.usage = addUsage(this.#session.usage, usage)
     this.#session.costUsd += costUsd
