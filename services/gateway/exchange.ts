@@ -182,10 +182,10 @@ export class Exchange {
     const reader = this.#reader ?? new UsageReader('', this.#sentAt)
     const own = reader.usage ?? reader.estimate(this.#asked, this.#body ?? noBody)
     const model = reader.model ?? (this.#model || this.#asked.model)
-    const usage = reader.apart.reduce((sum, { usage }) => addUsage(sum, usage), own)
+    const usage = reader.extra.reduce((sum, { usage }) => addUsage(sum, usage), own)
     const { prices } = this.#options
-    const costUsd = reader.apart.reduce(
-      (sum, apart) => sum + prices.costOf(apart.model ?? model, { ...apart.usage, fast: own.fast, inUs: own.inUs }),
+    const costUsd = reader.extra.reduce(
+      (sum, extra) => sum + prices.costOf(extra.model ?? model, { ...extra.usage, fast: own.fast, inUs: own.inUs }),
       prices.costOf(model, own))
     const { runId, accountId } = this.#session.grant
     this.#session.usage = addUsage(this.#session.usage, usage)

@@ -30,13 +30,14 @@ const longestBody = 32 * 1024 * 1024
 const tokensPerSecond = 150
 /** Text comes more often; in a longer pause Claude thinks, which need not be seen. */
 const pauseMs = 1000
+
 /** What was used beside an answer, by its own model or another. */
-interface Apart { model: string | undefined, usage: Usage }
+interface ExtraUsage { model: string | undefined, usage: Usage }
 
 /** Reads from an answer, as it passes, what it costs. */
 export class UsageReader {
   #usage: Usage | undefined
-  #apart: Apart[] = []
+  #extra: ExtraUsage[] = []
   #model: string | undefined
   #final = false
   /** Tokens of text, thinking and tool input, about. */
@@ -76,8 +77,8 @@ export class UsageReader {
   }
 
   /** What its totals are without. */
-  get apart (): readonly Apart[] {
-    return this.#apart
+  get extra (): readonly ExtraUsage[] {
+    return this.#extra
   }
 
   /** What was used, if the API came to say so. */
@@ -151,7 +152,7 @@ export class UsageReader {
     const usage = object(value)
     if (usage === undefined) return
     this.#usage = readUsage(usage, this.#usage ?? noUsage)
-    if (Array.isArray(usage['iterations'])) this.#apart = usage['iterations'].map(object).flatMap(readApart)
+    if (Array.isArray(usage['iterations'])) this.#extra = usage['iterations'].map(object).flatMap(readExtra)
   }
 }
 
@@ -174,7 +175,7 @@ function readUsage (usage: Record<string, unknown>, before: Usage): Usage {
 }
 
 /** Of a compaction, or of another model that was asked for advice: the totals are without them. */
-function readApart (part: Record<string, unknown> | undefined): Apart[] {
+function readExtra (part: Record<string, unknown> | undefined): ExtraUsage[] {
   if (part?.['type'] !== 'compaction' && part?.['type'] !== 'advisor_message') return []
   const { model } = part
   return [{ model: typeof model === 'string' ? model : undefined, usage: readUsage(part, noUsage) }]
