@@ -1,10 +1,17 @@
+import { textTokens } from './text-tokens.js'
+
 /** What a request asks for, and the most that it may use. */
 export interface Asked {
   model: string
   promptTokens: number
   outputTokens: number
   webSearches: number
+  images: number
   fast: boolean
+  /** How long its prompt is cached, if it is. */
+  cache: '5m' | '1h' | undefined
+  /** Whether the answer may come from the US. A workspace may be set to it, so that only another place rules it out. */
+  inUs: boolean
   /** Whether all of the prompt is in the body. */
   isWhole: boolean
 }
@@ -21,6 +28,7 @@ const addedTokens = 2000
 const passes = 10
 /** Of a request that does not say. */
 const mostSearches = 100
+const [quote, colon, backslash] = [34, 58, 92] as const
 /** Deeper than any content of the API. */
 const deepest = 8
 
@@ -32,16 +40,21 @@ const clientTool = /^(custom|(bash|text_editor|computer|memory)_\d+)$/
 
 type Fields = Record<string, unknown>
 
-/** Takes a millisecond per 250 KB. What cannot be read counts with the most: the API may read it in another way. */
+/** Takes a millisecond per 200 KB. What cannot be read counts with the most: the API may read it in another way. */
 export function readAsked (body: Buffer | undefined): Asked {
+  const text = String(body)
   let request: Fields
+  let members: Members
   try {
-    request = JSON.parse(String(body)) as Fields
+    request = JSON.parse(text) as Fields
+    members = membersOf(request)
     if (typeof request !== 'object' || request === null) throw new Error('not an object')
+    if (members.count !== countMembers(text)) throw new Error('a field is there twice')
   } catch {
     request = { mcp_servers: [], speed: 'fast' }
+    members = { count: 0, cache: '1h' }
   }
-  const { model, max_tokens: maxTokens, speed } = request
+  const { model, max_tokens: maxTokens, speed, inference_geo: geo } = request
   const extent = new Extent(request)
   const times = extent.usesServerTools ? passes : 1
   const bytes = (body?.length ?? 0) - extent.imageBytes
@@ -53,9 +66,18 @@ export function readAsked (body: Buffer | undefined): Asked {
     promptTokens: (extent.isWhole ? Math.min(inBody, contextTokens) : contextTokens) * times,
     outputTokens: outputTokens * times,
     webSearches: extent.webSearches,
+    images: extent.images,
     fast: speed === 'fast',
+    cache: members.cache,
+    inUs: geo !== 'global',
     isWhole: extent.isWhole
   }
+}
+
+/** Tokens of the prompt, rather too many, but not one for each byte where all of it is in the body. */
+export function likelyPromptTokens ({ isWhole, promptTokens, images }: Asked, body: Uint8Array): number {
+  if (!isWhole) return promptTokens
+  return Math.min(promptTokens, Math.ceil(textTokens(body)) + images * imageTokens + addedTokens)
 }
 
 /** How far a request's prompt is in its body. Only what is known to be bounded by its bytes counts as such. */
@@ -115,6 +137,50 @@ class Extent {
       this.isWhole = false
     }
   }
+}
+
+interface Members { count: number, cache: Asked['cache'] }
+
+/** What all objects have in them, however deep. A field that is there twice counts once. */
+function membersOf (value: unknown): Members {
+  const members: Members = { count: 0, cache: undefined }
+  const left = [value]
+  while (left.length > 0) {
+    const next = left.pop()
+    if (typeof next !== 'object' || next === null) continue
+    if (Array.isArray(next)) {
+      for (const item of next) if (typeof item === 'object') left.push(item)
+      continue
+    }
+    for (const name in next) {
+      members.count++
+      const field = (next as Fields)[name]
+      if (typeof field === 'object') left.push(field)
+      if (name !== 'cache_control' || field === null) continue
+      members.cache = fieldsOf(field)['ttl'] === '5m' || fieldsOf(field)['ttl'] === undefined ? members.cache ?? '5m' : '1h'
+    }
+  }
+  return members
+}
+
+/** Colons outside of strings: one for each field of a text that is JSON. */
+function countMembers (json: string): number {
+  let count = 0
+  for (let at = 0; at < json.length; at++) {
+    const unit = json.charCodeAt(at)
+    if (unit === colon) count++
+    if (unit !== quote) continue
+    do at = json.indexOf('"', at + 1)
+    while (json.charCodeAt(at - 1) === backslash && isEscaped(json, at))
+  }
+  return count
+}
+
+/** Behind an odd number of backslashes. */
+function isEscaped (json: string, at: number): boolean {
+  let before = at
+  while (json.charCodeAt(before - 1) === backslash) before--
+  return (at - before) % 2 === 1
 }
 
 function listOf (value: unknown): unknown[] {

@@ -31,6 +31,8 @@ export interface Charges {
 /** How long Modal's word about another replica's run is taken for true. */
 const cachedMs = 3000
 
+const noBody = Buffer.alloc(0)
+
 /** A run as the gateway knows it. */
 export class Session {
   readonly grant: RunGrant
@@ -69,7 +71,8 @@ export class Session {
       this.#known = { value, at: performance.now() }
       return value
     }).finally(() => { this.#asking = undefined })
-    return await this.#asking
+    const value = await this.#asking
+    return this.ended ? 'ended' : value
   }
 }
 
@@ -128,7 +131,11 @@ export class Exchange {
         throw error
       }
     }
-    if (this.signal.aborted) throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
+    if (this.#finished) {
+      // While it waited, so that nobody else releases what was reserved since.
+      this.#reservation?.release()
+      throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
+    }
     this.#sentAt = performance.now()
     return call
   }
@@ -163,23 +170,27 @@ export class Exchange {
     this.#finished = true
     this.#session.exchanges.delete(this)
     this.#releaseBytes()
+    // Whoever waits for it looks at what was spent only after this has been charged.
+    this.#reservation?.release()
     const durationMs = Math.round(performance.now() - this.#startedAt)
     const { log } = this.#options
     const fields = { ...this.ids, statusCode: this.statusCode, durationMs, aborted: this.signal.aborted }
     if (!this.#isCharged()) {
-      this.#reservation?.release()
       log.info(fields, 'model request')
       return
     }
     const reader = this.#reader ?? new UsageReader('', this.#sentAt)
-    const usage = reader.usage ?? reader.estimate(this.#asked, this.#body?.length ?? 0)
+    const own = reader.usage ?? reader.estimate(this.#asked, this.#body ?? noBody)
     const model = reader.model ?? (this.#model || this.#asked.model)
-    const costUsd = this.#options.prices.costOf(model, usage)
+    const usage = reader.extra.reduce((sum, { usage }) => addUsage(sum, usage), own)
+    const { prices } = this.#options
+    const costUsd = reader.extra.reduce(
+      (sum, extra) => sum + prices.costOf(extra.model ?? model, { ...extra.usage, fast: own.fast, inUs: own.inUs }),
+      prices.costOf(model, own))
     const { runId, accountId } = this.#session.grant
     this.#session.usage = addUsage(this.#session.usage, usage)
     this.#session.costUsd += costUsd
     this.#options.ledger.add(accountId, runId, costUsd)
-    this.#reservation?.release()
     const { input_tokens: inputTokens, output_tokens: outputTokens } = usage
     log.info({ ...fields, model, costUsd, inputTokens, outputTokens }, 'model request')
   }

@@ -12,7 +12,9 @@ const known: Record<string, ModelPrice> = {
   'claude-3-7-sonnet': { input: 3, output: 15 },
   'claude-haiku-4-5': { input: 1, output: 5 },
   'claude-haiku-5-5': { input: 0.1, output: 0.5, long: { above: 100_000, factor: 5 } },
-  'claude-sonnet-4': { input: 3, output: 15 },
+  // A longer prompt needs `context-1m` in `anthropic-beta`. Its output costs half more, which is charged as twice.
+  'claude-sonnet-4': { input: 3, output: 15, long: { above: 200_000, factor: 2 } },
+  'claude-sonnet-4-6': { input: 3, output: 15 },
   'claude-sonnet-5': { input: 2, output: 10 },
   'claude-sonnet-5-5': { input: 2, output: 10, cacheRead: 0.1 },
   'claude-opus-4': { input: 15, output: 75 },

@@ -1,4 +1,5 @@
-import type { Asked } from './asked.js'
+import { likelyPromptTokens, type Asked } from './asked.js'
+import { textTokens } from './text-tokens.js'
 
 /** Tokens by the API's own names, as the completion of a run has them, and what else its price depends on. */
 export interface Usage {
@@ -26,16 +27,17 @@ export const noUsage: Readonly<Usage> = {
 /** A longer line, frame or body is not looked into; the API's events that count are short. */
 const longest = 1024 * 1024
 const longestBody = 32 * 1024 * 1024
-const bytesPerToken = 3
 const tokensPerSecond = 150
 /** Text comes more often; in a longer pause Claude thinks, which need not be seen. */
 const pauseMs = 1000
-/** Bytes of a delta without its text. */
-const deltaBytes = 80
+
+/** What was used beside an answer, by its own model or another. */
+interface ExtraUsage { model: string | undefined, usage: Usage }
 
 /** Reads from an answer, as it passes, what it costs. */
 export class UsageReader {
   #usage: Usage | undefined
+  #extra: ExtraUsage[] = []
   #model: string | undefined
   #final = false
   /** Tokens of text, thinking and tool input, about. */
@@ -74,6 +76,11 @@ export class UsageReader {
     return this.#model
   }
 
+  /** What its totals are without. */
+  get extra (): readonly ExtraUsage[] {
+    return this.#extra
+  }
+
   /** What was used, if the API came to say so. */
   get usage (): Usage | undefined {
     return this.#final ? this.#usage : undefined
@@ -83,15 +90,16 @@ export class UsageReader {
    * What an answer that was cut has used, rather too much: the prompt by what was asked, the answer by what came of it
    * and by the time in which nothing did, and each tool of the API's as one more look at the prompt.
    */
-  estimate (asked: Asked, bodyBytes: number): Usage {
+  estimate (asked: Asked, body: Uint8Array): Usage {
     this.#endPause()
-    const promptTokens = asked.isWhole ? Math.ceil(bodyBytes / bytesPerToken) : asked.promptTokens
-    const known = this.#usage ?? { ...noUsage, fast: asked.fast, input_tokens: promptTokens }
+    const known = this.#usage ?? unseen(asked, body)
     const thought = this.#pausedMs / 1000 * tokensPerSecond
     const output = Math.max(this.#said, Math.min(this.#said + thought, asked.outputTokens))
     return {
       ...known,
       input_tokens: known.input_tokens * (1 + this.#ownTools),
+      cache_read_input_tokens: known.cache_read_input_tokens +
+        this.#ownTools * (known.cache_read_input_tokens + known.cache_creation_input_tokens),
       output_tokens: Math.max(known.output_tokens, Math.ceil(output)),
       web_search_requests: Math.max(known.web_search_requests, this.#webSearches)
     }
@@ -113,7 +121,7 @@ export class UsageReader {
 
   #readEvent (json: string) {
     if (json.includes('_delta"') && !json.includes('"message_delta"')) {
-      this.#said += Math.max(1, (json.length - deltaBytes) / bytesPerToken)
+      this.#said += deltaTokens(json)
       this.#endPause()
       return
     }
@@ -143,23 +151,56 @@ export class UsageReader {
   #take (value: unknown) {
     const usage = object(value)
     if (usage === undefined) return
-    const before = this.#usage ?? noUsage
-    const count = (from: Record<string, unknown> | undefined, name: string, known: number) => {
-      const number = from?.[name]
-      return typeof number === 'number' && number >= 0 && Number.isFinite(number) ? Math.max(known, number) : known
-    }
-    this.#usage = {
-      input_tokens: count(usage, 'input_tokens', before.input_tokens),
-      output_tokens: count(usage, 'output_tokens', before.output_tokens),
-      cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
-      cache_creation_1h_input_tokens: count(
-        object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
-      cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
-      web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
-      fast: before.fast || usage['speed'] === 'fast',
-      inUs: before.inUs || usage['inference_geo'] === 'us'
-    }
+    this.#usage = readUsage(usage, this.#usage ?? noUsage)
+    if (Array.isArray(usage['iterations'])) this.#extra = usage['iterations'].map(object).flatMap(readExtra)
   }
+}
+
+function readUsage (usage: Record<string, unknown>, before: Usage): Usage {
+  const count = (from: Record<string, unknown> | undefined, name: string, known: number) => {
+    const number = from?.[name]
+    return typeof number === 'number' && number >= 0 && Number.isFinite(number) ? Math.max(known, number) : known
+  }
+  return {
+    input_tokens: count(usage, 'input_tokens', before.input_tokens),
+    output_tokens: count(usage, 'output_tokens', before.output_tokens),
+    cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
+    cache_creation_1h_input_tokens: count(
+      object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
+    cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
+    web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
+    fast: before.fast || usage['speed'] === 'fast',
+    inUs: before.inUs || usage['inference_geo'] === 'us'
+  }
+}
+
+/** Of a compaction, or of another model that was asked for advice: the totals are without them. */
+function readExtra (part: Record<string, unknown> | undefined): ExtraUsage[] {
+  if (part?.['type'] !== 'compaction' && part?.['type'] !== 'advisor_message') return []
+  const { model } = part
+  return [{ model: typeof model === 'string' ? model : undefined, usage: readUsage(part, noUsage) }]
+}
+
+/** Of an answer that has not begun: all of the prompt is written to the cache, if it asks for one. */
+function unseen (asked: Asked, body: Uint8Array): Usage {
+  const prompt = likelyPromptTokens(asked, body)
+  return {
+    ...noUsage,
+    ...(asked.cache === undefined ? { input_tokens: prompt } : { cache_creation_input_tokens: prompt }),
+    ...(asked.cache === '1h' && { cache_creation_1h_input_tokens: prompt }),
+    fast: asked.fast,
+    inUs: asked.inUs
+  }
+}
+
+/** Tokens of text, thinking or tool input. */
+function deltaTokens (json: string): number {
+  const delta = object(parse(json)?.['delta']) ?? { json }
+  let said = ''
+  for (const [name, value] of Object.entries(delta)) {
+    if (name !== 'type') said += typeof value === 'string' ? value : JSON.stringify(value)
+  }
+  return Math.max(1, textTokens(Buffer.from(said)))
 }
 
 export function addUsage (one: Usage, other: Usage): Usage {

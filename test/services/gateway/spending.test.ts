@@ -46,19 +46,21 @@ t.test('What a run has spent does not start again with a month', async (t) => {
   t.equal(ledger.ofAccount('acme'), 1)
 })
 
-t.test('Prices are those of the CLI; a model without one costs as much as the dearest, and is named once', async (t) => {
+t.test('Prices are those of the CLI, and of long prompts; a model without one costs as much as the dearest, and is named once', async (t) => {
   const unknown: string[] = []
   const prices = new Prices({ 'claude-opus-9': { input: 1, output: 2 } }, (model) => { unknown.push(model) })
   const million = { ...noUsage, input_tokens: 1e6 }
   for (const [model, usd] of Object.entries({
     'claude-opus-5-5': 4,
-    'us.anthropic.claude-sonnet-4-5-20250929-v1:0': 3,
+    'us.anthropic.claude-sonnet-4-5-20250929-v1:0': 6,
+    'claude-sonnet-4-6': 3,
     'claude-sonnet-5-5': 2,
     'claude-haiku-4-5-20251001': 1,
     'claude-haiku-5-5': 0.5,
     'claude-opus-4-1-20250805': 15,
     'claude-opus-9-1': 1
   })) t.equal(prices.costOf(model, million), usd, model)
+  t.equal(prices.costOf('claude-sonnet-4-5', { ...million, input_tokens: 1e5 }), 0.3, 'no long prompt')
   t.equal(prices.costOf('gpt', million), 15)
   prices.costOf('gpt', million)
   t.strictSame(unknown, ['gpt'])
@@ -70,13 +72,14 @@ t.test('Prices are those of the CLI; a model without one costs as much as the de
     web_search_requests: 3
   }
   t.equal(prices.costOf('claude-opus-4-5', cached).toFixed(6), (0.5 + 6.25 + 10 + 0.03).toFixed(6))
-  const most = { model: '', promptTokens: 1e6, outputTokens: 1e6, webSearches: 100, fast: true, isWhole: true }
+  const most = { model: '', promptTokens: 1e6, outputTokens: 1e6, webSearches: 100, images: 0, fast: true, cache: undefined, inUs: true, isWhole: true } as const
   t.equal(prices.mostFor('claude-opus-4-6', most).toFixed(6), ((10 + 25) * 6 * 1.1 + 1).toFixed(6))
   t.equal(prices.costOf('claude-opus-4-6', { ...million, fast: true, inUs: true }).toFixed(6), (5 * 6 * 1.1).toFixed(6))
 })
 
 t.test('Usage is read however an answer is cut into pieces, and nonsense is no usage', async (t) => {
-  const asked = readAsked(Buffer.from('{"max_tokens":1000}'))
+  const body = Buffer.from(`{"max_tokens":1000,"system":"${'x'.repeat(3000)}"}`)
+  const asked = readAsked(body)
   const text = 'event: message_start\r\ndata: {"type":"message_start","message":{"model":"m","usage":{"input_tokens":3,"output_tokens":1,' +
     '"cache_creation":{"ephemeral_1h_input_tokens":2},"cache_creation_input_tokens":2}}}\r\n\r\n' +
     'data: {"type":"message_delta","usage":{"output_tokens":9,"server_tool_use":{"web_search_requests":1}}}\n\n'
@@ -89,16 +92,16 @@ t.test('Usage is read however an answer is cut into pieces, and nonsense is no u
     })
     t.equal(reader.model, 'm')
   }
-  for (const body of ['', '[]', 'null', '{"usage":[]}', '{"usage":{"input_tokens":"many","output_tokens":-1}}', 'x'.repeat(100)]) {
+  for (const answer of ['', '[]', 'null', '{"usage":[]}', '{"usage":{"input_tokens":"many","output_tokens":-1}}', 'x'.repeat(100)]) {
     for (const type of ['application/json', 'text/event-stream', 'application/vnd.amazon.eventstream']) {
       const reader = new UsageReader(type)
-      reader.push(Buffer.from(`data: ${body}\n`))
-      reader.push(Buffer.from(body))
+      reader.push(Buffer.from(`data: ${answer}\n`))
+      reader.push(Buffer.from(answer))
       reader.end()
-      t.match(reader.usage ?? reader.estimate(asked, 300), { output_tokens: Number }, body)
+      t.match(reader.usage ?? reader.estimate(asked, body), { output_tokens: Number }, answer)
     }
   }
-  const { input_tokens: input, output_tokens: output } = new UsageReader('', performance.now() - 2000).estimate(asked, 300)
-  t.equal(input, 100, 'an estimate by size')
+  const { input_tokens: input, output_tokens: output } = new UsageReader('', performance.now() - 2000).estimate(asked, body)
+  t.ok(input >= 3000 && input < 3100, `an estimate by size, and what the API adds: ${input}`)
   t.ok(output >= 300 && output < 1000, `an estimate by time: ${output}`)
 })
