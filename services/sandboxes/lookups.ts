@@ -53,13 +53,14 @@ function mounted (volume: Volume, { readOnly, subPath }: MountOptions = {}): Vol
   })
 }
 
-/** Modal itself mounts the bucket, with the credentials of the secret: they are not in the sandbox (1.3, 1.5). */
+/** Modal itself mounts the bucket, with a role or the credentials of the secret: not in the sandbox (1.3, 1.5). */
 async function lookUpMount (client: ModalClient, s3: StorageRecord, steps: Steps) {
-  const { bucket, prefix, endpointUrl, readOnly } = s3
-  const [secret] = await lookUpSecrets(client, [s3.secretName!], steps, 's3 secret')
+  const { bucket, prefix, endpointUrl, readOnly, roleArn } = s3
+  const [secret] = roleArn === undefined ? await lookUpSecrets(client, [s3.secretName!], steps, 's3 secret') : []
   const mount = client.cloudBucketMounts.create(bucket, {
-    secret: secret!,
     readOnly,
+    ...(secret !== undefined && { secret }),
+    ...(roleArn !== undefined && { oidcAuthRoleArn: roleArn }),
     ...(prefix !== '' && { keyPrefix: prefix }),
     ...(endpointUrl !== undefined && { bucketEndpointUrl: endpointUrl })
   })

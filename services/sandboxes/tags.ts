@@ -55,6 +55,8 @@ export interface StorageRecord {
   region?: string
   endpointUrl?: string
   mountPath?: string
+  /** With which Modal mounts the bucket, in place of the secret. */
+  roleArn?: string
   readOnly: boolean
   initialize: boolean
   syncOnTerminate: boolean
