@@ -52,8 +52,13 @@ const maxNameBytes = 255
 /** What to do about an object that a workspace cannot have. */
 export const remedy = 'rename it or name it in .syncignore.'
 
+/** Empty, `.` and `..` among its parts, or NUL. */
+const unsafe = /(?:^|\/)\.{0,2}(?:\/|$)|\0/
+
 /** Why a path of the workspace cannot be a key under a prefix; undefined when it can. */
 export function pathProblem (path: string, prefix: string): { code: string, message: string } | undefined {
+  // A listing that a sandbox has forged: whatever normalizes keys would see another prefix.
+  if (unsafe.test(withoutSlash(path))) return { code: 'NAME_NOT_CARRIED', message: 'It is not a path inside a workspace.' }
   if (`${path}/`.startsWith(reserved)) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are reserved for the sync.` }
   if (Buffer.byteLength(prefix + path) + 1 > maxKeyBytes) {
     return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${maxKeyBytes} bytes.` }
@@ -71,7 +76,7 @@ export function pathProblem (path: string, prefix: string): { code: string, mess
  */
 export function keyProblem (key: string): { code: string, message: string } | undefined {
   const path = withoutSlash(key)
-  if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
+  if (unsafe.test(path)) {
     return { code: 'KEY_UNSAFE', message: `The key is not a path inside a workspace, so the object stays in S3 only: ${remedy}` }
   }
   if (Buffer.byteLength(path) > maxNameBytes && path.split('/').some((name) => Buffer.byteLength(name) > maxNameBytes)) {
