@@ -97,7 +97,7 @@ export class Creator {
     const { client, owned } = this.#options
     const plan = this.#plan(account, spec, options.idempotencyKey)
     const steps = new Steps(options.log, options.onStep ?? (() => {}))
-    const reservation = this.#reservations.take(account)
+    const reservation = this.#reservations.take(account, placeOf(plan))
     const { volume } = plan.record
     const release = volume === undefined ? () => {} : this.#volumes.hold(account, volume)
     try {
@@ -111,7 +111,16 @@ export class Creator {
       const ready = earlier && await this.#adopt(earlier, attempt)
       if (ready !== undefined) return { ...ready, isNew: false }
 
-      const image = await this.#build(attempt, await app, lookups, options.onBuildLog)
+      const building = this.#build(attempt, await app, lookups, options.onBuildLog)
+      const image = await building.catch(async (error: AppError) => {
+        // The request may have been repeated while it was carried out: then its own sandbox has the place.
+        if (error.code !== 'LIMIT_REACHED' || plan.record.key === undefined) throw error
+        const own = await this.#findEarlier(attempt, app)
+        const made = own && await this.#adopt(own, attempt)
+        if (made === undefined) throw error
+        return { made }
+      })
+      if ('made' in image) return { ...image.made, isNew: false }
       const sandbox = await this.#start(attempt, await app, image, lookups)
       if (sandbox.request !== plan.record.request) {
         const adopted = await this.#adopt(sandbox, attempt)
@@ -200,6 +209,7 @@ export class Creator {
       // A mount point exists from the start; any other directory is made right after.
       ...(record.workdir === record.mountPath && { workdir: record.workdir })
     }
+    reservation.creating()
     const starting = steps.run('create', () => reservation.holdFor(client.sandboxes.create(app, image, params)), {
       timeoutMs,
       ids: ({ sandboxId }) => ({ sandboxId }),
@@ -267,6 +277,10 @@ export class Creator {
       throw error
     }
   }
+}
+
+function placeOf ({ modalName, record: { key, fingerprint, request } }: Plan) {
+  return { name: modalName, identity: key === undefined ? request : `${key} ${fingerprint}` }
 }
 
 /** When a sandbox that is created within `createMs` has to be ready; after that the reaper ends it. */

@@ -1,9 +1,16 @@
 import type { App, ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
+import { unlessMissing } from '../modal/errors.js'
 
 /** What an account may be about to pay for: a request that creates a sandbox, or work at Modal that outlived it. */
-interface Held { sandboxId?: string }
+interface Held extends Place { isCreating?: boolean, sandboxId?: string }
+
+/**
+ * `name` is the sandbox's at Modal. Of the requests with the same `identity` only one can have a sandbox, and all build
+ * the same image.
+ */
+interface Place { name: string, identity: string }
 
 /**
  * Counts sandboxes that are being created, so that concurrent requests cannot all take the last one of a limit. Between
@@ -12,11 +19,11 @@ interface Held { sandboxId?: string }
 export class Reservations {
   readonly #held = new Map<string, Set<Held>>()
 
-  take (account: Account): Reservation {
+  take (account: Account, place: Place): Reservation {
     const held = this.#held.get(account.id) ?? new Set()
     this.#held.set(account.id, held)
-    const before = [...held]
-    const own: Held = {}
+    const before = [...held].filter(({ identity }) => identity !== place.identity)
+    const own: Held = { ...place }
     held.add(own)
     return new Reservation(account.limits.sandboxes, () => before.filter((other) => held.has(other)), own, () => {
       held.delete(own)
@@ -41,21 +48,31 @@ class Reservation {
   }
 
   /** @throws {AppError} LIMIT_REACHED when Modal's running sandboxes and the earlier requests leave no place. */
-  async check (client: ModalClient, { appId }: App): Promise<void> {
+  async check (client: ModalClient, { appId, name }: App): Promise<void> {
     const running = new Set<string>()
-    const refuse = () => {
-      // A sandbox that is being prepared is in both.
-      const others = this.#earlier().filter(({ sandboxId }) => sandboxId === undefined || !running.has(sandboxId))
-      if (others.length + running.size < this.#limit) return
-      throw new AppError('LIMIT_REACHED', {
-        message: `Your account may have ${this.#limit} running sandboxes, including those that are being created.`, details: { limit: this.#limit }
-      })
-    }
-    refuse()
+    // A sandbox that is being prepared is in both.
+    const others = () => this.#earlier().filter(({ sandboxId }) => sandboxId === undefined || !running.has(sandboxId))
+    const isFull = () => new Set(others().map(({ identity }) => identity)).size + running.size >= this.#limit
     for await (const { sandboxId } of client.sandboxes.list({ appId })) {
       running.add(sandboxId)
-      refuse()
+      if (running.size >= this.#limit) break
     }
+    // Modal may list a sandbox before it answers the request that creates it: that one must not count twice.
+    if (isFull() && running.size < this.#limit) {
+      await Promise.all(others().filter(({ isCreating }) => isCreating === true).map(async (held) => {
+        const made = await unlessMissing(client.sandboxes.fromName(name!, held.name))
+        if (made !== undefined) held.sandboxId ??= made.sandboxId
+      }))
+    }
+    if (!isFull()) return
+    throw new AppError('LIMIT_REACHED', {
+      message: `Your account may have ${this.#limit} running sandboxes, including those that are being created.`, details: { limit: this.#limit }
+    })
+  }
+
+  /** Its image is there: all that it can still have at Modal is the sandbox of its name. */
+  creating (): void {
+    this.#own.isCreating = true
   }
 
   /** The sandbox that was created in this place. */

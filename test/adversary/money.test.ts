@@ -239,6 +239,41 @@ t.test('money', { skip }, async (t) => {
     }
   })
 
+  await t.test('a request that is repeated while it is carried out needs no second place', async (t) => {
+    const account = tenant({ sandboxes: 1 })
+    const service = replica()
+    const again = async () => await outcome(service.create(account, {}, { idempotencyKey: 'again' }))
+    const { promise: release, open } = gate()
+    proxy.use((call) => creates(call) ? { kind: 'held', release } : undefined)
+    const first = again()
+    await until(() => proxy.calls.some(creates))
+    const second = again()
+    t.match(await outcome(service.create(account, {})), { code: 'LIMIT_REACHED' }, 'another request does')
+    open()
+    proxy.use()
+    const answers = [await first, await second, ...await Promise.all(Array.from({ length: 4 }, again))]
+    t.strictSame(answers.map(({ id }) => id), answers.map(() => answers[0]!.id))
+    t.match(answers[0], { id: /^sb-/ })
+    t.equal((await runningOf(account)).length, 1)
+    await endAll(account)
+  })
+
+  await t.test('a sandbox whose create is not answered yet counts once', async (t) => {
+    const account = tenant({ sandboxes: 2 })
+    const service = replica()
+    const { promise: release, open } = gate()
+    proxy.use((call) => creates(call) ? { kind: 'held', release } : undefined)
+    const first = service.create(account, {})
+    await until(async () => (await runningOf(account)).length === 1)
+    proxy.use()
+    t.match(await outcome(service.create(account, {})), { id: /^sb-/ })
+    t.match(await outcome(service.create(account, {})), { code: 'LIMIT_REACHED' })
+    open()
+    await first
+    t.equal((await runningOf(account)).length, 2)
+    await endAll(account)
+  })
+
   await t.test('a failing attempt does not end what another replica has adopted', async (t) => {
     const account = tenant()
     const options = { idempotencyKey: 'adopted' }
