@@ -1,15 +1,9 @@
 import { Writable } from 'node:stream'
 import type { Config } from './config.js'
 import { closeInOrder } from './lib/closing.js'
-import { checkOpenFiles, startProblem } from './lib/start-problem.js'
+import { startOrExplain } from './lib/start-problem.js'
 
-try {
-  checkOpenFiles()
-  await start()
-} catch (error) {
-  console.error(startProblem(error) ?? error)
-  process.exit(1)
-}
+await startOrExplain(start)
 
 async function start () {
   // Not before the checks: hundreds of files are loaded.

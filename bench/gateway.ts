@@ -34,7 +34,7 @@ const gateway = new Gateway({
   tokens: new RunTokens(['secret']),
   prices: new Prices({}, () => {}),
   ledger: new SpendingLedger({ store: undefined, replica: 'replica_bench', log }),
-  isLatestRun: async () => false,
+  runState: async () => 'unknown',
   log
 })
 const app = Fastify({ forceCloseConnections: true })

@@ -1,6 +1,6 @@
 import { pino } from 'pino'
 import { closeInOrder } from '../lib/closing.js'
-import { checkOpenFiles, startProblem } from '../lib/start-problem.js'
+import { startOrExplain } from '../lib/start-problem.js'
 import { readSettings } from './settings.js'
 
 /** `npm run emulator`: the emulator alone, for any Modal SDK. Logs go to stderr; stdout is shell source to evaluate. */
@@ -10,13 +10,7 @@ if (mistakes.length > 0) {
   process.exit(1)
 }
 
-try {
-  checkOpenFiles()
-  await start()
-} catch (error) {
-  console.error(startProblem(error) ?? error)
-  process.exit(1)
-}
+await startOrExplain(start)
 
 async function start () {
   const { startEmulator } = await import('./index.js')

@@ -1,4 +1,4 @@
-import { closeSync, readFileSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import closeWithGrace from 'close-with-grace'
 
@@ -14,22 +14,15 @@ interface ClosingOptions {
   logger: false | { error: (message: unknown) => void }
 }
 
-/** Ends the process in order on signals (a closed terminal sends one, too) and on errors that nothing caught. */
+/**
+ * Ends the process in order on signals and on errors that nothing caught. A closed terminal sends a signal, too, even
+ * under `nohup`: Node.js does not keep it ignored.
+ */
 export function closeInOrder (
   { delay, logger }: ClosingOptions, close: (reason: { signal?: string, err?: Error }) => Promise<void>
 ) {
   tolerateDeadTerminals()
-  closeWithGrace({ delay, logger, skip: [...faults, ...(hangUpIgnored() ? ['SIGHUP' as const] : [])] }, close)
-}
-
-/** Whether the process was started with `nohup`, so that it outlives its terminal. */
-function hangUpIgnored (): boolean {
-  try {
-    const ignored = /^SigIgn:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
-    return (BigInt(`0x${ignored}`) & 1n) === 1n
-  } catch {
-    return false
-  }
+  closeWithGrace({ delay, logger, skip: [...faults] }, close)
 }
 
 /** At its exit Node.js restores the mode of each terminal it was started on, and crashes when that one is gone. */

@@ -9,8 +9,19 @@ const raiseFiles = 'Raise the limit: `ulimit -n 4096` in the shell that starts i
 /** A reason why a process cannot start that its operator can remove. The message is all there is to say. */
 export class StartProblem extends Error {}
 
+/** Starts this process's work, or ends it with a sentence for the operator where there is one. */
+export async function startOrExplain (start: () => Promise<void>): Promise<void> {
+  try {
+    checkOpenFiles()
+    await start()
+  } catch (error) {
+    console.error(startProblem(error) ?? error)
+    process.exit(1)
+  }
+}
+
 /** @throws {StartProblem} when this process may open too few files. */
-export function checkOpenFiles (): void {
+function checkOpenFiles (): void {
   const allowed = openFilesLimit()
   if (allowed >= neededFiles) return
   throw new StartProblem(`This process may open ${allowed} files, and needs ${neededFiles} or more. ${raiseFiles}`)

@@ -14,9 +14,9 @@ import { Prices } from '../services/gateway/prices.js'
 import type { Provider } from '../services/gateway/provider.js'
 import { SpendingLedger } from '../services/gateway/spending.js'
 import { RunTokens, type RunGrant } from '../services/gateway/token.js'
-import { callModal, lookupMs } from '../services/modal/call.js'
+import { withDeadline } from '../services/modal/call.js'
 import { appName } from '../services/modal/names.js'
-import { latestRunTag } from '../services/runs/registry.js'
+import { runState, tagEndedRun, type RunState } from '../services/modal/run-tags.js'
 import type { ModelAccess } from '../services/runs/start.js'
 import type { OwnedSandbox } from '../services/sandboxes/owned.js'
 import { decodeTags, type StorageRecord } from '../services/sandboxes/tags.js'
@@ -34,18 +34,16 @@ interface GatewayOptions { config: Config }
 
 /** Of the routes of the gateway. */
 export const gatewayPrefix = '/model'
-/** The sandbox's tag with its latest run, once that is over. */
-const endedRunTag = 'ms-run-ended'
 /** A run may end a while after its own timer: then Modal's ends it. */
 const graceMs = 60_000
+/** How long closing waits until the last ends of runs are tagged. */
+const tagsMs = 2000
 
 /** The model gateway, or what stands in for it: the key itself in the sandboxes, where the operator has it so. */
 export default fp<GatewayOptions>(async (fastify, { config }) => {
   const { client, backend, provider, modelEnv, replacement } = fastify.modal
   const { access, secretName } = config.claude
   const local = backend === 'local'
-  let closing = false
-  fastify.addHook('preClose', async () => { closing = true })
   if (access === 'replacement') {
     fastify.decorate('model', { env: {}, secrets: [], perRun: replaced(config, replacement!.domain) })
     return
@@ -66,11 +64,14 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
   const store = objects && new StoredCounters(objects)
   const ledger = new SpendingLedger({ store, replica: randomId('replica'), log: fastify.log })
   const gateway = new Gateway({
-    provider, prices, ledger, isLatestRun, tokens: new RunTokens(await secrets(provider)), log: fastify.log
+    provider, prices, ledger, runState: stateOfRun, tokens: new RunTokens(await secrets(provider)), log: fastify.log
   })
+  /** Ends of runs on their way to Modal. */
+  const tagging = new Set<Promise<unknown>>()
   fastify.decorate('gateway', gateway)
   fastify.addHook('onClose', async () => {
     gateway.abort()
+    await withDeadline(tagsMs, () => Promise.all(tagging)).catch(() => {})
     await ledger.close()
   })
 
@@ -94,30 +95,29 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
       },
       close: (owned, runId) => {
         const charges = gateway.close(runId)
-        if (charges !== undefined && !local && !closing) {
-          tagEnded(owned, runId).catch((err: unknown) => {
-            fastify.log.warn({ sandboxId: owned.id, runId, err }, 'sandbox not tagged with the end of its run')
-          })
-        }
+        if (charges !== undefined) tagEnded(owned, runId)
         return charges
+      },
+      closeOther (owned, runId) {
+        if (gateway.closeOther(runId)) tagEnded(owned, runId)
       }
     }
   })
 
-  /** Tells other replicas, which must not let the run in any more. A later run's tag says the same. */
-  async function tagEnded ({ sandbox }: OwnedSandbox, runId: string): Promise<void> {
-    await callModal('tag sandbox', lookupMs, async () => {
-      const tags = await sandbox.getTags()
-      if (tags[latestRunTag] === runId) await sandbox.setTags({ ...tags, [endedRunTag]: runId })
-    })
+  /** Tells all replicas, also later ones, which must not let the run in any more. */
+  function tagEnded ({ id, sandbox }: OwnedSandbox, runId: string): void {
+    const tagged = tagEndedRun(sandbox, runId).catch((err: unknown) => {
+      fastify.log.warn({ sandboxId: id, runId, err }, 'sandbox not tagged with the end of its run')
+    }).finally(() => tagging.delete(tagged))
+    tagging.add(tagged)
   }
 
   /** By Modal's word only. */
-  async function isLatestRun ({ accountId, sandboxId, runId }: RunGrant): Promise<boolean> {
+  async function stateOfRun ({ accountId, sandboxId, runId }: RunGrant): Promise<RunState> {
     const sandbox = await client.sandboxes.fromId(sandboxId)
     const [tags, exitCode] = await Promise.all([sandbox.getTags(), sandbox.poll()])
-    if (exitCode !== null || decodeTags(tags)?.owner !== appName(accountId)) return false
-    return tags[latestRunTag] === runId && tags[endedRunTag] !== runId
+    if (exitCode !== null || decodeTags(tags)?.owner !== appName(accountId)) return 'ended'
+    return runState(tags, runId)
   }
 
   /** Where sandboxes find this service. Local ones are on this machine: whatever port it has got. */

@@ -29,7 +29,7 @@ export async function hostTool (name: string): Promise<string> {
     const path = join(directory, name)
     if (await access(path, constants.X_OK).then(() => true, () => false)) return path
   }
-  throw new Error(`${name} is missing: install it (it belongs to util-linux or coreutils)`)
+  throw new Error(`${name} is missing: install it (it belongs to util-linux, coreutils or perl-base)`)
 }
 
 /**

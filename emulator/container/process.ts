@@ -5,7 +5,6 @@ import { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maskInherited, unlinkedFile } from './child-stdio.js'
-import { withoutEnvironment } from './host.js'
 import { closeFd, type PipeMaker } from './pipes.js'
 import { FileSpool } from './spool.js'
 import { ContainerError, type ExitStatus, type Process, type StdinPipe } from './types.js'
@@ -14,6 +13,7 @@ import { ContainerError, type ExitStatus, type Process, type StdinPipe } from '.
 const drainTimeMs = 2000
 
 interface Launch {
+  /** Of a program that lets nothing of its environment through: Node may add to an empty one. */
   argv: string[]
   /** What the process reads from descriptor 3. */
   input: string
@@ -22,12 +22,12 @@ interface Launch {
   spool: string
 }
 
-/** Starts a host process with an empty environment, on real pipes; output goes to spool files. */
+/** Starts a host process on real pipes; output goes to spool files. */
 export async function launch ({ argv, input: text, pipes, spool }: Launch): Promise<Process & { pid: number }> {
   const script = await unlinkedFile(`${spool}.in`, text)
   const [input, output, errors] = await Promise.all([pipes.input(), pipes.output(), pipes.output()])
     .catch(async (error) => { await script.close(); throw error })
-  const [program, ...rest] = withoutEnvironment(argv)
+  const [program, ...rest] = argv
   const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
   const stdio = maskInherited([...theirs, script.fd], script.fd)
   let child: ChildProcess
@@ -69,12 +69,16 @@ export async function launch ({ argv, input: text, pipes, spool }: Launch): Prom
 export async function killCommand (pid: number, depth: number): Promise<void> {
   let target = pid
   for (let level = 0; level < depth; level++) {
-    const children = await readFile(`/proc/${target}/task/${target}/children`, 'utf8').catch(() => '')
-    const child = Number(children.split(' ')[0])
+    const child = await firstChild(target).catch(() => 0)
     if (!child) break
     target = child
   }
   signal(target, 'SIGKILL')
+}
+
+/** The host pid of a process's first child. */
+export async function firstChild (pid: number): Promise<number> {
+  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
 }
 
 export function signal (pid: number, name: NodeJS.Signals): void {

@@ -21,7 +21,7 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
   const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
-  const namespaces = new NamespaceLauncher(pipes, await hostTool('nsenter'))
+  const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
   if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {

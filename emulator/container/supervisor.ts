@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { maskInherited, unlinkedFile } from './child-stdio.js'
@@ -21,10 +20,16 @@ export class Supervisor {
   /** Resolves when every process of the container has ended. */
   readonly ended: Promise<void>
   readonly #process: ChildProcess
+  #hasEnded = false
 
   private constructor (child: ChildProcess, ended: Promise<void>) {
     this.#process = child
-    this.ended = ended
+    this.ended = ended.then(() => { this.#hasEnded = true })
+  }
+
+  /** Whether {@link ended} has resolved. A pid of the container may be another process's then. */
+  get hasEnded (): boolean {
+    return this.#hasEnded
   }
 
   get pid (): number {
@@ -68,9 +73,4 @@ export class Supervisor {
     child.kill('SIGKILL')
     await exited
   }
-}
-
-/** The host pid of a process's only child. */
-export async function firstChild (pid: number): Promise<number> {
-  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
 }

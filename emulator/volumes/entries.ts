@@ -3,10 +3,13 @@ import {
   rmdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
+import { copyWithHoles } from './copy-with-holes.js'
 import type { DirectoryHandle } from './directory-handle.js'
 
 /** Files up to this size are copied synchronously: awaiting a call costs ten times as much as the call itself. */
 const buffer = Buffer.alloc(256 * 1024)
+/** Of `blocks` in what `stat` answers, whatever the file system's own is. */
+const blockSize = 512
 
 export interface Destination {
   path: string
@@ -56,7 +59,9 @@ async function copyContent (from: DirectoryHandle, name: string, target: string)
   try {
     const stats = fstatSync(file)
     if (!stats.isFile()) return false
-    if (stats.size > buffer.length) {
+    if (stats.size > buffer.length && stats.blocks * blockSize < stats.size) {
+      await copyWithHoles(file, target)
+    } else if (stats.size > buffer.length) {
       await copyFile(`/proc/self/fd/${file}`, target, constants.COPYFILE_FICLONE)
     } else {
       const length = readSync(file, buffer, 0, stats.size, 0)

@@ -2,9 +2,12 @@ import { once } from 'node:events'
 import { PassThrough, type Readable } from 'node:stream'
 import { AppError } from '../../errors.js'
 import type { Exec } from '../sandboxes/exec.js'
-import { fileError } from './script.js'
+import { fileError, unexpected } from './script.js'
 
 const bufferBytes = 1024 * 1024
+/** The size of a file, and when it was modified, in seconds since 1970. */
+const headPattern = /^(\d{1,15}) (-?\d{1,11})$/
+const longestLine = 100
 
 export interface FileContent {
   size: number
@@ -67,11 +70,14 @@ class Reading {
 
   async #takeLine (bytes: Uint8Array, left: AbortSignal) {
     const end = bytes.indexOf(10)
-    this.#line += Buffer.from(end === -1 ? bytes : bytes.subarray(0, end)).toString()
-    if (end === -1) return
-    const [size = 0, seconds = 0] = this.#line.split(' ').map(Number)
+    this.#line += Buffer.from(bytes.subarray(0, end === -1 ? longestLine : end)).toString('latin1')
+    const [, digits, seconds] = headPattern.exec(this.#line) ?? []
+    if (end === -1 && this.#line.length < longestLine) return
+    // Whoever owns the sandbox can replace its programs: the size becomes the length of the response.
+    if (end === -1 || digits === undefined) throw unexpected()
+    const size = Number(digits)
     this.#size = size
-    this.#found({ size, modifiedAt: new Date(seconds * 1000) })
+    this.#found({ size, modifiedAt: new Date(Number(seconds) * 1000) })
     await this.#pass(bytes.subarray(end + 1), size, left)
   }
 

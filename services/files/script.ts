@@ -53,3 +53,8 @@ export function fileError (exitCode: number, complaint: string): AppError {
   const cause = new Error(`exit code ${exitCode}: ${complaint.slice(0, 1000)}`)
   return new AppError('FILE_FAILED', { cause, ...(reason && { message: `The sandbox says: ${reason}` }) })
 }
+
+/** Whoever owns a sandbox can replace its programs: then the script says something else, or nothing. */
+export function unexpected (): AppError {
+  return new AppError('FILE_FAILED', { message: 'The sandbox did not answer as expected.' })
+}

@@ -7,7 +7,7 @@ import type { Exec } from '../sandboxes/exec.js'
 import type { SandboxService } from '../sandboxes/service.js'
 import { readContent, type FileContent } from './content.js'
 import { parseListing } from './listing.js'
-import { fileCommand, fileError, newNonce, type FileCommand } from './script.js'
+import { fileCommand, fileError, newNonce, unexpected, type FileCommand } from './script.js'
 
 /** For finding and listing; contents may take as long as they need. */
 const timeoutMs = 60_000
@@ -55,7 +55,9 @@ export class FileService {
     const nonce = newNonce()
     const exec = await this.#start(access, { action: 'write', path, nonce, number: size })
     const { stdout } = await finish(exec, access.signal, inPieces(body))
-    return parseListing(stdout, nonce).entries[0]!
+    const [entry] = parseListing(stdout, nonce).entries
+    if (entry === undefined) throw unexpected()
+    return entry
   }
 
   /** Removes a file or a symlink; not what that leads to. */

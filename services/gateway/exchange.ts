@@ -1,5 +1,7 @@
 import { Transform, type TransformCallback } from 'node:stream'
 import type { Log } from '../../lib/log.js'
+import type { RunState } from '../modal/run-tags.js'
+import { readAsked, type Asked } from './asked.js'
 import { BudgetExceeded, type Budget, type Budgets, type Reservation } from './budgets.js'
 import { GatewayError } from './errors.js'
 import type { Prices } from './prices.js'
@@ -13,11 +15,8 @@ export interface GatewayOptions {
   tokens: RunTokens
   prices: Prices
   ledger: SpendingLedger
-  /**
-   * Whether a run that another replica has started goes on, by Modal's word: its sandbox is the owner's, runs, and has
-   * no later run.
-   */
-  isLatestRun: (grant: RunGrant) => Promise<boolean>
+  /** Whether a run that another replica has started goes on, by Modal's word; `unknown` may be one that is starting. */
+  runState: (grant: RunGrant) => Promise<RunState>
   log: Log
 }
 
@@ -31,8 +30,6 @@ export interface Charges {
 
 /** How long Modal's word about another replica's run is taken for true. */
 const cachedMs = 3000
-/** Of a request that does not say: more than any model answers with. */
-const mostTokens = 128_000
 
 /** A run as the gateway knows it. */
 export class Session {
@@ -44,8 +41,8 @@ export class Session {
   costUsd = 0
   exceededBudget: Budget['name'] | null = null
   readonly exchanges = new Set<Exchange>()
-  #known: { value: boolean, at: number } | undefined
-  #asking: Promise<boolean> | undefined
+  #known: { value: RunState, at: number } | undefined
+  #asking: Promise<RunState> | undefined
 
   constructor (grant: RunGrant, own: boolean) {
     this.grant = grant
@@ -57,14 +54,23 @@ export class Session {
     return { accountId, sandboxId, runId }
   }
 
-  /** Asks at most every {@link cachedMs}. */
-  async isLatest (ask: () => Promise<boolean>): Promise<boolean> {
+  /** Nothing comes in any more, and what is under way is cut. */
+  end (): void {
+    this.ended = true
+    for (const exchange of this.exchanges) exchange.abort()
+  }
+
+  /** Asks at most every {@link cachedMs}, and only about a run of another replica that is not known to have ended. */
+  async state (ask: () => Promise<RunState>): Promise<RunState> {
+    if (this.ended) return 'ended'
+    if (this.own) return 'running'
     if (this.#known !== undefined && performance.now() - this.#known.at < cachedMs) return this.#known.value
     this.#asking ??= ask().then((value) => {
       this.#known = { value, at: performance.now() }
       return value
     }).finally(() => { this.#asking = undefined })
-    return await this.#asking
+    const value = await this.#asking
+    return this.ended ? 'ended' : value
   }
 }
 
@@ -81,7 +87,8 @@ export class Exchange {
   #call: Call | undefined
   #model = ''
   #body: Buffer | undefined
-  #sent = false
+  #read: Asked | undefined
+  #sentAt: number | undefined
   #finished = false
   statusCode = 0
 
@@ -114,7 +121,7 @@ export class Exchange {
     if (!call.charged) return call
     const budgets = await this.#budgetsOf(this.#session)
     if (budgets.length > 0) {
-      const most = this.#most()
+      const most = this.#options.prices.mostFor(this.#model || this.#asked.model, this.#asked)
       try {
         this.#reservation = await this.#budgets.reserve(budgets, most, this.signal)
       } catch (error) {
@@ -122,15 +129,19 @@ export class Exchange {
         throw error
       }
     }
-    if (this.signal.aborted) throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
-    this.#sent = true
+    if (this.#finished) {
+      // While it waited, so that nobody else releases what was reserved since.
+      this.#reservation?.release()
+      throw new GatewayError('authentication_error', 'The run that this token is for has ended.')
+    }
+    this.#sentAt = performance.now()
     return call
   }
 
   /** A stream to send the answer through: it counts what passes and changes nothing. */
   meter (statusCode: number, contentType: string): Transform {
     this.statusCode = statusCode
-    const reader = new UsageReader(contentType)
+    const reader = new UsageReader(contentType, this.#sentAt)
     this.#reader = reader
     return new Transform({
       transform: (chunk: Buffer, _encoding, done: TransformCallback) => {
@@ -157,30 +168,30 @@ export class Exchange {
     this.#finished = true
     this.#session.exchanges.delete(this)
     this.#releaseBytes()
+    // Whoever waits for it looks at what was spent only after this has been charged.
+    this.#reservation?.release()
     const durationMs = Math.round(performance.now() - this.#startedAt)
     const { log } = this.#options
     const fields = { ...this.ids, statusCode: this.statusCode, durationMs, aborted: this.signal.aborted }
     if (!this.#isCharged()) {
-      this.#reservation?.release()
       log.info(fields, 'model request')
       return
     }
-    const reader = this.#reader ?? new UsageReader('')
-    const usage = reader.usage(this.#body?.length ?? 0, durationMs / 1000)
-    const model = reader.model ?? (this.#model || this.#asked().model)
+    const reader = this.#reader ?? new UsageReader('', this.#sentAt)
+    const usage = reader.usage ?? reader.estimate(this.#asked, this.#body?.length ?? 0)
+    const model = reader.model ?? (this.#model || this.#asked.model)
     const costUsd = this.#options.prices.costOf(model, usage)
     const { runId, accountId } = this.#session.grant
     this.#session.usage = addUsage(this.#session.usage, usage)
     this.#session.costUsd += costUsd
     this.#options.ledger.add(accountId, runId, costUsd)
-    this.#reservation?.release()
     const { input_tokens: inputTokens, output_tokens: outputTokens } = usage
     log.info({ ...fields, model, costUsd, inputTokens, outputTokens }, 'model request')
   }
 
   /** An error costs nothing; an answer that was given up before it began may. */
   #isCharged (): boolean {
-    if (this.#call?.charged !== true || !this.#sent) return false
+    if (this.#call?.charged !== true || this.#sentAt === undefined) return false
     return this.statusCode === 0 ? this.signal.aborted : this.statusCode < 300
   }
 
@@ -205,25 +216,10 @@ export class Exchange {
     return budgets
   }
 
-  /** The most that it may cost. */
-  #most (): number {
-    const { model, maxTokens } = this.#asked()
-    return this.#options.prices.mostFor(this.#model || model, (this.#body?.length ?? 0) / 3, maxTokens)
-  }
-
   /** Parsed only where it is needed: a long conversation takes milliseconds. */
-  #asked (): { model: string, maxTokens: number } {
-    try {
-      const request = JSON.parse(String(this.#body)) as { model?: unknown, max_tokens?: unknown } | null
-      const { model, max_tokens: maxTokens } = request ?? {}
-      return {
-        model: typeof model === 'string' ? model : '',
-        maxTokens: typeof maxTokens === 'number' && maxTokens > 0 ? maxTokens : mostTokens
-      }
-    } catch {
-      // The API will refuse it.
-      return { model: '', maxTokens: mostTokens }
-    }
+  get #asked (): Asked {
+    this.#read ??= readAsked(this.#body)
+    return this.#read
   }
 }
 

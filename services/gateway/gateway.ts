@@ -57,10 +57,20 @@ export class Gateway {
   close (runId: string): Charges | undefined {
     const session = this.#sessions.get(runId)
     if (session === undefined || !session.own) return
-    session.ended = true
-    for (const exchange of session.exchanges) exchange.abort()
+    session.end()
     const { costUsd, usage, exceededBudget } = session
     return { costUsd: Math.round(costUsd * 1e9) / 1e9, usage: publicUsage(usage), exceededBudget }
+  }
+
+  /**
+   * Another replica's run is over, as this one has proven.
+   * @returns false for a run of this replica, which learns of its end by itself.
+   */
+  closeOther (runId: string): boolean {
+    const session = this.#sessions.get(runId)
+    if (session?.own === true) return false
+    session?.end()
+    return true
   }
 
   /** Cuts all that is under way, so that it is charged before the service ends. */
@@ -110,16 +120,15 @@ export class Gateway {
   }
 
   async #requireRunning (session: Session): Promise<void> {
-    const { grant, own } = session
-    if (!session.ended && own) return
-    const latest = !session.ended && await session.isLatest(async () => {
-      return await withDeadline(10_000, () => this.#options.isLatestRun(grant))
+    const { grant } = session
+    const state = await session.state(async () => {
+      return await withDeadline(10_000, () => this.#options.runState(grant))
     }).catch((cause: unknown) => {
       this.#options.log.warn({ ...session.ids, err: cause }, 'model gateway cannot ask Modal about a run')
       throw new GatewayError('overloaded_error', 'It cannot be told whether the run goes on.', { cause })
     })
-    if (latest) return
-    if (!session.ended && Date.now() < grant.issuedAt * 1000 + tagMs) {
+    if (state === 'running') return
+    if (state === 'unknown' && Date.now() < grant.issuedAt * 1000 + tagMs) {
       throw new GatewayError('overloaded_error', 'The run is being started.')
     }
     throw new GatewayError('authentication_error', 'The run that this token is for has ended.')

@@ -1,4 +1,5 @@
 import type { ModelPrice } from '../../schemas/model-price.js'
+import type { Asked } from './asked.js'
 import type { Usage } from './usage.js'
 
 /** The longest name that a model's id contains counts. The same prices as in the CLI (2.1.330). */
@@ -11,7 +12,9 @@ const known: Record<string, ModelPrice> = {
   'claude-3-7-sonnet': { input: 3, output: 15 },
   'claude-haiku-4-5': { input: 1, output: 5 },
   'claude-haiku-5-5': { input: 0.1, output: 0.5, long: { above: 100_000, factor: 5 } },
-  'claude-sonnet-4': { input: 3, output: 15 },
+  // A longer prompt needs `context-1m` in `anthropic-beta`. Its output costs half more, which is charged as twice.
+  'claude-sonnet-4': { input: 3, output: 15, long: { above: 200_000, factor: 2 } },
+  'claude-sonnet-4-6': { input: 3, output: 15 },
   'claude-sonnet-5': { input: 2, output: 10 },
   'claude-sonnet-5-5': { input: 2, output: 10, cacheRead: 0.1 },
   'claude-opus-4': { input: 15, output: 75 },
@@ -60,10 +63,11 @@ export class Prices {
     return tokens / 1e6 * factor + usage.web_search_requests * webSearchUsd
   }
 
-  /** The most that a request may cost, roughly: nothing of its prompt is cached yet, and it uses all it may. */
-  mostFor (model: string, promptTokens: number, maxTokens: number): number {
-    const { input, output, long } = this.#find(model)
-    return (promptTokens * input * 2 + maxTokens * output) / 1e6 * (long?.factor ?? 1)
+  /** The most that a request may cost: all of its prompt goes to the cache, and it uses all it may. */
+  mostFor (model: string, { promptTokens, outputTokens, webSearches, fast }: Asked): number {
+    const { input, output, cacheWrite = 0, cacheWrite1h = input * 2, long, fastFactor = 2 } = this.#find(model)
+    const tokens = promptTokens * Math.max(input, cacheWrite, cacheWrite1h) + outputTokens * output
+    return tokens / 1e6 * (long?.factor ?? 1) * (fast ? fastFactor : 1) * usFactor + webSearches * webSearchUsd
   }
 
   #find (model: string): ModelPrice {

@@ -58,20 +58,21 @@ export function resolveCall (provider: Provider, path: string, model: string | u
 
 /** About one connection only (RFC 9110, 7.6.1). */
 const hopByHop = ['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect']
-/** Ours, or about who is behind it. */
-const dropped = new Set([...hopByHop, 'host', 'content-length', 'accept-encoding', 'cookie', 'authorization', 'x-api-key',
-  'forwarded', 'via', 'x-real-ip'])
-const droppedPrefix = /^(proxy-|x-forwarded-)/
+/**
+ * What the API and Bedrock read of a request, and what the CLI says of itself. Others may change the price, as those of
+ * Bedrock do for tiers, latency and guardrails (`x-amzn-bedrock-*`), or choose who pays (`anthropic-workspace-id`).
+ */
+const kept = new RegExp('^(accept|accept-language|content-type|user-agent|x-app|x-client-request-id|' +
+  'anthropic-(version|beta|client-.+)|x-(stainless|claude-code)-.+)$')
 /** What would speak for this service's own origin. */
 const droppedFromAnswer = new Set([...hopByHop, 'set-cookie', 'alt-svc', 'strict-transport-security'])
 
 type Headers<T> = Record<string, T>
 
-/** The headers of a request with the real key, and without a second one or what is none of the provider's business. */
+/** The headers of a request that the provider needs, with the real key. */
 export function requestHeaders<T> (provider: Provider, headers: Readonly<Headers<T>>): Headers<T | string> {
-  const kept = Object.entries(headers).filter(([name]) => !dropped.has(name) && !droppedPrefix.test(name))
   return {
-    ...Object.fromEntries(kept),
+    ...Object.fromEntries(Object.entries(headers).filter(([name]) => kept.test(name))),
     // What is compressed could not be counted as it passes.
     'accept-encoding': 'identity',
     ...(provider.kind === 'anthropic'

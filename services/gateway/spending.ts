@@ -68,9 +68,13 @@ export class SpendingLedger {
     return own.usd + others.reduce((sum, { usd }) => sum + usd, 0)
   }
 
+  /** US dollars, also those of the month before. */
   ofRun (accountId: string, runId: string): number {
-    const { own, others } = this.#entry(accountId)
-    return [own, ...others].reduce((sum, { runs }) => sum + (runs[runId]?.usd ?? 0), 0)
+    const before = new Date(this.#now())
+    before.setUTCDate(0)
+    const entries = [this.#entry(accountId), this.#entries.get(keyOf(before, accountId))]
+    const counters = entries.flatMap((entry) => entry === undefined ? [] : [entry.own, ...entry.others])
+    return counters.reduce((sum, { runs }) => sum + (runs[runId]?.usd ?? 0), 0)
   }
 
   /**
@@ -96,11 +100,12 @@ export class SpendingLedger {
   }
 
   #entry (accountId: string): Entry {
-    const month = this.#now().toISOString().slice(0, 7)
-    const key = `${month} ${accountId}`
+    const now = this.#now()
+    const key = keyOf(now, accountId)
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      const own = { version: 1 as const, accountId, month, replica: this.#options.replica, usd: 0, runs: {} }
+      const { replica } = this.#options
+      const own = { version: 1 as const, accountId, month: monthOf(now), replica, usd: 0, runs: {} }
       entry = { own, others: [], dirty: false, readAt: -Infinity, reading: undefined }
       this.#entries.set(key, entry)
     }
@@ -124,4 +129,12 @@ export class SpendingLedger {
   #writeIn (ms: number): NodeJS.Timeout {
     return setTimeout(async () => { await this.#write() }, ms).unref()
   }
+}
+
+function monthOf (date: Date): string {
+  return date.toISOString().slice(0, 7)
+}
+
+function keyOf (date: Date, accountId: string): string {
+  return `${monthOf(date)} ${accountId}`
 }

@@ -1,3 +1,5 @@
+import type { Asked } from './asked.js'
+
 /** Tokens by the API's own names, as the completion of a run has them, and what else its price depends on. */
 export interface Usage {
   input_tokens: number
@@ -26,18 +28,30 @@ const longest = 1024 * 1024
 const longestBody = 32 * 1024 * 1024
 const bytesPerToken = 3
 const tokensPerSecond = 150
+/** Text comes more often; in a longer pause Claude thinks, which need not be seen. */
+const pauseMs = 1000
+/** Bytes of a delta without its text. */
+const deltaBytes = 80
 
 /** Reads from an answer, as it passes, what it costs. */
 export class UsageReader {
   #usage: Usage | undefined
   #model: string | undefined
   #final = false
-  /** Bytes of text, thinking and tool input. */
+  /** Tokens of text, thinking and tool input, about. */
   #said = 0
+  /** Since when nothing came of the answer, and how long that took before. */
+  #pausedAt: number
+  #pausedMs = 0
+  /** Tools that the API has run itself. */
+  #ownTools = 0
+  #webSearches = 0
   readonly #push: (chunk: Buffer) => void
   readonly #end: () => void
 
-  constructor (contentType: string) {
+  /** @param sentAt when the request was sent, by `performance.now()`. */
+  constructor (contentType: string, sentAt = performance.now()) {
+    this.#pausedAt = sentAt
     const framing = contentType.startsWith('text/event-stream')
       ? readLines((line) => { if (line.startsWith('data:')) this.#readEvent(line.slice(5)) })
       : contentType.startsWith('application/vnd.amazon.eventstream')
@@ -60,16 +74,33 @@ export class UsageReader {
     return this.#model
   }
 
+  /** What was used, if the API came to say so. */
+  get usage (): Usage | undefined {
+    return this.#final ? this.#usage : undefined
+  }
+
   /**
-   * What was used. Where the API did not come to say so, an estimate: the prompt by its size, the answer by what came
-   * of it or, when nothing is to be seen of it, by the time that it took.
+   * What an answer that was cut has used, rather too much: the prompt by what was asked, the answer by what came of it
+   * and by the time in which nothing did, and each tool of the API's as one more look at the prompt.
    */
-  usage (promptBytes: number, seconds: number): Usage {
-    if (this.#final) return this.#usage!
-    const unseen = this.#usage === undefined ? seconds * tokensPerSecond : 0
-    const estimated = this.#said > 0 ? this.#said / bytesPerToken : unseen
-    const known = this.#usage ?? { ...noUsage, input_tokens: Math.ceil(promptBytes / bytesPerToken) }
-    return { ...known, output_tokens: Math.max(known.output_tokens, Math.ceil(estimated)) }
+  estimate (asked: Asked, bodyBytes: number): Usage {
+    this.#endPause()
+    const promptTokens = asked.isWhole ? Math.ceil(bodyBytes / bytesPerToken) : asked.promptTokens
+    const known = this.#usage ?? { ...noUsage, fast: asked.fast, input_tokens: promptTokens }
+    const thought = this.#pausedMs / 1000 * tokensPerSecond
+    const output = Math.max(this.#said, Math.min(this.#said + thought, asked.outputTokens))
+    return {
+      ...known,
+      input_tokens: known.input_tokens * (1 + this.#ownTools),
+      output_tokens: Math.max(known.output_tokens, Math.ceil(output)),
+      web_search_requests: Math.max(known.web_search_requests, this.#webSearches)
+    }
+  }
+
+  #endPause () {
+    const now = performance.now()
+    if (now - this.#pausedAt > pauseMs || this.#usage === undefined) this.#pausedMs += now - this.#pausedAt
+    this.#pausedAt = now
   }
 
   #readBody (text: string) {
@@ -82,13 +113,19 @@ export class UsageReader {
 
   #readEvent (json: string) {
     if (json.includes('_delta"') && !json.includes('"message_delta"')) {
-      this.#said += Math.max(0, json.length - 100)
+      this.#said += Math.max(1, (json.length - deltaBytes) / bytesPerToken)
+      this.#endPause()
       return
+    }
+    if (json.includes('"server_tool_use"') && json.includes('"content_block_start"')) {
+      this.#ownTools++
+      if (json.includes('"web_search"')) this.#webSearches++
     }
     if (!json.includes('"message_start"') && !json.includes('"message_delta"')) return
     const event = parse(json)
     if (event?.['type'] === 'message_start') {
       const message = object(event['message'])
+      this.#pausedAt = performance.now()
       this.#take(message?.['usage'])
       this.#takeModel(message?.['model'])
     }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
-import { callModal, lookupMs } from '../modal/call.js'
+import { latestRunOf } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
 import type { StartedRecord } from './records.js'
@@ -10,8 +10,6 @@ import { endRun, runIdPattern } from './run-directory.js'
 /** How many completed runs are kept, and how large together. All else is read from their sandbox again. */
 const keptRuns = 1000
 const keptBytes = 64 * 1024 * 1024
-/** See services/sandboxes/tags.ts. */
-export const latestRunTag = 'ms-run'
 /** Modal tells the end of a run that has been ended no later. */
 const endMs = 1500
 const closeMs = 10_000
@@ -48,11 +46,6 @@ export class RunRegistry {
     this.#forgetOld()
   }
 
-  /** Tags the sandbox with its latest run, so that other replicas need not ask it. */
-  async tagLatest ({ sandbox }: OwnedSandbox, runId: string): Promise<void> {
-    await callModal('tag sandbox', lookupMs, async () => { await sandbox.setTags({ ...await sandbox.getTags(), [latestRunTag]: runId }) })
-  }
-
   /** @throws {AppError} RUN_NOT_FOUND; SANDBOX_ENDED when only a sandbox on the same volume could tell. */
   async get (owned: OwnedSandbox, runId: string): Promise<Run> {
     if (!runIdPattern.test(runId)) throw new AppError('RUN_NOT_FOUND')
@@ -70,12 +63,12 @@ export class RunRegistry {
 
   /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
   async hasRuns (owned: OwnedSandbox): Promise<boolean> {
-    return this.activeHere(owned.id) !== undefined || await latestOf(owned) !== null
+    return this.activeHere(owned.id) !== undefined || await latestRunOf(owned.sandbox) !== null
   }
 
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    const latest = await latestOf(owned)
+    const latest = await latestRunOf(owned.sandbox)
     if (this.#latest.get(owned.id) !== latest || this.#in(owned).some((run) => !run.isCurrent)) {
       const known = this.#in(owned).filter((run) => run.isCurrent).map(({ id }) => id)
       const snapshots = await unlessEnded(this.#inspector.inspectAll(owned, known))
@@ -141,10 +134,6 @@ export class RunRegistry {
       bytes -= run.bytes
     }
   }
-}
-
-async function latestOf ({ sandbox }: OwnedSandbox): Promise<string | null> {
-  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[latestRunTag] ?? null
 }
 
 const sandboxEnded = Symbol('sandbox ended')

@@ -34,6 +34,8 @@ export interface RunOptions {
   isRunning: (sandboxId: string) => Promise<boolean>
   /** Called once, when a run that this replica has started is over. */
   onCompleted: () => void
+  /** Called once, when a run that another replica has started is seen to be over in its sandbox. */
+  onSeenCompleted: () => void
 }
 
 /**
@@ -365,6 +367,8 @@ export class Run {
     if (this.#startedHere) {
       this.#options.log.info({ ...this.#ids, outcome, exitCode, durationMs }, 'run completed')
       this.#options.onCompleted()
+    } else if (!('lost' in ending && ending.lost === 'sandbox')) {
+      this.#options.onSeenCompleted()
     }
     return this.#completion
   }

@@ -7,6 +7,7 @@ import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
+import { tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
 import { answerPermission } from './permissions.js'
@@ -23,6 +24,8 @@ export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
 
 /** How long the end of the service waits for runs to end. */
 const closeMs = 6000
+/** When the tag of a new run is looked at again. */
+const tagAgainMs = 2000
 
 /** Starts, finds and ends runs of Claude. The truth about them is in their sandbox; this keeps what it has seen. */
 export class RunService {
@@ -156,8 +159,7 @@ export class RunService {
   }
 
   async #start (id: string, account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
-    const tagLatest = async () => { await this.#registry.tagLatest(owned, id) }
-    const parts = { id, account, owned, spec, log, tagLatest }
+    const parts = { id, account, owned, spec, log }
     const { started, runner } = await startRunner(this.#options, parts).catch(async (error: unknown) => {
       if (!await this.#hasMadeWay(owned, error)) throw error
       return await startRunner(this.#options, parts)
@@ -168,7 +170,16 @@ export class RunService {
     const run = this.#make(owned, started, log)
     await run.followRunner(runner)
     this.#registry.add(run)
+    setTimeout(() => { this.#keepTag(run, log) }, tagAgainMs).unref()
     return run
+  }
+
+  /** Another replica that tagged the end of the run before, at the same moment, may have overwritten the tag. */
+  #keepTag ({ id, owned, completion }: Run, log: Log) {
+    if (completion !== undefined) return
+    tagLatestRun(owned.sandbox, id).catch((err: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err }, 'tag of the latest run not looked at')
+    })
   }
 
   /** Whether the run for which another could not be started was overdue, and has been ended. */
@@ -188,7 +199,8 @@ export class RunService {
       log,
       charge: () => model.perRun?.close(owned, started.run),
       isRunning: async (sandboxId) => await this.#inspector.isRunning(owned, sandboxId),
-      onCompleted: () => { onCompleted?.(owned) }
+      onCompleted: () => { onCompleted?.(owned) },
+      onSeenCompleted: () => { model.perRun?.closeOther?.(owned, started.run) }
     })
   }
 }

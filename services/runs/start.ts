@@ -7,6 +7,7 @@ import type { RunSpec } from '../../schemas/run.js'
 import type { Charges } from '../gateway/exchange.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { execMarker, sandboxGone, SandboxProcess } from '../modal/process.js'
+import { tagLatestRun } from '../modal/run-tags.js'
 import { quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { silenceMs } from './log-follower.js'
@@ -31,6 +32,8 @@ export interface ModelAccess {
     open (run: RunAccess): Promise<{ env: Record<string, string>, settings: Record<string, string> }>
     /** The run is over. @returns what it has cost, where the model gateway has counted it. */
     close (owned: OwnedSandbox, runId: string): Charges | undefined
+    /** A run that another replica has started is over, as a look at its sandbox has proven. */
+    closeOther? (owned: OwnedSandbox, runId: string): void
   }
 }
 
@@ -54,8 +57,6 @@ export interface Start {
   owned: OwnedSandbox
   spec: RunSpec
   log: Log
-  /** Tags the sandbox with the run, while Claude is being started. */
-  tagLatest: () => Promise<void>
 }
 
 /** What the run's log begins with, and the process whose output is that log. */
@@ -77,7 +78,7 @@ export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode
 
 /** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
 export async function startRunner (
-  { client, model, timeouts }: StartOptions, { id, account, owned, spec, log, tagLatest }: Start
+  { client, model, timeouts }: StartOptions, { id, account, owned, spec, log }: Start
 ): Promise<Started> {
   const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
   const started = startedRecord(id, owned, spec, timeoutMs)
@@ -89,7 +90,7 @@ export async function startRunner (
   checkArguments(command)
   const secrets = await lookUpSecret(client, model.secretName)
   await prepareRun(owned, started, promptText(spec))
-  const tagged = tagLatest().catch((error: unknown) => {
+  const tagged = tagLatestRun(owned.sandbox, id).catch((error: unknown) => {
     log.warn({ runId: id, sandboxId: owned.id, err: error }, 'sandbox not tagged with its latest run')
   })
   const runner = await SandboxProcess.start(owned.sandbox, command, {

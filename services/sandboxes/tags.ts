@@ -1,7 +1,7 @@
 /**
  * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. The service's own
- * tags and the user's have different prefixes, so a user's tag can never claim an owner. One more tag of the service's,
- * `ms-run`, names the sandbox's latest run; services/runs/registry.ts sets it beside these.
+ * tags and the user's have different prefixes, so a user's tag can never claim an owner. services/modal/run-tags.ts
+ * sets more of the service's beside these: which run is the latest, and whether it is over.
  */
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */

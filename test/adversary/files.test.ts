@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +25,6 @@ t.test('files of a workspace whose names are swapped while they are used', async
   for (const shell of shells) {
     await t.test(`Nothing outside is read, written or deleted under a name of the workspace: ${shell.join(' ')}`, async (t) => {
       const place = await mkdtemp(join(tmpdir(), 'swapped-'))
-      t.teardown(() => rm(place, { recursive: true, force: true }))
       const [inside, outside] = [join(place, 'workspace'), join(place, 'outside')]
       await mkdir(join(inside, 'dir'), { recursive: true })
       await mkdir(outside)
@@ -32,6 +32,13 @@ t.test('files of a workspace whose names are swapped while they are used', async
       await writeFile(join(inside, 'file'), 'inside\n')
       await writeFile(join(outside, 'secret'), 'SECRET')
       const swapper = spawn('sh', ['-c', swapping(outside)], { cwd: inside, stdio: 'ignore' })
+      const stopped = once(swapper, 'close')
+      t.teardown(async () => {
+        swapper.kill('SIGKILL')
+        await stopped
+        // What it has just started ends by itself.
+        await rm(place, { recursive: true, force: true, maxRetries: 10 })
+      })
       const owned = { workdir: inside, mountPath: inside } as OwnedSandbox
       const codes = new Set<number | null>()
       const run = (command: Parameters<typeof fileCommand>[1], input = '') => {
@@ -47,7 +54,6 @@ t.test('files of a workspace whose names are swapped while they are used', async
         if (round % 4 === 0) run({ action: 'write', path: 'dir/made/new' }, 'inside\n')
         if (round % 4 === 1) run({ action: 'delete', path: 'dir/secret' })
       }
-      swapper.kill('SIGKILL')
       t.equal(leaks, 0)
       t.same([await readdir(outside), await readFile(join(outside, 'secret'), 'utf8')], [['secret'], 'SECRET'])
       // 0, forbidden, not found; at worst a part of the path is no directory or no file at that moment.

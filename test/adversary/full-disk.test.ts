@@ -117,6 +117,17 @@ t.test('a full disk in local mode', { skip }, async (t) => {
     t.equal((await remove(two)).status, 200)
   })
 
+  await t.test('A file of holes that is larger than the disk is committed and kept, and holds up no end (5.5, 8.4)', async (t) => {
+    const one = await created({ volume: { name: 'holes' } })
+    await exec(one, 'truncate -s 5T holes; echo end >> holes')
+    t.ok(await eventually(async () => (await find('holes')).some((path) => /volumes\/vo-\w+\/\d+\/holes$/.test(path))), 'committed')
+    await exec(one, 'echo again >> holes')
+    t.match(await remove(one), { status: 200, body: { released: { sandbox: true, keptVolume: 'holes' } } })
+    const two = await created({ volume: { name: 'holes' } })
+    t.match(await exec(two, 'stat -c %s holes; tail -c 10 holes'), { body: { stdout: `${5 * 1024 ** 4 + 10}\nend\nagain\n` } })
+    t.equal((await remove(two)).status, 200)
+  })
+
   await t.test('An end whose commit fails is told, keeps the sandbox, and works when there is space (5.5, 10.1)', async (t) => {
     t.teardown(free)
     const one = await created({ volume: { name: 'stuck' } })

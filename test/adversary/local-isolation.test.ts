@@ -1,9 +1,12 @@
 /** What runs in a container of the local mode tries to get out. Each answer is the host's own look at itself. */
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import type { Container, Process } from '../../emulator/container/types.js'
 import { repeatAsUser } from '../helpers/as-user.js'
@@ -13,6 +16,7 @@ import {
 } from '../helpers/containers.js'
 import { hostileLibrary } from '../helpers/hostile-library.js'
 import { isolation, repeatOnGvisor } from '../helpers/isolation.js'
+import { call32 } from '../helpers/native.js'
 
 const { runtime, directory, skip } = await runtimeFor(t)
 const otherCpu = process.arch === 'x64' ? false : 'the library is made for x86-64'
@@ -72,12 +76,16 @@ async function supervisors (): Promise<number[]> {
   return (await processesWith('mount --make-rprivate')).filter((pid) => own.includes(pid))
 }
 
+/** Mounts of tests that may run at the same time. */
+const ofOtherTests = /^\S+ \S+ \S+\/(full-disk|sync-s3fs)-/
+
 /** Mounts as the host tells them: of this process, of the supervisors, and where possible of the container. */
 async function mountsOf (container: Container): Promise<string> {
   const first = gvisor ? [] : (await processesOf(container)).slice(0, 1)
   const pids = [process.pid, ...await supervisors(), ...first]
   const texts = await Promise.all(pids.map(async (pid) => await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => '')))
   const mounts = texts.flatMap((text) => text.split('\n').map((line) => line.split(' ').slice(2).join(' ')))
+    .filter((mount) => !ofOtherTests.test(mount))
   return [...new Set(mounts)].sort().join('\n')
 }
 
@@ -319,6 +327,23 @@ t.test('Other processes can be neither seen, read, traced nor stopped', { skip }
   t.ok(await runs(neighbour, other))
   t.equal((await sh(container, 'echo alive')).out, 'alive\n')
   await Promise.all([container.stop(), neighbour.stop()])
+})
+
+t.test('The kernel\'s keys of the host and of other sandboxes are out of reach', { skip: skip || otherCpu }, async (t) => {
+  // The server has a session keyring of its own, as those of a login and of systemd do.
+  const server = `($type, $name, $value) = qw(user key-3 secret);
+    syscall(250, 1, 0) > 0 && syscall(248, $type, $name, $value, 6, -3) > 0 or die "$!";
+    exec @ARGV, syscall(250, 0, -3, 0), syscall(250, 0, -4, 1)`
+  const script = fileURLToPath(new URL('../helpers/keyring-runtime.ts', import.meta.url))
+  // keyctl of a 32-bit program: the number of its session keyring
+  const program = call32(288, 0, -3).toString('base64')
+  const node = [process.execPath, '--import', import.meta.resolve('tsx'), script, await hostDirectory(t), program]
+  const env = { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, TEST_RUNTIME: isolation }
+  const { stdout } = await promisify(execFile)('perl', ['-e', server, ...node], { env })
+  // Refused, unknown, or the program does not even start.
+  if (gvisor) t.match(stdout, /^status \d+$/m)
+  else t.match(stdout, /^status (1|38|139|126)$/m)
+  t.notMatch(stdout, /key/)
 })
 
 t.test('The emulator\'s data, its credentials and another sandbox\'s volume are out of reach', { skip }, async (t) => {

@@ -20,13 +20,14 @@ t.test('Every replica lets in a token while its run goes on, and none after', {
   const [one, other] = await Promise.all([stage.startReplica({ PORT: String(port) }), stage.startReplica()])
   const path = '/api/modal/sandbox'
   const env = { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' }
-  const { id } = await (await one.request(path, { json: { env } })).json() as { id: string }
+  let { id } = await (await one.request(path, { json: { env } })).json() as { id: string }
   const exec = async (script: string) => {
     const json = { command: ['sh', '-c', script] }
     const response = await one.request(`${path}/${id}/exec`, { json, headers: { accept: 'application/json' } })
     return (await response.json() as { stdout: string }).stdout
   }
-  await exec('mkdir -p bin; printf \'#!/bin/sh\\nbase64 -w0 <&3 > token.new; mv token.new token; sleep 300\\n\' > bin/claude; chmod +x bin/claude')
+  const prepare = async () => await exec('mkdir -p bin; printf \'#!/bin/sh\\nbase64 -w0 <&3 > token.new; mv token.new token; sleep 300\\n\' > bin/claude; chmod +x bin/claude')
+  await prepare()
   const start = async () => {
     await exec('rm -f token')
     const response = await one.request(`${path}/${id}/claude`, { json: { prompt: 'x', onDisconnect: 'continue' }, headers: { prefer: 'respond-async' } })
@@ -60,5 +61,18 @@ t.test('Every replica lets in a token while its run goes on, and none after', {
   t.equal(await ask(one, second.token), 401)
   while (await ask(other, second.token) === 200) await sleep(200)
   t.pass('nor when its sandbox has ended')
+
+  const created = await one.request(path, { json: { env } })
+  id = (await created.json() as { id: string }).id
+  await prepare()
+  const third = await start()
+  t.equal(await ask(other, third.token), 200)
+  await one.kill()
+  t.equal(await ask(other, third.token), 200, 'its replica has died, and it goes on')
+  const next = await stage.startReplica()
+  await other.request(`${path}/${id}/claude/${third.runId}/cancel`, { method: 'POST' })
+  t.equal(await ask(other, third.token), 401, 'at once where its end was proven')
+  while (await ask(next, third.token) === 200) await sleep(200)
+  t.equal(await ask(next, third.token), 401, 'then everywhere')
   t.notOk(model.requests.some(({ keyMatched }) => !keyMatched))
 })

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Counter, CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens } from '../../services/gateway/token.js'
-import { event, realKey, sse, startGateway } from '../helpers/gateway.js'
+import type { RunState } from '../../services/modal/run-tags.js'
+import { event, realKey, sse, startGateway, startSse } from '../helpers/gateway.js'
 
 const anHour = 3600
 const costOfAnswer = 6
@@ -46,15 +47,17 @@ t.test('A token is good for one run, until its end, and for nothing else (9.4)',
   })
 
   await t.test('another replica asks Modal, and nobody else', async (t) => {
-    let answer: boolean | Error = true
+    let answer: RunState | Error = 'running'
     const other = await startGateway(t, {
-      isLatestRun: async () => { if (answer instanceof Error) throw answer; return answer }
+      runState: async () => { if (answer instanceof Error) throw answer; return answer }
     })
     const earlier = { ...grant, issuedAt: grant.issuedAt - 60 }
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_b' }))).status, 200)
-    answer = false
+    answer = 'unknown'
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_c' }))).status, 401)
     t.equal((await other.post(await tokens.sign({ ...grant, runId: 'run_d' }))).status, 529, 'its tag may come yet')
+    answer = 'ended'
+    t.equal((await other.post(await tokens.sign({ ...grant, runId: 'run_f' }))).status, 401, 'however young')
     answer = new Error('Modal is down')
     t.equal((await other.post(await tokens.sign({ ...earlier, runId: 'run_e' }))).status, 529)
   })
@@ -127,8 +130,7 @@ t.test('What was spent cannot be read: requests with a budget wait', async (t) =
 t.test('Leaving before the end of an answer does not make it free', async (t) => {
   const { open, post, gateway } = await startGateway(t, {
     answer: (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 1e6, output_tokens: 1 } } }))
+      startSse(response)
       for (let i = 0; i < 100; i++) {
         response.write(event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'x'.repeat(3000) } }))
       }
@@ -143,6 +145,153 @@ t.test('Leaving before the end of an answer does not make it free', async (t) =>
   await sleep(100)
   const { costUsd } = gateway.close(runId)!
   t.ok(costUsd > 5.5 && costUsd < 7, String(costUsd))
+})
+
+t.test('What the API fetches itself, or may be more than its bytes say, counts with a whole context', async (t) => {
+  const user = (content: unknown) => ({ messages: [{ role: 'user', content }] })
+  const from = (type: string, source: object) => user([{ type, source }])
+  const inResult = (source: object) => user([{ type: 'tool_result', tool_use_id: 'a', content: [{ type: 'document', source }] }])
+  const url = { type: 'url', url: 'https://example.com/a.pdf' }
+  for (const [name, asked] of Object.entries({
+    'a document by URL': from('document', url),
+    'an image by URL': from('image', url),
+    'an uploaded file': from('document', { type: 'file', file_id: 'file_1' }),
+    'a short PDF of many pages': from('document', { type: 'base64', media_type: 'application/pdf', data: 'JVBERi0=' }),
+    'one in the result of a tool': inResult(url),
+    'one in a document': from('document', { type: 'content', content: [{ type: 'document', source: url }] }),
+    'one in the system prompt': { system: [{ type: 'document', source: url }] },
+    'an unknown block': user([{ type: 'container_upload', file_id: 'file_1' }]),
+    'a web search': { tools: [{ type: 'web_search_20250305', name: 'web_search' }] },
+    'an unknown tool': { tools: [{ type: 'mcp_toolset', mcp_server_name: 'a' }] },
+    'a remote MCP server': { mcp_servers: [{ type: 'url', url: 'https://example.com', name: 'a' }] },
+    'a container': { container: 'container_1' },
+    'an unknown field': { corpus: 'corpus_1' },
+    'a compaction': { context_management: { edits: [{ type: 'compact_20260112' }] } },
+    'results of tools in each other': user([Array.from({ length: 1000 }).reduce<object>((content) => ({ type: 'tool_result', content: [content] }), {})])
+  })) {
+    await t.test(name, async (t) => {
+      const { open, post, gateway, received } = await startGateway(t, {
+        answer: async (_request, response) => { await sleep(10); sse(response, { output: 0 }) }
+      })
+      const { token, runId } = await open({ maxBudgetUsd: 5 })
+      const answers = await Promise.all(Array.from({ length: 20 }, async () => {
+        const response = await post(token, { ...user('hello'), max_tokens: 1, ...asked })
+        await response.text()
+        return response.status
+      }))
+      t.equal(received.length, 2)
+      t.equal(answers.filter((status) => status === 400).length, 18)
+      const { costUsd, exceededBudget } = gateway.close(runId)!
+      t.match([Math.round(costUsd), exceededBudget], [2 * 4, 'maxBudgetUsd'])
+    })
+  }
+})
+
+t.test('A body that is no JSON here may be one for the API: it counts with the most', async (t) => {
+  const { open, post, received } = await startGateway(t, {
+    answer: async (_request, response) => { await sleep(10); sse(response) }
+  })
+  const { token } = await open({ maxBudgetUsd: 1 })
+  const body = Buffer.from(JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 1 }), 'utf16le')
+  await Promise.all(Array.from({ length: 20 }, async () => await (await post(token, {}, { body })).text()))
+  t.equal(received.length, 1)
+})
+
+t.test('What the body bounds is not held up: text, tools and images are sent at once', async (t) => {
+  const waiting: Array<() => void> = []
+  const { open, post } = await startGateway(t, {
+    answer: (_request, response) => { waiting.push(() => { sse(response, { input: 1, output: 1 }) }) }
+  })
+  const { token } = await open({ maxBudgetUsd: 1 })
+  const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'A'.repeat(400_000) } }
+  const answers = Array.from({ length: 5 }, async () => await (await post(token, {
+    max_tokens: 100,
+    system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }],
+    tools: [{ name: 'Read', input_schema: { type: 'object' } }, { type: 'custom', name: 'A' }, { type: 'bash_20250124', name: 'bash' }],
+    messages: [
+      { role: 'user', content: 'hello' },
+      { role: 'assistant', content: [{ type: 'thinking', thinking: 'x', signature: 'y' }, { type: 'redacted_thinking', data: 'z' }, { type: 'tool_use', id: 'a', name: 'Read', input: {} }] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: [{ type: 'text', text: 'x' }, image] }, { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x' } }] }
+    ],
+    thinking: { type: 'adaptive' },
+    metadata: { user_id: 'u' },
+    context_management: { edits: [{ type: 'clear_thinking_20251015', keep: 'all' }] },
+    output_config: { effort: 'high' },
+    stream: true
+  })).text())
+  while (waiting.length < 5) await sleep(10)
+  for (const answer of waiting) answer()
+  await Promise.all(answers)
+})
+
+t.test('An answer that is given up while Claude thinks unseen is charged by its time, and by no more than was asked for', async (t) => {
+  const { open, post, gateway } = await startGateway(t, {
+    answer: async (_request, response) => {
+      startSse(response, { input: 10 })
+      response.write(event({ type: 'content_block_start', index: 0, content_block: { type: 'thinking', thinking: '', signature: '' } }))
+      await sleep(1500)
+      response.write(event({ type: 'content_block_delta', index: 1, delta: { type: 'text_delta', text: 'x' } }))
+    }
+  })
+  const outputOf = async (asked: object, leaveAt: RegExp) => {
+    const { token, runId } = await open()
+    const leave = new AbortController()
+    const response = await post(token, asked, { signal: leave.signal })
+    const reader = response.body!.getReader()
+    for (let text = ''; !leaveAt.test(text);) text += Buffer.from((await reader.read()).value!)
+    if (leaveAt.source === 'thinking') await sleep(1500)
+    leave.abort()
+    await sleep(100)
+    return Number(gateway.close(runId)!.usage['output_tokens'])
+  }
+  const [thinking, text, few] = await Promise.all([
+    outputOf({ max_tokens: 32_000 }, /thinking/), outputOf({ max_tokens: 32_000 }, /text_delta/), outputOf({ max_tokens: 20 }, /text_delta/)
+  ])
+  for (const tokens of [thinking, text]) t.ok(tokens >= 200 && tokens < 2000, String(tokens))
+  t.equal(few, 20)
+})
+
+t.test('Text that comes in pieces of a few letters is charged, too', async (t) => {
+  const { open, post, gateway } = await startGateway(t, {
+    answer: (_request, response) => {
+      startSse(response, { input: 10 })
+      for (let i = 0; i < 500; i++) response.write(event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'x' } }))
+      setTimeout(() => { response.destroy() }, 50)
+    }
+  })
+  const { token, runId } = await open()
+  await t.rejects((await post(token)).text())
+  t.ok(Number(gateway.close(runId)!.usage['output_tokens']) >= 500)
+})
+
+t.test('Searches of an answer that was given up are charged', async (t) => {
+  const { open, post, gateway } = await startGateway(t, {
+    answer: (_request, response) => {
+      startSse(response, { input: 1000 })
+      for (let index = 0; index < 3; index++) {
+        response.write(event({ type: 'content_block_start', index, content_block: { type: 'server_tool_use', id: 'a', name: 'web_search', input: {} } }))
+      }
+      setTimeout(() => { response.destroy() }, 50)
+    }
+  })
+  const { token, runId } = await open()
+  await t.rejects((await post(token, { tools: [{ type: 'web_search_20250305', name: 'web_search' }] })).text())
+  t.match(gateway.close(runId)!.usage, { input_tokens: 4000, server_tool_use: { web_search_requests: 3 } })
+})
+
+t.test('An answer that was given up before it began is charged with what the API had to fetch', async (t) => {
+  const { open, post, gateway, received } = await startGateway(t, { answer: () => {} })
+  const { token, runId } = await open()
+  const leave = new AbortController()
+  const source = { type: 'url', url: 'https://example.com/a.pdf' }
+  const asked = { messages: [{ role: 'user', content: [{ type: 'document', source }] }] }
+  const answer = post(token, asked, { signal: leave.signal })
+  answer.catch(() => {})
+  while (received.length === 0) await sleep(10)
+  leave.abort()
+  await t.rejects(answer)
+  await sleep(100)
+  t.ok(gateway.close(runId)!.costUsd >= 4)
 })
 
 t.test('Requests that are too large, or do not say how large they are, are refused before they are read', async (t) => {

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { leaderless } from '../helpers/native.js'
 import { bash, openRuns, until } from '../helpers/run-stage.js'
 
 const skip = process.env.TEST_LIVE === '1' && 'needs a stand-in for claude on the PATH'
@@ -8,26 +9,27 @@ const result = 'echo \'{"type":"result","is_error":false,"session_id":"s-1"}\''
 const survivors = (seconds: number) => [
   `(setsid sleep ${seconds} &)`, `(env -i setsid sleep ${seconds} &)`, `(env -i setsid setsid nohup sleep ${seconds} > /dev/null 2>&1 &)`,
   `(env -i MODAL_SANDBOX_EXEC_ID=exec_of_another setsid sleep ${seconds} &)`, `(ulimit -f 1000; env -i setsid sleep ${seconds} &)`,
+  `(ulimit -f 1000; env -i MODAL_SANDBOX_EXEC_ID=exec_of_another setsid sleep ${seconds} &)`,
   `(env -i PATH="$PATH" setsid sh -c '(trap "" TERM HUP INT; sleep ${seconds} & wait)' &)`
 ]
 
 t.test('Nothing of a run outlives it, and its limits hold whatever is killed or stopped', { skip }, async (t) => {
   const { service, account, owned, id, create, exec, claude, start, replica, sleeping } = await openRuns(t)
-  const six = survivors(4242)
+  const hidden = survivors(4242)
 
   await t.test('What a tool leaves behind is gone when its run has ended, however it tries to stay (4.6)', async (t) => {
-    await claude(`${init}; ${six.join('; ')}; sleep 0.3; ${result}`)
+    await claude(`${init}; ${hidden.join('; ')}; sleep 0.3; ${result}`)
     const run = await start({})
-    await until(async () => await sleeping(4242) === 6 || (await run.view()).status === 'completed')
+    await until(async () => await sleeping(4242) === hidden.length || (await run.view()).status === 'completed')
     t.match((await run.ended).at(-1)!.data, { outcome: 'result', exitCode: 0 })
     t.equal(await sleeping(4242), 0)
     t.match(await run.cancel(), { left: 0 })
   })
 
   await t.test('Cancel ends it as well, and so does the next start when it was hidden until then', async (t) => {
-    await claude(`${init}; ${six.join('; ')}; sleep 4243`)
+    await claude(`${init}; ${hidden.join('; ')}; sleep 4243`)
     const run = await start({})
-    await until(async () => await sleeping(4242) === 6)
+    await until(async () => await sleeping(4242) === hidden.length)
     t.match(await run.cancel(), { left: 0, completion: { outcome: 'cancelled' } })
     t.equal(await sleeping(4242), 0)
     await exec(`MODAL_SANDBOX_EXEC_ID=${run.runId} setsid sleep 4242 > /dev/null 2>&1 & `)
@@ -41,6 +43,26 @@ t.test('Nothing of a run outlives it, and its limits hold whatever is killed or 
     const count = 'grep -la 4246 /proc/[0-9]*/cmdline 2>/dev/null | grep -v "^/proc/$$/" | wc -l'
     await (await start({})).ended
     t.equal(await exec(count.replace('4246', '[4]246')), '0')
+  })
+
+  const otherCpu = process.arch !== 'x64' && 'the program is made for x86-64'
+  await t.test('A process that looks like a zombie, because its first thread has ended, is found', { skip: otherCpu }, async (t) => {
+    await exec('base64 -d > /tmp/leaderless; chmod +x /tmp/leaderless', leaderless().toString('base64'))
+    const living = async () => Number(await exec("cat /proc/[0-9]*/task/*/stat 2>/dev/null | grep -c '(leaderless) [^ZX]'"))
+    const tool = '(env -i setsid /tmp/leaderless &); (setsid /tmp/leaderless > /dev/null 2>&1 &); sleep 4251'
+    for (const [prompt, count] of [[bash(tool), 2], ['x', 4]] as const) {
+      await claude(count === 2 ? undefined : `${init}; (env -i setsid /tmp/leaderless &) ; /tmp/leaderless & ${tool}`)
+      const run = await start({ prompt })
+      await until(async () => await living() === count)
+      t.match(await run.cancel(), { left: 0, completion: { outcome: 'cancelled' } })
+      t.equal(await living(), 0)
+    }
+    const command = service.request(`/api/modal/sandbox/${id}/exec`, {
+      method: 'POST', json: { command: ['sh', '-c', '(setsid /tmp/leaderless &) ; sleep 4251'], timeoutMs: 3000 }
+    })
+    await until(async () => await living() === 1)
+    await (await command).text()
+    await until(async () => await living() === 0)
   })
 
   await t.test('What others have started meanwhile lives on', async (t) => {

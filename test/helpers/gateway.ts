@@ -10,6 +10,7 @@ import { Prices } from '../../services/gateway/prices.js'
 import type { Provider } from '../../services/gateway/provider.js'
 import { SpendingLedger, type CounterStore } from '../../services/gateway/spending.js'
 import { RunTokens, type RunGrant } from '../../services/gateway/token.js'
+import type { RunState } from '../../services/modal/run-tags.js'
 
 export const realKey = 'sk-ant-the-real-key'
 
@@ -18,15 +19,22 @@ export interface Received { method: string, url: string, headers: IncomingMessag
 interface GatewayOptions {
   answer?: (request: Received, response: ServerResponse) => unknown
   provider?: (url: string) => Provider
-  isLatestRun?: (grant: RunGrant) => Promise<boolean>
+  runState?: (grant: RunGrant) => Promise<RunState>
   store?: CounterStore
 }
 
-/** A model's answer as the API streams it. */
-export function sse (response: ServerResponse, { model = 'claude-opus-5-5', input = 1_000_000, output = 100_000 } = {}) {
+/** How a model's answer begins, as the API streams it. */
+export function startSse (response: ServerResponse, { model = 'claude-opus-5-5', input = 1_000_000 } = {}) {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   const usage = { input_tokens: input, output_tokens: 1 }
   response.write(event({ type: 'message_start', message: { model, usage } }))
+}
+
+/** A model's whole answer. */
+export function sse (
+  response: ServerResponse, { output = 100_000, ...start }: Parameters<typeof startSse>[1] & { output?: number } = {}
+) {
+  startSse(response, start)
   response.write(event({ type: 'message_delta', delta: {}, usage: { output_tokens: output } }))
   response.end(event({ type: 'message_stop' }))
 }
@@ -58,7 +66,7 @@ export async function startGateway (t: Test, options: GatewayOptions = {}) {
     tokens,
     prices: new Prices({}, (model) => { logged.push({ message: 'unknown model', model }) }),
     ledger,
-    isLatestRun: options.isLatestRun ?? (async () => false),
+    runState: options.runState ?? (async () => 'unknown'),
     log
   })
   const app = Fastify({ forceCloseConnections: true, http: { requireHostHeader: false } })

@@ -60,7 +60,7 @@ export async function openStage (env: Record<string, string> = {}) {
     })
     let url = ''
     await firstLine(child, (line) => {
-      url = /"msg":"open (http:[^"# ]+)/.exec(line)?.[1] ?? ''
+      url = /"msg":"Server listening at (http:[^"]+)"/.exec(line)?.[1] ?? ''
       return url !== ''
     })
     return {

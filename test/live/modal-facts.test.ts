@@ -114,6 +114,12 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     t.equal((await sh('sleep 6; cat /tmp/outlived')).out, 'alive\n')
   })
 
+  await t.test('a limit on the size of files can be read, and not be raised: how a run\'s processes are known', async (t) => {
+    const { out, code } = await sh('grep "Max file size" /proc/self/limits || prlimit --fsize; ulimit -f 1000; ulimit -f 2000')
+    t.match(out, /file/i)
+    t.not(code, 0)
+  })
+
   await t.test('a program that does not exist fails the start or exits with 127', async (t) => {
     const code = await box.exec(['no-such-program']).then((process) => process.wait(), () => 127)
     t.equal(code, 127)

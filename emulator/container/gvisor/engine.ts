@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises'
 import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
-import { runOnHost } from '../host.js'
+import { runOnHost, withoutEnvironment } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
 import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
@@ -26,11 +26,9 @@ interface Parts {
 export class GvisorEngine implements Engine {
   readonly #parts: Parts
   readonly #clients = new Set<number>()
-  #ended = false
 
   constructor (parts: Parts) {
     this.#parts = parts
-    parts.supervisor.ended.then(() => { this.#ended = true })
   }
 
   async enter (exec: ExecSpec, spool: string): Promise<Command> {
@@ -39,7 +37,7 @@ export class GvisorEngine implements Engine {
     const { argv, preamble } = commandLine(exec, inVariables(variables))
     const pidFile = `${spool}.pid`
     const child = await launch({
-      argv: [...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id],
+      argv: withoutEnvironment([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
       input: JSON.stringify(process(argv, preamble, variables)),
       pipes,
       spool
@@ -73,7 +71,7 @@ export class GvisorEngine implements Engine {
   async killAll (): Promise<boolean> {
     const { runPid, supervisor } = this.#parts
     for (const pid of this.#clients) signal(pid, 'SIGKILL')
-    if (!this.#ended) signal(runPid, 'SIGKILL')
+    if (!supervisor.hasEnded) signal(runPid, 'SIGKILL')
     await supervisor.ended
     return false
   }

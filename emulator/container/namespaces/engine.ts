@@ -3,10 +3,11 @@ import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
-import { killCommand, launch, signal } from '../process.js'
+import { firstChild, killCommand, launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
-import { firstChild, type Supervisor } from '../supervisor.js'
+import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
+import { withoutKeys } from './no-keys.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
@@ -18,6 +19,7 @@ interface Parts {
   userNamespace: boolean
   pipes: PipeMaker
   nsenter: string
+  perl: string
   /** Ends the container. */
   lost: () => void
 }
@@ -31,23 +33,19 @@ export class NamespaceEngine implements Engine {
   readonly #parts: Parts
   /** The host pids of nsenter, one for each command. */
   readonly #entered = new Set<number>()
-  #ended = false
 
   constructor (parts: Parts) {
     this.#parts = parts
-    parts.supervisor.ended.then(() => { this.#ended = true })
+    const look = setInterval(() => { this.#noticeEnds() }, lookMs).unref()
+    parts.supervisor.ended.then(() => { clearInterval(look) })
   }
 
   async enter (exec: ExecSpec, spool: string): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
     const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool })
-    const look = setInterval(() => { notice(child.pid).catch(() => {}) }, lookMs).unref()
     this.#entered.add(child.pid)
-    child.exited.then(() => {
-      this.#entered.delete(child.pid)
-      clearInterval(look)
-    })
+    child.exited.then(() => { this.#entered.delete(child.pid) })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })
   }
 
@@ -56,9 +54,9 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, initPid, supervisor, userNamespace, network } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network } = this.#parts
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...outer, nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
@@ -68,11 +66,15 @@ export class NamespaceEngine implements Engine {
    */
   async killAll (): Promise<boolean> {
     const { initPid, supervisor } = this.#parts
-    if (!this.#ended) signal(initPid, 'SIGKILL')
-    const look = setInterval(() => { for (const pid of this.#entered) notice(pid).catch(() => {}) }, lookAtEndMs)
+    if (!supervisor.hasEnded) signal(initPid, 'SIGKILL')
+    const look = setInterval(() => { this.#noticeEnds() }, lookAtEndMs)
     await supervisor.ended
     clearInterval(look)
     return true
+  }
+
+  #noticeEnds (): void {
+    for (const pid of this.#entered) notice(pid).catch(() => {})
   }
 
   /** As on Modal, this fails while files on the volume are open. */
@@ -93,9 +95,15 @@ export class NamespaceEngine implements Engine {
 
 /** nsenter stops itself when its child is stopped, and then does not notice that the child was killed. */
 async function notice (nsenter: number): Promise<void> {
-  if (await stateOf(nsenter) === 'T' && await stateOf(await firstChild(nsenter)) === 'Z') signal(nsenter, 'SIGCONT')
+  const [state] = await stateOf(nsenter)
+  if (state !== 'T') return
+  const [childState, threads] = await stateOf(await firstChild(nsenter))
+  // With more than one, only the first thread has ended.
+  if (childState === 'Z' && threads === 1) signal(nsenter, 'SIGCONT')
 }
 
-async function stateOf (pid: number): Promise<string | undefined> {
-  return /\) (\w) [^)]*$/.exec(await readFile(`/proc/${pid}/stat`, 'utf8'))?.[1]
+async function stateOf (pid: number): Promise<[state: string, threads: number]> {
+  const text = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return [fields[0]!, Number(fields[17])]
 }

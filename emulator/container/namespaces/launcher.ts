@@ -1,29 +1,30 @@
 import { join } from 'node:path'
 import type { Launcher } from '../launcher.js'
 import type { PipeMaker } from '../pipes.js'
+import { firstChild } from '../process.js'
 import type { Layout } from '../setup.js'
-import { firstChild, type Supervisor } from '../supervisor.js'
+import type { Supervisor } from '../supervisor.js'
 import { NamespaceEngine } from './engine.js'
 import { outerScript } from './script.js'
 
 export class NamespaceLauncher implements Launcher {
   readonly name = 'Linux namespaces and overlayfs'
   readonly #pipes: PipeMaker
-  readonly #nsenter: string
+  readonly #tools: { nsenter: string, perl: string }
 
-  constructor (pipes: PipeMaker, nsenter: string) {
+  constructor (pipes: PipeMaker, tools: { nsenter: string, perl: string }) {
     this.#pipes = pipes
-    this.#nsenter = nsenter
+    this.#tools = tools
   }
 
   async prepare (layout: Layout, directory: string) {
     const { root, userNamespace, network } = layout
-    const [pipes, nsenter] = [this.#pipes, this.#nsenter]
+    const [pipes, tools] = [this.#pipes, this.#tools]
     return {
-      script: outerScript({ ...layout, namespace: join(directory, 'user-namespace') }),
+      script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, nsenter, lost })
+        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, ...tools, lost })
       }
     }
   }

@@ -3,6 +3,7 @@ import {
   capabilities, enter, firstScript, rootScript, steps, viewCommand, waitForEnd, type Layout, type VolumeView
 } from '../setup.js'
 import { toolboxCommand } from '../toolbox.js'
+import { withoutKeys } from './no-keys.js'
 
 /** Prefix of a command line: what follows runs with those capabilities at most. */
 export const confined = [...toolboxCommand('setpriv'),
@@ -11,6 +12,7 @@ export const confined = [...toolboxCommand('setpriv'),
 interface NamespaceLayout extends Layout {
   /** A path that will stand for the user namespace of the container's processes. */
   namespace: string
+  perl: string
 }
 
 /**
@@ -19,7 +21,7 @@ interface NamespaceLayout extends Layout {
  * container.
  */
 export function outerScript (layout: NamespaceLayout): string {
-  const { root, namespace, volumes, userNamespace, network } = layout
+  const { root, namespace, perl, volumes, userNamespace, network } = layout
   const at = (path: string) => shellQuote(`${root}${path}`)
   return `${rootScript(layout)}
 mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
@@ -39,7 +41,7 @@ ${innerUserNamespace(namespace)}
 exec 9</
 cd ${at('')}
 setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
-  sh -c 'exec 8</; exec nsenter --root=/proc/self/fd/9 env PWD=/proc/self/cwd sh -c "$@"' sh ${shellQuote(innerScript(layout))} sh "$names" &
+  ${withoutKeys(perl).map(shellQuote).join(' ')} sh -c 'exec 8</; exec nsenter --root=/proc/self/fd/9 env PWD=/proc/self/cwd sh -c "$@"' sh ${shellQuote(innerScript(layout))} sh "$names" &
 ${waitForEnd}`
 }
 

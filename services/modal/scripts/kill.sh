@@ -39,9 +39,9 @@ end_processes () {
 }
 
 if printf 'a\0b' | grep -qF b; then
-  marked () { grep -lFe "$markers" /proc/[0-9]*/environ; }
+  marked () { grep -lFe "$markers" "$@"; }
 else
-  marked () { for file in /proc/[0-9]*/environ; do tr '\0' '\n' < "$file" | grep -qFe "$markers" && echo "$file"; done; }
+  marked () { for file; do tr '\0' '\n' < "$file" | grep -qFe "$markers" && echo "$file"; done; }
 fi
 
 signal () { for pid in $found; do kill -"$1" "$pid" 2>/dev/null; done; }
@@ -51,7 +51,7 @@ add () { found="$found$1 "; case $family in *" $1 "*) ;; *) family="$family$1 ";
 # Sets `found`.
 is_any_alive () {
   found=' ' orphans=''
-  for file in $(marked 2>/dev/null); do pid=${file#/proc/}; add "${pid%/*}"; done
+  for file in $(marked /proc/[0-9]*/environ 2>/dev/null); do pid=${file#/proc/}; add "${pid%/*}"; done
   more=no
   find_relatives
   if [ -n "$lowest" ]; then
@@ -62,12 +62,26 @@ is_any_alive () {
 }
 
 # Sets `stat` to what there is in a process's `stat` after its name, which may hold anything, line breaks, too: state,
-# parent, group, session, and as the 20th the start in centiseconds of the sandbox's clock. usage: read_stat <file>
+# parent, group, session, as the 18th the number of threads, and as the 20th the start in centiseconds of the sandbox's
+# clock. usage: read_stat <file>
 read_stat () {
   stat=
   while read -r part || [ -n "$part" ]; do stat="$stat $part"; done < "$1"
   stat=${stat##*) }
 } 2>/dev/null
+
+# Whether nothing of a process runs any more. It looks like a zombie, and has no environment, when its first thread has
+# ended before others; then this sets `thread` to the directory of one that lives.
+# usage: is_dead <pid> <state, if any> <number of threads>
+is_dead () {
+  thread=
+  case ${2:-X} in X) return 0;; Z) ;; *) return 1;; esac
+  [ "$3" -gt 1 ] || return 0
+  for thread in "/proc/$1/task/"*; do
+    read_stat "$thread/stat"
+    case $stat in '' | [ZX]*) ;; *) return 1;; esac
+  done
+}
 
 find_relatives () {
   for file in /proc/[0-9]*/stat; do
@@ -77,7 +91,8 @@ find_relatives () {
     read_stat "$file"
     # shellcheck disable=SC2086 # it is to be split
     set -- $stat
-    case ${1:-X} in [ZX]) continue;; esac
+    is_dead "$pid" "${1:-}" "${18:-0}" && continue
+    if [ -n "$thread" ] && [ -n "$(marked "$thread/environ" 2>/dev/null)" ]; then add "$pid"; continue; fi
     case $family in
       *" $pid "* | *" $2 "* | *" $4 "*) add "$pid";;
       *) if [ "$2" = 1 ]; then orphans="$orphans $pid:${20}"; fi;;
@@ -86,22 +101,25 @@ find_relatives () {
 }
 
 # Whether a process without a parent is the run's. A tool may clear the environment of what it starts and leave its
-# session, but what it starts inherits the run's limit on the size of files, which only a privileged process can raise.
-# Where that is no evidence (it can be raised here, it was lowered further, it cannot be read), what has come since the
-# run began, and does not carry the marker of another command, is the run's. usage: is_stray <pid> <start>
+# session, but what it starts inherits the run's limit on the size of files, which only a privileged process can raise:
+# with a lower one it is the run's if it has come since the run began, whatever its environment says. Where limits are no
+# evidence (they can be raised here, or cannot be read), it must not carry the marker of another command, either.
+# usage: is_stray <pid> <start>
 is_stray () {
   hard=
   while read -r first second third _ value _; do
     if [ "$first $second $third" = 'Max file size' ]; then hard=$value; break; fi
   done 2>/dev/null < "/proc/$1/limits"
   [ -n "$hard" ] || hard=$(prlimit --pid "$1" --fsize --noheadings --raw -o HARD 2>/dev/null)
+  lowered=no
   case $hard in
     '') ;;
     *[!0-9]*) [ "$certain" = no ] || return 1;;
     *)
       [ "$hard" -gt $((highest * 512)) ] && [ "$certain" = yes ] && return 1
-      [ "$hard" -ge $((lowest * 512)) ] && [ "$hard" -le $((highest * 512)) ] && return 0;;
+      [ "$hard" -ge $((lowest * 512)) ] && [ "$hard" -le $((highest * 512)) ] && return 0
+      lowered=$certain;;
   esac
-  [ -n "$since" ] && [ "$2" -ge "$since" ] &&
-    ! tr '\0' '\n' 2>/dev/null < "/proc/$1/environ" | grep -q "^${markers%%=*}="
+  [ -n "$since" ] && [ "$2" -ge "$since" ] || return 1
+  [ "$lowered" = yes ] || ! cat "/proc/$1/task/"*/environ 2>/dev/null | tr '\0' '\n' | grep -q "^${markers%%=*}="
 }

@@ -120,8 +120,9 @@ has_result () {
     read_stat "$file"
     # shellcheck disable=SC2086,SC2154 # it is to be split; kill.sh sets it
     set -- $stat
-    case ${1:-X} in [ZX]) continue;; esac
-    if [ "$2" = "$child" ] && [ "$4" != "$its_session" ]; then return 1; fi
+    [ "${2:-}" = "$child" ] && [ "$4" != "$its_session" ] || continue
+    pid=${file#/proc/}
+    is_dead "${pid%/*}" "$1" "${18}" || return 1
   done
   return 0
 }

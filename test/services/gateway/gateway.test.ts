@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { event, realKey, sse, startGateway } from '../../helpers/gateway.js'
+import { event, realKey, sse, startGateway, startSse } from '../../helpers/gateway.js'
 
 const costOfAnswer = 4 + 2
 
@@ -99,8 +99,7 @@ t.test('Errors of the provider pass with their headers; what repeats the key los
 t.test('A stream that is cut is cut for the client, too, and charged by what was seen', async (t) => {
   const { open, post, gateway, upstream } = await startGateway(t, {
     answer: (_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.write(event({ type: 'message_start', message: { model: 'claude-opus-5-5', usage: { input_tokens: 1e6, output_tokens: 1 } } }))
+      startSse(response)
       setTimeout(() => { response.destroy() }, 50)
     }
   })

@@ -1,0 +1,63 @@
+import type { Sandbox } from 'modal'
+import { callModal, lookupMs } from './call.js'
+
+export type RunState = 'running' | 'ended' | 'unknown'
+
+type Tags = Record<string, string>
+
+/** The sandbox's latest run. A tag beside those of services/sandboxes/tags.ts, like the next. */
+const latestTag = 'ms-run'
+/** The latest run, once it is over. */
+const endedTag = 'ms-run-ended'
+
+/** Modal can only replace all tags of a sandbox: here one change waits for the one before. */
+const changes = new Map<string, Promise<void>>()
+/** Runs whose end is about to be tagged, by sandbox. */
+const ended = new Map<string, Set<string>>()
+
+/** Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox. */
+export async function tagLatestRun (sandbox: Sandbox, runId: string): Promise<void> {
+  await change(sandbox, (tags) => tags[latestTag] === runId ? undefined : { ...tags, [latestTag]: runId })
+}
+
+/** Tags a sandbox with the end of a run. A later run's tag says the same: then it stays as it is. */
+export async function tagEndedRun (sandbox: Sandbox, runId: string): Promise<void> {
+  const others = ended.get(sandbox.sandboxId)
+  if (others !== undefined) {
+    others.add(runId)
+    return await changes.get(sandbox.sandboxId)
+  }
+  const runIds = new Set([runId])
+  const forget = () => { if (ended.get(sandbox.sandboxId) === runIds) ended.delete(sandbox.sandboxId) }
+  ended.set(sandbox.sandboxId, runIds)
+  await change(sandbox, (tags) => {
+    forget()
+    const latest = tags[latestTag]
+    if (latest === undefined || !runIds.has(latest) || tags[endedTag] === latest) return
+    return { ...tags, [endedTag]: latest }
+  }).finally(forget)
+}
+
+export async function latestRunOf (sandbox: Sandbox): Promise<string | null> {
+  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[latestTag] ?? null
+}
+
+/** What a sandbox's tags say of a run: `unknown` when they name another, which is an earlier one while it starts. */
+export function runState (tags: Tags, runId: string): RunState {
+  if (tags[latestTag] !== runId) return 'unknown'
+  return tags[endedTag] === runId ? 'ended' : 'running'
+}
+
+/** `changed` returns all tags, or nothing when they are to stay. */
+async function change (sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined): Promise<void> {
+  const { sandboxId } = sandbox
+  const before = changes.get(sandboxId) ?? Promise.resolve()
+  const done = before.catch(() => {}).then(async () => {
+    await callModal('tag sandbox', lookupMs, async () => {
+      const tags = changed(await sandbox.getTags())
+      if (tags !== undefined) await sandbox.setTags(tags)
+    })
+  }).finally(() => { if (changes.get(sandboxId) === done) changes.delete(sandboxId) })
+  changes.set(sandboxId, done)
+  await done
+}
