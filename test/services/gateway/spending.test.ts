@@ -46,7 +46,6 @@ t.test('What a run has spent does not start again with a month', async (t) => {
   t.equal(ledger.ofAccount('acme'), 1)
 })
 
-t.test('Prices are those of the CLI; a model without one costs as much as the dearest, and is named once', async (t) => {
 t.test('Prices are those of the CLI, and of long prompts; a model without one costs as much as the dearest, and is named once', async (t) => {
   const unknown: string[] = []
   const prices = new Prices({ 'claude-opus-9': { input: 1, output: 2 } }, (model) => { unknown.push(model) })
