@@ -35,11 +35,11 @@ t.test('An S3 that gives other bytes than it was given', { skip: noS3 }, async (
     t.teardown(() => store.close())
     return store
   }
-  const local = (name: string): SyncOptions =>
-    ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt('one/'), prefix: 'one/' })
-  const agent = (name: string): SyncOptions => {
+  const local = (name: string, prefix = 'one/'): SyncOptions =>
+    ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt(prefix), prefix })
+  const agent = (name: string, prefix = 'one/'): SyncOptions => {
     const workspace = new AgentDirectory(join(root, name))
-    return { workspace, store: storeAt('one/'), prefix: 'one/', agentLauncher: workspace.agentLauncher }
+    return { workspace, store: storeAt(prefix), prefix, agentLauncher: workspace.agentLauncher }
   }
 
   await mkdir(join(root, 'a'))
@@ -73,6 +73,21 @@ t.test('An S3 that gives other bytes than it was given', { skip: noS3 }, async (
       await where.agentLauncher?.close()
       t.equal(await readFile(join(root, directory, 'small'), 'utf8'), 'small content')
       t.equal(seen.size, 2)
+    })
+
+    await t.test(`Where no hash is known, the ETag of an object in one piece tells, with ${name} (3.5)`, async (t) => {
+      const others = storeAt('others/')
+      await others.put('small', Buffer.from('of somebody else'))
+      await others.put('large', Buffer.alloc(20_000_000, 'of somebody else '))
+      await mkdir(join(root, `${directory}-others`))
+      const where = at(`${directory}-others`, 'others/')
+      proxy.use((request) => isContent(request) ? { kind: 'flipped' } : undefined)
+      const { failed } = await download(where)
+      t.strictSame(failed.map(({ path, code }) => [path, code]).sort(), [['large', 'CONTENT_MISMATCH'], ['small', 'CONTENT_MISMATCH']])
+      t.strictSame(await readdir(join(root, `${directory}-others`)), [])
+      proxy.use(() => undefined)
+      t.match(await download(where), { files: 2, verified: 2, failed: [] })
+      await where.agentLauncher?.close()
     })
   }
 })

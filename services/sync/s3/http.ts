@@ -1,5 +1,7 @@
 import { createHash, createHmac, type Hash } from 'node:crypto'
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import {
+  Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage, type RequestOptions
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { SignatureV4 } from '@smithy/signature-v4'
 import { S3Error } from './errors.js'
@@ -43,8 +45,8 @@ export interface PresignedResponse {
   code?: string
   date?: string
   etag?: string
-  /** The headers that carry an object's metadata. */
-  metadata?: Record<string, string>
+  /** Those that describe an object. */
+  headers?: Record<string, string>
 }
 
 const emptyHash = createHash('sha256').digest('hex')
@@ -173,6 +175,17 @@ export function presentEtag (etag: string | undefined): string {
 /** Without quotes, nor the mark of a weak one. */
 export function bareEtag (etag: string | undefined): string {
   return (etag ?? '').replace(/^W\//, '').replaceAll('"', '')
+}
+
+/**
+ * MD5 of a whole object, where its ETag is that: of one that was stored in one piece, and not encrypted with a key
+ * of the KMS or of a client (S3's API reference, Object).
+ */
+export function md5Of (headers: IncomingHttpHeaders): string | undefined {
+  const etag = bareEtag(headers.etag)
+  const isOther = String(headers['x-amz-server-side-encryption']).startsWith('aws:kms') ||
+    headers['x-amz-server-side-encryption-customer-algorithm'] !== undefined
+  return !isOther && /^[0-9a-f]{32}$/.test(etag) ? etag : undefined
 }
 
 /** Reads a body of known length into `into`. One that ends early is an error, never a short file. @throws {S3Error} */

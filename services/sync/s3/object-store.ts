@@ -5,7 +5,7 @@ import { addMetadata } from './attributes.js'
 import { requestsInFlight, S3Connection, type ObjectStoreOptions } from './connection.js'
 import { S3Error } from './errors.js'
 import {
-  bareEtag, checkPresigned, etagOf, presentEtag, readBody, readText, type BodyInfo, type PresignedRequest,
+  bareEtag, checkPresigned, etagOf, md5Of, presentEtag, readBody, readText, type BodyInfo, type PresignedRequest,
   type PresignedResponse
 } from './http.js'
 import { parseListPage, type ObjectInfo } from './list.js'
@@ -17,6 +17,8 @@ export interface StoredObject {
   size: number
   /** User metadata, names in lower case. */
   metadata: Record<string, string>
+  /** MD5 of the whole object, where S3 tells it. */
+  md5: string | undefined
 }
 
 /** What S3 has, with its user metadata, names in lower case. */
@@ -107,7 +109,8 @@ export class ObjectStore {
         throw new S3Error('IncompleteBody')
       }
       await readBody(response, body)
-      return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response.headers) }
+      const { headers } = response
+      return { body, size, etag: bareEtag(headers.etag), metadata: metadataOf(headers), md5: md5Of(headers) }
     })
   }
 
@@ -143,9 +146,10 @@ export class ObjectStore {
   }
 
   /** Judges what came of a presigned request. @throws {S3Error} when it was refused, or did not reach S3. */
-  accept (response: PresignedResponse): Pick<StoredObject, 'metadata'> {
+  accept (response: PresignedResponse): Pick<StoredObject, 'metadata' | 'md5'> {
     checkPresigned(response)
-    return { metadata: metadataOf(response.metadata ?? {}) }
+    const { headers = {} } = response
+    return { metadata: metadataOf(headers), md5: md5Of(headers) }
   }
 
   /** Judges what came of a presigned PUT. @returns the ETag, as its sender tells it. @throws {S3Error} */

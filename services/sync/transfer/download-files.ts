@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { mapOrdered } from '../../../lib/concurrency.js'
+import { S3Error } from '../s3/errors.js'
 import type { ObjectStore } from '../s3/object-store.js'
 import type { Workspace, WriteEntry } from '../workspace/workspace.js'
 import { downloadByAgent } from './agent-download.js'
 import type { PackTarget, Target } from './entries.js'
-import { describeEntry, fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
+import { describeEntry, fetchDescription, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
 import { defaultPartSize, partCount, PartBuffers, partsInFlight, partSizeFor } from './limits.js'
 import { DownloadOutcome, type TransferContext } from './outcome.js'
 
@@ -129,7 +131,9 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
   const pool = buffers.for(size)
   const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
   const hashes: string[] = []
-  const metadata = target.saved === undefined ? await fetchMetadata(store, target) : {}
+  const isKnown = expected.length > 0
+  const { metadata, md5 } = isKnown ? { metadata: {} } : await fetchDescription(store, target)
+  const md5Seen = createHash('md5')
   const { entry, saved } = describeEntry(target, { size, metadata }, hashes, partSize)
   const count = outcome.stats.provisional()
   let failure: { error: unknown } | undefined
@@ -151,10 +155,12 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
     try {
       const indexes = Array(partCount(size)).keys()
       for await (const { part, give } of mapOrdered(indexes, () => 0, fetch, partsInFlight, Infinity)) {
+        if (md5 !== undefined) md5Seen.update(part)
         yield part
         give()
         count.add(part.length)
       }
+      if (md5 !== undefined && md5Seen.digest('hex') !== md5) throw new S3Error('ContentMismatch')
     } catch (error) {
       failure = { error }
       throw error

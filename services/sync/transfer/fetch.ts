@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { digest } from '../../../lib/ids.js'
 import { S3Error } from '../s3/errors.js'
 import { fromMetadata } from '../s3/metadata.js'
@@ -11,9 +12,12 @@ const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
 export async function fetchWhole (
   store: ObjectStore, { key, etag, saved }: Target
 ): Promise<{ object: StoredObject, hash: string }> {
-  return await fetchVerified(saved?.hashes[0], async () => {
+  const expected = saved?.hashes[0]
+  return await fetchVerified(expected, async () => {
     const object = await store.get(key, { etag })
-    return { object, hash: digest(object.body) }
+    const hash = digest(object.body)
+    const { body, md5 } = object
+    return { object, hash, isStored: hash === expected || isMd5(md5, () => createHash('md5').update(body).digest('hex')) }
   })
 }
 
@@ -47,24 +51,38 @@ export async function fetchPart (
   })).hash
 }
 
-/** The metadata of an object that is not empty. @throws {S3Error} */
-export async function fetchMetadata (store: ObjectStore, { key, etag }: Target): Promise<Record<string, string>> {
-  return (await store.get(key, { etag, start: 0, length: 1 })).metadata
+/** What an object that is not empty is, without its content. @throws {S3Error} */
+export async function fetchDescription (
+  store: ObjectStore, { key, etag }: Target
+): Promise<Pick<StoredObject, 'metadata' | 'md5'>> {
+  return await store.get(key, { etag, start: 0, length: 1 })
+}
+
+interface Fetched {
+  hash: string
+  /** Whether it is what was stored, by S3's word, if that tells. */
+  isStored?: boolean | undefined
 }
 
 /**
- * Fetches once more what does not have the hash in the manifest: it may have been damaged on its way. The request names
- * the ETag that the manifest knows, so another content than then is S3's fault, and nothing to restore.
- * @throws {S3Error} ContentMismatch when the second one does not have it either.
+ * Fetches once more what is not as it was stored: it may have been damaged on its way. S3's word counts, and else the
+ * hash in the manifest, which may be wrong about an object.
+ * @throws {S3Error} ContentMismatch when it comes wrong again.
  */
-export async function fetchVerified<T extends { hash: string }> (
+export async function fetchVerified<T extends Fetched> (
   expected: string | undefined, fetch: () => Promise<T>
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     const fetched = await fetch()
-    if (expected === undefined || fetched.hash === expected) return fetched
+    if (fetched.hash === expected || (fetched.isStored ?? expected === undefined)) return fetched
     if (attempt === 2) throw new S3Error('ContentMismatch')
   }
+}
+
+/** Compares with the MD5 that S3 tells, if any. */
+export function isMd5 (stored: string | undefined, compute: () => string | undefined): boolean | undefined {
+  const md5 = stored === undefined ? undefined : compute()
+  return md5 === undefined ? undefined : md5 === stored
 }
 
 /**

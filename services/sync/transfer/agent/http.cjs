@@ -68,11 +68,12 @@ async function get ({ url, headers, size }) {
     }).on('error', reject).on('close', resolve)
   })
   if (length !== size || !response.complete) return { code: 'IncompleteBody' }
-  return { status: response.statusCode, chunks, metadata: metadataOf(response) }
+  return { status: response.statusCode, chunks, headers: describing(response) }
 }
 
-function metadataOf ({ headers }) {
-  const names = Object.keys(headers).filter((name) => name.startsWith('x-amz-meta-'))
+/** The headers that describe an object. */
+function describing ({ headers }) {
+  const names = Object.keys(headers).filter((name) => name === 'etag' || /^x-amz-(meta|server-side-encryption)/.test(name))
   return Object.fromEntries(names.map((name) => [name, headers[name]]))
 }
 
