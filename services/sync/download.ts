@@ -65,7 +65,8 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     await workspace.remove(stale.filter((path) => !gone.has(path)).toReversed())
     stats.deleted = stale.length
   }
-  const hasNews = [...written.values()].some(({ own }) => !own)
+  const hasNews = [...written].some(([path, { own, hashes }]) =>
+    !own || hashes.join() !== remote.tracked.get(path)?.hashes.join())
   if ((hasNews || plan.hidden.size > 0) && version === undefined && remote.manifest !== 'partial') {
     const tracked = new Map([...remote.tracked].filter(([path]) => !plan.hidden.has(path)))
     await updateManifest(store, { ...remote, tracked }, written)

@@ -75,19 +75,65 @@ t.test('An S3 that gives other bytes than it was given', { skip: noS3 }, async (
       t.equal(seen.size, 2)
     })
 
+    const others = storeAt('others/')
+    await others.put('small', Buffer.from('of somebody else'))
+    await others.put('large', Buffer.alloc(20_000_000, 'of somebody else '))
+    const empty = async (name: string) => {
+      await rm(join(root, name), { recursive: true, force: true })
+      await mkdir(join(root, name))
+      return at(name, 'others/')
+    }
+    const downloadInto = async (name: string) => {
+      const where = await empty(name)
+      try {
+        return await download(where)
+      } finally {
+        await where.agentLauncher?.close()
+      }
+    }
+    const theirs = `${directory}-others`
+    const bothFailed = ['large: CONTENT_MISMATCH', 'small: CONTENT_MISMATCH']
+    const told = (problems: { path: string, code: string }[] = []) => problems.map(({ path, code }) => `${path}: ${code}`).sort()
+
     await t.test(`Where no hash is known, the ETag of an object in one piece tells, with ${name} (3.5)`, async (t) => {
-      const others = storeAt('others/')
-      await others.put('small', Buffer.from('of somebody else'))
-      await others.put('large', Buffer.alloc(20_000_000, 'of somebody else '))
-      await mkdir(join(root, `${directory}-others`))
-      const where = at(`${directory}-others`, 'others/')
+      await others.delete([manifestKey])
       proxy.use((request) => isContent(request) ? { kind: 'flipped' } : undefined)
-      const { failed } = await download(where)
-      t.strictSame(failed.map(({ path, code }) => [path, code]).sort(), [['large', 'CONTENT_MISMATCH'], ['small', 'CONTENT_MISMATCH']])
-      t.strictSame(await readdir(join(root, `${directory}-others`)), [])
-      proxy.use(() => undefined)
-      t.match(await download(where), { files: 2, verified: 2, failed: [] })
-      await where.agentLauncher?.close()
+      t.strictSame(told((await downloadInto(theirs)).failed), bothFailed)
+      t.strictSame(await readdir(join(root, theirs)), [])
+      const seen = new Set<string>()
+      proxy.use(({ method, url }) => {
+        const path = url.split('?')[0]!
+        if (!isContent({ method, url } as Seen) || seen.has(path)) return undefined
+        // A description of a large object has one byte of its own.
+        if (!seen.has(`first ${path}`) && path.endsWith('large') && name === 'the service') {
+          seen.add(`first ${path}`)
+          return undefined
+        }
+        seen.add(path)
+        return { kind: 'flipped' }
+      })
+      t.match(await downloadInto(theirs), { files: 2, verified: 2, failed: [], warnings: [] }, 'a bit that changes once')
+      proxy.use()
+    })
+
+    await t.test(`A forged hash locks nobody out where the ETag proves the content, with ${name} (3.5)`, async (t) => {
+      const forge = async () => {
+        const { state: _, ...manifest } = await decodeManifest((await others.get(manifestKey)).body)
+        const entries = [...manifest.entries].map(([path, saved]) =>
+          [path, { ...saved, hashes: saved.hashes.map(() => '0'.repeat(64)) }] as const)
+        t.equal(entries.length, 2)
+        await others.put(manifestKey, await encodeManifest({ ...manifest, entries: new Map(entries) }))
+      }
+      await forge()
+      proxy.use((request) => isContent(request) ? { kind: 'flipped' } : undefined)
+      t.strictSame(told((await downloadInto(theirs)).failed), bothFailed, 'it does not hide damage')
+      proxy.use()
+      const report = await downloadInto(theirs)
+      t.match(report, { files: 2, verified: 2, failed: [] })
+      t.strictSame(told(report.warnings), ['large: MANIFEST_WRONG', 'small: MANIFEST_WRONG'])
+      t.equal(await readFile(join(root, theirs, 'small'), 'utf8'), 'of somebody else')
+      t.ok((await readFile(join(root, theirs, 'large'))).equals(Buffer.alloc(20_000_000, 'of somebody else ')))
+      t.match(await downloadInto(theirs), { files: 2, verified: 2, failed: [], warnings: [] }, 'the manifest is right again')
     })
   }
 })

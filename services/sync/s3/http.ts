@@ -178,11 +178,11 @@ export function bareEtag (etag: string | undefined): string {
 }
 
 /**
- * MD5 of a whole object, where its ETag is that: of one that was stored in one piece, and not encrypted with a key
- * of the KMS or of a client (S3's API reference, Object).
+ * The MD5 of a whole object, where its ETag is one: it was stored in one piece, and is not encrypted with a key of KMS
+ * or of a client (S3's API reference, Object).
+ * @param headers of the response. @param etag of the object, where it is known from elsewhere.
  */
-export function md5Of (headers: IncomingHttpHeaders): string | undefined {
-  const etag = bareEtag(headers.etag)
+export function md5Of (headers: IncomingHttpHeaders, etag = bareEtag(headers.etag)): string | undefined {
   const isOther = String(headers['x-amz-server-side-encryption']).startsWith('aws:kms') ||
     headers['x-amz-server-side-encryption-customer-algorithm'] !== undefined
   return !isOther && /^[0-9a-f]{32}$/.test(etag) ? etag : undefined

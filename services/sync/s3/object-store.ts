@@ -17,7 +17,7 @@ export interface StoredObject {
   size: number
   /** User metadata, names in lower case. */
   metadata: Record<string, string>
-  /** MD5 of the whole object, where S3 tells it. */
+  /** The MD5 of the whole object, where S3 tells it. */
   md5: string | undefined
 }
 
@@ -110,7 +110,7 @@ export class ObjectStore {
       }
       await readBody(response, body)
       const { headers } = response
-      return { body, size, etag: bareEtag(headers.etag), metadata: metadataOf(headers), md5: md5Of(headers) }
+      return { body, size, etag: bareEtag(headers.etag), metadata: metadataOf(headers), md5: md5Of(headers, options.etag) }
     })
   }
 
@@ -145,11 +145,14 @@ export class ObjectStore {
     return await this.#connection.presign(this.#getRequest(key, options))
   }
 
-  /** Judges what came of a presigned request. @throws {S3Error} when it was refused, or did not reach S3. */
-  accept (response: PresignedResponse): Pick<StoredObject, 'metadata' | 'md5'> {
+  /**
+   * Judges what came of a presigned request.
+   * @param etag that it named. @throws {S3Error} when it was refused, or did not reach S3.
+   */
+  accept (response: PresignedResponse, etag?: string): Pick<StoredObject, 'metadata' | 'md5'> {
     checkPresigned(response)
     const { headers = {} } = response
-    return { metadata: metadataOf(headers), md5: md5Of(headers) }
+    return { metadata: metadataOf(headers), md5: md5Of(headers, etag) }
   }
 
   /** Judges what came of a presigned PUT. @returns the ETag, as its sender tells it. @throws {S3Error} */

@@ -5,7 +5,7 @@ import { settableTime } from '../workspace/stat-records.js'
 import { transferAll, transferParts } from './agent-schedule.js'
 import { AgentUnavailable, LocalFileError, retryExchange, type AgentReply, type TransferAgent } from './agent.js'
 import type { PackedTarget, PackTarget, SavedEntry, Target } from './entries.js'
-import { describeEntry, fetchVerified, isMd5 } from './fetch.js'
+import { describeEntry, fetchVerified, isMd5, knownHashes } from './fetch.js'
 import { agentPacksInFlight, partSizeFor } from './limits.js'
 import type { DownloadOutcome } from './outcome.js'
 
@@ -62,16 +62,17 @@ async function restoreUnknown (incoming: IncomingFile, target: Target, outcome: 
 async function restoreLarge (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
   const { size } = target
   const partSize = partSizeFor(size)
-  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
+  const expected = knownHashes(target)
   const hashes: string[] = []
   const count = outcome.stats.provisional()
-  let object: Pick<FetchedObject, 'hash' | 'metadata' | 'md5'> = { hash: '', metadata: {}, md5: undefined }
+  let object: Pick<FetchedObject, 'metadata' | 'md5'> = { metadata: {}, md5: undefined }
   let isDone = false
   try {
     await incoming.createPartial()
     await transferParts(size, async (index, start, length) => {
-      object = await incoming.fetchPart(expected[index], start, length)
-      hashes[index] = object.hash
+      const part = await incoming.fetchPart(expected[index], start, length)
+      hashes[index] = part.hash
+      object = part
       count.add(length)
       return true
     })
@@ -100,9 +101,9 @@ interface FileAttributes { mode: number, mtime: string }
 interface FetchedObject {
   hash: string
   metadata: Record<string, string>
-  /** Of the whole object, by S3's word. */
+  /** Of the whole object, where S3 tells it. */
   md5: string | undefined
-  /** Whether the content has it, if both are known. */
+  /** Whether the content has it, where it is known. */
   isStored: boolean | undefined
   /** Whether it was read again in its place as it was fetched. */
   verified: boolean
@@ -123,7 +124,7 @@ export class IncomingFile {
   }
 
   /**
-   * Restores a small object in one step when it has the expected hash, and in two when S3 says that this is wrong.
+   * Restores a small object in one step when it has the expected hash, and in two when S3 says that the hash is wrong.
    * @throws {S3Error | AgentUnavailable | LocalFileError}
    */
   async fetchAndCommit (expected: string, attributes: FileAttributes): Promise<FetchedObject> {
@@ -160,8 +161,10 @@ export class IncomingFile {
       await this.#fetch('fetchPart', { partial: this.#id, start, size }, range))
   }
 
-  /** @throws {AgentUnavailable | LocalFileError} */
-  /** @param md5 of the whole content, when it is known. @returns whether the content has it. */
+  /**
+   * @param md5 of the whole content, when nothing else proves it. @returns whether the content has it.
+   * @throws {AgentUnavailable | LocalFileError}
+   */
   async commitPartial (attributes: FileAttributes, md5?: string): Promise<boolean> {
     const reply = await this.#callLocal('commitPartial', { partial: this.#id, ...this.#final(attributes), md5 })
     return reply.damaged !== true
@@ -181,7 +184,7 @@ export class IncomingFile {
     return await retryExchange(this.#store, async () => {
       const request = await this.#store.presignGet(key, { etag, ...range })
       const reply = await this.#call(task, { ...request, ...details })
-      const { metadata, md5 } = this.#store.accept(reply)
+      const { metadata, md5 } = this.#store.accept(reply, etag)
       const isStored = isMd5(md5, () => reply.md5)
       return { metadata, md5, isStored, hash: reply.hash!, verified: reply.verified === true }
     })

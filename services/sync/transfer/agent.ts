@@ -19,9 +19,9 @@ export interface AgentReply extends PresignedResponse {
   fileError?: string
   /** SHA-256 of what was read or fetched. */
   hash?: string
-  /** MD5 of what was fetched, where the SHA-256 was not known, or is another one. */
+  /** MD5 of what was fetched, where the SHA-256 does not prove it. */
   md5?: string
-  /** The file does not have the MD5 that it should have, and was discarded. */
+  /** The file does not have the MD5 that it should have, and did not get its name. */
   damaged?: boolean
   /** What `stat` said of a file before and after it was read, and the time in between. */
   before?: string

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { mapOrdered } from '../../../lib/concurrency.js'
 import { S3Error } from '../s3/errors.js'
-import type { ObjectStore } from '../s3/object-store.js'
+import type { ObjectStore, StoredObject } from '../s3/object-store.js'
 import type { Workspace, WriteEntry } from '../workspace/workspace.js'
 import { downloadByAgent } from './agent-download.js'
 import type { PackTarget, Target } from './entries.js'
-import { describeEntry, fetchDescription, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
+import { describeEntry, fetchDescription, fetchPacked, fetchPart, fetchWhole, knownHashes } from './fetch.js'
 import { defaultPartSize, partCount, PartBuffers, partsInFlight, partSizeFor } from './limits.js'
 import { DownloadOutcome, type TransferContext } from './outcome.js'
 
@@ -115,7 +115,7 @@ async function writeLarge (targets: Target[], workspace: Workspace, outcome: Dow
   for (const target of targets) {
     outcome.check()
     try {
-      await writeParts(target, workspace, outcome, buffers)
+      await writeVerified(target, workspace, outcome, buffers)
     } catch (error) {
       await workspace.remove([target.path])
       outcome.failed(target.path, error)
@@ -123,17 +123,35 @@ async function writeLarge (targets: Target[], workspace: Workspace, outcome: Dow
   }
 }
 
-/** Fetches parts side by side and writes them in order; it is an error when the object is replaced meanwhile. */
-async function writeParts (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+/** Writes once more what is not as it was stored, and goes by S3's MD5 then: the hashes in a manifest may be wrong. */
+async function writeVerified (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+  const known = knownHashes(target)
+  const describe = async () => await fetchDescription(outcome.store, target)
+  const unproven = { metadata: {}, md5: undefined }
+  try {
+    await writeParts(target, known, known.length > 0 ? unproven : await describe(), workspace, outcome, buffers)
+  } catch (error) {
+    if (!(error instanceof S3Error) || error.code !== 'ContentMismatch') throw error
+    const description = await describe()
+    if (description.md5 === undefined) throw error
+    await writeParts(target, [], description, workspace, outcome, buffers)
+  }
+}
+
+/**
+ * Fetches parts side by side and writes them in order; it is an error when the object is replaced meanwhile.
+ * @param expected hashes of the parts. @param object its MD5 has to be that of the content.
+ */
+async function writeParts (
+  target: Target, expected: string[], { metadata, md5 }: Pick<StoredObject, 'metadata' | 'md5'>,
+  workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers
+) {
   const { store } = outcome
   const { key, etag, size } = target
   const partSize = partSizeFor(size)
   const pool = buffers.for(size)
-  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
   const hashes: string[] = []
-  const isKnown = expected.length > 0
-  const { metadata, md5 } = isKnown ? { metadata: {} } : await fetchDescription(store, target)
-  const md5Seen = createHash('md5')
+  const md5Seen = md5 === undefined ? undefined : createHash('md5')
   const { entry, saved } = describeEntry(target, { size, metadata }, hashes, partSize)
   const count = outcome.stats.provisional()
   let failure: { error: unknown } | undefined
@@ -155,12 +173,12 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
     try {
       const indexes = Array(partCount(size)).keys()
       for await (const { part, give } of mapOrdered(indexes, () => 0, fetch, partsInFlight, Infinity)) {
-        if (md5 !== undefined) md5Seen.update(part)
+        md5Seen?.update(part)
         yield part
         give()
         count.add(part.length)
       }
-      if (md5 !== undefined && md5Seen.digest('hex') !== md5) throw new S3Error('ContentMismatch')
+      if (md5Seen?.digest('hex') !== md5) throw new S3Error('ContentMismatch')
     } catch (error) {
       failure = { error }
       throw error

@@ -5,6 +5,7 @@ import { fromMetadata } from '../s3/metadata.js'
 import type { GetOptions, ObjectStore, StoredObject } from '../s3/object-store.js'
 import type { WriteEntry } from '../workspace/workspace.js'
 import type { PackedTarget, PackTarget, SavedEntry, Target } from './entries.js'
+import { partSizeFor } from './limits.js'
 
 const defaultModes = { file: 0o644, directory: 0o755, symlink: 0o777 }
 
@@ -41,6 +42,11 @@ export async function fetchPacked (
   }
 }
 
+/** The hashes of an object's parts that the manifest has, if they are of parts that would be fetched. */
+export function knownHashes ({ size, saved }: Target): string[] {
+  return saved?.partSize === partSizeFor(size) ? saved.hashes : []
+}
+
 /** Fetches a part of an object. @param into is exactly as long. @returns its hash. @throws {S3Error} */
 export async function fetchPart (
   store: ObjectStore, key: string, options: GetOptions, into: Buffer, expected: string | undefined
@@ -60,13 +66,14 @@ export async function fetchDescription (
 
 interface Fetched {
   hash: string
-  /** Whether it is what was stored, by S3's word, if that tells. */
+  /** Whether it is what was stored, where S3 tells. */
   isStored?: boolean | undefined
 }
 
 /**
- * Fetches once more what is not as it was stored: it may have been damaged on its way. S3's word counts, and else the
- * hash in the manifest, which may be wrong about an object.
+ * Fetches once more what is not as it was stored: it may have been damaged on its way. The hash in the manifest proves
+ * it; where that is another one or none, the MD5 that S3 tells does, as anyone who can write to the prefix can forge a
+ * manifest. Where there is neither, nothing can be proved.
  * @throws {S3Error} ContentMismatch when it comes wrong again.
  */
 export async function fetchVerified<T extends Fetched> (

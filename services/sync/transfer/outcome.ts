@@ -12,6 +12,7 @@ interface TransferStats {
   /** Counts bytes of a file that may yet fail. */
   provisional (): { add: (bytes: number) => void, undo: () => void }
   fail (problem: Problem): void
+  warn (problem: Problem): void
 }
 
 export interface TransferContext {
@@ -123,11 +124,12 @@ export class DownloadOutcome extends Outcome {
   /** Files of it that were read again in their places, and are as S3 has them. */
   readonly verifiedInPlace = new Set<string>()
 
-  restored ({ path, size }: Target, saved: SavedEntry, isVerified = false): void {
+  restored ({ path, size, saved: known }: Target, saved: SavedEntry, isVerified = false): void {
     this.written.set(path, saved)
     if (isVerified) this.verifiedInPlace.add(path)
     this.breaker.succeeded()
     this.stats.add(1, size)
+    if (known !== undefined && hasOtherContent(known, saved)) this.stats.warn({ path, ...wrongManifest })
   }
 
   /** @throws an error that is not S3's. */
@@ -137,6 +139,15 @@ export class DownloadOutcome extends Outcome {
     this.stats.fail(problemOf(path, error))
     this.breaker.failed(error)
   }
+}
+
+/** Whether the hashes of the same parts differ. */
+function hasOtherContent (known: SavedEntry, found: SavedEntry): boolean {
+  return known.partSize === found.partSize && known.hashes.some((hash, index) => hash !== found.hashes[index])
+}
+
+const wrongManifest = {
+  code: 'MANIFEST_WRONG', message: 'The manifest has another hash of it. By the ETag of its object it is as S3 has it.'
 }
 
 /** What a failed request means for one file. */

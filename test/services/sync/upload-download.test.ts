@@ -188,8 +188,9 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     t.strictSame((await readdir(root)).filter((name) => name.startsWith('outside')), [])
 
     await lie([['a', { ...a, hashes: ['0'.repeat(64)] }], ['large', { ...large, hashes: large.hashes.map(() => '0'.repeat(64)) }]])
-    const { failed } = await download(at('t0', 't/'))
+    const { failed, warnings } = await download(at('t0', 't/'))
     t.strictSame(failed.map(({ path, code }) => `${path}: ${code}`), ['large: CONTENT_MISMATCH'])
+    t.strictSame(warnings!.map(({ path, code }) => `${path}: ${code}`), ['../outside: KEY_UNSAFE', 'a: MANIFEST_WRONG'])
     t.equal(await readFile(join(root, 't0', 'a'), 'utf8'), 'aaa', 'S3 itself says that it is whole')
 
     await lie([['a', { ...a, size: 99 }], ['large', { ...large, etag: 'of-another' }]])
