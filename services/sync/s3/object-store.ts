@@ -110,7 +110,8 @@ export class ObjectStore {
       }
       await readBody(response, body)
       const { headers } = response
-      return { body, size, etag: bareEtag(headers.etag), metadata: metadataOf(headers), md5: md5Of(headers, options.etag) }
+      const [etag, md5] = [bareEtag(headers.etag), md5Of(headers, options.etag)]
+      return { body, size, etag, metadata: metadataOf(headers), md5 }
     })
   }
 
