@@ -10,29 +10,29 @@ import { fromMetadata } from './s3/metadata.js'
 import type { HeadObject, ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
 
-/** What somebody says that S3 has stored: a server that may lie, or a program in a sandbox that is not ours. */
+/** What a server, or a program in a sandbox, says that S3 has stored. Either may lie. */
 interface Claim {
   key: string
   etag: string
   size: number
-  /** Of an entry: what its object's metadata have to say. */
+  /** The entry that its object's metadata have to describe; none for a pack. */
   saved?: SavedEntry
   /** What was there before. */
   before?: Pick<ObjectInfo, 'etag' | 'storedAt'> | undefined
 }
 
-/** So many requests for single objects cost less than a page of the list. */
+/** So many requests for single objects cost no more than a page of the list. */
 const headsPerPage = 8
 
 /** What an upload has sent. */
 interface Sent {
-  /** What S3 has, as far as we know; loses what it has not. */
+  /** What S3 is believed to have. What it turns out not to have is removed. */
   entries: Map<string, SavedEntry>
   sent: ReadonlyMap<string, SavedEntry>
   packs: { hash: string, size: number, etag: string }[]
 }
 
-/** Counts what S3 itself shows, and makes a failure of what it does not show as it was sent. @throws {S3Error} */
+/** Counts as verified what S3 itself shows as it was sent; all else has failed. @throws {S3Error} */
 export async function proveStored (
   store: ObjectStore, { entries, sent, packs }: Sent, remote: Remote, stats: SyncStats
 ): Promise<void> {

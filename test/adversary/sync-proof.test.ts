@@ -104,7 +104,7 @@ t.test('An S3 that gives other bytes than it was given', { skip: noS3 }, async (
       proxy.use(({ method, url }) => {
         const path = url.split('?')[0]!
         if (!isContent({ method, url } as Seen) || seen.has(path)) return undefined
-        // A description of a large object has one byte of its own.
+        // The service asks for one byte of a large object first, to learn what it is.
         if (!seen.has(`first ${path}`) && path.endsWith('large') && name === 'the service') {
           seen.add(`first ${path}`)
           return undefined
@@ -212,7 +212,7 @@ t.test('What is not in S3 was not stored, whoever says so', { skip: noS3 }, asyn
     }
   }
 
-  await t.test('Of what one file less was stored only that one has failed, asked for by itself or in a list', async (t) => {
+  await t.test('Where one file of many was not stored only that one has failed, asked for by itself or in a list', async (t) => {
     for (const few of [false, true]) {
       const prefix = `one-${few}/`
       if (few) await run(upload, local('a', prefix))
@@ -274,7 +274,7 @@ t.test('What is not in S3 was not stored, whoever says so', { skip: noS3 }, asyn
   })
 
   for (const versioned of [false, true]) {
-    await t.test(`One that names the object that was there before${versioned ? ', of versions' : ''}: what has changed was not stored (9.3)`, async (t) => {
+    await t.test(`A program that names the object that was there before${versioned ? ', in a versioned workspace' : ''}: what has changed was not stored (9.3)`, async (t) => {
       const prefix = `before-${versioned}/`
       await fill('b', 'first')
       t.match(await run(upload, { ...local('b', prefix), versioned }), { files: 20, verified: 20 })

@@ -90,7 +90,7 @@ async function restoreLarge (incoming: IncomingFile, target: Target, outcome: Do
   }
 }
 
-/** Node.js cannot set times before 1970, and symlinks are made when all files are there. */
+/** Older Node.js sets times before 1970 wrongly, and symlinks are made when all files are there. */
 function isTransferable ({ type, mtime }: Pick<SavedEntry, 'type' | 'mtime'>): boolean {
   return type === 'file' && Number(mtime) >= 0
 }

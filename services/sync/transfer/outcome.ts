@@ -147,13 +147,13 @@ function hasOtherContent (known: SavedEntry, found: SavedEntry): boolean {
 }
 
 const wrongManifest = {
-  code: 'MANIFEST_WRONG', message: 'The manifest has another hash of it. By the ETag of its object it is as S3 has it.'
+  code: 'MANIFEST_WRONG', message: 'The manifest has a wrong hash for it. By the ETag of its object its content is right.'
 }
 
 /** What a failed request means for one file. */
 function problemOf (path: string, { kind, code }: S3Error): Problem {
   if (code === 'ContentMismatch') {
-    return { path, code: 'CONTENT_MISMATCH', message: 'S3 gives another content than was stored, twice. Store it again, or remove it.' }
+    return { path, code: 'CONTENT_MISMATCH', message: 'S3 gave other content than was stored, twice. Store it again, or remove it.' }
   }
   const message = kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, several times in a row.'
   return { path, code, message }
