@@ -182,11 +182,11 @@ export class Exchange {
     const reader = this.#reader ?? new UsageReader('', this.#sentAt)
     const own = reader.usage ?? reader.estimate(this.#asked, this.#body ?? noBody)
     const model = reader.model ?? (this.#model || this.#asked.model)
-    const usage = reader.extra.reduce((sum, { usage }) => addUsage(sum, usage), own)
-    const { prices } = this.#options
-    const costUsd = reader.extra.reduce(
-      (sum, extra) => sum + prices.costOf(extra.model ?? model, { ...extra.usage, fast: own.fast, inUs: own.inUs }),
-      prices.costOf(model, own))
+    const extra = reader.extra.map((part) =>
+      ({ model: part.model ?? model, usage: { ...part.usage, fast: own.fast, inUs: own.inUs } }))
+    const parts = [{ model, usage: own }, ...extra]
+    const usage = parts.map((part) => part.usage).reduce(addUsage)
+    const costUsd = parts.reduce((sum, part) => sum + this.#options.prices.costOf(part.model, part.usage), 0)
     const { runId, accountId } = this.#session.grant
     this.#session.usage = addUsage(this.#session.usage, usage)
     this.#session.costUsd += costUsd
