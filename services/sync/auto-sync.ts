@@ -36,7 +36,7 @@ export class AutoSync {
 
   /** Stores the workspace of a sandbox that is about to end (2.8, 5.4). @throws {AppError} */
   async beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport> {
-    return await this.#save(owned, { waitMs, log })
+    return await this.#save(owned, { waitMs, log, isLast: true })
   }
 
   /** After the end of a run. Never rejects: nobody waits for it, and the next sync does what this one could not. */

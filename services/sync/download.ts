@@ -1,7 +1,8 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
+import { isSameBase, type Session } from './base.js'
 import { withoutIgnoredObjects } from './ignore.js'
-import { writeManifest } from './manifest-store.js'
+import { writeBase, writeManifest } from './manifest-store.js'
 import { countFiles, sameTime } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { planUnpacking, type Packs } from './packs.js'
@@ -9,6 +10,7 @@ import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, unreadableManifest, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
+import type { ObjectInfo } from './s3/list.js'
 import { isPart, manifestKey, parentsOf, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
@@ -28,7 +30,7 @@ interface DownloadOptions extends SyncOptions {
  * @throws {S3Error | WorkspaceLost | AppError} VERSION_NOT_FOUND; single files that failed are in the report.
  */
 export async function download (options: DownloadOptions): Promise<SyncReport> {
-  const { workspace, store, version, dryRun = false, keepNewer = false, onProgress } = options
+  const { workspace, store, session, version, dryRun = false, keepNewer = false, onProgress } = options
   const stats = new SyncStats(onProgress)
   stats.phase('list')
   const [listing, remote] = await Promise.all([
@@ -65,12 +67,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     await workspace.remove(stale.filter((path) => !gone.has(path)).toReversed())
     stats.deleted = stale.length
   }
-  const hasNews = [...written].some(([path, { own, hashes }]) =>
-    !own || hashes.join() !== remote.tracked.get(path)?.hashes.join())
-  if ((hasNews || plan.hidden.size > 0) && version === undefined && remote.manifest !== 'partial') {
-    const tracked = new Map([...remote.tracked].filter(([path]) => !plan.hidden.has(path)))
-    await updateManifest(store, { ...remote, tracked }, written)
-  }
+  if (version === undefined) await remember(store, { plan, remote, written, session, stats })
   return stats.report('download', version === undefined ? {} : { version })
 }
 
@@ -112,14 +109,41 @@ async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, 
   return written
 }
 
-/** So that the next sync need not ask these objects again what they are. The prefix may be read-only. */
-async function updateManifest (
-  store: ObjectStore, { tracked, superseded }: Remote, written: Map<string, SavedEntry>
+/**
+ * Writes what the next sync need not ask these objects again, and what this session has seen. The prefix may be
+ * read-only.
+ */
+async function remember (
+  store: ObjectStore, { plan, remote, written, session, stats }: {
+    plan: DownloadPlan
+    remote: Remote
+    written: Map<string, SavedEntry>
+    session: Session | undefined
+    stats: SyncStats
+  }
 ) {
-  const entries = new Map([...tracked, ...written])
-  await writeManifest(store, { entries, superseded }).catch((error: unknown) => {
+  const entries = new Map([...remote.tracked, ...written].filter(([path]) => !plan.hidden.has(path)))
+  const seen = new Map([...entries].filter(([path]) => !stats.hasFailed(path)))
+  for (const path of plan.kept) {
+    const object = remote.untracked.get(path)
+    if (object !== undefined) seen.set(path, placeholder(object))
+  }
+  const hasNews = [...written].some(([path, { own, hashes }]) =>
+    !own || hashes.join() !== remote.tracked.get(path)?.hashes.join())
+  const isChanged = (hasNews || plan.hidden.size > 0) && remote.manifest !== 'partial'
+  const owner = session !== undefined && isSameBase(seen, entries) ? session.id : undefined
+  const content = { entries, superseded: remote.superseded, session: owner }
+  await Promise.all([
+    isChanged && writeManifest(store, content, { base: owner }),
+    session !== undefined && !(isChanged && owner !== undefined) && writeBase(store, session.id, seen)
+  ]).catch((error: unknown) => {
     if (!(error instanceof S3Error) || error.kind !== 'fatal') throw error
   })
+}
+
+/** Of an object at a path where the workspace keeps a newer file. */
+function placeholder ({ etag, size }: ObjectInfo): SavedEntry {
+  return { type: 'file', mode: 0, size, mtime: '0', etag, hashes: [], partSize: 0, own: false }
 }
 
 function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {

@@ -1,5 +1,6 @@
 import { mapOrdered } from '../../lib/concurrency.js'
 import { sameTime } from './manifest.js'
+import type { UploadPlan } from './plan-upload.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
 import { maxCopyBytes } from './s3/attributes.js'
@@ -17,10 +18,11 @@ const copiesInFlight = 8
  * with their headers and their own metadata. @returns what is to be uploaded.
  */
 export async function storeForeignModes (
-  entries: Entry[], { tracked }: Remote, store: ObjectStore, stats: SyncStats,
+  { uploads: entries, theirs: others }: UploadPlan, { tracked }: Remote, store: ObjectStore, stats: SyncStats,
   onStored: (path: string, saved: SavedEntry) => void
 ): Promise<Entry[]> {
-  const theirs = entries.filter((entry) => isOnlyMode(entry, tracked.get(entry.path)))
+  const isKnown = ({ path }: Entry) => !others.has(path)
+  const theirs = entries.filter((entry) => isKnown(entry) && isOnlyMode(entry, tracked.get(entry.path)))
   if (theirs.length === 0) return entries
   const done = new Set<Entry>()
   const storeMode = async (entry: Entry) => {

@@ -4,7 +4,7 @@ import { createGunzip, gzip } from 'node:zlib'
 import type { SyncVersion } from '../../schemas/sync.js'
 import { noManifest, type Manifest, type Superseded } from './manifest.js'
 import { S3Error } from './s3/errors.js'
-import { manifestKey, packKey, savedAtOf, versionKey, versionOf, versionsPrefix } from './s3/keys.js'
+import { manifestKey, packKey, savedAtOf, sessionKey, versionKey, versionOf, versionsPrefix } from './s3/keys.js'
 import { keysInPage } from './s3/list-ranges.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
@@ -18,7 +18,7 @@ const typesByLetter = Object.fromEntries(Object.entries(letters).map(([type, let
 /** Anyone who can write to the prefix can write a manifest: one that unpacks to more than this is ignored. */
 const maxManifestBytes = 512 * 1024 * 1024
 
-interface Head { savedAt: string, entries?: number, packs: string[], pageEnds: string[] }
+interface Head { savedAt: string, session?: string, entries?: number, packs: string[], pageEnds: string[] }
 
 /** A manifest while it is read; an empty one where there is none. Both promises reject with {@link S3Error}. */
 interface ManifestReading { pageEnds: Promise<string[]>, manifest: Promise<Manifest> }
@@ -49,13 +49,28 @@ export function readCurrent (store: ObjectStore): ManifestReading {
   return { pageEnds, manifest: manifest.then(withLatest) }
 }
 
-/** Writes the current manifest. @param version also keeps it as the one of this version. @throws {S3Error} */
+/**
+ * Writes the current manifest.
+ * @param copies keeps it also as the one of this version, and as the base of this session. @throws {S3Error}
+ */
 export async function writeManifest (
-  store: ObjectStore, content: Omit<Manifest, 'savedAt' | 'state'>, version?: string
+  store: ObjectStore, content: Omit<Manifest, 'savedAt' | 'state'>, copies: { version?: string | undefined, base?: string | undefined } = {}
 ): Promise<void> {
   const bytes = await encodeManifest({ savedAt: new Date().toISOString(), ...content })
-  if (version !== undefined) await store.put(versionKey(version), bytes)
-  await store.put(manifestKey, bytes)
+  const { version, base } = copies
+  const asCurrent = async () => {
+    if (version !== undefined) await store.put(versionKey(version), bytes)
+    await store.put(manifestKey, bytes)
+  }
+  await Promise.all([asCurrent(), base !== undefined && store.put(sessionKey(base), bytes)])
+}
+
+/** Writes what a session has seen, where the current manifest is not that. @throws {S3Error} */
+export async function writeBase (
+  store: ObjectStore, session: string, entries: ReadonlyMap<string, SavedEntry>
+): Promise<void> {
+  const manifest = { savedAt: new Date().toISOString(), session, entries, superseded: noManifest.superseded }
+  await store.put(sessionKey(session), await encodeManifest(manifest))
 }
 
 /** The versions that are kept, newest first. @throws {S3Error} */
@@ -82,10 +97,15 @@ async function readBody (store: ObjectStore, key: string): Promise<Buffer | unde
 
 /** One JSON array per line, behind a head with what is needed first; compressed. See docs/sync-format.md. */
 export async function encodeManifest (manifest: Omit<Manifest, 'state'>): Promise<Buffer> {
-  const { savedAt, entries, superseded } = manifest
+  const { savedAt, session, entries, superseded } = manifest
   const packs = new Map<string, number>()
   for (const { packed } of entries.values()) if (packed && !packs.has(packed.pack)) packs.set(packed.pack, packs.size)
-  const head: Head = { savedAt, packs: [...packs.keys()], pageEnds: pageEnds(keysOf(manifest, packs.keys())) }
+  const head: Head = {
+    savedAt,
+    ...session !== undefined && { session },
+    packs: [...packs.keys()],
+    pageEnds: pageEnds(keysOf(manifest, packs.keys()))
+  }
   const lines = [JSON.stringify({ modalSandbox: format, entries: entries.size, ...head })]
   for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key = 0, packed }] of entries) {
     const location = packed && [packs.get(packed.pack), packed.start]
@@ -141,7 +161,8 @@ export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
     isWhole = false
   }
   isWhole &&= head !== undefined && (head.entries === undefined || head.entries === count)
-  return { ...noManifest, ...head && { savedAt: head.savedAt }, ...content, state: isWhole ? 'whole' : 'partial' }
+  const { savedAt = noManifest.savedAt, session } = head ?? {}
+  return { savedAt, session, ...content, state: isWhole ? 'whole' : 'partial' }
 }
 
 /** What is no JSON is undefined. */
@@ -162,10 +183,10 @@ function parseLines (lines: string[]): unknown[] {
 
 /** @throws when it is not the head of a manifest. */
 function headOf (value: unknown): Head {
-  const { modalSandbox, savedAt, entries, packs = [], pageEnds = [] } = value as Record<string, unknown>
+  const { modalSandbox, savedAt, session, entries, packs = [], pageEnds = [] } = value as Record<string, unknown>
   const isHead = modalSandbox === format && typeof savedAt === 'string' && !Number.isNaN(Date.parse(savedAt))
   if (!isHead || !isListOf(packs, isHash) || !isListOf(pageEnds, isText)) throw new Error('no manifest')
-  return { savedAt, packs, pageEnds, ...typeof entries === 'number' && { entries } }
+  return { savedAt, packs, pageEnds, ...typeof session === 'string' && { session }, ...typeof entries === 'number' && { entries } }
 }
 
 function isListOf (value: unknown, isOne: (one: unknown) => one is string): value is string[] {

@@ -9,6 +9,8 @@ export interface Manifest {
   /** Whether all of it could be read. What is `partial` never says that something is not there. */
   state: 'missing' | 'partial' | 'whole'
   savedAt: string
+  /** The sandbox that wrote it and has seen all that it names; missing when others had stored what it has not seen. */
+  session?: string | undefined
   entries: ReadonlyMap<string, SavedEntry>
   /** By key: objects that are not part of the workspace any more, but that earlier versions may need. */
   superseded: ReadonlyMap<string, Superseded>

@@ -1,6 +1,8 @@
 import { readCurrent, readManifest } from './manifest-store.js'
 import type { Manifest, Superseded } from './manifest.js'
-import { isObsoletePack, keyProblem, manifestKey, packOf, remedy, reserved, withoutSlash } from './s3/keys.js'
+import {
+  isObsoletePack, keyProblem, manifestKey, packOf, remedy, reserved, sessionOf, withoutSlash
+} from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
@@ -23,10 +25,16 @@ export interface Remote {
   storedAt: Map<string, number>
   /** By hash: packs that S3 has, and their sizes. */
   packs: Map<string, number>
+  /** By id: when sessions have stored what they had seen. */
+  sessions: Map<string, number>
   /** Keys of packs of an earlier format, which nothing reads any more. */
   obsoletePacks: string[]
   /** Whether there is a manifest, and all of it could be read. */
   manifest: Manifest['state']
+  /** All that the manifest says, whatever S3 has. */
+  recorded: ReadonlyMap<string, SavedEntry>
+  /** The session that has seen all of it. */
+  session: string | undefined
   /** By path: objects with content whose keys end in a slash. Neither files nor directories, they stay as they are. */
   unusable: Map<string, ObjectInfo>
   /** What a workspace cannot have: named, and left alone. */
@@ -48,8 +56,11 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     superseded: new Map(),
     storedAt: new Map(),
     packs: new Map(),
+    sessions: new Map(),
     obsoletePacks: [],
     manifest: manifest.state,
+    recorded: manifest.entries,
+    session: manifest.session,
     unusable: new Map(),
     warnings: [],
     isEmpty: true
@@ -58,8 +69,10 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     for (const object of page.value) {
       const path = pathOf(object.key)
       const pack = packOf(object.key)
+      const session = sessionOf(object.key)
       const saved = manifest.entries.get(path)
       if (pack !== undefined) remote.packs.set(pack, object.size)
+      else if (session !== undefined) remote.sessions.set(session, object.storedAt)
       else if (isObsoletePack(object.key)) remote.obsoletePacks.push(object.key)
       else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         remote.tracked.set(path, saved)

@@ -28,6 +28,8 @@ export interface SyncRequest extends Partial<Omit<SyncSpec, 'direction'>> {
   waitMs?: number
   /** Leave alone what is newer in the workspace. */
   keepNewer?: boolean
+  /** The sandbox is about to end. */
+  isLast?: boolean
 }
 
 /** How long running syncs may take to release their locks when the service stops. */
@@ -133,12 +135,13 @@ export class SyncService {
         store,
         agentLauncher,
         prefix: storage.prefix,
+        session: { id: owned.id, startedAt: Date.parse(owned.createdAt) },
         onProgress,
         dryRun: options.dryRun ?? false,
         delete: options.delete ?? false
       }
       const report = direction === 'upload'
-        ? await upload({ ...common, versioned: storage.versioned })
+        ? await upload({ ...common, versioned: storage.versioned, isLast: options.isLast ?? false })
         : await download({ ...common, version: options.version, keepNewer: options.keepNewer ?? false })
       if (!report.dryRun) last = { direction, finishedAt: new Date().toISOString(), report }
       return report

@@ -1,9 +1,11 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { abortLeftovers, deleteObjects, deletePacks, supersede } from './cleanup.js'
+import { endedSessions, isSameBase, nextBase, othersOn, readBase } from './base.js'
+import { abortLeftovers, deleteObjects, deleteUnused, supersede } from './cleanup.js'
+import { mergeContested } from './conflicts.js'
 import { storeForeignModes } from './foreign-modes.js'
 import { withoutIgnored } from './ignore.js'
-import { writeManifest } from './manifest-store.js'
+import { writeBase, writeManifest } from './manifest-store.js'
 import { countFiles } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
@@ -11,7 +13,7 @@ import { planUpload, replacedFor, type UploadPlan } from './plan-upload.js'
 import { proveStored } from './proof.js'
 import { readRemote, unreadableManifest, versionObjectKey, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
-import { manifestKey, newVersion, packKey, parentsOf } from './s3/keys.js'
+import { manifestKey, newVersion, packKey, parentsOf, sessionKey } from './s3/keys.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { uploadFiles } from './transfer/upload-files.js'
 import type { Entry, Listing } from './workspace/workspace.js'
@@ -19,6 +21,8 @@ import type { Entry, Listing } from './workspace/workspace.js'
 interface UploadOptions extends SyncOptions {
   /** Each upload is a version that stays as it is, beside earlier ones. */
   versioned?: boolean
+  /** No other upload of the session is expected. */
+  isLast?: boolean
 }
 
 /**
@@ -26,13 +30,17 @@ interface UploadOptions extends SyncOptions {
  * @throws {S3Error | WorkspaceLost | AppError} SYNC_REFUSED; single files that failed are in the report.
  */
 export async function upload (options: UploadOptions): Promise<SyncReport> {
-  const { workspace, store, agentLauncher, prefix, dryRun = false, versioned = false, onProgress } = options
-  const stats = new SyncStats(onProgress)
+  const { workspace, store, agentLauncher, prefix, session } = options
+  const { dryRun = false, versioned = false, isLast = false } = options
+  const stats = new SyncStats(options.onProgress)
   stats.phase('list')
   const [listing, remote] = await Promise.all([workspace.list(), readRemote(store)])
   if (listing.missing) throw new AppError('SYNC_REFUSED', { message: 'The workspace directory is missing or may not be read.' })
   const wanted = await withoutIgnored(workspace, listing.entries)
-  const plan = planUpload(wanted, listing.entries, remote, prefix)
+  const base = await readBase(store, session, remote)
+  const plan = planUpload(wanted, listing.entries, remote, prefix, base)
+  const copies = await mergeContested(plan, remote, { base, session, store, stats })
+  const nameOf = (path: string) => copies.get(path) ?? path
   if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
   countPlan(plan, listing, wanted.size, stats)
   if (remote.manifest === 'partial') stats.warn(unreadableManifest(manifestKey))
@@ -45,23 +53,26 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
 
   const version = versioned ? newVersion(new Date()) : undefined
   const sent = new Map<string, SavedEntry>()
-  const entries = new Map([...plan.unchanged, ...plan.stale].filter(([path]) => !removed.has(path)))
+  const entries = new Map([...plan.theirs, ...plan.unchanged, ...plan.stale].filter(([path]) => !removed.has(path)))
   if (plan.uploads.length > 0) {
     stats.phase('transfer')
-    await abortLeftovers(store, new Set(wanted.keys()))
-    const onStored = (path: string, saved: SavedEntry) => {
-      sent.set(path, saved)
-      entries.set(path, saved)
+    await abortLeftovers(store, new Set(wanted.keys()), othersOn(remote, session).length > 0)
+    const onStored = (path: string, { key, ...saved }: SavedEntry) => {
+      const stored = key === undefined || key === copies.get(path) ? saved : { ...saved, key }
+      sent.set(nameOf(path), stored)
+      entries.set(nameOf(path), stored)
     }
     const uploads = version === undefined
-      ? await storeForeignModes(plan.uploads, remote, store, stats, onStored)
+      ? await storeForeignModes(plan, remote, store, stats, onStored)
       : plan.uploads
     await uploadFiles(uploads, {
       workspace,
       store,
       agentLauncher,
       stats,
-      keyFor: ({ path, type }) => version === undefined ? undefined : versionObjectKey(version, path, type),
+      session: session?.id,
+      keyFor: ({ path, type }) =>
+        version === undefined ? copies.get(path) : versionObjectKey(version, nameOf(path), type),
       onStored
     })
   }
@@ -84,14 +95,23 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
     failHidden([...left.keys()], wanted, stats)
   }
   stats.deleted = countFiles(new Map([...removed].filter(([path]) => !stats.hasFailed(path))))
-  const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned
-  if (isChanged || packing.isChanged) {
-    const outdated = versioned ? [...plan.uploads.map(({ path }) => path), ...superseded.keys()] : []
-    await writeManifest(store, { entries, superseded: supersede(outdated, remote, stats) }, version)
+  const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned ||
+    packing.isChanged
+  const isWholeBase = session !== undefined && plan.unresolved.size === 0
+  if (isChanged) {
+    const outdated = versioned ? [...plan.uploads.map(({ path }) => nameOf(path)), ...superseded.keys()] : []
+    const owner = isWholeBase ? session.id : undefined
+    const content = { entries, superseded: supersede(outdated, remote, stats), session: owner }
+    await writeManifest(store, content, { version, base: isLast ? undefined : owner })
+  }
+  if (session !== undefined && !isLast && !(isWholeBase && isChanged)) {
+    const seen = nextBase(entries, plan.unresolved, base)
+    if (!isSameBase(seen, base.entries)) await writeBase(store, session.id, seen)
   }
   // Also those that an earlier sync could not delete any more.
   const unused = versioned ? [] : unusedPacks(entries, remote.packs).map(packKey)
-  if (mayDelete) await deletePacks(store, [...unused, ...remote.obsoletePacks])
+  const ended = endedSessions(remote, isLast ? session : undefined)
+  await deleteUnused(store, [...mayDelete ? [...unused, ...remote.obsoletePacks] : [], ...ended.map(sessionKey)])
   return stats.report('upload', version === undefined ? {} : { version })
 }
 

@@ -6,6 +6,7 @@ export const partPrefix = '.modal-sandbox-part-'
 export const versionsPrefix = `${reserved}versions/`
 
 const packsPrefix = `${reserved}packs/`
+const sessionsPrefix = `${reserved}sessions/`
 
 /** The key of a pack, which has the contents of many small files. @param hash SHA-256 of the pack. */
 export function packKey (hash: string): string {
@@ -20,6 +21,16 @@ export function packOf (key: string): string | undefined {
 /** Whether it is the key of a pack of an earlier format, with enciphered contents: nothing reads it any more. */
 export function isObsoletePack (key: string): boolean {
   return key.startsWith(packsPrefix) && /^[0-9a-f]{64}$/.test(key.slice(packsPrefix.length))
+}
+
+/** The key of what a session has seen of the prefix. @param sandboxId names the session. */
+export function sessionKey (sandboxId: string): string {
+  return `${sessionsPrefix}${sandboxId}.gz`
+}
+
+/** The session whose base has that key. */
+export function sessionOf (key: string): string | undefined {
+  return key.startsWith(sessionsPrefix) ? /^([\w-]+)\.gz$/.exec(key.slice(sessionsPrefix.length))?.[1] : undefined
 }
 
 /** Whether a download that was interrupted has left the file. */
@@ -48,7 +59,8 @@ export function savedAtOf (version: string): string {
 }
 
 const maxKeyBytes = 1024
-const maxNameBytes = 255
+/** Of a file system. */
+export const maxNameBytes = 255
 /** What to do about an object that a workspace cannot have. */
 export const remedy = 'rename it or name it in .syncignore.'
 

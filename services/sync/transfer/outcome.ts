@@ -26,6 +26,8 @@ export interface TransferContext {
 export interface UploadContext extends TransferContext {
   /** Where an entry's object goes, when not to its own path. */
   keyFor: (entry: Entry) => string | undefined
+  /** The sandbox that the objects are to name as their origin. */
+  session?: string | undefined
   onStored: (path: string, saved: SavedEntry) => void
 }
 
@@ -81,17 +83,22 @@ export function isLarge ({ type, size }: Pick<Entry, 'type' | 'size'>): boolean 
 export class UploadOutcome extends Outcome {
   readonly #keyFor: UploadContext['keyFor']
   readonly #onStored: UploadContext['onStored']
+  readonly #session: string | undefined
 
   constructor (context: UploadContext) {
     super(context)
     this.#keyFor = context.keyFor
     this.#onStored = context.onStored
+    this.#session = context.session
   }
 
   objectFor (entry: Entry): { key: string, metadata: Record<string, string> } {
     const key = this.#keyFor(entry)
     const { path, type } = entry
-    return { key: keyOf(path, { type, ...(key !== undefined && { key }) }), metadata: toMetadata(entry) }
+    return {
+      key: keyOf(path, { type, ...(key !== undefined && { key }) }),
+      metadata: { ...toMetadata(entry), ...(this.#session !== undefined && { sandbox: this.#session }) }
+    }
   }
 
   stored (entry: Entry, etag: string, hashes: string[]): void {
