@@ -30,12 +30,12 @@ const SyncProblem = Type.Object({
 
 export const SyncReport = Type.Object({
   direction: Direction,
-  files: Count('Files copied.'),
+  files: Count('Files copied. What Claude keeps beside them (`.claude-sandbox/`) is copied, too, and counted nowhere.'),
   bytes: Count('Bytes copied.'),
   skipped: Count('Files that were up to date.'),
   ignored: Count('Files excluded by a rule, and sockets, pipes and devices.'),
   deleted: Count('Files deleted at the destination.'),
-  kept: Count('Files not overwritten at initialization, as the workspace has newer ones.'),
+  kept: Count('Files not overwritten: the workspace had newer ones at initialization, or others have stored newer ones in S3.'),
   durationMs: Type.Integer(),
   failed: Type.Array(SyncProblem),
   warnings: Type.Optional(Type.Array(SyncProblem, {

@@ -5,6 +5,7 @@ import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
 import { runCommand, type CommandResult } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
+import { claudeDirectory } from '../sandboxes/paths.js'
 import { writeRecord, type StartedRecord } from './records.js'
 
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
@@ -21,10 +22,10 @@ export const lock = runLock(stateDirectory)
 /** What the runner needs while it lives; dies with the sandbox. */
 export const stateOf = (runId: string) => join(stateDirectory, runId)
 /** Where the volume takes no writes. */
-const readOnlyHome = '/tmp/.claude-sandbox'
+const readOnlyHome = `/tmp/${claudeDirectory}`
 /** What outlives the sandbox where there is a volume: the CLI's own directory, and the logs of runs next to it. */
 export const homeOf = ({ mountPath, mount, workdir }: Pick<OwnedSandbox, 'mountPath' | 'mount' | 'workdir'>) =>
-  mount?.readOnly === true ? readOnlyHome : join(mountPath ?? workdir, '.claude-sandbox')
+  mount?.readOnly === true ? readOnlyHome : join(mountPath ?? workdir, claudeDirectory)
 const runsOf = (owned: OwnedSandbox) => join(homeOf(owned), 'runs')
 export const directoryOf = (owned: OwnedSandbox, runId: string) => join(runsOf(owned), runId)
 export const logOf = (owned: OwnedSandbox, runId: string) => join(directoryOf(owned, runId), 'log')

@@ -40,8 +40,8 @@ export class Neighbours {
         'when they reload it, and of a file that several change the last one stored wins'))
     }
     if (syncing.length > 0) {
-      warnings.push(warning('PREFIX_SHARED', syncing, 'the same place in S3, too: of a file that several change the last ' +
-        'one stored wins'))
+      warnings.push(warning('PREFIX_SHARED', syncing, 'the same place in S3, too: of a file that several change both ' +
+        'versions are kept, one of them beside it'))
     }
     return warnings
   }

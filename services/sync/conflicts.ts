@@ -1,6 +1,6 @@
 import { mapOrdered } from '../../lib/concurrency.js'
 import type { Base, Session } from './base.js'
-import { isSame, sameTime } from './manifest.js'
+import { isCounted, isSame, sameTime } from './manifest.js'
 import type { UploadPlan } from './plan-upload.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
@@ -35,7 +35,7 @@ export async function mergeContested (
     if (object !== undefined && isOwn(entry, object, session)) plan.uploads.push(entry)
     else if (known !== undefined && isSame(entry, known)) {
       plan.unresolved.add(path)
-      stats.kept++
+      if (isCounted(path, entry.type)) stats.kept++
     } else {
       const copy = nameCopy(path)
       const saved = remote.tracked.get(copy)

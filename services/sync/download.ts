@@ -3,7 +3,7 @@ import type { SyncReport } from '../../schemas/sync.js'
 import { isSameBase, type Session } from './base.js'
 import { withoutIgnoredObjects } from './ignore.js'
 import { writeBase, writeManifest } from './manifest-store.js'
-import { countFiles, sameTime } from './manifest.js'
+import { countFiles, isCounted, sameTime } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { planUnpacking, type Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
@@ -51,11 +51,12 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
   }
   stats.ignored = ignored
   stats.skipped = countFiles(plan.unchanged)
-  stats.kept = plan.kept.length
-  stats.totalFiles = plan.downloads.length
+  stats.kept = plan.kept.filter((path) => isCounted(path, 'file')).length
+  stats.totalFiles = plan.downloads.filter(({ path }) => isCounted(path, 'file')).length
   stats.totalBytes = plan.downloads.reduce((sum, { size }) => sum + size, 0)
   const stale = isDeleting ? plan.stale : []
-  if (dryRun) return stats.dryRun('download', stale.length)
+  const deleted = countFiles(stale.map((path) => [path, remote.missing.get(path)!]))
+  if (dryRun) return stats.dryRun('download', deleted)
 
   stats.phase('transfer')
   await workspace.remove([...leftovers, ...plan.inTheWay])
@@ -65,7 +66,7 @@ export async function download (options: DownloadOptions): Promise<SyncReport> {
     // What had to go first is gone; a symlink that is there now may lead to other files.
     const gone = new Set(plan.inTheWay)
     await workspace.remove(stale.filter((path) => !gone.has(path)).toReversed())
-    stats.deleted = stale.length
+    stats.deleted = deleted
   }
   if (version === undefined) await remember(store, { plan, remote, written, session, stats })
   return stats.report('download', version === undefined ? {} : { version })
@@ -95,7 +96,7 @@ async function restore (plan: DownloadPlan, packs: Packs, options: SyncOptions, 
     await workspace.remove(leftovers)
     if (wrong.size === 0) break
     if (isLast) for (const [path, message] of wrong) stats.fail({ path, code: 'NOT_VERIFIED', message })
-    stats.files -= downloads.filter(({ path }) => wrong.has(path)).length
+    stats.files -= downloads.filter(({ path }) => wrong.has(path) && isCounted(path, 'file')).length
     const all = [...directories, ...touched]
     directories = directories.filter(({ path }) => wrong.has(path))
     downloads = downloads.filter(({ path }) => wrong.has(path))
@@ -177,7 +178,7 @@ export async function verify (
     const problem = difference(entry, isFar ? { ...saved, mtime: entry.mtime } : saved) ??
       (toHash.has(path) ? contentProblem(saved, hashes.get(path)) : undefined)
     if (problem !== undefined) wrong.set(path, problem)
-    else if (saved.type !== 'directory') count++
+    else if (isCounted(path, saved.type)) count++
   }
   return { wrong, count, leftovers: [...entries.keys()].filter(isPart), times }
 }

@@ -35,7 +35,7 @@ export async function storeForeignModes (
       if (error instanceof S3Error) return
       throw error
     }
-    stats.add(1, 0)
+    stats.copied(entry.path, entry.type, 0)
     return entry
   }
   for await (const entry of mapOrdered(theirs, () => 0, storeMode, copiesInFlight, Infinity)) {

@@ -1,6 +1,7 @@
+import { claudeDirectory } from '../sandboxes/paths.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { wholeSeconds } from './workspace/stat-records.js'
-import type { Entry } from './workspace/workspace.js'
+import type { Entry, EntryType } from './workspace/workspace.js'
 
 /** An object as it was listed, and not another one that may take its place. */
 export interface Superseded { etag: string, storedAt: number }
@@ -20,10 +21,14 @@ const never = new Date(0).toISOString()
 
 export const noManifest: Manifest = { state: 'missing', savedAt: never, entries: new Map(), superseded: new Map() }
 
-/** Files and symlinks. */
-export function countFiles (entries: Map<string, SavedEntry>): number {
+/** Whether reports count an entry: a file or symlink, and nothing that the Claude CLI keeps beside the user's. */
+export function isCounted (path: string, type: EntryType): boolean {
+  return type !== 'directory' && !path.startsWith(`${claudeDirectory}/`)
+}
+
+export function countFiles (entries: Iterable<[path: string, { type: EntryType }]>): number {
   let count = 0
-  for (const { type } of entries.values()) if (type !== 'directory') count++
+  for (const [path, { type }] of entries) if (isCounted(path, type)) count++
   return count
 }
 

@@ -1,5 +1,5 @@
 import { mapOrdered } from '../../lib/concurrency.js'
-import { sameTime } from './manifest.js'
+import { isCounted, sameTime } from './manifest.js'
 import { withdrawPacks } from './packs.js'
 import type { Remote } from './remote.js'
 import type { SyncStats } from './report.js'
@@ -49,10 +49,9 @@ export async function proveStored (
   withdrawPacks(entries, new Set(lostPacks))
   for (const [claim, path] of paths) {
     const { type, size, own } = claim.saved!
-    const isFile = type !== 'directory'
-    if (!wrong.has(claim)) stats.verified += isFile ? 1 : 0
+    if (!wrong.has(claim)) stats.verified += isCounted(path, type) ? 1 : 0
     else {
-      if (isFile) stats.retract(own ? size : 0)
+      stats.retract(path, type, own ? size : 0)
       stats.fail({ path, ...notStored })
       const old = remote.tracked.get(path)
       if (old !== undefined && isStill(old, path, claim, wrong.get(claim))) entries.set(path, old)

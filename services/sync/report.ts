@@ -1,5 +1,6 @@
 import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
-import type { Problem } from './workspace/workspace.js'
+import { isCounted } from './manifest.js'
+import type { EntryType, Problem } from './workspace/workspace.js'
 
 export type OnProgress = (progress: SyncProgress) => void
 
@@ -36,10 +37,10 @@ export class SyncStats {
     this.#reportProgress()
   }
 
-  add (files: number, bytes: number): void {
-    this.files += files
-    this.bytes += bytes
-    if (performance.now() - this.#reportedAt >= progressMs) this.#reportProgress()
+  /** @param bytes those that {@link provisional} has not counted. */
+  copied (path: string, type: EntryType, bytes: number): void {
+    if (isCounted(path, type)) this.files++
+    this.#addBytes(bytes)
   }
 
   /** Counts bytes of a file that may yet fail. */
@@ -48,7 +49,7 @@ export class SyncStats {
     return {
       add: (bytes) => {
         counted += bytes
-        this.add(0, bytes)
+        this.#addBytes(bytes)
       },
       undo: () => {
         this.bytes -= counted
@@ -58,8 +59,8 @@ export class SyncStats {
   }
 
   /** Takes back a file that was counted and is not there. */
-  retract (bytes: number): void {
-    this.files--
+  retract (path: string, type: EntryType, bytes: number): void {
+    if (isCounted(path, type)) this.files--
     this.bytes -= bytes
   }
 
@@ -101,6 +102,11 @@ export class SyncStats {
     this.deleted = deleted
     this.verified = 0
     return this.report(direction, { dryRun: true })
+  }
+
+  #addBytes (bytes: number) {
+    this.bytes += bytes
+    if (performance.now() - this.#reportedAt >= progressMs) this.#reportProgress()
   }
 
   #reportProgress () {

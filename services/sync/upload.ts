@@ -118,12 +118,11 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
 function countPlan (plan: UploadPlan, listing: Listing, wanted: number, stats: SyncStats) {
   for (const problem of [...listing.problems, ...plan.problems]) stats.fail(problem)
   for (const problem of [...listing.warnings, ...plan.warnings]) stats.warn(problem)
-  const files = plan.uploads.filter(({ type }) => type !== 'directory')
   stats.skipped = countFiles(plan.unchanged)
   stats.verified = stats.skipped
   stats.ignored = listing.special + listing.entries.size - wanted
-  stats.totalFiles = files.length
-  stats.totalBytes = files.reduce((sum, { size }) => sum + size, 0)
+  stats.totalFiles = countFiles(plan.uploads.map((entry) => [entry.path, entry]))
+  stats.totalBytes = plan.uploads.reduce((sum, { size }) => sum + size, 0)
 }
 
 /** A file is not restored while there are objects below its name. */

@@ -1,14 +1,15 @@
 import { S3Error } from '../s3/errors.js'
 import { toMetadata } from '../s3/metadata.js'
 import type { ObjectStore } from '../s3/object-store.js'
-import type { Entry, Problem, Workspace } from '../workspace/workspace.js'
+import type { Entry, EntryType, Problem, Workspace } from '../workspace/workspace.js'
 import type { AgentLauncher } from './agent.js'
 import { keyOf, type SavedEntry, type Target } from './entries.js'
 import { defaultPartSize, partSizeFor } from './limits.js'
 
 /** Counts what is transferred, and collects what failed. */
 interface TransferStats {
-  add (files: number, bytes: number): void
+  /** @param bytes those that `provisional` has not counted. */
+  copied (path: string, type: EntryType, bytes: number): void
   /** Counts bytes of a file that may yet fail. */
   provisional (): { add: (bytes: number) => void, undo: () => void }
   fail (problem: Problem): void
@@ -108,7 +109,7 @@ export class UploadOutcome extends Outcome {
     const saved = { type, mode, size, mtime, etag, hashes, partSize, own: true }
     this.#onStored(path, key === undefined ? saved : { ...saved, key })
     this.breaker.succeeded()
-    if (type !== 'directory') this.stats.add(1, isLarge(entry) ? 0 : size)
+    this.stats.copied(path, type, isLarge(entry) ? 0 : size)
   }
 
   /** An error that is not S3's ends the transfer. */
@@ -135,7 +136,7 @@ export class DownloadOutcome extends Outcome {
     this.written.set(path, saved)
     if (isVerified) this.verifiedInPlace.add(path)
     this.breaker.succeeded()
-    this.stats.add(1, size)
+    this.stats.copied(path, saved.type, size)
     if (known !== undefined && hasOtherContent(known, saved)) this.stats.warn({ path, ...wrongManifest })
   }
 

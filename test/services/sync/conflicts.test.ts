@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -38,7 +38,8 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
       const directory = join(root, prefix, name)
       await mkdir(directory, { recursive: true })
       const session = { id: `sb-${name}`, startedAt }
-      const at = (endpoint?: string) => ({ workspace: new LocalWorkspace(directory), store: storeFor(endpoint), prefix, session })
+      const workspace = new LocalWorkspace(directory)
+      const at = (endpoint?: string) => ({ workspace, store: storeFor(endpoint), prefix, session })
       const sandbox = {
         save: async (options: { delete?: boolean, versioned?: boolean, isLast?: boolean, endpoint?: string } = {}) =>
           await upload({ ...at(options.endpoint), ...options }),
@@ -50,9 +51,13 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
           await new Promise((resolve) => { setTimeout(resolve, 30) })
         },
         read: async (path: string) => await readFile(join(directory, path), 'utf8'),
+        touch: async (path: string, time: number) => { await utimes(join(directory, path), time, time) },
         remove: async (path: string) => { await rm(join(directory, path), { recursive: true }) },
-        files: async () => (await readdir(directory, { recursive: true, withFileTypes: true }))
-          .filter((one) => one.isFile()).map(({ parentPath, name }) => join(parentPath, name).slice(directory.length + 1)).sort()
+        files: async () => {
+          const found = await readdir(directory, { recursive: true, withFileTypes: true })
+          const files = found.filter((one) => one.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+          return files.map((path) => path.slice(directory.length + 1)).sort()
+        }
       }
       t.match(await download({ ...at(), keepNewer: true }), { failed: [] })
       return sandbox
@@ -142,13 +147,14 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
   await t.test('Both may make the same change', async (t) => {
     const { begin, store } = onePrefix()
     const [a, b] = [await begin('a'), await begin('b')]
-    const { body, metadata } = await a.write('one', 'the same').then(() => a.save()).then(() => store.get('one'))
-    await store.put('foreign', body, metadata)
-    await b.load()
-    await store.put('foreign', Buffer.from('newer'), { ...metadata, mtime: '1700000000.5' })
-    await b.write('foreign', 'newer')
-    const { utimes } = await import('node:fs/promises')
-    await utimes(join(root, `p${prefixes}`, 'b', 'foreign'), 1700000000.5, 1700000000.5)
+    for (const one of [a, b]) {
+      await one.write('one', 'the same')
+      await one.touch('one', 1_700_000_000.5)
+    }
+    t.match(await a.save(), { files: 1 })
+    t.match(await b.save(), { files: 0, skipped: 1, failed: [], warnings: [] })
+    // Without a manifest that names it, its metadata tell.
+    await store.delete(['.modal-sandbox/manifest.gz'])
     t.match(await b.save(), { failed: [], warnings: [] })
   })
 
@@ -195,6 +201,23 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     await b.save()
     t.equal((await store.pendingUploads()).length, 0, 'nobody else is left')
     await pending.abort().catch(() => {})
+  })
+
+  await t.test('Reports count the files of the user, and not what Claude keeps beside them', async (t) => {
+    const { begin } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('code.js', 'x')
+    const talk = '.claude-sandbox/projects/-work/conversation.jsonl'
+    await a.write(talk, 'y')
+    t.match(await a.save(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    t.match(await a.save(), { files: 0, verified: 1, skipped: 1 })
+    t.match(await b.load(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    await b.write(talk, 'continued in b')
+    await a.write(talk, 'continued in a')
+    await a.remove('code.js')
+    t.match(await b.save(), { files: 0, failed: [], warnings: [] })
+    const report = await a.save({ delete: true })
+    t.match(report, { files: 0, deleted: 1, warnings: [{ path: talk, code: 'CONFLICT' }] }, 'both conversations are kept')
   })
 
   await t.test('Nothing of a session is left after its last upload', async (t) => {
