@@ -70,7 +70,7 @@ export class SyncStats {
 
   /** Tells what cannot be had as it is: nobody is kept from their work by it. */
   warn (problem: Problem): void {
-    this.#warnings.set(problem.path, problem)
+    this.#warnings.set(`${problem.code} ${problem.path}`, problem)
   }
 
   hasFailed (path: string): boolean {
