@@ -2,10 +2,10 @@ import { join } from 'node:path/posix'
 import { AppError, wrap } from '../../errors.js'
 import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
+import { claudeDirectory } from '../modal/names.js'
 import { runCommand, type CommandResult } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { claudeDirectory } from '../sandboxes/paths.js'
 import { writeRecord, type StartedRecord } from './records.js'
 
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */

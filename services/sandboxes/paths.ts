@@ -2,9 +2,6 @@ import { posix } from 'node:path'
 import { AppError } from '../../errors.js'
 import { stateDirectory } from '../modal/lock.js'
 
-/** Below a workspace: what the Claude CLI keeps, such as its conversations. */
-export const claudeDirectory = '.claude-sandbox'
-
 /** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
 export function cleanPath (path: string): string {
   return posix.resolve('/', path)

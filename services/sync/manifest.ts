@@ -1,4 +1,4 @@
-import { claudeDirectory } from '../sandboxes/paths.js'
+import { claudeDirectory } from '../modal/names.js'
 import type { SavedEntry } from './transfer/entries.js'
 import { wholeSeconds } from './workspace/stat-records.js'
 import type { Entry, EntryType } from './workspace/workspace.js'

@@ -7,7 +7,7 @@ t.test('A manifest survives its way, and what makes no sense in one is left out'
   const all = new Map([['a', saved({ hashes: ['0'.repeat(64)] })], ['d', saved({ type: 'directory', etag: '' })],
     ['l\n"', saved({ type: 'symlink', own: false, key: '.modal-sandbox/saves/v/l' })]])
   const superseded = new Map([['old/', { etag: 'r', storedAt: 1_700_000_000_123 }]])
-  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', entries: all, superseded }
+  const manifest = { savedAt: '2026-01-02T03:04:05.678Z', session: 'sb-1', entries: all, superseded }
   t.strictSame(await decodeManifest(await encodeManifest(manifest)), { ...manifest, state: 'whole' })
   const head = JSON.stringify({ modalSandbox: 1, savedAt: manifest.savedAt })
   const lines = (...texts: string[]) => decodeManifest(gzipSync([head, ...texts].join('\n')))
