@@ -4,12 +4,12 @@ import { icon } from '../lib/icons.js'
 
 export const directions = { upload: 'Workspace to S3', download: 'S3 to workspace' }
 
-const counts = {
+const countsOf = (direction) => ({
   skipped: 'Unchanged',
-  kept: 'Kept, newer here',
+  kept: direction === 'upload' ? 'Kept, newer in S3' : 'Kept, newer here',
   ignored: 'Ignored',
   deleted: 'Deleted'
-}
+})
 
 function filesOf (number) {
   return number === 1 ? '1 file' : `${number} files`
@@ -22,7 +22,7 @@ export function syncReport (report, title) {
     [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
     !dryRun && files > 0 && ['Verified', filesOf(verified)],
     failed.length > 0 && ['Failed', filesOf(failed.length)],
-    ...Object.entries(counts).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
+    ...Object.entries(countsOf(direction)).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
     ['Duration', formatDuration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
