@@ -22,7 +22,8 @@ export function syncReport (report, title) {
     [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
     !dryRun && files > 0 && ['Verified', filesOf(verified)],
     failed.length > 0 && ['Failed', filesOf(failed.length)],
-    ...Object.entries(countsOf(direction)).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
+    ...Object.entries(countsOf(direction))
+      .map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
     ['Duration', formatDuration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
