@@ -27,6 +27,7 @@ import sessions from './routes/sessions.js'
 import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
+import volumes from './routes/volumes.js'
 import { BrowserSessions } from './services/accounts/browser-sessions.js'
 import { developmentAccount } from './services/accounts/development.js'
 import { ModalEndedSessions } from './services/accounts/ended-sessions.js'
@@ -101,6 +102,10 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(sync)
     await api.register(sessions)
   }, { prefix: '/api/modal/sandbox' })
+  await app.register(async (api) => {
+    api.addHook('onRequest', api.requireAccount)
+    await api.register(volumes)
+  }, { prefix: '/api/modal/volume' })
 
   return Object.assign(app, { signInCode: signInLink?.code })
 }

@@ -1,9 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
-  CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, SandboxView, TerminateQuery,
+  CreatedSandbox, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, TerminateQuery,
   Termination
 } from '../schemas/sandbox.js'
+import { ReloadedVolume } from '../schemas/volume.js'
+import { AppError } from '../errors.js'
 import type { SseStream } from '../lib/sse.js'
 import type { CreateOptions } from '../services/sandboxes/create.js'
 
@@ -12,7 +14,7 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 /** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/', {
-    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: SandboxView, ...errors } }
+    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: CreatedSandbox, ...errors } }
   }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key']
     const options = { log: request.log, ...(idempotencyKey !== undefined && { idempotencyKey }) }
@@ -48,6 +50,16 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     return { ...sandbox, activeRun: activeRun ?? null }
   })
 
+  fastify.post('/:id/volume/reload', {
+    schema: { params: SandboxParams, response: { 200: ReloadedVolume, ...errors } }
+  }, async ({ account, params: { id } }) => {
+    const owned = await fastify.sandboxes.open(account, id)
+    // While Modal reloads a volume it looks empty.
+    const run = await fastify.runs.active(owned)
+    if (run !== undefined) throw new AppError('RUN_ACTIVE', { details: { runId: run.runId } })
+    return await fastify.sync.undisturbed(owned, () => fastify.sandboxes.reloadVolume(owned))
+  })
+
   fastify.delete('/:id', {
     schema: { params: SandboxParams, querystring: TerminateQuery, response: { 200: Termination, ...errors } }
   }, async (request) => {
@@ -55,6 +67,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     return await fastify.sandboxes.terminate(account, id, {
       log,
       sync: query.sync,
+      force: query.force,
       beforeStop: async () => { await fastify.runs.cancelAll(await fastify.sandboxes.find(account, id)) }
     })
   })

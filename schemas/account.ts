@@ -36,7 +36,11 @@ export const AccountStorage = Type.Object({
   endpointUrl: Type.Optional(Type.String({
     minLength: 1, description: 'An S3-compatible server, such as https://s3.example.com.'
   })),
-  region: Type.Optional(Type.String({ minLength: 1 }))
+  region: Type.Optional(Type.String({ minLength: 1 })),
+  roleArn: Type.Optional(Type.String({
+    pattern: '^arn:aws[a-z-]*:iam::\\d{12}:role/[\\w+=,.@/-]{1,500}$',
+    description: 'A role that trusts Modal\'s OIDC tokens. With it Modal mounts the bucket, instead of with the secret.'
+  }))
 }, strict)
 export type AccountStorage = Static<typeof AccountStorage>
 

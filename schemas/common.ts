@@ -27,6 +27,9 @@ export const WholeSeconds = Type.Integer({ minimum: second, maximum: 86_400 * se
 export const Gpu = (more = '', options: StringOptions = {}) =>
   Type.String({ pattern: `^[A-Za-z0-9${more}-]{1,30}!?(:[1-8])?$`, ...options })
 
+/** A name with a dot could reach another account's volume. */
+export const volumeNamePattern = '^[A-Za-z0-9_-]{1,32}$'
+
 export const Timestamp = Type.String({ format: 'date-time' })
 
 export type ErrorAnswer = Static<typeof ErrorAnswer>

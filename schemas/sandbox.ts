@@ -1,5 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { EnvironmentVariables, Gpu, strict, Timestamp, WholeSeconds } from './common.js'
+import { EnvironmentVariables, Gpu, strict, Timestamp, volumeNamePattern, WholeSeconds } from './common.js'
 import { SyncReport } from './sync.js'
 
 /** Absolute, without control characters, and short enough for Modal's tags. */
@@ -26,11 +26,22 @@ const Image = Type.Object({
 }, strict)
 
 const Volume = Type.Object({
-  name: Type.String({
-    pattern: '^[A-Za-z0-9_-]{1,32}$', description: 'The same name in your account is the same volume.'
-  }),
-  mountPath: Type.Optional(SandboxPath)
+  name: Type.String({ pattern: volumeNamePattern, description: 'The same name in your account is the same volume.' }),
+  mountPath: Type.Optional(SandboxPath),
+  version: Type.Optional(Type.Union([Type.Literal(1), Type.Literal(2)], {
+    description: 'Of Modal\'s volume file system, for a new volume. One that exists keeps its version: another one is refused.'
+  })),
+  readOnly: Type.Optional(Type.Boolean({ description: 'Mounts it read-only; not together with s3.' })),
+  subPath: Type.Optional(Type.String({
+    pattern: '^(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+(/(?!\\.{1,2}(/|$))[^/\\u0000-\\u001f\\u007f]+)*$',
+    maxLength: 255,
+    description: 'Mounts only this directory of the volume, such as projects/one.'
+  })),
+  exclusive: Type.Optional(Type.Boolean({
+    description: 'Refuses the sandbox while another one has the same files mounted, and others as long as this one runs.'
+  }))
 }, strict)
+export type Volume = Static<typeof Volume>
 
 const Allowlist = (pattern: string) =>
   Type.Array(Type.String({ pattern, maxLength: 253 }), { maxItems: 100, uniqueItems: true })
@@ -119,7 +130,13 @@ export const SandboxView = Type.Object({
   expiresAt: Timestamp,
   name: Nullable(Type.String()),
   image: Type.String(),
-  volume: Nullable(Type.Object({ name: Type.String(), mountPath: Type.String() })),
+  volume: Nullable(Type.Object({
+    name: Type.String(),
+    mountPath: Type.String(),
+    readOnly: Type.Boolean(),
+    subPath: Nullable(Type.String()),
+    exclusive: Type.Boolean()
+  })),
   s3: Nullable(Type.Object({
     bucket: Type.String(),
     keyPrefix: Type.String(),
@@ -137,6 +154,19 @@ export const SandboxView = Type.Object({
   exitCode: Nullable(Type.Integer())
 })
 export type SandboxView = Static<typeof SandboxView>
+
+/** What is no failure, but may cost somebody their work. */
+const Warning = Type.Object({
+  code: Type.Union([Type.Literal('VOLUME_SHARED'), Type.Literal('PREFIX_SHARED')]),
+  message: Type.String(),
+  sandboxes: Type.Array(Type.String(), { description: 'Ids of the other sandboxes.' })
+})
+export type Warning = Static<typeof Warning>
+
+export const CreatedSandbox = Type.Composite([
+  SandboxView, Type.Object({ warnings: Type.Optional(Type.Array(Warning)) })
+])
+export type CreatedSandbox = Static<typeof CreatedSandbox>
 
 const ActiveRun = Type.Object({ runId: Type.String(), startedAt: Timestamp })
 export const SandboxDetails = Type.Composite([SandboxView, Type.Object({ activeRun: Nullable(ActiveRun) })])
@@ -167,7 +197,11 @@ export const TerminateStep = Type.Object({
 export type TerminateStep = Static<typeof TerminateStep>
 
 export const TerminateQuery = Type.Object({
-  sync: Type.Optional(Type.Boolean({ description: 'Whether to upload the workspace first. Default: syncOnTerminate.' }))
+  sync: Type.Optional(Type.Boolean({ description: 'Whether to upload the workspace first. Default: syncOnTerminate.' })),
+  force: Type.Boolean({
+    default: false,
+    description: 'Terminates the sandbox even if its workspace could not be stored and is nowhere else.'
+  })
 }, strict)
 
 export const Termination = Type.Object({

@@ -22,7 +22,7 @@ export type SyncSpec = Static<typeof SyncSpec>
 
 const Count = (description: string) => Type.Integer({ minimum: 0, description })
 
-const SyncFailure = Type.Object({
+const SyncProblem = Type.Object({
   path: Type.String(),
   code: Type.String({ description: 'Stable: from S3, or of this service, such as CHANGED or UNREADABLE.' }),
   message: Type.String()
@@ -30,14 +30,17 @@ const SyncFailure = Type.Object({
 
 export const SyncReport = Type.Object({
   direction: Direction,
-  files: Count('Files copied.'),
+  files: Count('Files copied. What Claude keeps beside them (`.claude-sandbox/`) is copied, too, and counted nowhere.'),
   bytes: Count('Bytes copied.'),
   skipped: Count('Files that were up to date.'),
   ignored: Count('Files excluded by a rule, and sockets, pipes and devices.'),
   deleted: Count('Files deleted at the destination.'),
-  kept: Count('Files not overwritten at initialization, as the workspace has newer ones.'),
+  kept: Count('Files not overwritten: the workspace had newer ones at initialization, or others have stored newer ones in S3.'),
   durationMs: Type.Integer(),
-  failed: Type.Array(SyncFailure),
+  failed: Type.Array(SyncProblem),
+  warnings: Type.Optional(Type.Array(SyncProblem, {
+    description: 'What cannot be had at the destination as it is at the source, and what to do; no failure, and nothing is lost.'
+  })),
   verified: Count('Files verified to be complete at the destination.'),
   dryRun: Type.Optional(Type.Boolean()),
   version: Type.Optional(VersionId)

@@ -97,7 +97,7 @@ function newSandbox (spec = lastSpec()) {
   show(new ProgressView({
     spec,
     onCreated: (sandbox) => {
-      openChat(sandbox)
+      openChat(sandbox).warn(sandbox.warnings)
       openSandbox(sandbox.id)
     },
     onEdit: (problem) => showCreateForm({ spec, problem }),

@@ -44,6 +44,9 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'DELETE /api/session': 'open',
   'GET /api/modal/sandbox': 'collection',
   'POST /api/modal/sandbox': 'collection',
+  'GET /api/modal/volume': 'collection',
+  // By a name that each account has for itself: see test/integration/volumes.test.ts.
+  'DELETE /api/modal/volume/:name': 'collection',
   'GET /api/modal/sandbox/:id': {},
   'POST /api/modal/sandbox/:id/exec': { json: { command: ['cat', 'secret.txt'] } },
   'GET /api/modal/sandbox/:id/files': {},
@@ -58,6 +61,7 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},
   'POST /api/modal/sandbox/:id/claude/:runId/cancel': {},
+  'POST /api/modal/sandbox/:id/volume/reload': {},
   'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': { json: { decision: 'allow' }, owner: 404 },
   'POST /api/modal/sandbox/:id/claude': { json: { prompt: 'Hello' } },
   'DELETE /api/modal/sandbox/:id': {}

@@ -49,6 +49,11 @@ export async function unlessMissing<T> (lookup: Promise<T>): Promise<T | undefin
   })
 }
 
+/** Whether Modal, or the SDK in its place, has rejected what was asked for. */
+export function isInvalid (error: unknown): boolean {
+  return error instanceof InvalidError
+}
+
 /** Whether the answer to a call may have been lost after Modal carried it out. */
 export function mayHaveHappened (error: AppError): boolean {
   return ['MODAL_TIMEOUT', 'MODAL_UNAVAILABLE', 'MODAL_ERROR'].includes(error.code)

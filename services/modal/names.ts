@@ -30,3 +30,6 @@ export function isVolumeOf (accountId: string, modalName: string): boolean {
 export function endedSessionsName (accountId: string): string {
   return `${appName(accountId)}.ended-sessions`
 }
+
+/** The directory below a workspace in which the Claude CLI keeps conversations and settings. */
+export const claudeDirectory = '.claude-sandbox'

@@ -12,3 +12,6 @@ export function loadScript (base: string, name: string): string {
 export function quote (word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`
 }
+
+/** Goes in front of scripts whose outcome must not depend on what an image has in its environment. */
+export const cleanEnvironment = loadScript(import.meta.url, 'environment.sh')

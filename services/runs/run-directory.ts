@@ -2,6 +2,7 @@ import { join } from 'node:path/posix'
 import { AppError, wrap } from '../../errors.js'
 import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
+import { claudeDirectory } from '../modal/names.js'
 import { runCommand, type CommandResult } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
@@ -20,8 +21,11 @@ const runLock = (state: string) => join(state, 'run-lock')
 export const lock = runLock(stateDirectory)
 /** What the runner needs while it lives; dies with the sandbox. */
 export const stateOf = (runId: string) => join(stateDirectory, runId)
+/** Where the volume takes no writes. */
+const readOnlyHome = `/tmp/${claudeDirectory}`
 /** What outlives the sandbox where there is a volume: the CLI's own directory, and the logs of runs next to it. */
-export const homeOf = ({ mountPath, workdir }: OwnedSandbox) => join(mountPath ?? workdir, '.claude-sandbox')
+export const homeOf = ({ mountPath, mount, workdir }: Pick<OwnedSandbox, 'mountPath' | 'mount' | 'workdir'>) =>
+  mount?.readOnly === true ? readOnlyHome : join(mountPath ?? workdir, claudeDirectory)
 const runsOf = (owned: OwnedSandbox) => join(homeOf(owned), 'runs')
 export const directoryOf = (owned: OwnedSandbox, runId: string) => join(runsOf(owned), runId)
 export const logOf = (owned: OwnedSandbox, runId: string) => join(directoryOf(owned, runId), 'log')

@@ -3,7 +3,7 @@ import { AppError, wrap } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
-import type { SandboxSpec } from '../../schemas/sandbox.js'
+import type { SandboxSpec, Warning } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { withBuildLog } from './build-log.js'
 import { IdempotentSandboxes } from './idempotency.js'
@@ -11,6 +11,7 @@ import { describeImage, imageRecipe, type ImageSettings } from './images.js'
 import { endLeftover } from './leftovers.js'
 import { Reservations, type Reservation } from './limits.js'
 import { lookUp, lookUpApp, type Lookups } from './lookups.js'
+import { Neighbours } from './neighbours.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { planSandbox, type Plan } from './plan.js'
 import type { Timeouts } from './resources.js'
@@ -51,12 +52,13 @@ interface Attempt {
   account: Account
   plan: Plan
   reservation: Reservation
+  app: Promise<App>
   steps: Steps
   log: Log
 }
 
 /** A sandbox, and whether this request created it: an earlier one may have ended since. */
-interface Created { owned: OwnedSandbox, isNew: boolean }
+interface Created { owned: OwnedSandbox, isNew: boolean, warnings: Warning[] }
 
 const minute = 60_000
 /** For a GPU the SDK itself waits up to 21 minutes. */
@@ -75,13 +77,19 @@ export class Creator {
   readonly #earlier: IdempotentSandboxes
   readonly #reservations = new Reservations()
   readonly #volumes: Volumes
+  readonly #neighbours: Neighbours
   /** Digests of recipes whose images exist: asking for one again costs nothing. */
   readonly #built = new Set<string>()
 
-  constructor (options: CreatorOptions) {
+  constructor (
+    options: CreatorOptions,
+    volumes = new Volumes(options.client),
+    neighbours = new Neighbours(options.client, options.owned)
+  ) {
     this.#options = options
     this.#earlier = new IdempotentSandboxes(options.client, options.owned)
-    this.#volumes = new Volumes(options.client)
+    this.#volumes = volumes
+    this.#neighbours = neighbours
   }
 
   /** What a failed request had created is undone. @throws {AppError} naming the step that failed (1.6). */
@@ -90,16 +98,18 @@ export class Creator {
     const plan = this.#plan(account, spec, options.idempotencyKey)
     const steps = new Steps(options.log, options.onStep ?? (() => {}))
     const reservation = this.#reservations.take(account, placeOf(plan))
-    const attempt: Attempt = { account, plan, reservation, steps, log: options.log }
+    const { volume } = plan.record
+    const release = volume === undefined ? () => {} : this.#volumes.hold(account, volume)
     try {
       const app = lookUpApp(client, account, steps)
+      const attempt: Attempt = { account, plan, reservation, app, steps, log: options.log }
       const [lookups, earlier] = await Promise.all([
         lookUp(client, this.#volumes, account, plan, steps),
         plan.record.key === undefined ? undefined : this.#findEarlier(attempt, app),
         app
       ])
       const ready = earlier && await this.#adopt(earlier, attempt)
-      if (ready !== undefined) return { owned: ready, isNew: false }
+      if (ready !== undefined) return { ...ready, isNew: false }
 
       const building = this.#build(attempt, await app, lookups, options.onBuildLog)
       const image = await building.catch(async (error: AppError) => {
@@ -110,18 +120,19 @@ export class Creator {
         if (made === undefined) throw error
         return { made }
       })
-      if ('made' in image) return { owned: image.made, isNew: false }
+      if ('made' in image) return { ...image.made, isNew: false }
       const sandbox = await this.#start(attempt, await app, image, lookups)
       if (sandbox.request !== plan.record.request) {
         const adopted = await this.#adopt(sandbox, attempt)
-        if (adopted !== undefined) return { owned: adopted, isNew: false }
+        if (adopted !== undefined) return { ...adopted, isNew: false }
         throw new AppError('MODAL_UNAVAILABLE', { message: 'An earlier attempt of this request was undone meanwhile.' })
       }
       reservation.created(sandbox.id)
       const made = await this.#prepare(sandbox, attempt)
-      options.log.info({ sandboxId: made.id, name: plan.modalName, volume: made.volume }, 'sandbox created')
-      return { owned: owned.cache(made), isNew: true }
+      options.log.info({ sandboxId: made.owned.id, name: plan.modalName, volume }, 'sandbox created')
+      return { ...made, owned: owned.cache(made.owned), isNew: true }
     } finally {
+      release()
       reservation.release()
     }
   }
@@ -143,14 +154,21 @@ export class Creator {
 
   /** Builds nothing for an account without a free place: the work is paid for even if the request then fails. */
   async #build (
-    { plan, reservation, steps }: Attempt, app: App, { registrySecret }: Lookups, onBuildLog = (_text: string) => {}
+    { account, plan, reservation, steps }: Attempt,
+    app: App,
+    { registrySecret }: Lookups,
+    onBuildLog = (_text: string) => {}
   ): Promise<Image> {
     const { client, deadlines: { buildMs } = usualDeadlines } = this.#options
     const check = () => reservation.check(client, app)
     const build = () => withBuildLog(onBuildLog, () => {
       return reservation.holdFor(describeImage(client, plan.recipe, registrySecret).build(app))
     })
-    const admitted = () => steps.run('limits', check, { timeoutMs: lookupMs })
+    // What is to be alone on its volume is looked for before it is paid for, and all are again once they exist.
+    const alone = async () => {
+      if (plan.record.mount?.exclusive === true) await this.#neighbours.check(account, app, plan.record)
+    }
+    const admitted = () => steps.run('limits', () => Promise.all([check(), alone()]), { timeoutMs: lookupMs })
     const built = () => steps.run('image', build, { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
 
     const recipe = digest(JSON.stringify(plan.recipe))
@@ -210,26 +228,36 @@ export class Creator {
    * Takes over what an earlier attempt of this request has begun, and finishes it. Undefined when that has ended before
    * it was ready.
    */
-  async #adopt (earlier: OwnedSandbox, attempt: Attempt): Promise<OwnedSandbox | undefined> {
-    if (earlier.preparing === undefined) return earlier
+  async #adopt (earlier: OwnedSandbox, attempt: Attempt): Promise<Omit<Created, 'isNew'> | undefined> {
     const { sandbox } = earlier
-    const { plan, steps } = attempt
+    const { account, app, plan, steps } = attempt
+    if (earlier.preparing === undefined) {
+      const warnings = async () => await this.#neighbours.check(account, await app, earlier)
+      return { owned: earlier, warnings: await callModal('neighbours', lookupMs, warnings).catch(() => []) }
+    }
     const isRunning = async () => await callModal('poll', lookupMs, () => sandbox.poll()) === null
     if (!await isRunning()) return
     const adopted = { ...earlier, request: plan.record.request, preparing: preparingUntil(plan.record, 0) }
     await steps.run('adopt', () => sandbox.setTags(encodeTags(adopted)), { timeoutMs: lookupMs })
     const ready = await this.#prepare(adopted, attempt)
     // The attempt before, or the reaper, may have ended it in the moment in which it was adopted.
-    if (await isRunning()) return this.#options.owned.cache(ready)
+    if (await isRunning()) return { ...ready, owned: this.#options.owned.cache(ready.owned) }
   }
 
   /**
    * Makes the working directory and fills it before the sandbox can be used (3.1). When that fails the sandbox is
    * terminated. May be repeated.
    */
-  async #prepare (owned: OwnedSandbox, { steps, log }: Attempt): Promise<OwnedSandbox> {
+  async #prepare (
+    owned: OwnedSandbox, { account, app, steps, log }: Attempt
+  ): Promise<Omit<Created, 'isNew'>> {
     const { preparing, ...ready } = owned
-    const { sandbox, request, workdir, mountPath, s3 } = ready
+    const { sandbox, request, workdir, mountPath, volume, s3 } = ready
+    // Only now: of two that begin at once, the one that looks last sees the other.
+    const neighbours = volume === undefined && s3 === undefined
+      ? Promise.resolve([])
+      : callModal('neighbours', lookupMs, async () => await this.#neighbours.check(account, await app, ready))
+    neighbours.catch(() => {})
     try {
       if (workdir !== mountPath) {
         await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
@@ -237,12 +265,15 @@ export class Creator {
         })
       }
       if (s3?.initialize === true) {
+        await neighbours
         await steps.run('initialize', () => this.#options.initialize(ready, log), { timeoutMs: initializeMs })
       }
-      await steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
-      return ready
+      const marked = steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
+      const [warnings] = await Promise.all([neighbours, marked])
+      return { owned: ready, warnings }
     } catch (error) {
-      await endLeftover({ sandbox, request, reason: 'failed', log })
+      const reason = error instanceof AppError && error.step === 'neighbours' ? 'refused' : 'failed'
+      await endLeftover({ sandbox, request, reason, log })
       throw error
     }
   }

@@ -17,7 +17,7 @@ interface Leftover {
   sandbox: Sandbox
   /** The request, as its tags name it. */
   request: string
-  reason: 'late' | 'failed'
+  reason: 'late' | 'failed' | 'refused'
   log: Log
 }
 
@@ -31,7 +31,8 @@ export async function endLeftover (leftover: Leftover, attempt = 0): Promise<voi
   const { sandboxId } = sandbox
   try {
     const record = decodeTags(await callModal('leftover tags', lookupMs, () => sandbox.getTags(), gone))
-    if (record?.request !== request || (record.preparing === undefined && record.key !== undefined)) {
+    const mayBeKnown = reason !== 'refused' && record?.preparing === undefined && record?.key !== undefined
+    if (record?.request !== request || mayBeKnown) {
       return log.info({ sandboxId, reason }, 'sandbox was adopted by another request')
     }
     await callModal('leftover terminate', terminateMs, () => sandbox.terminate({ wait: true }), gone)

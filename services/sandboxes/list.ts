@@ -7,7 +7,7 @@ import { callModal, lookupMs } from '../modal/call.js'
 import { unlessMissing } from '../modal/errors.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
-import { encodeTags } from './tags.js'
+import { encodeTags, type SandboxRecord } from './tags.js'
 import { viewOf } from './view.js'
 
 /** One page of the account's running sandboxes, newest first. The cursor is the sort key of the last one. */
@@ -16,17 +16,7 @@ export async function listSandboxes (
 ): Promise<SandboxPage> {
   const wanted = tag.map(splitTag)
   const after = cursor === undefined ? undefined : decodeCursor(cursor)
-  const handles = await runningOf(client, account, Object.fromEntries(wanted))
-  // Modal's list has bare ids: each record is one more call.
-  const found = await mapConcurrently(handles, async (handle) => {
-    return await owned.verify(account, handle).catch((error: AppError) => {
-      // It ended between the list and this call.
-      if (error.code === 'SANDBOX_NOT_FOUND') return undefined
-      throw error
-    })
-  })
-  const rest = found
-    .filter((sandbox) => sandbox !== undefined)
+  const rest = (await ownedRunning(client, owned, account, { tags: Object.fromEntries(wanted) }))
     .filter(({ tags }) => wanted.every(([name, value]) => tags[name] === value))
     .map((sandbox) => ({ sandbox, key: sortKey(sandbox) }))
     .sort((one, other) => one.key < other.key ? 1 : -1)
@@ -38,13 +28,29 @@ export async function listSandboxes (
   }
 }
 
+/** The account's running sandboxes that have these tags. */
+export async function ownedRunning (
+  client: ModalClient, owned: OwnedSandboxes, account: Account, tags: Partial<SandboxRecord>
+): Promise<OwnedSandbox[]> {
+  const handles = await runningOf(client, account, encodeTags(tags))
+  // Modal's list has bare ids: each record is one more call.
+  const found = await mapConcurrently(handles, async (handle) => {
+    return await owned.verify(account, handle).catch((error: AppError) => {
+      // It ended between the list and this call.
+      if (error.code === 'SANDBOX_NOT_FOUND') return undefined
+      throw error
+    })
+  })
+  return found.filter((sandbox) => sandbox !== undefined)
+}
+
 /** Handles of the running sandboxes. An account without an app has none, and none is created for it. */
 async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
   return await callModal('list', 2 * lookupMs, async () => {
     const app = await unlessMissing(client.apps.fromName(appName(account.id)))
     if (app === undefined) return []
     const handles: Sandbox[] = []
-    const running = client.sandboxes.list({ appId: app.appId, tags: encodeTags({ tags }) })
+    const running = client.sandboxes.list({ appId: app.appId, tags })
     for await (const handle of running) handles.push(handle)
     return handles
   })

@@ -1,10 +1,10 @@
-import type { App, ModalClient, SandboxCreateParams, Secret } from 'modal'
+import type { App, ModalClient, SandboxCreateParams, Secret, Volume } from 'modal'
 import type { Account } from '../../schemas/account.js'
 import { lookupMs } from '../modal/call.js'
 import { appName } from '../modal/names.js'
 import type { Plan } from './plan.js'
 import type { Steps } from './steps.js'
-import type { StorageRecord } from './tags.js'
+import type { MountOptions, StorageRecord } from './tags.js'
 import type { Volumes } from './volumes.js'
 
 /** The Modal objects that a create refers to. */
@@ -24,11 +24,11 @@ export async function lookUpApp (client: ModalClient, account: Account, steps: S
 export async function lookUp (
   client: ModalClient, volumes: Volumes, account: Account, plan: Plan, steps: Steps
 ): Promise<Lookups> {
-  const { volume: ownName, mountPath, s3 } = plan.record
+  const { volume: ownName, mountPath, mount, s3 } = plan.record
   const [volume, registrySecret, secrets, mounts] = await Promise.all([
     ownName === undefined
       ? undefined
-      : steps.run('volume', () => volumes.open(account, ownName), {
+      : steps.run('volume', () => volumes.open(account, ownName, plan.volumeVersion), {
         timeoutMs: lookupMs, ids: ({ volumeId }) => ({ volumeId })
       }),
     plan.recipe.registrySecret === undefined
@@ -41,19 +41,26 @@ export async function lookUp (
     ...(registrySecret !== undefined && { registrySecret }),
     params: {
       secrets,
-      ...(volume !== undefined && { volumes: { [mountPath!]: volume } }),
+      ...(volume !== undefined && { volumes: { [mountPath!]: mounted(volume, mount) } }),
       ...(mounts !== undefined && { cloudBucketMounts: mounts })
     }
   }
 }
 
-/** Modal itself mounts the bucket, with the credentials of the secret: they are not in the sandbox (1.3, 1.5). */
+function mounted (volume: Volume, { readOnly, subPath }: MountOptions = {}): Volume {
+  return volume.withMountOptions({
+    ...(readOnly !== undefined && { readOnly }), ...(subPath !== undefined && { subPath })
+  })
+}
+
+/** Modal itself mounts the bucket, with a role or the credentials of the secret: not in the sandbox (1.3, 1.5). */
 async function lookUpMount (client: ModalClient, s3: StorageRecord, steps: Steps) {
-  const { bucket, prefix, endpointUrl, readOnly } = s3
-  const [secret] = await lookUpSecrets(client, [s3.secretName!], steps, 's3 secret')
+  const { bucket, prefix, endpointUrl, readOnly, roleArn } = s3
+  const [secret] = roleArn === undefined ? await lookUpSecrets(client, [s3.secretName!], steps, 's3 secret') : []
   const mount = client.cloudBucketMounts.create(bucket, {
-    secret: secret!,
     readOnly,
+    ...(secret !== undefined && { secret }),
+    ...(roleArn !== undefined && { oidcAuthRoleArn: roleArn }),
     ...(prefix !== '' && { keyPrefix: prefix }),
     ...(endpointUrl !== undefined && { bucketEndpointUrl: endpointUrl })
   })

@@ -1,15 +1,15 @@
-import { posix } from 'node:path'
 import type { SandboxCreateParams } from 'modal'
 import { AppError } from '../../errors.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { matches } from '../../lib/pattern.js'
 import type { Account } from '../../schemas/account.js'
-import type { SandboxSpec } from '../../schemas/sandbox.js'
+import type { SandboxSpec, Volume } from '../../schemas/sandbox.js'
 import { appName } from '../modal/names.js'
 import type { ImageRecipe } from './images.js'
+import { checkWorkdir, checkWorkspacePath, cleanPath, isWithin } from './paths.js'
 import { planResources, type Timeouts } from './resources.js'
 import { planStorage } from './storage.js'
-import type { SandboxRecord, StorageRecord } from './tags.js'
+import type { MountOptions, SandboxRecord, StorageRecord } from './tags.js'
 
 /** The rest of a record is only known when the sandbox starts: its image may take half an hour to build. */
 type PlannedRecord = Omit<SandboxRecord, 'deployment' | 'createdAt' | 'expiresAt' | 'preparing' | 'modelDomain'>
@@ -19,6 +19,8 @@ export interface Plan {
   /** The sandbox's name at Modal, unique among the account's running sandboxes. */
   modalName: string
   record: PlannedRecord
+  /** Of the volume, when it is created. */
+  volumeVersion?: 1 | 2
   recipe: ImageRecipe
   secrets: string[]
   params: SandboxCreateParams & { timeoutMs: number }
@@ -35,8 +37,15 @@ export function planSandbox (
   const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
   if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
   const workdir = cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir)
+  checkWorkspacePath(mountPath === undefined ? 'body.workdir' : 'body.volume.mountPath', mountPath ?? workdir)
+  checkWorkdir('body.workdir', workdir)
   const storage = spec.s3 && planStorage(account, spec.s3)
-  if (storage !== undefined) checkStoragePaths(storage, mountPath, workdir)
+  if (storage !== undefined) {
+    if (spec.volume?.readOnly === true) {
+      throw new AppError('BAD_REQUEST', { message: 'body.volume.readOnly cannot be combined with body.s3' })
+    }
+    checkStoragePaths(storage, mountPath, workdir)
+  }
   const resources = planResources(account, spec, defaults)
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
@@ -46,15 +55,18 @@ export function planSandbox (
     workdir,
     request: randomId('create').slice(-20),
     tags: spec.tags ?? {},
-    ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath! }),
+    ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath!, ...mountOptions(spec.volume) }),
     ...(spec.name !== undefined && { name: spec.name }),
-    ...(storage !== undefined && { s3: storage, idleTimeoutMs: String(resources.idleTimeoutMs) }),
+    ...(storage !== undefined && {
+      s3: storage, place: placeOf(storage), idleTimeoutMs: String(resources.idleTimeoutMs)
+    }),
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {
     // A client's name has no dot, so it cannot be mistaken for one that is derived from a key.
     modalName: spec.name ?? (key !== undefined ? keyName(key) : `auto.${record.request}`),
     record,
+    ...(spec.volume?.version !== undefined && { volumeVersion: spec.volume.version }),
     recipe,
     secrets,
     params: {
@@ -86,15 +98,25 @@ function checkStoragePaths ({ mountPath }: StorageRecord, volumePath: string | u
   const root = volumePath ?? workdir
   if (root === '/') throw new AppError('BAD_REQUEST', { message: 'body.s3 needs a volume, or a body.workdir below /' })
   if (mountPath === undefined) return
-  const isWithin = (path: string, other: string) => `${path}/`.startsWith(`${other}/`)
+  checkWorkspacePath('body.s3.mountPath', mountPath)
   if (mountPath === '/' || isWithin(mountPath, root) || isWithin(root, mountPath)) {
     throw new AppError('BAD_REQUEST', { message: `body.s3.mountPath must not overlap with the workspace ${root}` })
   }
 }
 
-/** `/a//b/../c/` is `/a/c`: two spellings of one place must not count as two. */
-function cleanPath (path: string): string {
-  return posix.resolve('/', path)
+/** What is not asked for is not kept. */
+function mountOptions ({ readOnly, subPath, exclusive }: Volume): { mount?: MountOptions } {
+  const mount = {
+    ...(readOnly === true && { readOnly }),
+    ...(subPath !== undefined && { subPath }),
+    ...(exclusive === true && { exclusive })
+  }
+  return Object.keys(mount).length === 0 ? {} : { mount }
+}
+
+/** A digest, as Modal finds sandboxes by whole tags of limited length. */
+function placeOf ({ endpointUrl = '', bucket, prefix }: StorageRecord): string {
+  return digest([endpointUrl, bucket, prefix].join('\n'), 40)
 }
 
 /**

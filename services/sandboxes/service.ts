@@ -3,18 +3,23 @@ import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
-import type { ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
+import type { CreatedSandbox, ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
+import { volumeNamePattern } from '../../schemas/common.js'
 import type { SyncReport } from '../../schemas/sync.js'
+import type { ReloadedVolume, VolumeView } from '../../schemas/volume.js'
 import { callModal, withDeadline, lookupMs } from '../modal/call.js'
 import { Creator, type CreateOptions, type CreatorOptions, type Deadlines } from './create.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
-import { listSandboxes } from './list.js'
+import { listSandboxes, ownedRunning } from './list.js'
+import { Neighbours, volumeInUse } from './neighbours.js'
 import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './resources.js'
+import type { SandboxRecord } from './tags.js'
 import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
+import { Volumes } from './volumes.js'
 
 interface SandboxServiceOptions {
   client: ModalClient
@@ -36,9 +41,11 @@ export interface WorkspaceStorage {
   beforeTerminate (owned: OwnedSandbox, log: Log): Promise<SyncReport>
   watch (owned: OwnedSandbox): void
   forget (id: string): void
+  /** A sandbox was not ended, as its workspace is not stored: to be tried again. */
+  retry (owned: OwnedSandbox): void
 }
 
-export interface EndOptions extends Pick<TerminateOptions, 'beforeStop'> {
+export interface EndOptions extends Pick<TerminateOptions, 'beforeStop' | 'force'> {
   log?: Log
   /** Whether to store the workspace first; by default as the sandbox was created. */
   sync?: boolean | undefined
@@ -52,6 +59,8 @@ export class SandboxService {
   readonly #client: ModalClient
   readonly #log: Log
   readonly #owned: OwnedSandboxes
+  readonly #volumes: Volumes
+  readonly #neighbours: Neighbours
   readonly #creator: Creator
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
@@ -63,6 +72,8 @@ export class SandboxService {
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
     this.#storage = storage
+    this.#volumes = new Volumes(client)
+    this.#neighbours = new Neighbours(client, this.#owned)
     this.#creator = new Creator({
       client,
       owned: this.#owned,
@@ -73,14 +84,16 @@ export class SandboxService {
       replacement,
       modelHost,
       initialize: async (owned, log) => { await storage?.initialize(owned, log) }
-    })
+    }, this.#volumes, this.#neighbours)
   }
 
   /** Creates a sandbox, or returns the one of the same Idempotency-Key. @throws {AppError} with the failed step. */
-  async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<SandboxView> {
-    const { owned, isNew } = await this.#creator.create(account, spec, { ...options, log: options.log ?? this.#log })
+  async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<CreatedSandbox> {
+    const { log = this.#log, ...rest } = options
+    const { owned, isNew, warnings } = await this.#creator.create(account, spec, { ...rest, log })
     this.#storage?.watch(owned)
-    return viewOf(owned, isNew ? null : await exitCodeOf(owned))
+    const view = viewOf(owned, isNew ? null : await exitCodeOf(owned))
+    return { ...view, ...(warnings.length > 0 && { warnings }) }
   }
 
   /** One page of the running ones, newest first. */
@@ -135,15 +148,50 @@ export class SandboxService {
     const storage = this.#storage
     storage?.forget(id)
     if (exitCode === null) {
-      const { log = this.#log, beforeStop, sync = owned.s3?.syncOnTerminate ?? false } = options
-      return await terminateSandbox(owned, {
-        log,
-        ...(beforeStop !== undefined && { beforeStop }),
-        ...(sync && storage !== undefined && { store: () => storage.beforeTerminate(owned, log) })
-      })
+      const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, ...rest } = options
+      const stores = sync && storage !== undefined
+      try {
+        return await terminateSandbox(owned, {
+          ...rest, log, ...(stores && { store: () => storage.beforeTerminate(owned, log) })
+        })
+      } catch (error) {
+        if (stores) storage.retry(owned)
+        throw error
+      }
     }
     const released = { sandbox: false, keptVolume: owned.volume ?? null }
     return { id, status: statusOf(exitCode), exitCode, steps: [], released }
+  }
+
+  /** The account's volumes, newest first, with the running sandboxes that mount them. */
+  async volumes (account: Account): Promise<VolumeView[]> {
+    const [volumes, running] = await Promise.all([
+      callModal('volumes', 2 * lookupMs, () => this.#volumes.list(account)), this.#running(account)
+    ])
+    return volumes.map((volume) => ({
+      ...volume, sandboxes: running.filter((owned) => owned.volume === volume.name).map(({ id }) => id)
+    }))
+  }
+
+  /** Deletes a volume with its files. @throws {AppError} VOLUME_NOT_FOUND, VOLUME_IN_USE while one mounts it. */
+  async deleteVolume (account: Account, name: string, log: Log = this.#log): Promise<void> {
+    if (!new RegExp(volumeNamePattern).test(name)) throw new AppError('VOLUME_NOT_FOUND')
+    const users = (await this.#running(account, { volume: name })).filter((owned) => owned.volume === name)
+    if (users.length > 0) throw volumeInUse(name, users)
+    await this.#volumes.delete(account, name)
+    log.info({ accountId: account.id, volume: name }, 'volume deleted')
+  }
+
+  /** Shows what other sandboxes have stored on the volume. @throws {AppError} NO_VOLUME, VOLUME_BUSY. */
+  async reloadVolume (owned: OwnedSandbox): Promise<ReloadedVolume> {
+    const { volume, mountPath, sandbox } = owned
+    if (volume === undefined) throw new AppError('NO_VOLUME')
+    await callModal('reload', 2 * lookupMs, () => sandbox.reloadVolumes(), { notFound: 'SANDBOX_ENDED', conflict: 'VOLUME_BUSY' })
+    return { name: volume, mountPath: mountPath!, reloadedAt: new Date().toISOString() }
+  }
+
+  async #running (account: Account, tags: Partial<SandboxRecord> = {}): Promise<OwnedSandbox[]> {
+    return await ownedRunning(this.#client, this.#owned, account, tags)
   }
 
   /** Ends the commands of this service before it stops: after that nothing could watch or end them. */

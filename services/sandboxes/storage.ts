@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { posix } from 'node:path'
 import { AppError } from '../../errors.js'
 import { matches } from '../../lib/pattern.js'
@@ -24,12 +25,25 @@ export function planStorage (account: Account, spec: Storage): StorageRecord {
     ...given('secretName', secretName ?? place.secretName),
     ...given('region', region ?? place.region),
     ...given('endpointUrl', endpointUrl?.replace(/\/$/, '') ?? place.endpointUrl),
-    ...given('mountPath', mountPath === undefined ? undefined : posix.resolve('/', mountPath))
+    ...(mountPath !== undefined && { mountPath: posix.resolve('/', mountPath), ...given('roleArn', place.roleArn) })
   }
-  if (record.mountPath !== undefined && record.secretName === undefined) {
+  if (mountPath !== undefined) checkMount(record)
+  return record
+}
+
+/** @throws {AppError} BAD_REQUEST for what Modal cannot mount. */
+function checkMount ({ secretName, roleArn, endpointUrl }: StorageRecord) {
+  if (secretName === undefined && roleArn === undefined) {
     throw new AppError('BAD_REQUEST', { message: 'body.s3.mountPath needs body.s3.secretName: Modal mounts with a secret' })
   }
-  return record
+  const { hostname } = new URL(endpointUrl ?? 'https://s3.amazonaws.com')
+  // Modal's SDK cannot ask for path-style addresses, and a bucket cannot be a part of these hosts' names.
+  if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0 || !hostname.includes('.')) {
+    throw new AppError('BAD_REQUEST', {
+      message: `body.s3.mountPath: Modal mounts buckets by host name, and there is none of a bucket at ${hostname}. ` +
+        'Leave it out; the workspace is synced without a mount'
+    })
+  }
 }
 
 /** @throws {AppError} FORBIDDEN when the account may no longer use the sandbox's bucket or prefix. */

@@ -19,6 +19,10 @@ export interface SandboxRecord {
   /** The account's own name of the volume, not Modal's. */
   volume?: string
   mountPath?: string
+  /** How the volume is mounted, where that is not the usual way. */
+  mount?: MountOptions
+  /** Stands for the bucket and prefix of `s3`: sandboxes that have the same are found by it. */
+  place?: string
   name?: string
   s3?: StorageRecord
   /** Unique per create request: after a lost answer it tells our own sandbox from another one of the same name. */
@@ -33,6 +37,14 @@ export interface SandboxRecord {
   tags: Record<string, string>
 }
 
+export interface MountOptions {
+  readOnly?: boolean
+  /** The only directory of the volume that is mounted. */
+  subPath?: string
+  /** No other sandbox may have the same files mounted. */
+  exclusive?: boolean
+}
+
 /** Where a sandbox's workspace is kept. Names only, checked against the account when the sandbox was created. */
 export interface StorageRecord {
   bucket: string
@@ -43,6 +55,8 @@ export interface StorageRecord {
   region?: string
   endpointUrl?: string
   mountPath?: string
+  /** With which Modal mounts the bucket, in place of the secret. */
+  roleArn?: string
   readOnly: boolean
   initialize: boolean
   syncOnTerminate: boolean
@@ -58,7 +72,9 @@ const users = 'u-'
 const longest = 63
 
 const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
-  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain'] as const
+  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain', 'place'] as const
+/** Kept as JSON. */
+const objects = ['s3', 'mount'] as const
 
 /** Modal tags of a record. */
 export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {
@@ -66,7 +82,9 @@ export function encodeTags (record: Partial<SandboxRecord>): Record<string, stri
   for (const field of fields) {
     if (record[field] !== undefined) put(tags, own + field, record[field])
   }
-  if (record.s3 !== undefined) put(tags, `${own}s3`, JSON.stringify(record.s3))
+  for (const field of objects) {
+    if (record[field] !== undefined) put(tags, own + field, JSON.stringify(record[field]))
+  }
   for (const [key, value] of Object.entries(record.tags ?? {})) put(tags, users + key, value)
   return tags
 }
@@ -80,8 +98,10 @@ export function decodeTags (tags: Record<string, string>): SandboxRecord | undef
   }
   const required = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
   if (required.some((field) => record[field] === undefined)) return
-  const s3 = take(tags, `${own}s3`)
-  if (s3 !== undefined) record['s3'] = JSON.parse(s3)
+  for (const field of objects) {
+    const value = take(tags, own + field)
+    if (value !== undefined) record[field] = JSON.parse(value)
+  }
   const keys = Object.keys(tags).filter((key) => key.startsWith(users) && !key.includes('.'))
   record.tags = Object.fromEntries(keys.map((key) => [key.slice(users.length), take(tags, key)]))
   return record as unknown as SandboxRecord

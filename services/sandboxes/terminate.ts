@@ -2,7 +2,7 @@ import { AppError, wrap } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { callModal, withDeadline } from '../modal/call.js'
+import { callModal, lookupMs, withDeadline } from '../modal/call.js'
 import { killMarked } from '../modal/kill.js'
 import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from './owned.js'
@@ -14,17 +14,20 @@ export interface TerminateOptions {
   beforeStop?: () => Promise<void>
   /** Stores the workspace once nothing runs in it. */
   store?: () => Promise<SyncReport>
+  /** Whether the sandbox may go when its workspace could not be stored and is nowhere else. */
+  force?: boolean
 }
 
 const terminateMs = 60_000
 const beforeStopMs = 30_000
 
 /**
- * Ends a running sandbox: asks its processes to stop, then terminates it even when a step before that failed (5.2-5.5).
- * @throws {AppError} when it could not be terminated; `details.steps` says how each step went.
+ * Ends a running sandbox: asks its processes to stop, then terminates it even when a step before that failed (5.2-5.5),
+ * unless that would lose the last copy of its workspace.
+ * @throws {AppError} WORKSPACE_NOT_STORED, or why it could not be terminated; `details.steps` says how each step went.
  */
 export async function terminateSandbox (
-  owned: OwnedSandbox, { log, beforeStop, store }: TerminateOptions
+  owned: OwnedSandbox, { log, beforeStop, store, force = false }: TerminateOptions
 ): Promise<Termination> {
   const steps: TerminateStep[] = []
 
@@ -51,6 +54,8 @@ export async function terminateSandbox (
     const { result, failure } = await run('sync', store)
     const report = result ?? failure?.details['report']
     if (report !== undefined) steps.at(-1)!.report = report as SyncReport
+    const isLastCopy = owned.volume === undefined
+    if (failure !== undefined && isLastCopy && !force && await mayRun(owned)) throw notStored(failure, steps)
   }
   const { result: exitCode = null, failure } = await run('terminate', () =>
     callModal('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
@@ -66,4 +71,19 @@ export async function terminateSandbox (
     steps,
     released: { sandbox: true, keptVolume: owned.volume ?? null }
   }
+}
+
+/** One that cannot be asked may well run. */
+async function mayRun ({ sandbox }: OwnedSandbox): Promise<boolean> {
+  return await callModal('poll', lookupMs, () => sandbox.poll()).catch(() => null) === null
+}
+
+function notStored (cause: AppError, steps: TerminateStep[]): AppError {
+  return new AppError('WORKSPACE_NOT_STORED', {
+    message: `The workspace could not be stored, so the sandbox was kept: ${cause.message}`,
+    step: 'sync',
+    cause,
+    details: { steps },
+    headers: { 'retry-after': '30' }
+  })
 }

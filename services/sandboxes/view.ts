@@ -13,7 +13,7 @@ export function statusOf (exitCode: number | null): SandboxView['status'] {
 
 /** What clients see of a sandbox. */
 export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxView {
-  const { id, createdAt, expiresAt, name, image, volume, mountPath, workdir, tags, s3 } = owned
+  const { id, createdAt, expiresAt, name, image, workdir, tags, s3 } = owned
   return {
     id,
     status: statusOf(exitCode),
@@ -21,12 +21,18 @@ export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxVi
     expiresAt,
     name: name ?? null,
     image,
-    volume: volume === undefined ? null : { name: volume, mountPath: mountPath! },
+    volume: volumeView(owned),
     s3: s3 === undefined ? null : storageView(s3),
     workdir,
     tags,
     exitCode
   }
+}
+
+function volumeView ({ volume, mountPath, mount = {} }: OwnedSandbox): SandboxView['volume'] {
+  if (volume === undefined) return null
+  const { readOnly = false, subPath = null, exclusive = false } = mount
+  return { name: volume, mountPath: mountPath!, readOnly, subPath, exclusive }
 }
 
 function storageView ({ bucket, prefix, secretName, mountPath, ...flags }: StorageRecord): NonNullable<SandboxView['s3']> {

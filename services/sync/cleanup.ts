@@ -22,8 +22,8 @@ export async function deleteObjects (
   return left
 }
 
-/** Deletes packs that nothing refers to any more; a later sync finds those that cannot be deleted now. */
-export async function deletePacks (store: ObjectStore, keys: string[]) {
+/** Deletes objects of the sync that nothing needs any more; a later sync finds those that cannot be deleted now. */
+export async function deleteUnused (store: ObjectStore, keys: string[]) {
   await store.delete(keys).catch((error: unknown) => {
     if (!(error instanceof S3Error)) throw error
   })
@@ -49,11 +49,11 @@ export function supersede (paths: string[], remote: Remote, stats: SyncStats): M
 
 /**
  * Aborts multipart uploads that nobody will complete: those of files of this workspace, as only one sync of it runs at
- * a time, and any that were started more than a day ago.
+ * a time, unless others use the prefix; and any that were started more than a day ago.
  */
-export async function abortLeftovers (store: ObjectStore, paths: Set<string>) {
+export async function abortLeftovers (store: ObjectStore, paths: Set<string>, isShared: boolean) {
   for (const pending of await store.pendingUploads()) {
     const path = pending.key.replace(/^\.modal-sandbox\/saves\/[^/]+\//, '')
-    if (paths.has(path) || Date.now() - pending.initiated.getTime() > dayMs) await store.abort(pending)
+    if ((paths.has(path) && !isShared) || Date.now() - pending.initiated.getTime() > dayMs) await store.abort(pending)
   }
 }

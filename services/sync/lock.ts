@@ -6,12 +6,12 @@ import { randomId } from '../../lib/ids.js'
 import { SyncReport, type LastSync } from '../../schemas/sync.js'
 import { withDeadline } from '../modal/call.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
-import { loadScript } from '../modal/script.js'
+import { cleanEnvironment, loadScript } from '../modal/script.js'
 import type { SandboxCommands } from './workspace/commands.js'
-import { WorkspaceLost } from './workspace/workspace.js'
+import { WorkspaceLost, type Problem } from './workspace/workspace.js'
 
 /** The functions of the lock and the actions upon it; see `scripts/sync-lock.sh`. */
-export const syncLockScript = lockScript + loadScript(import.meta.url, 'sync-lock.sh')
+export const syncLockScript = cleanEnvironment + lockScript + loadScript(import.meta.url, 'sync-lock.sh')
 /**
  * A holder that could not keep the lock fresh for `giveUpMs` stops, before another one may take over. The command that
  * acquired the lock waits for its release for `holdMs` at most: if the service dies it must not keep the sandbox awake.
@@ -136,7 +136,7 @@ function parseLastSync (text: string): LastSync | null {
 
 function shorten ({ report, ...rest }: LastSync): LastSync {
   let bytes = 0
-  const failed = report.failed.slice(0, keptFailures)
+  const some = (problems: Problem[] = []) => problems.slice(0, keptFailures)
     .filter((problem) => (bytes += Buffer.byteLength(JSON.stringify(problem))) <= keptFailureBytes)
-  return { ...rest, report: { ...report, failed } }
+  return { ...rest, report: { ...report, failed: some(report.failed), warnings: some(report.warnings) } }
 }

@@ -2,9 +2,10 @@ import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createGunzip, gzip } from 'node:zlib'
 import type { SyncVersion } from '../../schemas/sync.js'
-import { emptyManifest, isFound, type Manifest, type Superseded } from './manifest.js'
+import { noManifest, type Manifest, type Superseded } from './manifest.js'
 import { S3Error } from './s3/errors.js'
-import { manifestKey, packKey, savedAtOf, versionKey, versionOf, versionsPrefix } from './s3/keys.js'
+import { manifestKey, packKey, savedAtOf, sessionKey, versionKey, versionOf, versionsPrefix } from './s3/keys.js'
+import { keysInPage } from './s3/list-ranges.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { EntryType } from './workspace/workspace.js'
@@ -17,40 +18,59 @@ const typesByLetter = Object.fromEntries(Object.entries(letters).map(([type, let
 /** Anyone who can write to the prefix can write a manifest: one that unpacks to more than this is ignored. */
 const maxManifestBytes = 512 * 1024 * 1024
 
-/** A page of S3's list has 1,000 keys; a few objects of others should not make two pages of one. */
-const keysInPage = 950
-
-interface Head { savedAt: string, packs: string[], pageEnds: string[] }
+interface Head { savedAt: string, session?: string, entries?: number, packs: string[], pageEnds: string[] }
 
 /** A manifest while it is read; an empty one where there is none. Both promises reject with {@link S3Error}. */
 interface ManifestReading { pageEnds: Promise<string[]>, manifest: Promise<Manifest> }
 
 export function readManifest (store: ObjectStore, key: string): ManifestReading {
   const body = readBody(store, key)
-  return { pageEnds: body.then(readPageEnds), manifest: body.then(decodeManifest) }
+  return {
+    pageEnds: body.then(async (bytes) => bytes === undefined ? [] : await readPageEnds(bytes)),
+    manifest: body.then(async (bytes) => bytes === undefined ? noManifest : await decodeManifest(bytes))
+  }
 }
 
 /**
- * The current manifest or, when that is lost, the one of the latest version: nothing else tells what the objects of a
+ * The current manifest; what is lost of it comes from the latest version's: nothing else tells what the objects of a
  * versioned workspace are.
  */
 export function readCurrent (store: ObjectStore): ManifestReading {
   const { pageEnds, manifest } = readManifest(store, manifestKey)
-  const orLatest = async (manifest: Manifest) => {
-    if (isFound(manifest)) return manifest
-    const [latest] = await listVersions(store)
-    return latest === undefined ? manifest : await readManifest(store, versionKey(latest.version)).manifest
+  const withLatest = async (current: Manifest): Promise<Manifest> => {
+    if (current.state === 'whole') return current
+    const [version] = await listVersions(store)
+    if (version === undefined) return current
+    const latest = await readManifest(store, versionKey(version.version)).manifest
+    if (current.state === 'missing') return latest
+    const entries = new Map([...latest.entries, ...current.entries])
+    return { ...current, entries, superseded: new Map([...latest.superseded, ...current.superseded]) }
   }
-  return { pageEnds, manifest: manifest.then(orLatest) }
+  return { pageEnds, manifest: manifest.then(withLatest) }
 }
 
-/** Writes the current manifest. @param version also keeps it as the one of this version. @throws {S3Error} */
+/**
+ * Writes the current manifest.
+ * @param copies keeps it also as the one of this version, and as the base of this session. @throws {S3Error}
+ */
 export async function writeManifest (
-  store: ObjectStore, content: Omit<Manifest, 'savedAt'>, version?: string
+  store: ObjectStore, content: Omit<Manifest, 'savedAt' | 'state'>, copies: { version?: string | undefined, base?: string | undefined } = {}
 ): Promise<void> {
   const bytes = await encodeManifest({ savedAt: new Date().toISOString(), ...content })
-  if (version !== undefined) await store.put(versionKey(version), bytes)
-  await store.put(manifestKey, bytes)
+  const { version, base } = copies
+  const asCurrent = async () => {
+    if (version !== undefined) await store.put(versionKey(version), bytes)
+    await store.put(manifestKey, bytes)
+  }
+  await Promise.all([asCurrent(), base !== undefined && store.put(sessionKey(base), bytes)])
+}
+
+/** Writes what a session has seen, where the current manifest is not that. @throws {S3Error} */
+export async function writeBase (
+  store: ObjectStore, session: string, entries: ReadonlyMap<string, SavedEntry>
+): Promise<void> {
+  const manifest = { savedAt: new Date().toISOString(), session, entries, superseded: noManifest.superseded }
+  await store.put(sessionKey(session), await encodeManifest(manifest))
 }
 
 /** The versions that are kept, newest first. @throws {S3Error} */
@@ -65,22 +85,27 @@ export async function listVersions (store: ObjectStore): Promise<SyncVersion[]> 
   return found.toReversed()
 }
 
-/** Empty when there is none. */
-async function readBody (store: ObjectStore, key: string): Promise<Buffer> {
+/** @returns undefined when there is none. */
+async function readBody (store: ObjectStore, key: string): Promise<Buffer | undefined> {
   try {
     return (await store.get(key)).body
   } catch (error) {
-    if (error instanceof S3Error && error.status === 404) return Buffer.alloc(0)
+    if (error instanceof S3Error && error.status === 404) return
     throw error
   }
 }
 
 /** One JSON array per line, behind a head with what is needed first; compressed. See docs/sync-format.md. */
-export async function encodeManifest (manifest: Manifest): Promise<Buffer> {
-  const { savedAt, entries, superseded } = manifest
+export async function encodeManifest (manifest: Omit<Manifest, 'state'>): Promise<Buffer> {
+  const { savedAt, session, entries, superseded } = manifest
   const packs = new Map<string, number>()
   for (const { packed } of entries.values()) if (packed && !packs.has(packed.pack)) packs.set(packed.pack, packs.size)
-  const head: Head = { savedAt, packs: [...packs.keys()], pageEnds: pageEnds(keysOf(manifest, packs.keys())) }
+  const head: Head = {
+    savedAt,
+    ...session !== undefined && { session },
+    packs: [...packs.keys()],
+    pageEnds: pageEnds(keysOf(manifest, packs.keys()))
+  }
   const lines = [JSON.stringify({ modalSandbox: format, entries: entries.size, ...head })]
   for (const [path, { type, mode, size, mtime, etag, hashes, partSize, own, key = 0, packed }] of entries) {
     const location = packed && [packs.get(packed.pack), packed.start]
@@ -92,7 +117,7 @@ export async function encodeManifest (manifest: Manifest): Promise<Buffer> {
 }
 
 /** Every key under the prefix that the sync knows of. */
-function keysOf ({ entries, superseded }: Manifest, packs: Iterable<string>): string[] {
+function keysOf ({ entries, superseded }: Pick<Manifest, 'entries' | 'superseded'>, packs: Iterable<string>): string[] {
   const keys = [manifestKey, ...superseded.keys()]
   for (const pack of packs) keys.push(packKey(pack))
   for (const [path, saved] of entries) if (saved.etag !== '') keys.push(keyOf(path, saved))
@@ -113,32 +138,55 @@ export async function readPageEnds (bytes: Buffer): Promise<string[]> {
 }
 
 /**
- * Reads a manifest. It is a hint, never the truth: an invalid line is skipped, an invalid manifest counts as an empty
- * one, and what it says about an object counts only while the object has that size and ETag.
+ * Reads a manifest. It is a hint, never the truth: what it says about an object counts only while the object has that
+ * size and ETag. With a line that is invalid, or missing by the head's count, it is partial.
  */
 export async function decodeManifest (bytes: Buffer): Promise<Manifest> {
-  const entries = new Map<string, SavedEntry>()
-  const superseded = new Map<string, Superseded>()
+  const content = { entries: new Map<string, SavedEntry>(), superseded: new Map<string, Superseded>() }
   let head: Head | undefined
+  let isWhole = true
+  let count = 0
   try {
     for await (const lines of linesOf(bytes)) {
-      // All at once: parsing each line by itself takes twice as long.
-      for (const value of JSON.parse(`[${lines.join(',')}]`)) {
+      for (const value of parseLines(lines)) {
         if (head === undefined) head = headOf(value)
-        else addLine(value, head, { entries, superseded })
+        else {
+          const kind = addLine(value, head, content)
+          if (kind === 'entry') count++
+          isWhole &&= kind !== 'invalid'
+        }
       }
     }
   } catch {
-    return emptyManifest()
+    isWhole = false
   }
-  return head === undefined ? emptyManifest() : { savedAt: head.savedAt, entries, superseded }
+  isWhole &&= head !== undefined && (head.entries === undefined || head.entries === count)
+  const { savedAt = noManifest.savedAt, session } = head ?? {}
+  return { savedAt, session, ...content, state: isWhole ? 'whole' : 'partial' }
+}
+
+/** What is no JSON is undefined. */
+function parseLines (lines: string[]): unknown[] {
+  try {
+    // All at once: parsing each line by itself takes twice as long.
+    const values = JSON.parse(`[${lines.join(',')}]`) as unknown[]
+    if (values.length === lines.length) return values
+  } catch {}
+  return lines.map((line) => {
+    try {
+      return JSON.parse(line) as unknown
+    } catch {
+      return undefined
+    }
+  })
 }
 
 /** @throws when it is not the head of a manifest. */
-function headOf ({ modalSandbox, savedAt, packs = [], pageEnds = [] }: Record<string, unknown>): Head {
+function headOf (value: unknown): Head {
+  const { modalSandbox, savedAt, session, entries, packs = [], pageEnds = [] } = value as Record<string, unknown>
   const isHead = modalSandbox === format && typeof savedAt === 'string' && !Number.isNaN(Date.parse(savedAt))
   if (!isHead || !isListOf(packs, isHash) || !isListOf(pageEnds, isText)) throw new Error('no manifest')
-  return { savedAt, packs, pageEnds }
+  return { savedAt, packs, pageEnds, ...typeof session === 'string' && { session }, ...typeof entries === 'number' && { entries } }
 }
 
 function isListOf (value: unknown, isOne: (one: unknown) => one is string): value is string[] {
@@ -148,7 +196,7 @@ function isListOf (value: unknown, isOne: (one: unknown) => one is string): valu
 function addLine (
   value: unknown, { packs }: Head,
   { entries, superseded }: { entries: Map<string, SavedEntry>, superseded: Map<string, Superseded> }
-) {
+): 'entry' | 'superseded' | 'invalid' {
   if (isLine(value)) {
     const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
     const type = typesByLetter[letter]!
@@ -156,10 +204,12 @@ function addLine (
     if (typeof key === 'string') saved.key = key
     if (pack !== undefined && packs[pack] !== undefined) saved.packed = { pack: packs[pack], start: start! }
     entries.set(path, saved)
-  } else if (isSupersededLine(value)) {
-    const [key, etag, storedAt] = value
-    superseded.set(key, { etag, storedAt })
+    return pack === undefined || saved.packed !== undefined ? 'entry' : 'invalid'
   }
+  if (!isSupersededLine(value)) return 'invalid'
+  const [key, etag, storedAt] = value
+  superseded.set(key, { etag, storedAt })
+  return 'superseded'
 }
 
 /** Lines in groups, as they come: a promise for each would take longer than reading it. */
@@ -184,7 +234,7 @@ function isLine (value: unknown): value is Line {
   if (!Array.isArray(value)) return false
   const [path, letter, mode, size, mtime, etag, hashes, partSize, own, key, pack, start] = value
   return typeof path === 'string' && typeof letter === 'string' && Object.hasOwn(typesByLetter, letter) &&
-    isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^\d+(\.\d+)?$/.test(mtime) &&
+    isCount(mode) && mode <= 0o7777 && isCount(size) && typeof mtime === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(mtime) &&
     typeof etag === 'string' && Array.isArray(hashes) && hashes.every(isHash) && isCount(partSize) && isCount(own) &&
     (key === undefined || key === 0 || typeof key === 'string') &&
     (pack === undefined || (isCount(pack) && isCount(start)))

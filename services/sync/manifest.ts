@@ -1,11 +1,17 @@
+import { claudeDirectory } from '../modal/names.js'
 import type { SavedEntry } from './transfer/entries.js'
-import type { Entry } from './workspace/workspace.js'
+import { wholeSeconds } from './workspace/stat-records.js'
+import type { Entry, EntryType } from './workspace/workspace.js'
 
 /** An object as it was listed, and not another one that may take its place. */
 export interface Superseded { etag: string, storedAt: number }
 
 export interface Manifest {
+  /** Whether all of it could be read. What is `partial` never says that something is not there. */
+  state: 'missing' | 'partial' | 'whole'
   savedAt: string
+  /** The sandbox that wrote it and has seen all that it names; missing when others had stored what it has not seen. */
+  session?: string | undefined
   entries: ReadonlyMap<string, SavedEntry>
   /** By key: objects that are not part of the workspace any more, but that earlier versions may need. */
   superseded: ReadonlyMap<string, Superseded>
@@ -13,32 +19,38 @@ export interface Manifest {
 
 const never = new Date(0).toISOString()
 
-export function emptyManifest (): Manifest {
-  return { savedAt: never, entries: new Map(), superseded: new Map() }
+export const noManifest: Manifest = { state: 'missing', savedAt: never, entries: new Map(), superseded: new Map() }
+
+/** Whether reports count an entry: a file or symlink, and nothing that the Claude CLI keeps beside the user's. */
+export function isCounted (path: string, type: EntryType): boolean {
+  return type !== 'directory' && !path.startsWith(`${claudeDirectory}/`)
 }
 
-/** Whether there was one, and it could be read. */
-export function isFound ({ savedAt }: Manifest): boolean {
-  return savedAt !== never
-}
-
-/** Files and symlinks. */
-export function countFiles (entries: Map<string, SavedEntry>): number {
+export function countFiles (entries: Iterable<[path: string, { type: EntryType }]>): number {
   let count = 0
-  for (const { type } of entries.values()) if (type !== 'directory') count++
+  for (const [path, { type }] of entries) if (isCounted(path, type)) count++
   return count
 }
 
 /**
- * Whether two times are the same, as far as both are known: busybox knows whole seconds only, and Node.js sets times as
- * floating point numbers, which it truncates to microseconds.
+ * Whether two times are the same, as far as both are known: busybox and some file systems know whole seconds only, and
+ * Node.js sets times as floating point numbers, which it truncates to microseconds.
  */
 export function sameTime (one: string, other: string): boolean {
   if (one === other) return true
-  const [[seconds, fraction = ''], [otherSeconds, otherFraction = '']] = [one.split('.'), other.split('.')]
-  if (seconds !== otherSeconds) return false
-  if (fraction === '' || otherFraction === '') return true
-  return Math.abs(Number(fraction.padEnd(9, '0')) - Number(otherFraction.padEnd(9, '0'))) < 2000
+  const isExact = one.includes('.') && other.includes('.')
+  if (!isExact) return wholeSeconds(one) === wholeSeconds(other)
+  const difference = nanoseconds(one) - nanoseconds(other)
+  // A floating point number of a far time is coarser.
+  const tolerance = Math.abs(Number(one)) < 2 ** 32 ? 2000n : 6000n
+  return -tolerance < difference && difference < tolerance
+}
+
+/** A decimal number of seconds; more than nine decimals do not count. */
+function nanoseconds (time: string): bigint {
+  const [seconds, fraction = ''] = time.split('.') as [string, string?]
+  const all = BigInt(seconds.replace('-', '') + fraction.padEnd(9, '0').slice(0, 9))
+  return time.startsWith('-') ? -all : all
 }
 
 /** Whether an entry is as it was when it was stored: the decision behind every upload and download. */

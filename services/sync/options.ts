@@ -1,3 +1,4 @@
+import type { Session } from './base.js'
 import type { OnProgress } from './report.js'
 import type { ObjectStore } from './s3/object-store.js'
 import type { AgentLauncher } from './transfer/agent.js'
@@ -11,6 +12,8 @@ export interface SyncOptions {
   agentLauncher?: AgentLauncher | undefined
   /** The store's, for the limits of keys. */
   prefix: string
+  /** Whose workspace it is. Without a session nobody else is expected to use the prefix. */
+  session?: Session | undefined
   dryRun?: boolean
   /** Also delete at the destination what a sync once put there and the source does not have any more. */
   delete?: boolean

@@ -38,15 +38,18 @@ interface PackingContext {
   repack: 'on-any-removal' | 'when-half-unused'
 }
 
-/** A pack that was stored: its hash, and where in it contents begin, by their hashes. */
-interface Pack { hash: string, starts: Map<string, number> }
+/** A pack that was sent: its hash, its size and ETag, and where in it contents begin, by their hashes. */
+interface Pack { hash: string, size: number, etag: string, starts: Map<string, number> }
 
 /**
  * Puts the contents of many small files together into a few objects, besides their own, so that a download needs one
  * request for a thousand of them. Packs only ever save requests: where one cannot be stored, nothing else changes.
- * @param entries what is stored; gets the new locations. @returns whether any location has changed.
+ * @param entries what is stored; gets the new locations. @returns the packs that were sent,
+ * and whether any location has changed.
  */
-export async function uploadPacks (entries: Map<string, SavedEntry>, context: PackingContext): Promise<boolean> {
+export async function uploadPacks (
+  entries: Map<string, SavedEntry>, context: PackingContext
+): Promise<{ sent: Pack[], isChanged: boolean }> {
   const { tracked, packs, wanted, repack } = context
   const reused = findPackLocations(entries, tracked, packs)
   for (const [path, packed] of reused) entries.set(path, { ...entries.get(path)!, packed })
@@ -54,9 +57,11 @@ export async function uploadPacks (entries: Map<string, SavedEntry>, context: Pa
   const loose = filesToPack(entries).filter(([path]) => wanted.has(path))
   const byContent = new Map(loose.map((file) => [file[1].hashes[0]!, file]))
   const found = new Map<string, PackLocation>()
+  const sent: Pack[] = []
   try {
-    for await (const { hash, starts } of makePacks([...byContent.values()], context)) {
-      for (const [content, start] of starts) found.set(content, { pack: hash, start })
+    for await (const pack of makePacks([...byContent.values()], context)) {
+      for (const [content, start] of pack.starts) found.set(content, { pack: pack.hash, start })
+      if (pack.etag !== '') sent.push(pack)
     }
   } catch (error) {
     if (!(error instanceof S3Error) && !(error instanceof AgentUnavailable)) throw error
@@ -65,7 +70,14 @@ export async function uploadPacks (entries: Map<string, SavedEntry>, context: Pa
     const packed = found.get(saved.hashes[0]!)
     if (packed !== undefined) entries.set(path, { ...saved, packed })
   }
-  return reused.size + dropped + found.size > 0
+  return { sent, isChanged: reused.size + dropped + found.size > 0 }
+}
+
+/** Takes entries out of packs that S3 does not have. */
+export function withdrawPacks (entries: Map<string, SavedEntry>, hashes: ReadonlySet<string>) {
+  if (hashes.size === 0) return
+  const lost = entriesThat(entries, ({ packed }) => packed !== undefined && hashes.has(packed.pack))
+  for (const [path, { packed, ...saved }] of lost) entries.set(path, saved)
 }
 
 /** Packs that no entry needs any more. */
@@ -190,8 +202,8 @@ async function packByAgent (batch: SmallFile[], agent: TransferAgent, store: Obj
     if (!failed.has(index)) starts.set(file.content, size)
     size += file.size
   }
-  await storeBody(store, packKey(body.hash), body, {})
-  return { hash: body.hash, starts }
+  const etag = await storeBody(store, packKey(body.hash), body, {})
+  return { hash: body.hash, size, etag, starts }
 }
 
 async function packHere (batch: SmallFile[], { workspace, store, wanted }: PackingContext): Promise<Pack> {
@@ -209,6 +221,6 @@ async function packHere (batch: SmallFile[], { workspace, store, wanted }: Packi
   }
   const body = Buffer.concat(bodies)
   const hash = digest(body)
-  if (bodies.length > 0) await store.put(packKey(hash), body)
-  return { hash, starts }
+  const { etag } = bodies.length > 0 ? await store.put(packKey(hash), body) : { etag: '' }
+  return { hash, size: body.length, etag, starts }
 }

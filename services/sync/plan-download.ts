@@ -1,6 +1,6 @@
-import { isSame } from './manifest.js'
-import type { Remote } from './remote.js'
-import { parentsOf } from './s3/keys.js'
+import { isSame, sameTime } from './manifest.js'
+import { sameName, type Remote } from './remote.js'
+import { parentsOf, remedy } from './s3/keys.js'
 import { keyOf, type SavedEntry, type Target } from './transfer/entries.js'
 import type { Entry, Problem } from './workspace/workspace.js'
 
@@ -8,6 +8,8 @@ export interface DownloadPlan {
   directories: Target[]
   /** Files and symlinks. */
   downloads: Target[]
+  /** Directories that are as they were stored, and get their times back after something was put into them. */
+  touched: Target[]
   /** In the workspace already, as they are in S3. */
   unchanged: Map<string, SavedEntry>
   /** In the workspace, and changed there since they were stored. */
@@ -17,41 +19,88 @@ export interface DownloadPlan {
   /** In the workspace as they were stored, and gone from S3 since. */
   stale: string[]
   problems: Problem[]
+  /** Files with directories in their place: they stay in S3, like any object that the workspace never had. */
+  hidden: Set<string>
+  /** What a workspace cannot have. */
+  warnings: Problem[]
 }
 
-/**
- * What a download has to do.
- * @param keepNewer leaves files alone that are newer in the workspace than in S3: work that was never stored.
- */
-export function planDownload (local: ReadonlyMap<string, Entry>, remote: Remote, keepNewer: boolean): DownloadPlan {
+export interface DownloadRules {
+  /** Leaves files alone that are newer in the workspace than in S3: work that was never stored. */
+  keepNewer?: boolean
+  /** Removes what is as it was stored, and gone from S3 since. */
+  isDeleting?: boolean
+}
+
+/** What a download has to do. */
+export function planDownload (
+  local: ReadonlyMap<string, Entry>, remote: Remote, { keepNewer = false, isDeleting = false }: DownloadRules = {}
+): DownloadPlan {
   const plan: DownloadPlan = {
     directories: [],
     downloads: [],
+    touched: [],
     unchanged: new Map(),
     kept: [],
     inTheWay: [],
-    stale: [],
-    problems: [...remote.problems]
+    stale: staleOf(local, remote),
+    problems: [],
+    hidden: new Set(),
+    warnings: [...remote.warnings]
   }
+  const targets = targetsOf(remote, plan)
+  replaceFiles(targets, plan, local, keepNewer)
+  replaceDirectories(targets, plan, local, { keepNewer, isDeleting })
+  for (const target of targets.values()) classify(target, plan, local.get(target.path), keepNewer)
+  plan.touched = [...parentsIn(plan)].filter(({ path, saved }) => sameTime(local.get(path)!.mtime, saved!.mtime))
+  return plan
+}
+
+/** Directories that are there already, and in which something is written or removed. */
+function * parentsIn ({ directories, downloads, inTheWay, unchanged }: DownloadPlan): Generator<Target> {
+  const paths = [...[...directories, ...downloads].map(({ path }) => path), ...inTheWay]
+  for (const path of new Set(paths.map((path) => path.slice(0, Math.max(0, path.lastIndexOf('/')))))) {
+    const saved = unchanged.get(path)
+    if (saved !== undefined) yield { path, key: keyOf(path, saved), etag: saved.etag, size: 0, saved }
+  }
+}
+
+/** What the workspace has to have. Of a file and a directory of the same name it can have one only. */
+function targetsOf ({ tracked, untracked }: Remote, plan: DownloadPlan): Map<string, Target> {
   const targets = new Map<string, Target>()
-  for (const [path, saved] of remote.tracked) {
+  for (const [path, saved] of tracked) {
     targets.set(path, { path, key: keyOf(path, saved), etag: saved.etag, size: saved.size, saved })
   }
-  for (const [path, object] of remote.untracked) targets.set(path, { path, ...object })
-  const parents = parentsOf(targets.keys())
-  for (const { path, ...target } of targets.values()) {
-    if (isDirectory(target) || !parents.has(path)) continue
-    plan.problems.push({ path, code: 'KEY_CONFLICT', message: 'Other keys need a directory of this name.' })
+  const isImplied = (path: string) => targets.get(path)?.saved?.etag === ''
+  const parents = parentsOf([...[...targets.keys()].filter((path) => !isImplied(path)), ...untracked.keys()])
+  for (const [path, object] of untracked) {
+    const target = { path, ...object }
+    const other = targets.get(path)
+    const isHidden = isDirectory(target) ? other !== undefined && !isDirectory(other) : parents.has(path)
+    if (!isHidden) targets.set(path, target)
+    else plan.warnings.push({ path: object.key, ...isDirectory(target) ? sameName : hidden })
+  }
+  for (const { path, ...target } of [...targets.values()].filter(({ path }) => parents.has(path))) {
+    if (isDirectory(target)) continue
+    plan.warnings.push({ path, ...hidden })
+    plan.hidden.add(path)
     targets.delete(path)
   }
-  replaceFiles(targets, plan, local, keepNewer)
-  replaceDirectories(targets, plan, local, keepNewer)
-  for (const target of targets.values()) classify(target, plan, local.get(target.path), keepNewer)
-  for (const [path, saved] of remote.missing) {
-    const entry = local.get(path)
-    if (entry !== undefined && isSame(entry, saved)) plan.stale.push(path)
+  // Directories without objects, of which nothing is left.
+  for (const path of [...targets.keys()].filter(isImplied)) {
+    const isGone = [...parentsOf([path])].some((parent) => targets.has(parent) && !isDirectory(targets.get(parent)!))
+    if (isGone) targets.delete(path)
   }
-  return plan
+  return targets
+}
+
+const hidden = {
+  code: 'KEY_CONFLICT', message: `Other keys need a directory of this name, so the object stays in S3 only: ${remedy}`
+}
+
+function staleOf (local: ReadonlyMap<string, Entry>, { missing }: Remote): string[] {
+  const isStale = (entry: Entry | undefined, saved: SavedEntry) => entry !== undefined && isSame(entry, saved)
+  return [...missing].filter(([path, saved]) => isStale(local.get(path), saved)).map(([path]) => path)
 }
 
 function classify (target: Target, plan: DownloadPlan, entry: Entry | undefined, keepNewer: boolean) {
@@ -78,20 +127,27 @@ function replaceFiles (
   }
 }
 
-/** Directories in the place of files are replaced when no file is lost with them. */
+/** Directories in the place of files are replaced when no file is lost with them that S3 does not want to be gone. */
 function replaceDirectories (
-  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
+  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>,
+  { keepNewer, isDeleting }: Required<DownloadRules>
 ) {
   const files = [...targets.values()].filter((target) => !isDirectory(target)).map(({ path }) => path)
   const directories = files.filter((path) => local.get(path)?.type === 'directory')
+  const removable = new Set(isDeleting ? plan.stale : [])
   for (const [path, inside] of groupsBelow(directories, local.values())) {
-    const work = inside.filter(({ type }) => type !== 'directory')
+    const work = inside.filter((entry) => entry.type !== 'directory' && !removable.has(entry.path))
     if (work.length === 0) plan.inTheWay.push(...inside.map(({ path }) => path).sort().toReversed(), path)
     else if (keepNewer && work.some((entry) => isNewer(entry, targets.get(path)!))) {
       leaveOut([path], path, targets, plan)
     } else {
       const message = 'A directory that is not empty is in its place: move it away and sync again.'
-      plan.problems.push({ path, code: 'DIRECTORY_IN_THE_WAY', message })
+      // A new sandbox begins with what there is: in one that could not begin nothing could be moved away.
+      if (keepNewer) {
+        plan.kept.push(path)
+        plan.hidden.add(path)
+      }
+      plan[keepNewer ? 'warnings' : 'problems'].push({ path, code: 'DIRECTORY_IN_THE_WAY', message })
       targets.delete(path)
     }
   }

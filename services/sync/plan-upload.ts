@@ -1,3 +1,4 @@
+import { everything, isNews, type Base } from './base.js'
 import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
 import { parentsOf, pathProblem } from './s3/keys.js'
@@ -11,9 +12,16 @@ export interface UploadPlan {
   unchanged: Map<string, SavedEntry>
   /** In S3, and not in the workspace any more. */
   stale: Map<string, SavedEntry>
-  /** Stored by us where an entry of another type has to be now. Both could not be restored, so this one has to go. */
+  /** In the place of an entry of another type. Both could not be restored, and the workspace had this one: it goes. */
   replaced: Map<string, SavedEntry>
+  /** Files and symlinks at, above or below whose paths others have stored something since the base. */
+  contested: Entry[]
+  /** What others have stored and a manifest knows: it stays as it is. */
+  theirs: Map<string, SavedEntry>
+  /** Paths of which S3 has, when the upload ends, what the workspace has not seen. */
+  unresolved: Set<string>
   problems: Problem[]
+  warnings: Problem[]
 }
 
 const plainDirectoryMode = 0o755
@@ -24,26 +32,78 @@ const plainDirectoryMode = 0o755
  * @param all all its entries: what is merely ignored was not deleted.
  */
 export function planUpload (
-  wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string
+  wanted: Map<string, Entry>, all: ReadonlyMap<string, Entry>, remote: Remote, prefix: string, base: Base = everything
 ): UploadPlan {
-  const plan: UploadPlan = { uploads: [], unchanged: new Map(), stale: new Map(), replaced: new Map(), problems: [] }
+  const plan: UploadPlan = {
+    uploads: [],
+    unchanged: new Map(),
+    stale: new Map(),
+    replaced: new Map(),
+    contested: [],
+    theirs: new Map(),
+    unresolved: new Set(),
+    problems: [],
+    warnings: []
+  }
+  const inS3 = [...remote.tracked.keys(), ...remote.untracked.keys()]
+  const news = new Set(inS3.filter((path) => isNews(path, remote, base)))
+  const newsParents = parentsOf(news)
   const parents = parentsOf(wanted.keys())
+  const theirParents = parentsOf(remote.untracked.keys())
   for (const [path, entry] of wanted) {
     const saved = remote.tracked.get(path)
+    if (entry.type !== 'directory' && theirParents.has(path)) {
+      plan.problems.push({ path, ...conflict })
+      continue
+    }
     if (saved !== undefined && isSame(entry, saved)) {
       plan.unchanged.set(path, saved)
       continue
     }
     const problem = pathProblem(path, prefix)
     if (problem !== undefined) plan.problems.push({ path, ...problem })
+    else if (entry.type === 'directory' && remote.unusable.has(path)) {
+      plan.unchanged.set(path, plainDirectory(entry))
+      plan.warnings.push({ path: `${path}/`, ...unusable })
+    } else if (entry.type !== 'directory' && (news.has(path) || newsParents.has(path))) plan.contested.push(entry)
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
+  const contested = new Set(plan.contested.map(({ path }) => path))
+  const isContested = (path: string) => [path, ...parentsOf([path])].some((one) => contested.has(one))
   for (const [path, saved] of remote.tracked) {
-    if (saved.own && isReplaced(path, saved, wanted)) plan.replaced.set(path, saved)
-    else if (!all.has(path)) plan.stale.set(path, saved)
+    const stays = news.has(path) || (contested.size > 0 && isContested(path))
+    if (isReplaced(path, saved, wanted)) {
+      if (!stays) plan.replaced.set(path, saved)
+      else if (wanted.has(path)) plan.warnings.push({ path, ...hiddenByDirectory })
+    } else if (!stays && !all.has(path)) plan.stale.set(path, saved)
+    if (stays && !plan.unchanged.has(path)) plan.theirs.set(path, saved)
   }
+  for (const path of plan.theirs.keys()) plan.unresolved.add(path)
   return plan
+}
+
+const conflict = {
+  code: 'KEY_CONFLICT',
+  message: 'Others have put objects below this name that this workspace has never had: move them, or rename the file.'
+}
+
+const hiddenByDirectory = {
+  code: 'CONFLICT',
+  message: 'Others have stored a file in the place of this directory since this sandbox last synced: it stays in S3 only.'
+}
+
+const unusable = {
+  code: 'DIRECTORY_WITH_CONTENT',
+  message: 'Its object in S3 has content of others and stays as it is, so the mode of the directory is not stored.'
+}
+
+/** Those of them stay in whose place, or below or above whose names, something was not stored. */
+export function replacedFor (plan: UploadPlan, hasFailed: (path: string) => boolean): Map<string, SavedEntry> {
+  if (plan.replaced.size === 0) return plan.replaced
+  const failedInside = parentsOf(plan.uploads.map(({ path }) => path).filter(hasFailed))
+  const isReplaced = (path: string) => !failedInside.has(path) && ![path, ...parentsOf([path])].some(hasFailed)
+  return new Map([...plan.replaced].filter(([path]) => isReplaced(path)))
 }
 
 /** The keys of what is in it imply that it exists, and its mode is the default. */

@@ -1,6 +1,8 @@
 import { readCurrent, readManifest } from './manifest-store.js'
-import { isFound, type Manifest, type Superseded } from './manifest.js'
-import { isObsoletePack, keyProblem, manifestKey, packOf, reserved, withoutSlash } from './s3/keys.js'
+import type { Manifest, Superseded } from './manifest.js'
+import {
+  isObsoletePack, keyProblem, manifestKey, packOf, remedy, reserved, sessionOf, withoutSlash
+} from './s3/keys.js'
 import { listInRanges } from './s3/list-ranges.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
@@ -23,11 +25,20 @@ export interface Remote {
   storedAt: Map<string, number>
   /** By hash: packs that S3 has, and their sizes. */
   packs: Map<string, number>
+  /** By id: when sessions have stored what they had seen. */
+  sessions: Map<string, number>
   /** Keys of packs of an earlier format, which nothing reads any more. */
   obsoletePacks: string[]
-  /** Whether there is a manifest. */
-  hasManifest: boolean
-  problems: Problem[]
+  /** Whether there is a manifest, and all of it could be read. */
+  manifest: Manifest['state']
+  /** All that the manifest says, whatever S3 has. */
+  recorded: ReadonlyMap<string, SavedEntry>
+  /** The session that has seen all of it. */
+  session: string | undefined
+  /** By path: objects with content whose keys end in a slash. Neither files nor directories, they stay as they are. */
+  unusable: Map<string, ObjectInfo>
+  /** What a workspace cannot have: named, and left alone. */
+  warnings: Problem[]
   /** Whether there is nothing of a workspace. */
   isEmpty: boolean
 }
@@ -45,17 +56,23 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     superseded: new Map(),
     storedAt: new Map(),
     packs: new Map(),
+    sessions: new Map(),
     obsoletePacks: [],
-    hasManifest: isFound(manifest),
-    problems: [],
+    manifest: manifest.state,
+    recorded: manifest.entries,
+    session: manifest.session,
+    unusable: new Map(),
+    warnings: [],
     isEmpty: true
   }
   for (let page = first; !page.done; page = await pages.next()) {
     for (const object of page.value) {
       const path = pathOf(object.key)
       const pack = packOf(object.key)
+      const session = sessionOf(object.key)
       const saved = manifest.entries.get(path)
       if (pack !== undefined) remote.packs.set(pack, object.size)
+      else if (session !== undefined) remote.sessions.set(session, object.storedAt)
       else if (isObsoletePack(object.key)) remote.obsoletePacks.push(object.key)
       else if (saved !== undefined && keyProblem(path) === undefined && isObjectOf(path, saved, object)) {
         remote.tracked.set(path, saved)
@@ -92,10 +109,22 @@ function isSuperseded ({ superseded }: Manifest, { key, etag, storedAt }: Object
   return object !== undefined && object.etag === etag && object.storedAt === storedAt
 }
 
+export const unreadableManifest = (path: string): Problem => ({
+  path,
+  code: 'MANIFEST_UNREADABLE',
+  message: 'Parts of this manifest cannot be read. Nothing is deleted in S3 until an upload has written it anew.'
+})
+
+export const sameName = { code: 'KEY_CONFLICT', message: `A file has the same name, and takes its place: ${remedy}` }
+
 function addUntracked (remote: Remote, path: string, object: ObjectInfo) {
   const problem = keyProblem(object.key)
-  if (problem !== undefined) remote.problems.push({ path: object.key, ...problem })
-  else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
-    remote.problems.push({ path: object.key, code: 'KEY_CONFLICT', message: 'Another object has the same path.' })
+  if (problem !== undefined) remote.warnings.push({ path: object.key, ...problem })
+  else if (object.key.endsWith('/') && object.size > 0) {
+    const message = `The object has content, which a directory cannot have, so it stays in S3 only: ${remedy}`
+    remote.unusable.set(path, object)
+    remote.warnings.push({ path: object.key, code: 'DIRECTORY_WITH_CONTENT', message })
+  } else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
+    remote.warnings.push({ path: object.key, ...sameName })
   } else remote.untracked.set(path, object)
 }

@@ -1,5 +1,6 @@
 import type { Direction, SyncProgress, SyncReport } from '../../schemas/sync.js'
-import type { Problem } from './workspace/workspace.js'
+import { isCounted } from './manifest.js'
+import type { EntryType, Problem } from './workspace/workspace.js'
 
 export type OnProgress = (progress: SyncProgress) => void
 
@@ -10,6 +11,7 @@ export class SyncStats {
   readonly #started = performance.now()
   readonly #onProgress: OnProgress
   readonly #failed = new Map<string, Problem>()
+  readonly #warnings = new Map<string, Problem>()
   #reportedAt = 0
   #phase: SyncProgress['phase'] = 'list'
   files = 0
@@ -35,10 +37,10 @@ export class SyncStats {
     this.#reportProgress()
   }
 
-  add (files: number, bytes: number): void {
-    this.files += files
-    this.bytes += bytes
-    if (performance.now() - this.#reportedAt >= progressMs) this.#reportProgress()
+  /** @param bytes those that {@link provisional} has not counted. */
+  copied (path: string, type: EntryType, bytes: number): void {
+    if (isCounted(path, type)) this.files++
+    this.#addBytes(bytes)
   }
 
   /** Counts bytes of a file that may yet fail. */
@@ -47,7 +49,7 @@ export class SyncStats {
     return {
       add: (bytes) => {
         counted += bytes
-        this.add(0, bytes)
+        this.#addBytes(bytes)
       },
       undo: () => {
         this.bytes -= counted
@@ -56,8 +58,19 @@ export class SyncStats {
     }
   }
 
+  /** Takes back a file that was counted and is not there. */
+  retract (path: string, type: EntryType, bytes: number): void {
+    if (isCounted(path, type)) this.files--
+    this.bytes -= bytes
+  }
+
   fail (problem: Problem): void {
     this.#failed.set(problem.path, problem)
+  }
+
+  /** Tells what cannot be had as it is: nobody is kept from their work by it. */
+  warn (problem: Problem): void {
+    this.#warnings.set(`${problem.code} ${problem.path}`, problem)
   }
 
   hasFailed (path: string): boolean {
@@ -76,6 +89,7 @@ export class SyncStats {
       kept,
       durationMs: Math.round(performance.now() - this.#started),
       failed: [...this.#failed.values()],
+      warnings: [...this.#warnings.values()],
       verified,
       ...more
     }
@@ -88,6 +102,11 @@ export class SyncStats {
     this.deleted = deleted
     this.verified = 0
     return this.report(direction, { dryRun: true })
+  }
+
+  #addBytes (bytes: number) {
+    this.bytes += bytes
+    if (performance.now() - this.#reportedAt >= progressMs) this.#reportProgress()
   }
 
   #reportProgress () {

@@ -28,6 +28,8 @@ export interface SyncRequest extends Partial<Omit<SyncSpec, 'direction'>> {
   waitMs?: number
   /** Leave alone what is newer in the workspace. */
   keepNewer?: boolean
+  /** The sandbox is about to end. */
+  isLast?: boolean
 }
 
 /** How long running syncs may take to release their locks when the service stops. */
@@ -60,8 +62,8 @@ export class SyncService {
     this.#running.add(work)
     try {
       const report = await work
-      const { failed, ...counts } = report
-      log.info({ ...ids, ...counts, failed: failed.length }, 'sync completed')
+      const { failed, warnings = [], ...counts } = report
+      log.info({ ...ids, ...counts, failed: failed.length, warnings: warnings.length }, 'sync completed')
       if (failed.length > 0) throw syncIncomplete(report)
       return report
     } catch (error) {
@@ -86,6 +88,19 @@ export class SyncService {
       }
     } catch (error) {
       throw toAppError(error)
+    }
+  }
+
+  /** Does something to a workspace that no sync may see half-done. @throws {AppError} SYNC_ACTIVE, WORKSPACE_LOST. */
+  async undisturbed<T> (owned: OwnedSandbox, work: () => Promise<T>): Promise<T> {
+    if (owned.s3 === undefined) return await work()
+    const lock = await acquireSyncLock(new SandboxCommands(owned.sandbox), () => {}).catch((error: unknown) => {
+      throw toAppError(error)
+    })
+    try {
+      return await work()
+    } finally {
+      await lock.release().catch(() => {})
     }
   }
 
@@ -120,12 +135,13 @@ export class SyncService {
         store,
         agentLauncher,
         prefix: storage.prefix,
+        session: { id: owned.id, startedAt: Date.parse(owned.createdAt) },
         onProgress,
         dryRun: options.dryRun ?? false,
         delete: options.delete ?? false
       }
       const report = direction === 'upload'
-        ? await upload({ ...common, versioned: storage.versioned })
+        ? await upload({ ...common, versioned: storage.versioned, isLast: options.isLast ?? false })
         : await download({ ...common, version: options.version, keepNewer: options.keepNewer ?? false })
       if (!report.dryRun) last = { direction, finishedAt: new Date().toISOString(), report }
       return report

@@ -82,6 +82,7 @@ export const paths = {
   session: '/api/session',
   sandboxes,
   sandbox: (id) => urlOf(id),
+  forcedEnd: (id) => query(urlOf(id), { force: true }),
   claude: (id) => urlOf(id, 'claude'),
   run: (id, runId) => urlOf(id, 'claude', runId),
   events: (id, runId) => urlOf(id, 'claude', runId, 'events'),

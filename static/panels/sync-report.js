@@ -4,12 +4,12 @@ import { icon } from '../lib/icons.js'
 
 export const directions = { upload: 'Workspace to S3', download: 'S3 to workspace' }
 
-const counts = {
+const countsOf = (direction) => ({
   skipped: 'Unchanged',
-  kept: 'Kept, newer here',
+  kept: direction === 'upload' ? 'Kept, newer in S3' : 'Kept, newer here',
   ignored: 'Ignored',
   deleted: 'Deleted'
-}
+})
 
 function filesOf (number) {
   return number === 1 ? '1 file' : `${number} files`
@@ -17,19 +17,21 @@ function filesOf (number) {
 
 /** What a sync did, or would do, with a list of failures. */
 export function syncReport (report, title) {
-  const { direction, files, bytes: size, durationMs, failed = [], verified, dryRun } = report
+  const { direction, files, bytes: size, durationMs, failed = [], warnings = [], verified, dryRun } = report
   const facts = [
     [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
     !dryRun && files > 0 && ['Verified', filesOf(verified)],
     failed.length > 0 && ['Failed', filesOf(failed.length)],
-    ...Object.entries(counts).map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
+    ...Object.entries(countsOf(direction))
+      .map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
     ['Duration', formatDuration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
     h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
     h('p', { class: 'muted small' }, directions[direction]),
     h('dl', { class: 'facts' }, facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
-    failed.length > 0 && failures(failed))
+    failed.length > 0 && failures(failed),
+    warnings.length > 0 && [h('h4', {}, 'Warnings'), failures(warnings)])
 }
 
 /** Files that were not copied, with the reasons. */

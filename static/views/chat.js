@@ -1,20 +1,20 @@
 import { Activity } from '../chat/activity.js'
 import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
-import { confirmEnd } from '../chat/confirm-end.js'
+import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
 import { FollowedRun } from '../chat/run.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { ConversationPicker } from '../chat/conversation-picker.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
-import { asApiError, paths, send } from '../lib/api.js'
+import { asApiError } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
 import { copyLast } from '../markdown/copy.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
-import { button } from './notice.js'
+import { button, notice } from './notice.js'
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
@@ -166,6 +166,11 @@ export class ChatView {
     if (error.sandboxEnded) this.#showEnded('The sandbox has ended.')
   }
 
+  /** What the service has said of a new sandbox, such as that another one uses its volume, too. */
+  warn (warnings = []) {
+    this.dock.prepend(...warnings.map(({ message }) => notice({ message })))
+  }
+
   async #endSession () {
     const running = this.#run !== undefined
     const confirmed = await confirmEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
@@ -173,8 +178,7 @@ export class ChatView {
     this.bar.setEnding('Ending…')
     announce('Ending the session')
     try {
-      const report = await (await send('DELETE', paths.sandbox(this.sandbox.id))).json()
-      this.#showEnded('You ended this session.', report)
+      this.#showEnded('You ended this session.', await endSandbox(this.sandbox))
     } catch (error) {
       if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
       this.bar.reset()

@@ -10,6 +10,9 @@ export const sections = [
       { name: 'name', label: 'Name', placeholder: 'my-project', hint: 'Unique among your running sandboxes.' },
       { name: 'volume.name', label: 'Volume', placeholder: 'none: files are lost at the end', hint: 'Keeps files and conversations.' },
       { name: 'volume.mountPath', label: 'Mount path', placeholder: '/workspace' },
+      { name: 'volume.subPath', label: 'Part of the volume', placeholder: 'all of it' },
+      { name: 'volume.readOnly', label: 'Read-only volume', kind: 'flag' },
+      { name: 'volume.exclusive', label: 'Refuse other sandboxes on the volume', kind: 'flag' },
       { name: 'workdir', label: 'Working directory', placeholder: 'the volume\'s mount path' }
     ]
   },

@@ -10,7 +10,7 @@ import { rememberSandbox } from './specs.js'
 
 /** Errors that different options may avoid. */
 const correctable = ['BAD_REQUEST', 'FORBIDDEN', 'INVALID_SANDBOX', 'SANDBOX_NAME_TAKEN', 'SECRET_NOT_FOUND',
-  'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
+  'VOLUME_IN_USE', 'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
 
 /** Creates a sandbox and shows the service's own steps while it does (7.2). */
 export class ProgressView {

@@ -26,11 +26,15 @@ export function sameWorkspace ({ id, volume, workdir, name, s3 }) {
   const made = browserStorage.read('made', []).find((entry) => entry.id === id)
   if (made) return made.spec
   return {
-    ...(volume ? { volume: { name: volume.name, mountPath: volume.mountPath } } : {}),
+    ...(volume ? { volume: given(volume) } : {}),
     ...(workdir && volume && workdir !== volume.mountPath && { workdir }),
     ...(name && { name }),
-    ...(s3 && { s3: Object.fromEntries(Object.entries(s3).filter(([, value]) => value !== null && value !== '')) })
+    ...(s3 && { s3: given(s3) })
   }
+}
+
+function given (fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== ''))
 }
 
 function withoutSecrets (spec) {

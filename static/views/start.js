@@ -1,5 +1,5 @@
-import { confirmEnd } from '../chat/confirm-end.js'
-import { getJson, paths, send } from '../lib/api.js'
+import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
+import { getJson, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
@@ -97,7 +97,7 @@ export class StartView {
     const confirmed = await confirmEnd(sandbox, { title: 'End this sandbox?', action: 'End sandbox' })
     if (!confirmed) return
     try {
-      await send('DELETE', paths.sandbox(sandbox.id))
+      await endSandbox(sandbox)
       announce('The sandbox has ended')
     } catch (error) {
       if (!error.sandboxEnded) this.#problems.replaceChildren(notice(error))

@@ -115,6 +115,44 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     allow(/status of 40[34]|net::ERR_/)
   })
 
+  t.test('When the last copy of the files could not be stored, the page asks before they are lost (7.7, 7.8)', async (t) => {
+    const message = 'The workspace could not be stored, so the sandbox was kept: S3 cannot be reached.'
+    const answers: Record<string, unknown> = someAnswers({
+      [`DELETE ${base}`]: { statusCode: 503, code: 'WORKSPACE_NOT_STORED', message, hint: 'h', requestId: 'r', steps: [] }
+    })
+    const { page, allow } = await open(t, answers, chat)
+    const dialog = page.getByRole('dialog')
+    const ask = async () => {
+      await page.getByRole('button', { name: 'End session' }).click()
+      await dialog.getByRole('button', { name: 'End session' }).click()
+      await dialog.getByText(message).waitFor()
+    }
+    await ask()
+    await dialog.getByRole('button', { name: 'Cancel' }).click()
+    await page.getByRole('alert').getByText(message).waitFor()
+    t.ok(await page.getByRole('button', { name: 'End session' }).isEnabled(), 'the sandbox is kept')
+    await ask()
+    answers[`DELETE ${base}`] = { ...sandbox, steps: [{ step: 'sync', ok: false, durationMs: 1, error: message }] }
+    const forced = page.waitForRequest((request) => request.method() === 'DELETE')
+    await dialog.getByRole('button', { name: 'End and lose the files' }).click()
+    t.match((await forced).url(), /\?force=true$/)
+    await page.getByRole('heading', { name: 'You ended this session.' }).waitFor()
+    allow(/status of 503/)
+  })
+
+  t.test('That another sandbox uses the volume, too, is on the page until it is dismissed', async (t) => {
+    const { page, on } = await open(t, someAnswers({}))
+    await page.getByRole('button', { name: 'New sandbox' }).click()
+    const create = on('/api/modal/sandbox')
+    await create.opened()
+    const message = 'sb-other uses the volume workspace, too.'
+    await create.emit(['sandbox', { ...sandbox, warnings: [{ code: 'VOLUME_SHARED', message, sandboxes: ['sb-other'] }] }])
+    await page.locator('.welcome').waitFor()
+    await page.getByRole('alert').getByText(message).waitFor()
+    await page.getByRole('button', { name: 'Dismiss' }).click()
+    t.equal(await page.getByRole('alert').count(), 0)
+  })
+
   t.test('A conversation of 500 messages stays smooth while Claude is writing', async (t) => {
     const later = new Date(Date.parse(sandbox.createdAt) + 3000).toISOString()
     const usage = { input_tokens: 1000, cache_read_input_tokens: 500, output_tokens: 25 }

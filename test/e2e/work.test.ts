@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { finished, local, scripted, send } from '../helpers/chat.js'
+import { startFaultProxy } from '../helpers/fault-proxy.js'
 import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { startService } from '../helpers/service.js'
 
@@ -15,15 +16,18 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
   const [browser, s3, folder] = await Promise.all([openBrowser(), startS3(), mkdtemp(join(tmpdir(), 'upload-'))])
   await s3.createBucket('work')
   const put = async (Key: string) => { await s3.client.send(new PutObjectCommand({ Bucket: 'work', Key, Body: Key })) }
-  await Promise.all(['one/from-s3.txt', 'bad/fine.txt', 'bad/a//b'].map(put))
+  await Promise.all(['one/from-s3.txt', 'bad/fine.txt', 'bad/refused', 'bad/a//b'].map(put))
+  const proxy = await startFaultProxy(s3.endpoint)
+  proxy.use(({ url }) => url.includes('bad/refused') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
   const service = await startService({
     ...local,
     ACCOUNTS: '',
-    ...s3Settings(s3)
+    ...s3Settings({ ...s3, endpoint: proxy.endpoint })
   })
   t.teardown(async () => {
     await browser.close()
     await service.close()
+    await proxy.close()
     await s3.close()
     await rm(folder, { recursive: true })
   })
@@ -37,7 +41,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await page.getByLabel('Key prefix').fill('bad/')
     await page.getByRole('button', { name: 'Create' }).click()
     const alert = page.getByRole('alert')
-    t.match(await alert.innerText(), /could not be synced[^]*Failed\s+1 file[^]*a\/\/b\s+The key is not a path/)
+    t.match(await alert.innerText(), /could not be synced[^]*Failed\s+1 file[^]*refused\s+S3 refused it[^]*Warnings\s+a\/\/b\s+The key is not a path/)
     await alert.getByRole('button', { name: 'Edit options' }).click()
     await page.getByLabel('Key prefix').fill('one/')
     await page.getByRole('button', { name: 'Create' }).click()
@@ -63,7 +67,7 @@ t.test('Files and S3 in a real browser', { skip }, async (t) => {
     await finished(page)
     await page.getByRole('button', { name: 'Workspace to S3' }).click()
     await page.getByText('Synced just now').waitFor()
-    t.match(await page.locator('.sync').innerText(), /Copied\s+\d+ files?,[^]*Verified[^]*Unchanged\s+\d+ file/)
+    t.match(await page.locator('.sync').innerText(), /Copied\s+nothing\s+Unchanged\s+\d+ file/)
   })
 
   await t.test('Folders are dropped with their contents, also onto a folder; omitted ones are named', async (t) => {

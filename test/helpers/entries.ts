@@ -19,8 +19,12 @@ export const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   storedAt: new Map(),
   packs: new Map(),
   obsoletePacks: [],
-  hasManifest: true,
-  problems: [],
+  manifest: 'whole',
+  recorded: new Map(),
+  session: undefined,
+  sessions: new Map(),
+  unusable: new Map(),
+  warnings: [],
   isEmpty: false,
   ...more
 })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { Agent, createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -7,14 +8,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * What happens to a request on its way. `at` is the share of the body, from 0 to 1, after which it does.
  * `refused`: answered in S3's place, which never hears of it. `lost`: carried out, but the answer is never seen.
  * `reset-request`, `reset-response`: the connection breaks. `truncated`: a success whose body ends early, without
- * saying so. `stalled`: nothing comes for `ms`, then the connection breaks. `slow`: the first byte takes `ms`.
+ * saying so. `flipped`: one bit of the body is another. `stalled`: nothing comes for `ms`, then the connection breaks.
+ * `slow`: the first byte takes `ms`. `pretended`: answered as a success in S3's place, which never hears of it, with
+ * the ETag that the body would have, or another one. `misnamed`: carried out, and answered with another ETag.
  */
 export type Fault =
   | { kind: 'refused', status: number, code: string }
-  | { kind: 'lost' }
+  | { kind: 'lost' | 'flipped' }
   | { kind: 'reset-request' | 'reset-response' | 'truncated', at: number }
   | { kind: 'stalled', at: number, ms: number }
   | { kind: 'slow', ms: number }
+  | { kind: 'pretended', etag?: string }
+  | { kind: 'misnamed', etag: string }
 
 export interface Seen { number: number, method: string, url: string, authorization: string }
 export type Chooser = (request: Seen) => Fault | undefined
@@ -53,6 +58,7 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
       response.writeHead(fault.status, { 'content-type': 'application/xml', 'content-length': body.length }).end(body)
       return
     }
+    if (fault?.kind === 'pretended') return await pretend(request, response, fault.etag)
     const size = Number(request.headers['content-length'] ?? 0)
     const outgoing = httpRequest(target, {
       agent, method: request.method!, path: request.url!, headers: forwarded(request)
@@ -71,6 +77,12 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
       return
     }
     if (fault?.kind === 'slow') await sleep(fault.ms)
+    if (fault?.kind === 'misnamed') {
+      await drain(answer)
+      response.writeHead(answer.statusCode!, { etag: fault.etag, 'content-length': 0 }).end()
+      return
+    }
+    if (fault?.kind === 'flipped') return await flip(answer, response)
     await pass(answer, response, fault)
   }
 
@@ -87,6 +99,23 @@ export async function startFaultProxy (target: string): Promise<FaultProxy> {
       await once(server, 'close')
     }
   }
+}
+
+async function pretend (request: IncomingMessage, response: ServerResponse, etag?: string) {
+  const hash = createHash('md5')
+  for await (const chunk of request) hash.update(chunk)
+  const told = etag ?? `"${hash.digest('hex')}"`
+  const body = request.method === 'PUT'
+    ? ''
+    : `<?xml version="1.0"?><CompleteMultipartUploadResult><ETag>${told}</ETag></CompleteMultipartUploadResult>`
+  response.writeHead(200, { ...told !== '' && { etag: told }, 'content-length': body.length }).end(body)
+}
+
+/** The answer with one bit changed, under the headers that it had. */
+async function flip (answer: IncomingMessage, response: ServerResponse) {
+  const body = Buffer.concat(await answer.toArray())
+  if (body.length > 0) body[body.length >> 1]! ^= 1
+  response.writeHead(answer.statusCode!, answer.rawHeaders).end(body)
 }
 
 /** The answer, as far as the fault lets it. */

@@ -24,7 +24,7 @@ export class LocalWorkspace implements Workspace {
   }
 
   async list (): Promise<Listing> {
-    const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
+    const listing: Listing = { entries: new Map(), problems: [], warnings: [], special: 0, missing: false }
     const visit = async (path: string) => {
       const names = await readdir(this.#at(path), { encoding: 'buffer' }).catch(() => {
         if (path === '') listing.missing = true

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { quote } from '../../services/modal/script.js'
+import { cleanEnvironment, quote } from '../../services/modal/script.js'
 import type { StartedRecord } from '../../services/runs/records.js'
 import { prepareCommand } from '../../services/runs/run-directory.js'
 import { syncLockScript } from '../../services/sync/lock.js'
@@ -113,7 +113,9 @@ export async function attemptInterrupted (
     [ $step != ${hook?.step ?? 0} ] || '${shell}' '${join(state, 'hook')}'; [ $step != ${killAt ?? 0} ] || kill -KILL $$; }`
   const wrapped = steps.map((name) =>
     `${name} () { step_done; command ${name} "$@"; step_result=$?; step_done; return $step_result; }`)
-  const { status, signal } = spawnSync(shell, [flag!, [count, ...wrapped, script].join('\n'), ...rest], { env, stdio: 'ignore' })
+  // The lock of the sync begins by removing what an image may have defined.
+  const [cleaning, own] = script!.startsWith(cleanEnvironment) ? [cleanEnvironment, script!.slice(cleanEnvironment.length)] : ['', script!]
+  const { status, signal } = spawnSync(shell, [flag!, [cleaning, count, ...wrapped, own].join('\n'), ...rest], { env, stdio: 'ignore' })
   // A minute later it is no longer a newcomer.
   if (signal !== null && existsSync(join(state, id))) await user.addHolder(state, id, longAgo())
   return { status, killed: signal !== null, steps: Number(readFileSync(counter, 'utf8')) }

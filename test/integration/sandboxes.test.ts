@@ -174,6 +174,8 @@ t.test('sandboxes', { skip }, async (t) => {
       [{ secrets: many(21) }, /^body\.secrets /],
       [{ workdir: 'x' }, /^body\.workdir /],
       [{ workdir: '/x\ny' }, /^body\.workdir /],
+      [{ workdir: '/proc' }, /^body\.workdir cannot be \/proc/],
+      [{ volume: { name: 'x', mountPath: '/usr' } }, /^body\.volume\.mountPath cannot be \/usr/],
       [{ timeoutMs: 1500 }, /^body\.timeoutMs /],
       [{ timeoutMs: 0 }, /^body\.timeoutMs /],
       [{ timeoutMs: 90_000_000 }, /^body\.timeoutMs /],

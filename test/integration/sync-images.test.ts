@@ -249,5 +249,10 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
       [{ readOnly: false, keyPrefix: 'mounts/a/', credentialsSecretId: secretId }]
     ])
     for (const { secretIds } of sent) t.notOk(secretIds.includes(secretId))
+
+    const roleArn = 'arn:aws:iam::123456789012:role/modal'
+    account.s3 = [{ bucket: 'bucket', roleArn }]
+    await t.rejects(create({ secretName: undefined }), { code: 'NOT_SUPPORTED' })
+    t.match(sent.at(-1).cloudBucketMounts, [{ oidcAuthRoleArn: roleArn, credentialsSecretId: '' }], 'a role in place of the secret')
   })
 })

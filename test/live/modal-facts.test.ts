@@ -3,7 +3,7 @@ import { ModalClient, type Sandbox } from 'modal'
 import t from 'tap'
 import { killMarked } from '../../services/modal/kill.js'
 import { execMarker } from '../../services/modal/process.js'
-import { volumeNames } from '../../services/modal/volumes.js'
+import { listVolumes } from '../../services/modal/volumes.js'
 import { encodeTags } from '../../services/sandboxes/tags.js'
 
 /**
@@ -92,7 +92,7 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     const limited = await create({ cpu: 0.5, cpuLimit: 1, memoryMiB: 256, memoryLimitMiB: 512 })
     t.equal((await sh('echo in', limited)).out, 'in\n')
     const names = []
-    for await (const one of volumeNames(modal)) names.push(one)
+    for await (const { name } of listVolumes(modal)) names.push(name)
     t.ok(names.includes(name))
     t.equal(new Set(names).size, names.length)
   })

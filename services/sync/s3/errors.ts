@@ -46,7 +46,11 @@ const kinds: Record<string, S3ErrorKind> = {
   ServiceUnavailable: 'slow',
   BadDigest: 'transient',
   XAmzContentSHA256Mismatch: 'transient',
-  IncompleteBody: 'transient'
+  IncompleteBody: 'transient',
+  /** The service's own: a success that does not say what was stored. */
+  MissingETag: 'fatal',
+  /** The service's own: an object does not have the content that it was stored with, though it was not replaced. */
+  ContentMismatch: 'fatal'
 }
 
 function kindOf (code: string, status: number | undefined): S3ErrorKind {

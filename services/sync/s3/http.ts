@@ -1,5 +1,7 @@
 import { createHash, createHmac, type Hash } from 'node:crypto'
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import {
+  Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage, type RequestOptions
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { SignatureV4 } from '@smithy/signature-v4'
 import { S3Error } from './errors.js'
@@ -24,7 +26,7 @@ export interface BodyInfo {
 }
 
 export interface S3Request {
-  method: 'GET' | 'PUT'
+  method: 'GET' | 'HEAD' | 'PUT'
   /** The whole key, not escaped. */
   key: string
   query?: Record<string, string>
@@ -43,8 +45,8 @@ export interface PresignedResponse {
   code?: string
   date?: string
   etag?: string
-  /** The headers that carry an object's metadata. */
-  metadata?: Record<string, string>
+  /** Those that describe an object. */
+  headers?: Record<string, string>
 }
 
 const emptyHash = createHash('sha256').digest('hex')
@@ -147,15 +149,43 @@ export function checkPresigned ({ status, code, date }: PresignedResponse): void
   throw new S3Error(code ?? `Http${status}`, { status, date })
 }
 
-/** The ETag of a response whose body does not matter. */
-export function etagOf (response: IncomingMessage): string {
-  response.resume()
-  return bareEtag(response.headers.etag)
+/**
+ * The ETag of what was stored.
+ * @throws {S3Error} without one, and when the body is an error: what S3 finds out late it says in that of a success.
+ */
+export async function etagOf (response: IncomingMessage): Promise<string> {
+  const { statusCode: status, headers: { etag, date, 'content-length': length } } = response
+  if (length === '0') response.resume()
+  else {
+    const text = await readText(response)
+    if (/<Error[\s>]/.test(text.slice(0, errorTextLimit))) {
+      throw new S3Error(codeIn(text) ?? 'InternalError', { status, date })
+    }
+  }
+  return presentEtag(etag)
+}
+
+/** @throws {S3Error} when there is none: nothing would tell whether it is there. */
+export function presentEtag (etag: string | undefined): string {
+  const bare = bareEtag(etag)
+  if (bare === '') throw new S3Error('MissingETag')
+  return bare
 }
 
 /** Without quotes, nor the mark of a weak one. */
 export function bareEtag (etag: string | undefined): string {
   return (etag ?? '').replace(/^W\//, '').replaceAll('"', '')
+}
+
+/**
+ * The MD5 of a whole object, where its ETag is one: it was stored in one piece, and is not encrypted with a key of KMS
+ * or of a client (S3's API reference, Object).
+ * @param headers of the response. @param etag of the object, where it is known from elsewhere.
+ */
+export function md5Of (headers: IncomingHttpHeaders, etag = bareEtag(headers.etag)): string | undefined {
+  const isOther = String(headers['x-amz-server-side-encryption']).startsWith('aws:kms') ||
+    headers['x-amz-server-side-encryption-customer-algorithm'] !== undefined
+  return !isOther && /^[0-9a-f]{32}$/.test(etag) ? etag : undefined
 }
 
 /** Reads a body of known length into `into`. One that ends early is an error, never a short file. @throws {S3Error} */
@@ -197,8 +227,11 @@ async function errorOf (response: IncomingMessage): Promise<S3Error> {
   } catch {
     // The status says enough.
   }
-  const code = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1] ?? `Http${response.statusCode}`
-  return new S3Error(code, { status: response.statusCode, date: response.headers.date })
+  return new S3Error(codeIn(text) ?? `Http${response.statusCode}`, { status: response.statusCode, date: response.headers.date })
+}
+
+function codeIn (text: string): string | undefined {
+  return /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1]
 }
 
 function networkError (cause: unknown): S3Error {

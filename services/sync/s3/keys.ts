@@ -6,6 +6,7 @@ export const partPrefix = '.modal-sandbox-part-'
 export const versionsPrefix = `${reserved}versions/`
 
 const packsPrefix = `${reserved}packs/`
+const sessionsPrefix = `${reserved}sessions/`
 
 /** The key of a pack, which has the contents of many small files. @param hash SHA-256 of the pack. */
 export function packKey (hash: string): string {
@@ -20,6 +21,16 @@ export function packOf (key: string): string | undefined {
 /** Whether it is the key of a pack of an earlier format, with enciphered contents: nothing reads it any more. */
 export function isObsoletePack (key: string): boolean {
   return key.startsWith(packsPrefix) && /^[0-9a-f]{64}$/.test(key.slice(packsPrefix.length))
+}
+
+/** The key of what a session has seen of the prefix. @param sandboxId names the session. */
+export function sessionKey (sandboxId: string): string {
+  return `${sessionsPrefix}${sandboxId}.gz`
+}
+
+/** The session whose base has that key. */
+export function sessionOf (key: string): string | undefined {
+  return key.startsWith(sessionsPrefix) ? /^([\w-]+)\.gz$/.exec(key.slice(sessionsPrefix.length))?.[1] : undefined
 }
 
 /** Whether a download that was interrupted has left the file. */
@@ -48,10 +59,18 @@ export function savedAtOf (version: string): string {
 }
 
 const maxKeyBytes = 1024
-const maxNameBytes = 255
+/** Of a file system. */
+export const maxNameBytes = 255
+/** What to do about an object that a workspace cannot have. */
+export const remedy = 'rename it or name it in .syncignore.'
+
+/** Empty, `.` and `..` among its parts, or NUL. */
+const unsafe = /(?:^|\/)\.{0,2}(?:\/|$)|\0/
 
 /** Why a path of the workspace cannot be a key under a prefix; undefined when it can. */
 export function pathProblem (path: string, prefix: string): { code: string, message: string } | undefined {
+  // A listing that a sandbox has forged: whatever normalizes keys would see another prefix.
+  if (unsafe.test(withoutSlash(path))) return { code: 'NAME_NOT_CARRIED', message: 'It is not a path inside a workspace.' }
   if (`${path}/`.startsWith(reserved)) return { code: 'NAME_RESERVED', message: `Names under ${reserved} are reserved for the sync.` }
   if (Buffer.byteLength(prefix + path) + 1 > maxKeyBytes) {
     return { code: 'NAME_TOO_LONG', message: `With the prefix the path has more than ${maxKeyBytes} bytes.` }
@@ -69,11 +88,11 @@ export function pathProblem (path: string, prefix: string): { code: string, mess
  */
 export function keyProblem (key: string): { code: string, message: string } | undefined {
   const path = withoutSlash(key)
-  if (/(?:^|\/)\.{0,2}(?:\/|$)|\0/.test(path)) {
-    return { code: 'KEY_UNSAFE', message: 'The key is not a path inside a workspace.' }
+  if (unsafe.test(path)) {
+    return { code: 'KEY_UNSAFE', message: `The key is not a path inside a workspace, so the object stays in S3 only: ${remedy}` }
   }
   if (Buffer.byteLength(path) > maxNameBytes && path.split('/').some((name) => Buffer.byteLength(name) > maxNameBytes)) {
-    return { code: 'NAME_TOO_LONG', message: `A name has more than ${maxNameBytes} bytes.` }
+    return { code: 'NAME_TOO_LONG', message: `A name has more than ${maxNameBytes} bytes, which no disk takes: ${remedy}` }
   }
 }
 

@@ -5,11 +5,16 @@ import type { ObjectInfo } from './list.js'
 import type { ObjectStore } from './object-store.js'
 
 const rangesAtOnce = 6
+/** A page of S3's list has 1,000 keys; a few objects of others should not make two pages of one. */
+export const keysInPage = 950
 /** A manifest is untrusted input, and each range costs a request. */
 const maxRanges = 1000
 
 /** Keys greater than `after`, up to and including `to`. */
 interface Range { after: string, to: string | undefined }
+
+/** Keys greater than `after`, up to and including `to`, which fit on a page. */
+type KeyGroup = Range & { to: string }
 
 /**
  * Everything under a store's prefix, page by page in the order of the keys.
@@ -37,6 +42,41 @@ export async function * listInRanges (
   }
 }
 
+/**
+ * Puts keys into groups, each of which fits on a page of S3's list.
+ * @param known other keys that are there, too.
+ */
+export function groupKeys (keys: string[], known: Iterable<string>): KeyGroup[] {
+  const wanted = new Set(keys)
+  const all = sortKeys([...new Set([...wanted, ...known])])
+  const groups: KeyGroup[] = []
+  let begin = -Infinity
+  for (const [index, key] of all.entries()) {
+    if (!wanted.has(key)) continue
+    if (index - begin < keysInPage) groups.at(-1)!.to = key
+    else {
+      begin = index
+      groups.push({ after: startBefore(key, all[index - 1] ?? ''), to: key })
+    }
+  }
+  return groups
+}
+
+/** Closer to a key than the one before it, where there may be others that nobody knows of in between. */
+function startBefore (key: string, previous: string): string {
+  const shorter = [...key].slice(0, -1).join('')
+  return compareKeys(shorter, previous) > 0 ? shorter : previous
+}
+
+/** Lists what is within the groups, and perhaps a little more. @throws {S3Error} */
+export async function * listGroups (store: ObjectStore, groups: KeyGroup[]): AsyncGenerator<ObjectInfo[]> {
+  const list = async (group: KeyGroup) => await listRange(store, group)
+  for await (const objects of mapOrdered(groups, () => 0, list, rangesAtOnce, Infinity)) {
+    if (objects === undefined) return yield * store.list()
+    yield objects
+  }
+}
+
 /** The last range is open: there may be more keys than expected. */
 function rangesAfter (after: string, pageEnds: string[]): Range[] {
   const ends = pageEnds.slice(0, maxRanges).filter((key) => isKey(key) && compareKeys(after, key) < 0).sort(compareKeys)
@@ -60,7 +100,13 @@ async function listRange (store: ObjectStore, { after, to }: Range): Promise<Obj
   return objects
 }
 
-/** S3 orders keys by their UTF-8 bytes; JavaScript orders strings by UTF-16 code units. */
+/** A code unit from which on S3's order of keys, by their UTF-8 bytes, differs from that of JavaScript's strings. */
+const isHigh = /[\ud800-\uffff]/
+
+function sortKeys (keys: string[]): string[] {
+  return keys.some((key) => isHigh.test(key)) ? keys.sort(compareKeys) : keys.sort()
+}
+
 function compareKeys (one: string, other: string): number {
   return Buffer.compare(Buffer.from(one), Buffer.from(other))
 }

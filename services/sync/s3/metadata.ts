@@ -5,7 +5,7 @@ interface ObjectAttributes {
   type: ObjectType
   /** Permission bits, without the type. */
   mode: number
-  /** Seconds since 1970, with a fraction where it is known. */
+  /** Seconds since 1970, with a fraction where it is known; negative before. */
   mtime: string
   uid?: number
   gid?: number
@@ -64,11 +64,12 @@ function isMode (mode: number, isDirectory: boolean): boolean {
 /** Seconds with or without a fraction, RFC 3339, nanoseconds (DataSync) or milliseconds (File Gateway has both). */
 function parseTime (text: string | undefined): string | undefined {
   if (text === undefined) return
-  if (/^\d{1,11}(\.\d{1,9})?$/.test(text)) return text
+  if (/^-?\d{1,11}(\.\d{1,9})?$/.test(text)) return text
   const nanoseconds = /^(\d{8,10})(\d{9})(ns)?$/.exec(text)
   if (nanoseconds) return `${nanoseconds[1]}.${nanoseconds[2]}`
   const milliseconds = /^(\d{9,10})(\d{3})$/.exec(text)
   if (milliseconds) return `${milliseconds[1]}.${milliseconds[2]}`
-  const time = Date.parse(text)
-  return Number.isNaN(time) || time < 0 ? undefined : String(time / 1000)
+  // Date.parse takes almost anything for a date.
+  const time = /^[+-]?\d{4,6}-\d\d/.test(text) ? Date.parse(text) : NaN
+  return Number.isNaN(time) ? undefined : String(time / 1000)
 }

@@ -7,7 +7,7 @@ import { digest } from '../../../lib/ids.js'
 import type { S3Connection } from './connection.js'
 import { S3Error } from './errors.js'
 import {
-  bareEtag, checkPresigned, etagOf, type BodyInfo, type PresignedRequest, type PresignedResponse
+  bareEtag, checkPresigned, etagOf, presentEtag, type BodyInfo, type PresignedRequest, type PresignedResponse
 } from './http.js'
 import { decodeKey } from './list.js'
 
@@ -41,7 +41,7 @@ export class MultipartUpload {
   async putPart (number: number, bytes: Buffer): Promise<string> {
     const hash = digest(bytes)
     const request = this.#partRequest(number, { hash, size: bytes.length })
-    const etag = await this.#connection.retry(async () => etagOf(await this.#connection.send(request, bytes)))
+    const etag = await this.#connection.retry(async () => await etagOf(await this.#connection.send(request, bytes)))
     this.#etags[number - 1] = etag
     return hash
   }
@@ -54,7 +54,7 @@ export class MultipartUpload {
   /** Judges what came of a presigned part. @throws {S3Error} */
   acceptPart (number: number, response: PresignedResponse): void {
     checkPresigned(response)
-    this.#etags[number - 1] = bareEtag(response.etag)
+    this.#etags[number - 1] = presentEtag(response.etag)
   }
 
   /**
@@ -90,7 +90,11 @@ export class MultipartUpload {
   async #find (etag?: string): Promise<string> {
     const headers = { range: 'bytes=0-0', ...(etag !== undefined && { 'if-match': `"${etag}"` }) }
     const request = { method: 'GET' as const, key: this.#connection.prefix + this.#key, headers }
-    return await this.#connection.retry(async () => etagOf(await this.#connection.send(request)))
+    return await this.#connection.retry(async () => {
+      const response = await this.#connection.send(request)
+      response.resume()
+      return presentEtag(response.headers.etag)
+    })
   }
 }
 

@@ -1,10 +1,12 @@
 import { DeleteObjectsCommand } from '@aws-sdk/client-s3'
 import type { IncomingHttpHeaders } from 'node:http'
 import { digest } from '../../../lib/ids.js'
+import { addMetadata } from './attributes.js'
 import { requestsInFlight, S3Connection, type ObjectStoreOptions } from './connection.js'
 import { S3Error } from './errors.js'
 import {
-  bareEtag, checkPresigned, etagOf, readBody, readText, type BodyInfo, type PresignedRequest, type PresignedResponse
+  bareEtag, checkPresigned, etagOf, md5Of, presentEtag, readBody, readText, type BodyInfo, type PresignedRequest,
+  type PresignedResponse
 } from './http.js'
 import { parseListPage, type ObjectInfo } from './list.js'
 import { abortUpload, MultipartUpload, pendingUploads, type PendingUpload } from './multipart.js'
@@ -15,7 +17,12 @@ export interface StoredObject {
   size: number
   /** User metadata, names in lower case. */
   metadata: Record<string, string>
+  /** The MD5 of the whole object, where S3 tells it. */
+  md5: string | undefined
 }
+
+/** What S3 has, with its user metadata, names in lower case. */
+export interface HeadObject extends ObjectInfo { metadata: Record<string, string> }
 
 export interface GetOptions {
   /** The version that is wanted; another one is an error `PreconditionFailed`. */
@@ -84,7 +91,7 @@ export class ObjectStore {
   ): Promise<{ etag: string, sha256: string }> {
     const sha256 = digest(bytes)
     const request = this.#putRequest(key, { hash: sha256, size: bytes.length }, metadata)
-    const etag = await this.#connection.retry(async () => etagOf(await this.#connection.send(request, bytes)))
+    const etag = await this.#connection.retry(async () => await etagOf(await this.#connection.send(request, bytes)))
     return { etag, sha256 }
   }
 
@@ -102,8 +109,31 @@ export class ObjectStore {
         throw new S3Error('IncompleteBody')
       }
       await readBody(response, body)
-      return { body, size, etag: bareEtag(response.headers.etag), metadata: metadataOf(response.headers) }
+      const { headers } = response
+      const md5 = md5Of(headers, options.etag)
+      return { body, size, etag: bareEtag(headers.etag), metadata: metadataOf(headers), md5 }
     })
+  }
+
+  /** What there is at a key; undefined when there is nothing. @throws {S3Error} */
+  async head (key: string): Promise<HeadObject | undefined> {
+    try {
+      return await this.#connection.retry(async () => {
+        const response = await this.#connection.send({ method: 'HEAD', key: this.#prefix + key })
+        response.resume()
+        const { etag, 'content-length': size, 'last-modified': storedAt = '' } = response.headers
+        const metadata = metadataOf(response.headers)
+        return { key, size: Number(size), etag: bareEtag(etag), storedAt: Date.parse(storedAt) || 0, metadata }
+      })
+    } catch (error) {
+      if (error instanceof S3Error && error.status === 404) return
+      throw error
+    }
+  }
+
+  /** Adds user metadata to an object that is all else as it was. @returns the new ETag. @throws {S3Error} */
+  async addMetadata (key: string, etag: string, metadata: Record<string, string>): Promise<string> {
+    return await addMetadata(this.#connection, key, etag, metadata)
   }
 
   /** A PUT for another program to send, with that body and no other. @throws {S3Error} */
@@ -116,10 +146,20 @@ export class ObjectStore {
     return await this.#connection.presign(this.#getRequest(key, options))
   }
 
-  /** Judges what came of a presigned request. @throws {S3Error} when it was refused, or did not reach S3. */
-  accept (response: PresignedResponse): Pick<StoredObject, 'etag' | 'metadata'> {
+  /**
+   * Judges what came of a presigned request.
+   * @param etag that it named. @throws {S3Error} when it was refused, or did not reach S3.
+   */
+  accept (response: PresignedResponse, etag?: string): Pick<StoredObject, 'metadata' | 'md5'> {
     checkPresigned(response)
-    return { etag: bareEtag(response.etag), metadata: metadataOf(response.metadata ?? {}) }
+    const { headers = {} } = response
+    return { metadata: metadataOf(headers), md5: md5Of(headers, etag) }
+  }
+
+  /** Judges what came of a presigned PUT. @returns the ETag, as its sender tells it. @throws {S3Error} */
+  acceptPut (response: PresignedResponse): string {
+    checkPresigned(response)
+    return presentEtag(response.etag)
   }
 
   /** What is presigned from now on has new credentials, or the server's clock, when the error says so. */

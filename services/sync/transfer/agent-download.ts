@@ -5,7 +5,7 @@ import { settableTime } from '../workspace/stat-records.js'
 import { transferAll, transferParts } from './agent-schedule.js'
 import { AgentUnavailable, LocalFileError, retryExchange, type AgentReply, type TransferAgent } from './agent.js'
 import type { PackedTarget, PackTarget, SavedEntry, Target } from './entries.js'
-import { describeEntry, fetchVerified } from './fetch.js'
+import { describeEntry, fetchVerified, isMd5, knownHashes } from './fetch.js'
 import { agentPacksInFlight, partSizeFor } from './limits.js'
 import type { DownloadOutcome } from './outcome.js'
 
@@ -43,16 +43,16 @@ async function restorePack (agent: TransferAgent, pack: PackTarget, outcome: Dow
 
 async function restoreSmall (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
   const { size, saved } = target
-  if (saved === undefined) return await restoreUntracked(incoming, target, outcome)
+  if (saved?.hashes[0] === undefined) return await restoreUnknown(incoming, target, outcome)
   if (!isTransferable(saved)) return false
   const { hash, verified } = await incoming.fetchAndCommit(saved.hashes[0], saved)
   outcome.restored(target, describeEntry(target, { size, metadata: {} }, [hash], 0).saved, verified)
   return true
 }
 
-/** Only the object itself says how the file has to be. */
-async function restoreUntracked (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
-  const { hash, metadata } = await incoming.fetch()
+/** Only the object itself says what is in the file. */
+async function restoreUnknown (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
+  const { hash, metadata } = await fetchVerified(undefined, async () => await incoming.fetch())
   const { entry, saved } = describeEntry(target, { size: target.size, metadata }, [hash], 0)
   if (isTransferable(entry)) outcome.restored(target, saved, await incoming.commit(entry))
   else await incoming.discard()
@@ -62,23 +62,24 @@ async function restoreUntracked (incoming: IncomingFile, target: Target, outcome
 async function restoreLarge (incoming: IncomingFile, target: Target, outcome: DownloadOutcome): Promise<boolean> {
   const { size } = target
   const partSize = partSizeFor(size)
-  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
+  const expected = knownHashes(target)
   const hashes: string[] = []
   const count = outcome.stats.provisional()
-  let objectMetadata: Record<string, string> = {}
+  let object: Pick<FetchedObject, 'metadata' | 'md5'> = { metadata: {}, md5: undefined }
   let isDone = false
   try {
     await incoming.createPartial()
     await transferParts(size, async (index, start, length) => {
-      const { hash, metadata } = await incoming.fetchPart(expected[index], start, length)
-      hashes[index] = hash
-      objectMetadata = metadata
+      const part = await incoming.fetchPart(expected[index], start, length)
+      hashes[index] = part.hash
+      object = part
       count.add(length)
       return true
     })
-    const { entry, saved } = describeEntry(target, { size, metadata: objectMetadata }, hashes, partSize)
+    const { entry, saved } = describeEntry(target, { size, metadata: object.metadata }, hashes, partSize)
     if (!isTransferable(entry)) return false
-    await incoming.commitPartial(entry)
+    const isWhole = await incoming.commitPartial(entry, expected.length === 0 ? object.md5 : undefined)
+    if (!isWhole) throw new S3Error('ContentMismatch')
     isDone = true
     count.undo()
     outcome.restored(target, saved)
@@ -89,7 +90,7 @@ async function restoreLarge (incoming: IncomingFile, target: Target, outcome: Do
   }
 }
 
-/** Node.js cannot set times before 1970, and symlinks are made when all files are there. */
+/** Older Node.js sets times before 1970 wrongly, and symlinks are made when all files are there. */
 function isTransferable ({ type, mtime }: Pick<SavedEntry, 'type' | 'mtime'>): boolean {
   return type === 'file' && Number(mtime) >= 0
 }
@@ -100,6 +101,10 @@ interface FileAttributes { mode: number, mtime: string }
 interface FetchedObject {
   hash: string
   metadata: Record<string, string>
+  /** Of the whole object, where S3 tells it. */
+  md5: string | undefined
+  /** Whether the content has it, where it is known. */
+  isStored: boolean | undefined
   /** Whether it was read again in its place as it was fetched. */
   verified: boolean
 }
@@ -119,13 +124,14 @@ export class IncomingFile {
   }
 
   /**
-   * Restores a small object in one step. One without the expected hash is fetched again, and then taken as it is: S3
-   * knows best. @throws {S3Error | AgentUnavailable | LocalFileError}
+   * Restores a small object in one step when it has the expected hash, and in two when S3 says that the hash is wrong.
+   * @throws {S3Error | AgentUnavailable | LocalFileError}
    */
-  async fetchAndCommit (expected: string | undefined, attributes: FileAttributes): Promise<FetchedObject> {
+  async fetchAndCommit (expected: string, attributes: FileAttributes): Promise<FetchedObject> {
     const final = { ...this.#final(attributes), size: this.#target.size }
-    return await fetchVerified(expected, async (attempt) =>
-      await this.#fetch('fetchAndCommit', { ...final, ...(attempt === 1 && { expected }) }))
+    const fetched = await fetchVerified(expected, async () =>
+      await this.#fetch('fetchAndCommit', { ...final, expected }))
+    return fetched.hash === expected ? fetched : await this.fetchAndCommit(fetched.hash, attributes)
   }
 
   /** Fetches a small object that is then committed or discarded. @throws {S3Error | AgentUnavailable} */
@@ -155,9 +161,13 @@ export class IncomingFile {
       await this.#fetch('fetchPart', { partial: this.#id, start, size }, range))
   }
 
-  /** @throws {AgentUnavailable | LocalFileError} */
-  async commitPartial (attributes: FileAttributes): Promise<void> {
-    await this.#callLocal('commitPartial', { partial: this.#id, ...this.#final(attributes) })
+  /**
+   * @param md5 of the whole content, when nothing else proves it. @returns whether the content has it.
+   * @throws {AgentUnavailable | LocalFileError}
+   */
+  async commitPartial (attributes: FileAttributes, md5?: string): Promise<boolean> {
+    const reply = await this.#callLocal('commitPartial', { partial: this.#id, ...this.#final(attributes), md5 })
+    return reply.damaged !== true
   }
 
   async discardPartial (): Promise<void> {
@@ -174,8 +184,9 @@ export class IncomingFile {
     return await retryExchange(this.#store, async () => {
       const request = await this.#store.presignGet(key, { etag, ...range })
       const reply = await this.#call(task, { ...request, ...details })
-      const { metadata } = this.#store.accept(reply)
-      return { metadata, hash: reply.hash!, verified: reply.verified === true }
+      const { metadata, md5 } = this.#store.accept(reply, etag)
+      const isStored = isMd5(md5, () => reply.md5)
+      return { metadata, md5, isStored, hash: reply.hash!, verified: reply.verified === true }
     })
   }
 

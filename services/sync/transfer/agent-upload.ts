@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BodyInfo, PresignedRequest } from '../s3/http.js'
 import type { MultipartUpload } from '../s3/multipart.js'
 import type { ObjectStore } from '../s3/object-store.js'
-import { changed, gone, isUnchanged, seconds, unreadable } from '../workspace/stat-records.js'
+import { changed, gone, isUnchanged, knownTimes, seconds, unreadable } from '../workspace/stat-records.js'
 import { rereadDelays, type Entry } from '../workspace/workspace.js'
 import { transferAll, transferParts } from './agent-schedule.js'
 import { retryExchange, type AgentReply, type TransferAgent } from './agent.js'
@@ -88,7 +88,7 @@ export async function storeBody (
   return await body.discardOnError(async () => await retryExchange(store, async () => {
     const request = await store.presignPut(key, body, metadata)
     const response = await body.put(request)
-    return store.accept(response).etag
+    return store.acceptPut(response)
   }))
 }
 
@@ -217,7 +217,7 @@ function refusalOf (code: string): ReadRefusal {
 
 function parseEntry (path: string, record: string): Entry {
   const [mode, size, mtime, ctime, uid, gid] = record.split(' ').map(BigInt) as [bigint, bigint, bigint, bigint, bigint, bigint]
-  return {
+  return knownTimes({
     path,
     type: 'file',
     mode: Number(mode) & 0o7777,
@@ -226,5 +226,5 @@ function parseEntry (path: string, record: string): Entry {
     ctime: seconds(ctime),
     uid: Number(uid),
     gid: Number(gid)
-  }
+  })
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ByteReader, EndOfStream } from '../../../lib/byte-reader.js'
+import { cleanEnvironment } from '../../modal/script.js'
 import { withRetries } from '../s3/errors.js'
 import type { PresignedResponse } from '../s3/http.js'
 import { partPrefix } from '../s3/keys.js'
@@ -18,6 +19,10 @@ export interface AgentReply extends PresignedResponse {
   fileError?: string
   /** SHA-256 of what was read or fetched. */
   hash?: string
+  /** MD5 of what was fetched, where the SHA-256 does not prove it. */
+  md5?: string
+  /** The file does not have the MD5 that it should have, and did not get its name. */
+  damaged?: boolean
   /** What `stat` said of a file before and after it was read, and the time in between. */
   before?: string
   after?: string
@@ -69,7 +74,7 @@ export class TransferAgent {
   #count = 0
 
   private constructor (start: StartCommand, root: string) {
-    const command = ['sh', '-c', 'exec node -e "$1" "$2"', 'sync', program, root]
+    const command = ['sh', '-c', `${cleanEnvironment}exec node -e "$1" "$2"`, 'sync', program, root]
     this.#running = start(command, { stdin: this.#messages() })
     this.#listen().catch((error: unknown) => {
       // What is in the way of a program there is for the service to do itself; a sync that was stopped stays stopped.

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { mapOrdered } from '../../../lib/concurrency.js'
-import type { ObjectStore } from '../s3/object-store.js'
+import { S3Error } from '../s3/errors.js'
+import type { ObjectStore, StoredObject } from '../s3/object-store.js'
 import type { Workspace, WriteEntry } from '../workspace/workspace.js'
 import { downloadByAgent } from './agent-download.js'
 import type { PackTarget, Target } from './entries.js'
-import { describeEntry, fetchMetadata, fetchPacked, fetchPart, fetchWhole } from './fetch.js'
+import { describeEntry, fetchDescription, fetchPacked, fetchPart, fetchWhole, knownHashes } from './fetch.js'
 import { defaultPartSize, partCount, PartBuffers, partsInFlight, partSizeFor } from './limits.js'
 import { DownloadOutcome, type TransferContext } from './outcome.js'
 
@@ -13,6 +15,8 @@ const ownerMayWrite = 0o700
 /** What is to be restored. */
 interface DownloadTargets {
   directories: Target[]
+  /** Directories that are there, and get their times after all else. */
+  touched: Target[]
   /** Packs that are worth fetching, with files and symlinks that come with them. */
   packed: PackTarget[]
   /** Files and symlinks that come from their own objects. */
@@ -28,6 +32,7 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
   const { workspace, store, agentLauncher } = context
   const outcome = new DownloadOutcome(context)
   const directories = await describeDirectories(store, targets.directories, outcome)
+  const touched = targets.touched.map((target) => describeEntry(target, { size: 0, metadata: {} }, [], 0).entry)
   const writable = directories.map((entry) => ({ ...entry, mode: entry.mode | ownerMayWrite }))
   let { packed, single } = targets
   const agent = await agentLauncher?.agentFor([...packed.flatMap(({ targets }) => targets), ...single], store)
@@ -37,7 +42,11 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
     packed = []
   }
 
+  const large = single.filter(({ size }) => size > defaultPartSize)
   const links: WriteEntry[] = []
+  const last = [...directories, ...touched].toReversed()
+  // One command is enough when nothing is left to come in between; a directory must not be in an archive twice.
+  const isOne = large.length + directories.length === 0
   if (writable.length + packed.length + single.length > 0) {
     await workspace.write((async function * () {
       yield * writable
@@ -45,10 +54,11 @@ export async function downloadFiles (targets: DownloadTargets, context: Transfer
         if (entry.type === 'symlink') links.push(entry)
         else yield entry
       }
+      if (isOne) yield * [...links.splice(0), ...last.splice(0)]
     })())
   }
-  await writeLarge(single.filter(({ size }) => size > defaultPartSize), workspace, outcome)
-  await writeAll(workspace, [...links, ...directories.toReversed()])
+  await writeLarge(large, workspace, outcome)
+  await writeAll(workspace, [...links, ...last])
   return outcome
 }
 
@@ -105,7 +115,7 @@ async function writeLarge (targets: Target[], workspace: Workspace, outcome: Dow
   for (const target of targets) {
     outcome.check()
     try {
-      await writeParts(target, workspace, outcome, buffers)
+      await writeVerified(target, workspace, outcome, buffers)
     } catch (error) {
       await workspace.remove([target.path])
       outcome.failed(target.path, error)
@@ -113,15 +123,35 @@ async function writeLarge (targets: Target[], workspace: Workspace, outcome: Dow
   }
 }
 
-/** Fetches parts side by side and writes them in order; it is an error when the object is replaced meanwhile. */
-async function writeParts (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+/** Writes once more what is not as it was stored, and goes by S3's MD5 then: the hashes in a manifest may be wrong. */
+async function writeVerified (target: Target, workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers) {
+  const known = knownHashes(target)
+  const describe = async () => await fetchDescription(outcome.store, target)
+  const unproven = { metadata: {}, md5: undefined }
+  try {
+    await writeParts(target, known, known.length > 0 ? unproven : await describe(), workspace, outcome, buffers)
+  } catch (error) {
+    if (!(error instanceof S3Error) || error.code !== 'ContentMismatch') throw error
+    const description = await describe()
+    if (description.md5 === undefined) throw error
+    await writeParts(target, [], description, workspace, outcome, buffers)
+  }
+}
+
+/**
+ * Fetches parts side by side and writes them in order; it is an error when the object is replaced meanwhile.
+ * @param expected hashes of the parts. @param object its MD5 has to be that of the content.
+ */
+async function writeParts (
+  target: Target, expected: string[], { metadata, md5 }: Pick<StoredObject, 'metadata' | 'md5'>,
+  workspace: Workspace, outcome: DownloadOutcome, buffers: PartBuffers
+) {
   const { store } = outcome
   const { key, etag, size } = target
   const partSize = partSizeFor(size)
   const pool = buffers.for(size)
-  const expected = target.saved?.partSize === partSize ? target.saved.hashes : []
   const hashes: string[] = []
-  const metadata = target.saved === undefined ? await fetchMetadata(store, target) : {}
+  const md5Seen = md5 === undefined ? undefined : createHash('md5')
   const { entry, saved } = describeEntry(target, { size, metadata }, hashes, partSize)
   const count = outcome.stats.provisional()
   let failure: { error: unknown } | undefined
@@ -143,10 +173,12 @@ async function writeParts (target: Target, workspace: Workspace, outcome: Downlo
     try {
       const indexes = Array(partCount(size)).keys()
       for await (const { part, give } of mapOrdered(indexes, () => 0, fetch, partsInFlight, Infinity)) {
+        md5Seen?.update(part)
         yield part
         give()
         count.add(part.length)
       }
+      if (md5Seen?.digest('hex') !== md5) throw new S3Error('ContentMismatch')
     } catch (error) {
       failure = { error }
       throw error

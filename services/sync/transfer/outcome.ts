@@ -1,18 +1,19 @@
 import { S3Error } from '../s3/errors.js'
 import { toMetadata } from '../s3/metadata.js'
 import type { ObjectStore } from '../s3/object-store.js'
-import type { Entry, Problem, Workspace } from '../workspace/workspace.js'
+import type { Entry, EntryType, Problem, Workspace } from '../workspace/workspace.js'
 import type { AgentLauncher } from './agent.js'
 import { keyOf, type SavedEntry, type Target } from './entries.js'
 import { defaultPartSize, partSizeFor } from './limits.js'
 
 /** Counts what is transferred, and collects what failed. */
 interface TransferStats {
-  verified: number
-  add (files: number, bytes: number): void
+  /** @param bytes those that `provisional` has not counted. */
+  copied (path: string, type: EntryType, bytes: number): void
   /** Counts bytes of a file that may yet fail. */
   provisional (): { add: (bytes: number) => void, undo: () => void }
   fail (problem: Problem): void
+  warn (problem: Problem): void
 }
 
 export interface TransferContext {
@@ -26,6 +27,8 @@ export interface TransferContext {
 export interface UploadContext extends TransferContext {
   /** Where an entry's object goes, when not to its own path. */
   keyFor: (entry: Entry) => string | undefined
+  /** The sandbox that the objects are to name as their origin. */
+  session?: string | undefined
   onStored: (path: string, saved: SavedEntry) => void
 }
 
@@ -81,17 +84,22 @@ export function isLarge ({ type, size }: Pick<Entry, 'type' | 'size'>): boolean 
 export class UploadOutcome extends Outcome {
   readonly #keyFor: UploadContext['keyFor']
   readonly #onStored: UploadContext['onStored']
+  readonly #session: string | undefined
 
   constructor (context: UploadContext) {
     super(context)
     this.#keyFor = context.keyFor
     this.#onStored = context.onStored
+    this.#session = context.session
   }
 
   objectFor (entry: Entry): { key: string, metadata: Record<string, string> } {
     const key = this.#keyFor(entry)
     const { path, type } = entry
-    return { key: keyOf(path, { type, ...(key !== undefined && { key }) }), metadata: toMetadata(entry) }
+    return {
+      key: keyOf(path, { type, ...(key !== undefined && { key }) }),
+      metadata: { ...toMetadata(entry), ...(this.#session !== undefined && { sandbox: this.#session }) }
+    }
   }
 
   stored (entry: Entry, etag: string, hashes: string[]): void {
@@ -101,9 +109,7 @@ export class UploadOutcome extends Outcome {
     const saved = { type, mode, size, mtime, etag, hashes, partSize, own: true }
     this.#onStored(path, key === undefined ? saved : { ...saved, key })
     this.breaker.succeeded()
-    if (type === 'directory') return
-    this.stats.verified++
-    this.stats.add(1, isLarge(entry) ? 0 : size)
+    this.stats.copied(path, type, isLarge(entry) ? 0 : size)
   }
 
   /** An error that is not S3's ends the transfer. */
@@ -126,11 +132,12 @@ export class DownloadOutcome extends Outcome {
   /** Files of it that were read again in their places, and are as S3 has them. */
   readonly verifiedInPlace = new Set<string>()
 
-  restored ({ path, size }: Target, saved: SavedEntry, isVerified = false): void {
+  restored ({ path, size, saved: known }: Target, saved: SavedEntry, isVerified = false): void {
     this.written.set(path, saved)
     if (isVerified) this.verifiedInPlace.add(path)
     this.breaker.succeeded()
-    this.stats.add(1, size)
+    this.stats.copied(path, saved.type, size)
+    if (known !== undefined && hasOtherContent(known, saved)) this.stats.warn({ path, ...wrongManifest })
   }
 
   /** @throws an error that is not S3's. */
@@ -142,8 +149,20 @@ export class DownloadOutcome extends Outcome {
   }
 }
 
+/** Whether the hashes of the same parts differ. */
+function hasOtherContent (known: SavedEntry, found: SavedEntry): boolean {
+  return known.partSize === found.partSize && known.hashes.some((hash, index) => hash !== found.hashes[index])
+}
+
+const wrongManifest = {
+  code: 'MANIFEST_WRONG', message: 'The manifest has a wrong hash for it. By the ETag of its object its content is right.'
+}
+
 /** What a failed request means for one file. */
 function problemOf (path: string, { kind, code }: S3Error): Problem {
+  if (code === 'ContentMismatch') {
+    return { path, code: 'CONTENT_MISMATCH', message: 'S3 gave other content than was stored, twice. Store it again, or remove it.' }
+  }
   const message = kind === 'fatal' ? 'S3 refused it.' : 'S3 could not be reached, or was too slow, several times in a row.'
   return { path, code, message }
 }

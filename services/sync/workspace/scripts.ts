@@ -1,11 +1,11 @@
-import { loadScript, quote } from '../../modal/script.js'
+import { cleanEnvironment, loadScript, quote } from '../../modal/script.js'
 import { WorkspaceLost } from './workspace.js'
 
 /** Exit codes of the scripts, beside those of the commands they call. */
 export const scriptExit = { noRoot: 3, noTools: 8, cut: 9 }
 
 const load = (name: string) => loadScript(import.meta.url, name)
-const prologue = load('prologue.sh')
+const prologue = cleanEnvironment + load('prologue.sh')
 
 /** What runs in the sandbox; each file says how it is called and what it prints. */
 export const scripts = {
@@ -13,7 +13,7 @@ export const scripts = {
   read: prologue + load('read.sh'),
   readLarge: prologue + load('read-large.sh'),
   stat: prologue + load('stat.sh'),
-  write: load('write.sh'),
+  write: cleanEnvironment + load('write.sh'),
   remove: prologue + load('remove.sh'),
   hash: prologue + load('hash.sh')
 }

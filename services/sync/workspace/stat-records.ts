@@ -3,7 +3,14 @@ import { lostReason, scriptExit } from './scripts.js'
 import { WorkspaceLost, type EntryType, type Entry, type Listing, type Problem } from './workspace.js'
 
 /** What `stat` says about a name; `validName` is false for one that is not UTF-8. */
-export interface StatRecord extends Omit<Entry, 'type'> { type: EntryType | 'special', validName: boolean }
+export interface StatRecord extends Omit<Entry, 'type'> {
+  type: EntryType | 'special'
+  validName: boolean
+  /** How many names it has. */
+  links: number
+  /** Of 512 bytes each, what it takes of the disk. */
+  blocks: number
+}
 
 const types: Record<number, EntryType> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
 
@@ -31,16 +38,36 @@ export async function readStatRecords (reader: ByteReader, onRecord: (record: St
   return last
 }
 
+/** Half of a smaller file may be missing for the reasons of a file system. */
+const worthHoles = 1024 * 1024
+
+const hardLinks = (count: number) =>
+  ({ code: 'HARD_LINKS', message: `${others(count)} hard links: each name is stored, and comes back, as a file of its own.` })
+
+const holes = (count: number) =>
+  ({ code: 'SPARSE', message: `${others(count)} holes, which come back as zeros that take space.` })
+
+function others (count: number): string {
+  return count === 1 ? 'The file has' : `This and ${count - 1} other ${count === 2 ? 'file has' : 'files have'}`
+}
+
 /** Reads what `list.sh` prints. @throws {WorkspaceLost} when that is not all there is. */
 export async function readListing (reader: ByteReader): Promise<Listing> {
-  const listing: Listing = { entries: new Map(), problems: [], special: 0, missing: false }
+  const listing: Listing = { entries: new Map(), problems: [], warnings: [], special: 0, missing: false }
+  const linked: string[] = []
+  const sparse: string[] = []
   try {
     const exitCode = Number(await readStatRecords(reader, (record) => {
       if (record.path === '.') return
       if (!record.validName) listing.problems.push(badName(record.path))
       else if (isEntry(record)) listing.entries.set(record.path, toEntry(record))
       else listing.special++
+      if (record.type !== 'file') return
+      if (record.links > 1) linked.push(record.path)
+      if (record.size >= worthHoles && record.blocks * 1024 <= record.size) sparse.push(record.path)
     }))
+    if (linked.length > 0) listing.warnings.push({ path: linked[0]!, ...hardLinks(linked.length) })
+    if (sparse.length > 0) listing.warnings.push({ path: sparse[0]!, ...holes(sparse.length) })
     const complaints = (await reader.until('\n//\n'))?.toString() ?? ''
     if (exitCode === scriptExit.noRoot) return { ...listing, missing: true }
     // With 1, parts of it may not be read, or something was removed in the meantime.
@@ -59,10 +86,10 @@ function parseRecord (name: string, fields: string): StatRecord {
   const bare = name.startsWith('./') ? name.slice(2) : name
   const bytes = isAscii(bare) ? undefined : Buffer.from(bare, 'latin1')
   const path = bytes?.toString() ?? bare
-  const [raw, size, mtime, ctime, uid, gid] = fields.split(' ') as [string, string, string, string, string, string]
+  const [raw = '', size, mtime = '', ctime = '', uid, gid, links, blocks] = fields.split(' ')
   const bits = parseInt(raw, 16)
   const type = types[bits & 0o170000] ?? 'special'
-  return {
+  return knownTimes({
     path,
     type,
     mode: bits & 0o7777,
@@ -71,8 +98,10 @@ function parseRecord (name: string, fields: string): StatRecord {
     ctime,
     uid: Number(uid),
     gid: Number(gid),
+    links: Number(links),
+    blocks: Number(blocks),
     validName: bytes === undefined || !path.includes('\ufffd') || Buffer.from(path).equals(bytes)
-  }
+  })
 }
 
 function isAscii (text: string): boolean {
@@ -103,13 +132,31 @@ export function isUnchanged (before: FileState | undefined, after: FileState | u
 
 /** Nanoseconds as GNU's stat writes them. */
 export function seconds (nanoseconds: bigint): string {
-  return `${nanoseconds / 1_000_000_000n}.${String(nanoseconds % 1_000_000_000n).padStart(9, '0')}`
+  const [sign, all] = nanoseconds < 0n ? ['-', -nanoseconds] : ['', nanoseconds]
+  return `${sign}${all / 1_000_000_000n}.${String(all % 1_000_000_000n).padStart(9, '0')}`
 }
 
-/** Node.js sets times no finer than microseconds, and truncates a number that may lie just below the one it means. */
-export function settableTime (mtime: string): number {
+/**
+ * Node.js sets times no finer than microseconds, and truncates a number that may lie just below the one it means. A
+ * negative number is the present to it; as text it is what it is.
+ */
+export function settableTime (mtime: string): number | string {
   const [seconds, fraction] = mtime.split('.')
-  return Number(fraction === undefined ? seconds : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`)
+  const time = fraction === undefined ? mtime : `${seconds}.${fraction.padEnd(6, '0').slice(0, 6)}5`
+  return time.startsWith('-') ? time : Number(time)
+}
+
+/** The second that a time is in; a floating point number would round some to the next one. */
+export function wholeSeconds (time: string): number {
+  const [seconds, fraction = ''] = time.split('.')
+  return Number(seconds) - (time.startsWith('-') && /[1-9]/.test(fraction) ? 1 : 0)
+}
+
+/** Times of a file system that tells whole seconds only: it is not known that their fractions are zero. */
+export function knownTimes<T extends Pick<Entry, 'mtime' | 'ctime'>> (entry: T): T {
+  const { mtime, ctime } = entry
+  if (!mtime.endsWith('.000000000') || !ctime.endsWith('.000000000')) return entry
+  return { ...entry, mtime: mtime.slice(0, -10), ctime: ctime.slice(0, -10) }
 }
 
 export const changed = (path: string): Problem => ({ path, code: 'CHANGED', message: 'The file keeps changing while it is read.' })

@@ -1,4 +1,5 @@
 import type { ByteReader } from '../../../lib/byte-reader.js'
+import { wholeSeconds } from './stat-records.js'
 import type { WriteEntry } from './workspace.js'
 
 const block = 512
@@ -44,7 +45,7 @@ export function encodeHeader ({ path, type, mode, mtime, size, target }: WriteEn
     ...fraction,
     ...name.length > longestName ? [member('L', '././@LongLink', Buffer.concat([name, Buffer.alloc(1)]))] : [],
     ...link.length > longestName ? [member('K', '././@LongLink', Buffer.concat([link, Buffer.alloc(1)]))] : [],
-    header(typeFlags[type], name, type === 'file' ? size : 0, mode, Math.floor(Number(mtime)), link)
+    header(typeFlags[type], name, type === 'file' ? size : 0, mode, wholeSeconds(mtime), link)
   ])
 }
 
@@ -109,7 +110,7 @@ function header (
   octal(bytes, 108, 8, 0)
   octal(bytes, 116, 8, 0)
   octal(bytes, 124, 12, size)
-  octal(bytes, 136, 12, Math.max(0, mtime))
+  octal(bytes, 136, 12, mtime)
   bytes.write(flag, 156)
   link.copy(bytes, 157, 0, longestName)
   bytes.write('ustar  \0', 257, 'latin1')
@@ -120,16 +121,17 @@ function header (
   return bytes
 }
 
-/** Octal digits and a NUL; where they do not fit, GNU's form: a set high bit, then the number in binary. */
+/** Octal digits and a NUL; where they do not fit, GNU's form: a set high bit, then the number in two's complement. */
 function octal (bytes: Buffer, offset: number, length: number, value: number) {
   const digits = value.toString(8).padStart(length - 1, '0')
-  if (digits.length < length) {
+  if (value >= 0 && digits.length < length) {
     bytes.write(digits, offset)
     bytes[offset + length - 1] = 0
     return
   }
-  bytes[offset] = 0x80
-  bytes.writeBigUInt64BE(BigInt(value), offset + length - 8)
+  bytes.fill(value < 0 ? 0xff : 0, offset, offset + length)
+  bytes[offset] = value < 0 ? 0xff : 0x80
+  bytes.writeBigInt64BE(BigInt(value), offset + length - 8)
 }
 
 function number (bytes: Buffer, offset: number, length: number): number {

@@ -24,6 +24,8 @@ export interface Listing {
   entries: Map<string, Entry>
   /** What could not be listed, such as directories that may not be read. */
   problems: Problem[]
+  /** What comes back in another way than it was. */
+  warnings: Problem[]
   /** Sockets, devices, pipes. */
   special: number
   /** The directory does not exist or may not be read, so nothing is known of its content. */

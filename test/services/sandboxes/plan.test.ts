@@ -32,3 +32,23 @@ t.test('An account may name only the secrets that its patterns match', async (t)
   for (const name of ['acme-aws', 'acme-', 'shared.key']) t.ok(mayUseSecret(acme, name), name)
   for (const name of ['other', 'xacme-aws', 'sharedxkey', '']) t.notOk(mayUseSecret(acme, name), name)
 })
+
+t.test('A workspace is not where the system has its own files, however that is spelled, and the field is named', async (t) => {
+  const storage = { bucket: 'b', readOnly: true, initialize: true, syncOnTerminate: true, syncAfterRun: false, versioned: false, delete: false }
+  const acme = accountOf({ id: 'acme', secrets: [], s3: [{ bucket: 'b', secretName: 'aws' }] })
+  const plan = (spec: object) => planSandbox(acme, spec, undefined, recipe, defaults).record
+  const refused = ['/proc', '/proc/self/cwd', '/sys', '/dev', '/dev/shm', '/usr', '/usr/', '/usr/bin/x', '/bin', '/sbin', '/lib', '/lib64',
+    '/usr/local', '/usr/local/bin', '/usr/local/lib/node_modules', '/etc', '/boot', '/run', '/var', '/var/run', '/tmp', '//tmp/.',
+    '/tmp/.modal-sandbox', '/tmp/.modal-sandbox/run-lock', '/srv/../proc', '/__modal']
+  for (const path of refused) {
+    t.throws(() => plan({ workdir: path }), { code: 'BAD_REQUEST', message: /^body\.workdir cannot be \// }, path)
+    t.throws(() => plan({ volume: { name: 'v', mountPath: path } }), { code: 'BAD_REQUEST', message: /^body\.volume\.mountPath / }, path)
+    t.throws(() => plan({ s3: { ...storage, secretName: 'aws', mountPath: path } }), { code: 'BAD_REQUEST', message: /^body\.s3\.mountPath / }, path)
+  }
+  for (const path of ['/workspace', '/data', '/usr/src/app', '/tmp/work', '/tmp/.modal-sandbox2', '/procs', '/etc/nginx', '/var/www', '/srv', '/root', '/home/me/bin']) {
+    t.equal(plan({ volume: { name: 'v', mountPath: path } }).mountPath, path)
+    t.equal(plan({ workdir: path }).workdir, path)
+  }
+  t.equal(plan({ volume: { name: 'v' }, workdir: '/usr/local' }).workdir, '/usr/local', 'the volume is the workspace')
+  t.throws(() => plan({ volume: { name: 'v' }, workdir: '/proc/1' }), { code: 'BAD_REQUEST', message: /^body\.workdir / })
+})

@@ -27,5 +27,14 @@ t.test('An account uses its own buckets, prefixes and secrets, and nothing that 
   }
   t.throws(() => plan({ bucket: 'work', mountPath: '/m' }), { code: 'BAD_REQUEST', message: /secretName/ })
   checkStorage(account, plan({ bucket: 'ext' }))
+  const roleArn = 'arn:aws:iam::123456789012:role/modal'
+  const mounted = (place: object) =>
+    planStorage({ ...account, s3: [{ bucket: 'b', ...place }] }, { ...flags, bucket: 'b', mountPath: '/m' } as never)
+  t.match(mounted({ roleArn }), { roleArn, secretName: undefined }, 'Modal mounts with a role')
+  t.equal(plan({ bucket: 'work' }).roleArn, undefined)
+  for (const endpointUrl of ['http://127.0.0.1:9000', 'http://[::1]:9000', 'http://minio:9000', 'http://localhost']) {
+    t.throws(() => mounted({ roleArn, endpointUrl }), { code: 'BAD_REQUEST', message: /^body\.s3\.mountPath: / }, endpointUrl)
+  }
+  t.match(mounted({ secretName: 'aws', endpointUrl: 'https://a1.r2.cloudflarestorage.com' }), { mountPath: '/m' })
   t.throws(() => checkStorage({ ...account, s3: [] }, plan({ bucket: 'ext' })), { code: 'FORBIDDEN' })
 })

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { AppError } from '../../../errors.js'
 import { AutoSync } from '../../../services/sync/auto-sync.js'
@@ -56,4 +57,59 @@ t.test('Work is stored in time, once more when that failed, and whatever must no
   await autoSync.afterRun(lasting(600_000, { syncAfterRun: false }))
   t.equal(warned.length, 1, 'neither another sync nor an ended sandbox is worth a word')
   t.equal((await seen(3)).length, 3)
+})
+
+t.test('A last copy is tried again for as long as its sandbox lives, one on a volume once', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'] })
+  t.teardown(() => mock.timers.reset())
+  let saves = 0
+  let failure: Error | undefined = new AppError('S3_UNAVAILABLE')
+  const sync = {
+    async sync () {
+      saves++
+      if (failure !== undefined) throw failure
+      return {} as never
+    }
+  }
+  const autoSync = new AutoSync(sync, { info () {}, error () {}, warn () {} })
+  t.teardown(() => autoSync.close())
+  const sandbox = (more: object = {}) => ({
+    id: 'sb-1',
+    createdAt: new Date().toISOString(),
+    expiresAt: new Date(Date.now() + 3_600_000).toISOString(),
+    idleTimeoutMs: '3600000',
+    s3: { syncOnTerminate: false },
+    sandbox: { poll: async () => null },
+    ...more
+  }) as never
+  const savesWithin = async (ms: number) => {
+    const before = saves
+    for (let passed = 0; passed < ms; passed += 500) {
+      mock.timers.tick(500)
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+    return saves - before
+  }
+  autoSync.retry(sandbox())
+  t.equal(await savesWithin(29_000), 0)
+  t.equal(await savesWithin(2000), 1)
+  t.equal(await savesWithin(600_000), 3, 'after 1, 2 and 4 minutes')
+  failure = new AppError('SYNC_ACTIVE')
+  t.equal(await savesWithin(300_000), 1, 'the sync that runs may fail, too')
+  failure = undefined
+  t.equal(await savesWithin(300_000), 1)
+  t.equal(await savesWithin(1_000_000), 0, 'it is stored')
+
+  failure = new AppError('S3_UNAVAILABLE')
+  autoSync.retry(sandbox({ idleTimeoutMs: '20000' }))
+  t.equal(await savesWithin(60_000), 8, 'often enough that it is never idle for too long')
+  autoSync.forget('sb-1')
+  t.equal(await savesWithin(60_000), 0, 'it has ended')
+  autoSync.retry(sandbox({ volume: 'v' }))
+  t.equal(await savesWithin(3_600_000), 1)
+  autoSync.retry(sandbox({ expiresAt: new Date(Date.now() + 10_000).toISOString() }))
+  const atTheEnd = await savesWithin(60_000)
+  t.ok(atTheEnd >= 3 && atTheEnd < 10, 'more often towards the end, and not beyond it')
+  autoSync.retry(sandbox({ sandbox: { poll: async () => 137 } }))
+  t.equal(await savesWithin(3_600_000), 1)
 })

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { exitLocked } from '../../../services/modal/lock.js'
+import { cleanEnvironment } from '../../../services/modal/script.js'
 import { syncLockScript } from '../../../services/sync/lock.js'
 import { installBusybox, noBusybox } from '../../helpers/busybox.js'
 
@@ -22,6 +23,8 @@ step () {
 ${['ln', 'mv', 'rm', 'readlink', 'mkdir', 'touch'].map((name) => `
 ${name} () { step; command ${name} "$@"; code=$?; step; return $code; }`).join('')}
 `
+
+const killable = syncLockScript.replace(cleanEnvironment, () => cleanEnvironment + killSwitch)
 
 interface Shell { sh: string, env: NodeJS.ProcessEnv }
 interface Ended { exitCode: number | null, signal: NodeJS.Signals | null, stdout: string }
@@ -122,7 +125,7 @@ for (const [name, { sh, env }, skip] of shells) {
           const state = newState()
           await cp(prepared, state, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
           const settings = { steps: `${state}-steps`, kill_at: String(killed + 1) }
-          const { signal } = await run(state, action, 'sync_killed', killSwitch + syncLockScript, settings)
+          const { signal } = await run(state, action, 'sync_killed', killable, settings)
           isKilled = signal === 'SIGKILL'
           if (isKilled) killed++
           await age(state)

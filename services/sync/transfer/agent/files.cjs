@@ -10,10 +10,13 @@ const bodies = new Map()
 
 const at = (path) => join(root, path)
 
-function hashOf (...chunks) {
-  const hash = createHash('sha256')
+const hashOf = (...chunks) => hashBy('sha256', chunks)
+const md5Of = (...chunks) => hashBy('md5', chunks)
+
+function hashBy (algorithm, chunks) {
+  const hash = createHash(algorithm)
   for (const chunk of chunks) hash.update(chunk)
   return hash.digest('hex')
 }
 
-module.exports = { bodies, at, hashOf }
+module.exports = { bodies, at, hashOf, md5Of }

@@ -32,17 +32,22 @@ function request (url, method, headers, body) {
   })
 }
 
-async function errorOf (response) {
-  let text = ''
-  for await (const chunk of response) if (text.length < 65_536) text += chunk
+function errorOf (response, text) {
   const [, code] = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text) || []
   return { status: response.statusCode, date: response.headers.date, code: code || `Http${response.statusCode}` }
 }
 
+async function textOf (response) {
+  let text = ''
+  for await (const chunk of response) if (text.length < 65_536) text += chunk
+  return text
+}
+
 async function put ({ url, headers }, body) {
   const response = await request(url, 'PUT', headers, body)
-  if (response.statusCode >= 300) return await errorOf(response)
-  response.resume()
+  const text = response.headers['content-length'] === '0' ? response.resume() && '' : await textOf(response)
+  // What S3 finds out late it says in the body of a success.
+  if (response.statusCode >= 300 || /<Error[\s>]/.test(text)) return errorOf(response, text)
   return { status: response.statusCode, etag: response.headers.etag }
 }
 
@@ -52,7 +57,7 @@ async function put ({ url, headers }, body) {
  */
 async function get ({ url, headers, size }) {
   const response = await request(url, 'GET', headers)
-  if (response.statusCode >= 300) return await errorOf(response)
+  if (response.statusCode >= 300) return errorOf(response, await textOf(response))
   const chunks = []
   let length = 0
   await new Promise((resolve, reject) => {
@@ -63,11 +68,12 @@ async function get ({ url, headers, size }) {
     }).on('error', reject).on('close', resolve)
   })
   if (length !== size || !response.complete) return { code: 'IncompleteBody' }
-  return { status: response.statusCode, chunks, metadata: metadataOf(response) }
+  return { status: response.statusCode, chunks, headers: describing(response) }
 }
 
-function metadataOf ({ headers }) {
-  const names = Object.keys(headers).filter((name) => name.startsWith('x-amz-meta-'))
+/** The headers that describe an object. */
+function describing ({ headers }) {
+  const names = Object.keys(headers).filter((name) => name === 'etag' || /^x-amz-(meta|server-side-encryption)/.test(name))
   return Object.fromEntries(names.map((name) => [name, headers[name]]))
 }
 

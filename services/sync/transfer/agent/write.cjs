@@ -1,9 +1,10 @@
 'use strict'
 // Objects on their way into the workspace: a file gets its name when all of it is there, and not before.
+const { createHash } = require('crypto')
 const fs = require('fs')
 const { dirname, join } = require('path')
 const { promisify } = require('util')
-const { at, bodies, hashOf } = require('./files.cjs')
+const { at, bodies, hashOf, md5Of } = require('./files.cjs')
 const requests = require('./http.cjs')
 
 const writev = promisify(fs.writev)
@@ -72,6 +73,12 @@ function discard (partial) {
   fs.unlinkSync(partial.temporary)
 }
 
+async function md5OfFile ({ temporary }) {
+  const hash = createHash('md5')
+  for await (const chunk of fs.createReadStream(temporary)) hash.update(chunk)
+  return hash.digest('hex')
+}
+
 /** @returns whether the file has, when it is read again, the bytes that were written (3.5). */
 async function writeFile (path, chunks, mode, mtime) {
   const partial = createPartial(path)
@@ -106,7 +113,7 @@ const tasks = {
     const { chunks, ...response } = await requests.get(object)
     if (chunks === undefined) return response
     const hash = hashOf(...chunks)
-    if (expected !== undefined && hash !== expected) return { ...response, hash }
+    if (hash !== expected) return { ...response, hash, md5: md5Of(...chunks) }
     return { ...response, hash, verified: await local(() => writeFile(path, chunks, mode, mtime)) }
   },
   /** The first of two steps, for an object whose metadata say how the file has to be. */
@@ -114,7 +121,7 @@ const tasks = {
     const { chunks, ...response } = await requests.get(object)
     if (chunks === undefined) return response
     bodies.set(body, chunks)
-    return { ...response, hash: hashOf(...chunks) }
+    return { ...response, hash: hashOf(...chunks), md5: md5Of(...chunks) }
   },
   async commit ({ body, path, mode, mtime }) {
     const chunks = bodies.get(body)
@@ -142,7 +149,8 @@ const tasks = {
     return { ...response, hash: hashOf(...chunks) }
   },
   /** All parts are there. */
-  async commitPartial ({ partial, mode, mtime }) {
+  async commitPartial ({ partial, mode, mtime, md5 }) {
+    if (md5 !== undefined && await local(() => md5OfFile(partials.get(partial))) !== md5) return { damaged: true }
     await local(() => commit(partials.get(partial), mode, mtime))
     partials.delete(partial)
   },

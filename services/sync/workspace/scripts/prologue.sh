@@ -1,12 +1,11 @@
 # What the scripts that follow have in common. Only what the userlands of GNU and busybox share is used.
-export LC_ALL=C
 
 # Goes to the workspace. Exits with 3 when it is missing or may not be entered, with 8 when the image lacks tools.
 # GNU's stat writes a fraction of a second for `%.9Y`; busybox's has none.
 enter () {
   cd "$1" 2>/dev/null || exit 3
-  format='%n//%f %s %Y %Z %u %g'
-  case $(stat -c %.9Y . 2>/dev/null) in *.*) format='%n//%f %s %.9Y %.9Z %u %g';; '') exit 8;; esac
+  format='%n//%f %s %Y %Z %u %g %h %b'
+  case $(stat -c %.9Y . 2>/dev/null) in *.*) format='%n//%f %s %.9Y %.9Z %u %g %h %b';; '') exit 8;; esac
 }
 
 # Prints one record per name that exists, then a line of `//`. A name ends at `//`, which no path from find contains,

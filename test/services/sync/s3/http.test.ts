@@ -1,11 +1,24 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { escapeKey } from '../../../../services/sync/s3/http.js'
+import { escapeKey, md5Of } from '../../../../services/sync/s3/http.js'
 import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
 
 t.test('A key is escaped byte by byte, but for its slashes', async (t) => {
   t.equal(escapeKey('a b/ü+%#?&=\'()*!~'), 'a%20b/%C3%BC%2B%25%23%3F%26%3D%27%28%29%2A%21~')
+})
+
+t.test('An ETag is the MD5 of an object in one piece that is not encrypted with a key of KMS or of a client', async (t) => {
+  const md5 = '0123456789abcdef0123456789abcdef'
+  const etag = `"${md5}"`
+  const encryption = 'x-amz-server-side-encryption'
+  t.equal(md5Of({ etag }), md5)
+  t.equal(md5Of({ etag, [encryption]: 'AES256' }), md5)
+  t.equal(md5Of({ etag: '"another"' }, md5), md5, 'the listed one counts')
+  for (const headers of [
+    {}, { etag: `"${md5}-2"` }, { etag: '"another"' }, { etag: etag.toUpperCase() }, { etag, [encryption]: 'aws:kms' },
+    { etag, [encryption]: 'aws:kms:dsse' }, { etag, [`${encryption}-customer-algorithm`]: 'AES256' }
+  ]) t.equal(md5Of(headers), undefined, JSON.stringify(headers))
 })
 
 t.test('A connection that ends early, stalls or talks nonsense is an error, never a short file', async (t) => {

@@ -10,6 +10,8 @@ t.test('Keys that are no paths are known, and so are paths that are no keys', as
   }
   t.match(keyProblem('x'.repeat(256)), { code: 'NAME_TOO_LONG' })
   t.equal(pathProblem('a\tb\nc', 'p/'), undefined)
+  t.equal(pathProblem('a/b/', 'p/'), undefined)
+  for (const path of ['', '..', '../a', 'a/../b', './a', 'a//b', '/a']) t.match(pathProblem(path, 'p/'), { code: 'NAME_NOT_CARRIED' }, path)
   t.match(pathProblem('.modal-sandbox', ''), { code: 'NAME_RESERVED' })
   t.match(pathProblem('a\u0001', ''), { code: 'NAME_NOT_CARRIED' })
   t.match(pathProblem(`${'x'.repeat(250)}/`.repeat(5), ''), { code: 'NAME_TOO_LONG' })

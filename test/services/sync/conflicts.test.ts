@@ -1,0 +1,239 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { SyncReport } from '../../../schemas/sync.js'
+import { download } from '../../../services/sync/download.js'
+import { ObjectStore } from '../../../services/sync/s3/object-store.js'
+import { upload } from '../../../services/sync/upload.js'
+import { startFaultProxy } from '../../helpers/fault-proxy.js'
+import { LocalWorkspace } from '../../helpers/local-workspace.js'
+import { noS3, startS3 } from '../../helpers/s3.js'
+
+t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
+  const s3 = await startS3()
+  await s3.createBucket('bucket')
+  const proxy = await startFaultProxy(s3.endpoint)
+  const root = await mkdtemp(join(tmpdir(), 'sync-conflicts-'))
+  const stores: ObjectStore[] = []
+  t.teardown(async () => {
+    for (const store of stores) store.close()
+    await proxy.close()
+    await s3.close()
+    await rm(root, { recursive: true })
+  })
+  const startedAt = Date.now()
+  let prefixes = 0
+
+  /** Sandboxes with one prefix, each with a directory of its own; `begin` fills one as a create does. */
+  function onePrefix () {
+    const prefix = `p${++prefixes}/`
+    const storeFor = (endpoint = s3.endpoint) => {
+      const credentials = { get: async () => s3, renew () {} }
+      const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
+      stores.push(store)
+      return store
+    }
+    const begin = async (name: string) => {
+      const directory = join(root, prefix, name)
+      await mkdir(directory, { recursive: true })
+      const session = { id: `sb-${name}`, startedAt }
+      const workspace = new LocalWorkspace(directory)
+      const at = (endpoint?: string) => ({ workspace, store: storeFor(endpoint), prefix, session })
+      const sandbox = {
+        save: async (options: { delete?: boolean, versioned?: boolean, isLast?: boolean, endpoint?: string } = {}) =>
+          await upload({ ...at(options.endpoint), ...options }),
+        load: async () => await download(at()),
+        write: async (path: string, text: string) => {
+          await mkdir(join(directory, path, '..'), { recursive: true })
+          await writeFile(join(directory, path), text)
+          // Past the time in which a change might leave no trace.
+          await new Promise((resolve) => { setTimeout(resolve, 30) })
+        },
+        read: async (path: string) => await readFile(join(directory, path), 'utf8'),
+        touch: async (path: string, time: number) => { await utimes(join(directory, path), time, time) },
+        remove: async (path: string) => { await rm(join(directory, path), { recursive: true }) },
+        files: async () => {
+          const found = await readdir(directory, { recursive: true, withFileTypes: true })
+          const files = found.filter((one) => one.isFile()).map(({ parentPath, name }) => join(parentPath, name))
+          return files.map((path) => path.slice(directory.length + 1)).sort()
+        }
+      }
+      t.match(await download({ ...at(), keepNewer: true }), { failed: [] })
+      return sandbox
+    }
+    return { begin, store: storeFor() }
+  }
+
+  const codes = ({ warnings = [] }: SyncReport) => warnings.map(({ path, code }) => `${path}: ${code}`)
+  const copy = /^notes\.conflict-sb-b-\d{8}T\d{6}Z$/
+
+  await t.test('Of a file that both have changed both versions are kept, and named', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    await first.write('notes', 'as it was')
+    await first.save({ isLast: true })
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('notes', 'by a, 300 lines')
+    await b.write('notes', 'by b')
+    t.match(await a.save(), { files: 1, failed: [], warnings: [] })
+    const report = await b.save()
+    t.match(report, { files: 1, verified: 1, failed: [], warnings: [{ path: 'notes', code: 'CONFLICT', message: /notes\.conflict-sb-b-/ }] })
+    const c = await begin('c')
+    const [, name] = await c.files() as [string, string]
+    t.match(name, copy)
+    t.equal(await c.read('notes'), 'by a, 300 lines')
+    t.equal(await c.read(name), 'by b')
+
+    t.match(await b.save(), { files: 0, verified: 1, warnings: [{ code: 'CONFLICT' }] }, 'once is enough')
+    await b.write('notes', 'by b, again')
+    t.match(await b.save({ delete: true }), { files: 1, deleted: 0, warnings: [{ code: 'CONFLICT' }] })
+    await c.load()
+    t.strictSame(await c.files(), ['notes', name], 'the copy keeps its name')
+    t.equal(await c.read(name), 'by b, again')
+
+    t.match(await b.load(), { failed: [], files: 2 }, 'a download takes the version of the others')
+    t.equal(await b.read('notes'), 'by a, 300 lines')
+    await b.write('notes', 'both')
+    await b.remove(name)
+    t.match(await b.save({ delete: true }), { files: 1, deleted: 1, failed: [], warnings: [] }, 'and after it the conflict is settled')
+  })
+
+  await t.test('What only the other one has changed stays, and comes with the next download', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    for (const path of ['a', 'b', 'same']) await first.write(path, 'as it was')
+    await first.save()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('a', 'by a')
+    await a.write('new', 'of a')
+    await a.save()
+    await b.write('b', 'by b')
+    t.match(await b.save({ delete: true }), { files: 1, kept: 1, deleted: 0, failed: [], warnings: [] })
+    t.match(await a.save({ delete: true }), { files: 0, kept: 1, deleted: 0, failed: [], warnings: [] })
+    for (const one of [a, b]) {
+      t.match(await one.load(), { failed: [] })
+      t.strictSame(await one.files(), ['a', 'b', 'new', 'same'])
+      t.strictSame([await one.read('a'), await one.read('b')], ['by a', 'by b'])
+    }
+    await b.remove('new')
+    t.match(await b.save({ delete: true }), { deleted: 1 }, 'what it has had it may delete')
+  })
+
+  await t.test('What became a directory on one side and a file on the other is lost on none', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    for (const path of ['x', 'dir/old', 'y']) await first.write(path, 'as it was')
+    await first.save()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.remove('x')
+    await a.write('x/inside', 'by a')
+    await a.write('dir/old', 'by a')
+    await a.write('y', 'by a')
+    await a.save({ delete: true })
+    await b.write('x', 'by b')
+    await b.remove('dir')
+    await b.write('dir', 'a file, by b')
+    await b.remove('y')
+    await b.write('y/inside', 'by b')
+    t.strictSame(codes(await b.save({ delete: true })).sort(), ['dir: CONFLICT', 'x: CONFLICT', 'y: CONFLICT'])
+    const c = await begin('c')
+    t.match(await c.files(), [
+      /^dir\.conflict-sb-b-/, 'dir/old', /^x\.conflict-sb-b-/, 'x/inside', 'y/inside'
+    ])
+    t.match(await c.load(), { failed: [], warnings: [{ path: 'y', code: 'KEY_CONFLICT' }] }, 'the file y stays in S3')
+  })
+
+  await t.test('Both may make the same change', async (t) => {
+    const { begin, store } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    for (const one of [a, b]) {
+      await one.write('one', 'the same')
+      await one.touch('one', 1_700_000_000.5)
+    }
+    t.match(await a.save(), { files: 1 })
+    t.match(await b.save(), { files: 0, skipped: 1, failed: [], warnings: [] })
+    // Without a manifest that names it, its metadata tell.
+    await store.delete(['.modal-sandbox/manifest.gz'])
+    t.match(await b.save(), { failed: [], warnings: [] })
+  })
+
+  await t.test('An upload that was interrupted goes on, and is no conflict with itself', async (t) => {
+    const { begin } = onePrefix()
+    const a = await begin('a')
+    for (let index = 0; index < 10; index++) await a.write(`f${index}`, 'one')
+    await a.save()
+    for (let index = 0; index < 10; index++) await a.write(`f${index}`, 'two!')
+    // The objects are stored, and the manifest is not.
+    proxy.use(({ url, method }) => method === 'PUT' && /\.modal-sandbox/.test(url) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+    await t.rejects(a.save({ endpoint: proxy.endpoint }))
+    proxy.use()
+    for (let index = 0; index < 10; index++) await a.write(`f${index}`, 'three')
+    t.match(await a.save(), { files: 10, kept: 0, failed: [], warnings: [] })
+  })
+
+  await t.test('A version has what others have stored since, too', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    for (const path of ['notes', 'both']) await first.write(path, 'as it was')
+    await first.save({ versioned: true })
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('of-a', 'new')
+    await a.write('notes', 'by a')
+    await a.save({ versioned: true })
+    await b.write('of-b', 'new')
+    await b.write('notes', 'by b')
+    t.match(await b.save({ versioned: true }), { files: 2, deleted: 0, warnings: [{ path: 'notes', code: 'CONFLICT' }] })
+    const c = await begin('c')
+    t.match(await c.files(), ['both', 'notes', copy, 'of-a', 'of-b'])
+    t.equal(await c.read('notes'), 'by a')
+  })
+
+  await t.test('Uploads in parts of another sandbox are left alone', async (t) => {
+    const { begin, store } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    const pending = await store.startUpload('large', {})
+    await b.write('large', 'x')
+    await b.save()
+    t.equal((await store.pendingUploads()).length, 1, 'it may be on its way')
+    await a.save({ isLast: true })
+    await b.write('large', 'y')
+    await b.save()
+    t.equal((await store.pendingUploads()).length, 0, 'nobody else is left')
+    await pending.abort().catch(() => {})
+  })
+
+  await t.test('Reports count the files of the user, and not what Claude keeps beside them', async (t) => {
+    const { begin } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('code.js', 'x')
+    const talk = '.claude-sandbox/projects/-work/conversation.jsonl'
+    await a.write(talk, 'y')
+    t.match(await a.save(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    t.match(await a.save(), { files: 0, verified: 1, skipped: 1 })
+    t.match(await b.load(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    await b.write(talk, 'continued in b')
+    await a.write(talk, 'continued in a')
+    await a.remove('code.js')
+    t.match(await b.save(), { files: 0, failed: [], warnings: [] })
+    const report = await a.save({ delete: true })
+    t.match(report, { files: 0, deleted: 1, warnings: [{ path: talk, code: 'CONFLICT' }] }, 'both conversations are kept')
+  })
+
+  await t.test('Nothing of a session is left after its last upload', async (t) => {
+    const { begin, store } = onePrefix()
+    const keys = async () => {
+      const found: string[] = []
+      for await (const page of store.list('.modal-sandbox/')) found.push(...page.map(({ key }) => key))
+      return found
+    }
+    const a = await begin('a')
+    t.strictSame(await keys(), ['.modal-sandbox/sessions/sb-a.gz'])
+    await a.write('x', 'x')
+    await a.save()
+    await a.save({ isLast: true })
+    t.strictSame(await keys(), ['.modal-sandbox/manifest.gz'])
+    await a.write('x', 'y')
+    t.match(await a.save(), { files: 1, warnings: [] }, 'were it not the last, the manifest would tell what it has seen')
+  })
+})
