@@ -1,10 +1,11 @@
 import { spawn, type SpawnOptions } from 'node:child_process'
 
-const loader = import.meta.resolve('tsx')
+/** What a process needs to read TypeScript, for `--import`. */
+export const loader = new URL('../typescript.js', import.meta.url).href
 
 /**
- * Environment of a process that runs the project's files through another loader than tap does, also of what it starts:
- * keeps tap from measuring its coverage, because counts of positions that mean different lines would be added up.
+ * Environment of a process whose coverage tap is not to measure, nor that of what it starts. It must not where another
+ * loader is used, as in `npm run emulator`: counts of positions that mean different lines would be added up.
  */
 export const unmeasured = { _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
