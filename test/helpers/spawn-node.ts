@@ -4,14 +4,12 @@ import { spawn, type SpawnOptions } from 'node:child_process'
 export const loader = new URL('../typescript.js', import.meta.url).href
 
 /**
- * Environment of a process whose coverage tap is not to measure, nor that of what it starts. It must not where another
- * loader is used, as in `npm run emulator`: counts of positions that mean different lines would be added up.
+ * Environment of a process that runs the project's files through another loader than tap does, also of what it starts:
+ * keeps tap from measuring its coverage, because counts of positions that mean different lines would be added up.
  */
 export const unmeasured = { _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
-/** A TypeScript file in a process of its own. */
-export function spawnNode (args: string[], { env = process.env, ...options }: SpawnOptions) {
-  return spawn(process.execPath, ['--import', loader, ...args], {
-    ...options, env: { ...env, ...unmeasured }
-  })
+/** A TypeScript file in a process of its own, without what tap adds to NODE_OPTIONS of every process. */
+export function spawnNode (args: string[], options: SpawnOptions) {
+  return spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, '--import', loader, ...args], options)
 }
