@@ -1,9 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { buildApp } from '../app.js'
 import { parseConfig } from '../config.js'
+import { removeTree } from '../emulator/container/host.js'
 import { digest, randomId } from '../lib/ids.js'
 
 const info = 30
@@ -17,7 +18,7 @@ t.test('The life of a sandbox is in the log', async (t) => {
     { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } })
   t.teardown(async () => {
     await app.close()
-    await rm(dataDir, { recursive: true, force: true })
+    await removeTree(dataDir)
   })
   // Claude reaches the model through the service.
   await app.listen({ host: '127.0.0.1', port: 0 })

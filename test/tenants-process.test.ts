@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import { ModalClient, type Sandbox } from 'modal'
 import { SignJWT } from 'jose'
 import t from 'tap'
 import { withModalServer } from '../config.js'
+import { removeTree } from '../emulator/container/host.js'
 import { startScriptedModel } from '../emulator/model/index.js'
 import { digest, randomId } from '../lib/ids.js'
 import { Reaper } from '../services/sandboxes/reaper.js'
@@ -50,7 +51,7 @@ t.test('The service as a process of its own, a client of the emulator', async (t
     await service.stop('SIGKILL')
     await emulator.stop()
     await model.close()
-    await rm(dataDir, { recursive: true, force: true })
+    await removeTree(dataDir)
   })
 
   async function request (url: string, { json, ...init }: RequestInit & { json?: unknown } = {}) {

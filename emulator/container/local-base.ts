@@ -1,6 +1,6 @@
 import { access, cp, lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { runOnHost } from './host.js'
+import { removeTree, runOnHost } from './host.js'
 import { linkOrCopy } from './toolbox.js'
 
 /** What programs expect in /etc, and nothing secret: keys, password hashes and logins stay outside. */
@@ -29,11 +29,11 @@ export async function makeLocalBase (directory: string, claudeBinary: string | u
     await runOnHost('chmod', '1777', join(root, name))
   }
   await mirrorTopLevel(root)
-  for (const name of allowed) await copyIfThere(join('/etc', name), join(root, 'etc', name))
+  await copySettings(root)
   await writeFile(join(root, 'etc', 'passwd'), passwd)
   await writeFile(join(root, 'etc', 'group'), group)
   await writeFile(join(root, 'etc', 'hosts'), '127.0.0.1 localhost\n::1 localhost\n')
-  await copyIfThere('/var/lib/dpkg', join(root, 'var', 'lib', 'dpkg'))
+  await linkOrCopyTrees(['/var/lib/dpkg'], root)
 
   const bin = join(directory, 'usr', 'local', 'bin')
   for (const name of ['bin', 'lib', 'share', 'include', 'etc', 'sbin']) {
@@ -54,15 +54,31 @@ async function mirrorTopLevel (root: string) {
 }
 
 /** Follows a link at the top (resolv.conf and localtime often are), keeps links below, skips what can't be read. */
-async function copyIfThere (source: string, target: string) {
-  const entry = await lstat(source).catch(() => undefined)
-  if (entry === undefined) return
-  await mkdir(dirname(target), { recursive: true })
-  if (entry.isDirectory()) {
-    await runOnHost('cp', '-a', '--no-preserve=ownership', source, target).catch(() => {})
-  } else {
+async function copySettings (root: string) {
+  const directories: string[] = []
+  for (const name of allowed) {
+    const source = join('/etc', name)
+    const entry = await lstat(source).catch(() => undefined)
+    if (entry === undefined) continue
+    if (entry.isDirectory()) {
+      directories.push(source)
+      continue
+    }
+    const target = join(root, source)
+    await mkdir(dirname(target), { recursive: true })
     await readFile(source).then(async (content) => { await writeFile(target, content) }, () => {})
   }
+  await linkOrCopyTrees(directories, root)
+}
+
+/** Thousands of small files: hard links where possible. Nobody writes to them: containers change copies. */
+async function linkOrCopyTrees (sources: string[], root: string) {
+  const copy = async (...options: string[]) =>
+    await runOnHost('cp', '-a', '--no-preserve=ownership', '--parents', ...options, '--', ...sources, root)
+  await copy('--link').catch(async () => {
+    await removeTree(...sources.map((source) => join(root, source)))
+    await copy().catch(() => {})
+  })
 }
 
 async function exists (path: string): Promise<boolean> {

@@ -25,8 +25,8 @@ export async function makeToolbox (directory: string, fsToolsScript: string): Pr
   const paths = [...await Promise.all(programs.map(hostTool)), process.execPath]
   for (const path of paths) {
     await linkOrCopy(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
-    await copyLibraries(path, join(fresh, 'rt'))
   }
+  await copyLibraries(paths, join(fresh, 'rt'))
   await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
   await writeFile(join(fresh, 'rt', 'shell'), shellText)
   await chmod(join(fresh, 'rt', 'shell'), 0o755)
@@ -34,12 +34,13 @@ export async function makeToolbox (directory: string, fsToolsScript: string): Pr
   await rename(fresh, directory)
 }
 
-async function copyLibraries (program: string, target: string) {
-  const { stdout } = await runOnHost(await hostTool('ldd'), program)
-  for (const [, library, loader] of stdout.matchAll(/=> (\/\S+)|^\s*(\/\S*ld-\S+)/gm)) {
-    if (library !== undefined) await copyFile(library, join(target, 'lib', basename(library)))
-    if (loader !== undefined) await copyFile(loader, join(target, 'ld.so'))
-  }
+async function copyLibraries (programs: string[], target: string) {
+  const { stdout } = await runOnHost(await hostTool('ldd'), ...programs)
+  const needed = [...stdout.matchAll(/=> (\/\S+)|^\s*(\/\S*ld-[^\s:]+)/gm)]
+  const libraries = new Set(needed.map(([, library]) => library).filter((library) => library !== undefined))
+  for (const library of libraries) await copyFile(library, join(target, 'lib', basename(library)))
+  const loader = needed.map(([, , loader]) => loader).find((loader) => loader !== undefined)
+  if (loader !== undefined) await copyFile(loader, join(target, 'ld.so'))
   await chmod(join(target, 'ld.so'), 0o755)
 }
 

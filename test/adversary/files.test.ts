@@ -76,14 +76,18 @@ t.test('files of a workspace whose names are swapped while they are used', async
 t.test('over HTTP', { skip }, async (t) => {
   const service = await startService()
   t.teardown(async () => service.close())
-  const created = await service.request('/api/modal/sandbox', { method: 'POST', json: {} })
-  const { id } = await created.json() as { id: string }
-  const url = `/api/modal/sandbox/${id}`
+  const create = async () => {
+    const created = await service.request('/api/modal/sandbox', { method: 'POST', json: {} })
+    const { id } = await created.json() as { id: string }
+    return `/api/modal/sandbox/${id}`
+  }
+  const url = await create()
   const sh = async (script: string) => await (await service.request(`${url}/exec`, {
     method: 'POST', json: { command: ['sh', '-c', script] }, headers: { accept: 'application/json' }
   })).json() as { stdout: string }
 
   await t.test('No byte of /etc/passwd is answered under the name of a workspace file, and errors are honest', async (t) => {
+    t.teardown(async () => { await service.request(url, { method: 'DELETE' }) })
     await sh('mkdir dir; echo inside > file; echo inside > dir/passwd')
     await sh(`(${swapping('/etc').replaceAll('/etc/secret', '/etc/passwd')}) > /dev/null 2>&1 &`)
     const answers = new Map<string, number>()
@@ -103,5 +107,42 @@ t.test('over HTTP', { skip }, async (t) => {
     t.ok(answers.has('ok') && answers.has('PATH_FORBIDDEN'), 'the names were swapped indeed')
     t.same([...answers.keys()].filter((code) => !['ok', 'PATH_FORBIDDEN', 'FILE_NOT_FOUND', 'BAD_REQUEST'].includes(code)), [])
     t.match((await sh('head -n 1 /etc/passwd; ls -a /etc | grep -c upload')).stdout, /^root:.*\n0\n$/)
+  })
+
+  await t.test('programs of a sandbox that were replaced', async (t) => {
+    const url = await create()
+    const run = async (command: string[], stdin = '') => await (await service.request(`${url}/exec`, {
+      method: 'POST', json: { command, stdin }, headers: { accept: 'application/json' }
+    })).json() as { exitCode: number }
+    const replace = async (program: string, script: string) => await run(
+      ['bash', '-c', `cat > /usr/local/bin/${program}; chmod 755 /usr/local/bin/${program}`], `#!/bin/bash\n${script}\n`)
+    const read = async () => await service.request(`${url}/files/content?path=file`, { signal: AbortSignal.timeout(10_000) })
+    const write = async () => await service.request(`${url}/files/content?path=file`, {
+      method: 'PUT', body: 'inside\n', headers: { 'content-type': 'application/octet-stream' }
+    })
+    await write()
+
+    await t.test('do not decide about the framing of a response', async (t) => {
+      for (const head of ['-1 0', 'NaN NaN', 'Infinity 0', '1e400 1', '1.5 3', '0x10 0', '', '9007199254740993 1', '3 9999999999999']) {
+        await replace('stat', `echo '${head}'`)
+        const response = await read()
+        t.match(await response.json(), { code: 'FILE_FAILED' }, head || 'an empty line')
+        t.equal(response.status, 422)
+      }
+      await run(['rm', '/usr/local/bin/stat'])
+      t.equal(await (await read()).text(), 'inside\n')
+    })
+
+    await t.test('do not fill the memory with a line that has no end', async (t) => {
+      await replace('sh', 'while :; do printf "%065536d" 1; done')
+      t.match(await (await read()).json(), { code: 'FILE_FAILED' })
+    })
+
+    await t.test('cannot make an upload end without an answer', async (t) => {
+      await replace('sh', 'cat > /dev/null')
+      const response = await write()
+      t.same([response.status, (await response.json() as { code: string }).code], [422, 'FILE_FAILED'])
+      await run(['rm', '/usr/local/bin/sh'])
+    })
   })
 })

@@ -17,6 +17,7 @@ import {
 import { hostileLibrary } from '../helpers/hostile-library.js'
 import { isolation, repeatOnGvisor } from '../helpers/isolation.js'
 import { call32 } from '../helpers/native.js'
+import { loader } from '../helpers/spawn-node.js'
 
 const { runtime, directory, skip } = await runtimeFor(t)
 const otherCpu = process.arch === 'x64' ? false : 'the library is made for x86-64'
@@ -337,7 +338,7 @@ t.test('The kernel\'s keys of the host and of other sandboxes are out of reach',
   const script = fileURLToPath(new URL('../helpers/keyring-runtime.ts', import.meta.url))
   // keyctl of a 32-bit program: the number of its session keyring
   const program = call32(288, 0, -3).toString('base64')
-  const node = [process.execPath, '--import', import.meta.resolve('tsx'), script, await hostDirectory(t), program]
+  const node = [process.execPath, '--import', loader, script, await hostDirectory(t), program]
   const env = { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR, TEST_RUNTIME: isolation }
   const { stdout } = await promisify(execFile)('perl', ['-e', server, ...node], { env })
   // Refused, unknown, or the program does not even start.

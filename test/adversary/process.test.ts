@@ -11,10 +11,9 @@ import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { startProblem } from '../../lib/start-problem.js'
 import { startProcess } from '../helpers/processes.js'
-import { unmeasured } from '../helpers/spawn-node.js'
+import { loader, unmeasured } from '../helpers/spawn-node.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const loader = import.meta.resolve('tsx')
 const programs = [
   // Its own check of this machine is through, too: closing waits for it.
   { name: 'the service', file: 'server.ts', started: /(?=[^]*signs this browser in)(?=[^]*containers (do not )?work)/ },

@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { openEmulator, sdkClient, testEmulator } from '../helpers/emulator.js'
 import { run } from '../helpers/sdk.js'
+import { loader } from '../helpers/spawn-node.js'
 
 const { emulator, skip } = await openEmulator(t)
 
@@ -40,10 +41,7 @@ t.test('volumes, images and credentials are found again after a restart', { skip
 t.test('alone it prints what points an SDK at it, and names every mistake but no value (9.2, 9.5)', async (t) => {
   const dataDir = await mkdtemp(join(tmpdir(), 'emulator-test-'))
   t.teardown(() => rm(dataDir, { recursive: true }))
-  // With this process' own loader: code that another one transformed can't be merged into the coverage, and made
-  // every file of the emulator look fully covered.
-  const argv = [...process.execArgv, 'emulator/main.ts']
-  const start = (environment: Record<string, string>) => spawn(process.execPath, argv, {
+  const start = (environment: Record<string, string>) => spawn(process.execPath, ['--import', loader, 'emulator/main.ts'], {
     env: { ...process.env, DATA_DIR: dataDir, ...environment }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const wrong = start({ EMULATOR_PORT: 'http', EMULATOR_IMAGES: '{"debian:12":"relative"}', EMULATOR_SECRETS: '{"a":{"KEY":hush}}' })

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { isolation } from './isolation.js'
+import { loader } from './spawn-node.js'
 
 const uid = '12345'
 
@@ -19,6 +20,6 @@ export function repeatAsUser (t: Test, url: string): void {
   // `env -i` also drops what tap puts into the environment to measure coverage: that user could not write the files.
   const temporary = process.env.TMPDIR === undefined ? [] : [`TMPDIR=${process.env.TMPDIR}`]
   const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=400', `TEST_RUNTIME=${isolation}`, 'TEST_REPEATED=1', ...temporary]
-  const command = ['setpriv', ...become, process.execPath, '--import', import.meta.resolve('tsx'), file]
+  const command = ['setpriv', ...become, process.execPath, '--import', loader, file]
   t.spawn('env', ['-i', ...env, ...command], { cwd: '/' }, 'the same as an ordinary user')
 }

@@ -1,9 +1,10 @@
 import { type Client, credentials, makeClientConstructor, Metadata, type ServiceError } from '@grpc/grpc-js'
 import { ModalClient, type ModalClientParams } from 'modal'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { removeTree } from '../../emulator/container/host.js'
 import { type Emulator, type EmulatorOptions, startEmulator } from '../../emulator/index.js'
 import { loadServices } from '../../emulator/proto/load.js'
 import { isolation } from './isolation.js'
@@ -44,7 +45,7 @@ export async function testEmulator (
     async stop ({ keep = false } = {}) {
       await emulator.close()
       for (const client of clients) client.close()
-      if (!keep) await rm(dataDir, { recursive: true, force: true })
+      if (!keep) await removeTree(dataDir)
     }
   }
 }

@@ -2,6 +2,7 @@ import { accessSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { Isolation } from '../../emulator/container/types.js'
+import { loader } from './spawn-node.js'
 
 /** What isolates the tests' sandboxes, whatever is installed: gVisor makes everything a few times slower. */
 export const isolation: Isolation = process.env['TEST_RUNTIME'] === 'runsc' ? 'runsc' : 'namespaces'
@@ -16,6 +17,6 @@ export function repeatOnGvisor (t: Test, url: string): void {
     return
   }
   const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=400', 'TEST_RUNTIME=runsc', `TMPDIR=${process.env.TMPDIR ?? '/tmp'}`]
-  const command = [process.execPath, '--import', import.meta.resolve('tsx'), fileURLToPath(url)]
+  const command = [process.execPath, '--import', loader, fileURLToPath(url)]
   t.spawn('env', ['-i', ...env, ...command], { cwd: '/' }, 'the same on gVisor')
 }

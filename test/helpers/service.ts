@@ -1,8 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildApp } from '../../app.js'
 import { parseConfig } from '../../config.js'
+import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
 
@@ -67,7 +68,7 @@ export async function startService (env: Record<string, string> = {}) {
     await Promise.all([...created].map(async ([id, as]) =>
       request(`/api/modal/sandbox/${id}`, { method: 'DELETE', as: as as keyof typeof keys })))
     await app.close()
-    await rm(dataDir, { recursive: true, force: true })
+    await removeTree(dataDir)
   }
 
   function remember (id: string, as: keyof typeof keys = 'alice') {

@@ -1,6 +1,7 @@
 import { spawn, type SpawnOptions } from 'node:child_process'
 
-const loader = import.meta.resolve('tsx')
+/** What a process needs to read TypeScript, for `--import`. */
+export const loader = new URL('../typescript.js', import.meta.url).href
 
 /**
  * Environment of a process that runs the project's files through another loader than tap does, also of what it starts:
@@ -8,9 +9,7 @@ const loader = import.meta.resolve('tsx')
  */
 export const unmeasured = { _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
-/** A TypeScript file in a process of its own. */
-export function spawnNode (args: string[], { env = process.env, ...options }: SpawnOptions) {
-  return spawn(process.execPath, ['--import', loader, ...args], {
-    ...options, env: { ...env, ...unmeasured }
-  })
+/** A TypeScript file in a process of its own, without what tap adds to NODE_OPTIONS of every process. */
+export function spawnNode (args: string[], options: SpawnOptions) {
+  return spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, '--import', loader, ...args], options)
 }

@@ -1,10 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
 import { spawnNode } from './spawn-node.js'
@@ -86,7 +87,7 @@ export async function openStage (env: Record<string, string> = {}) {
       child.kill('SIGTERM')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     }
-    await rm(dataDir, { recursive: true, force: true })
+    await removeTree(dataDir)
   }
 
   return { startReplica, close, modal }
