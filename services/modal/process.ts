@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { ContainerProcess, Sandbox, Secret } from 'modal'
 import { AppError } from '../../errors.js'
 import { callModal, lookupMs } from './call.js'
+import { endingOf, sandboxEnded } from './ending.js'
 import { modalError, type ErrorMeanings } from './errors.js'
 
 /** Every process of a command has this variable when it was started with a marker. */
@@ -167,9 +168,9 @@ export class SandboxProcess {
       return
     }
     // When Modal can't be asked at the moment, that says nothing about the sandbox.
-    const exitCode = await callModal('poll', lookupMs, () => this.#sandbox.poll()).catch(() => null)
-    if (exitCode === null || this.#over.signal.aborted) return
-    this.#lose(new AppError('SANDBOX_ENDED', { details: { exitCode } }))
+    const ending = await endingOf(this.#sandbox).catch(() => null)
+    if (ending === null || this.#over.signal.aborted) return
+    this.#lose(sandboxEnded(ending))
     this.release()
   }
 }
@@ -273,6 +274,6 @@ export async function runCommand (
 export async function explainFailure (error: unknown, sandbox: Sandbox, step: string): Promise<AppError> {
   const failure = modalError(error, step)
   if (failure.code === 'SANDBOX_ENDED') return failure
-  const exitCode = await callModal('poll', lookupMs, () => sandbox.poll()).catch(() => null)
-  return exitCode === null ? failure : new AppError('SANDBOX_ENDED', { cause: failure, step, details: { exitCode } })
+  const ending = await endingOf(sandbox).catch(() => null)
+  return ending === null ? failure : sandboxEnded(ending, { cause: failure, step })
 }
