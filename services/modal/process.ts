@@ -15,7 +15,10 @@ export type OnChunk = (stream: StreamName, bytes: Uint8Array) => Promise<void> |
 /** What a failed exec means unless the caller knows better. */
 export const sandboxGone = { conflict: 'SANDBOX_ENDED', notFound: 'SANDBOX_ENDED' } as const
 
-export interface StartOptions {
+/** No sandbox lives longer, and Modal may refuse a command that could. */
+const maxExecMs = 24 * 60 * 60 * 1000
+
+interface StartOptions {
   /** Named in errors. */
   step: string
   /** `/` unless given. */
@@ -83,7 +86,7 @@ export class SandboxProcess {
       workdir,
       env: { ...env, ...(marker !== undefined && { [execMarker]: marker }) },
       ...(secrets !== undefined && { secrets }),
-      ...(timeoutMs !== undefined && { timeoutMs })
+      ...(timeoutMs !== undefined && { timeoutMs: Math.min(timeoutMs, maxExecMs) })
     }), meanings)
     return new SandboxProcess(sandbox, process as ContainerProcess<Uint8Array>, silenceMs)
   }

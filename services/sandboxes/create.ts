@@ -187,7 +187,8 @@ export class Creator {
     const { client, deployment, deadlines = usualDeadlines } = this.#options
     const { modalName } = plan
     const { modelHost, replacement } = this.#options
-    const domains = plan.params.outboundDomainAllowlist
+    const { outboundCidrAllowlist: ranges, outboundDomainAllowlist: domains } = plan.params
+    const isLimited = ranges !== undefined || domains !== undefined
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? deadlines.cpuMs : deadlines.gpuMs
     const record: SandboxRecord = {
@@ -202,7 +203,7 @@ export class Creator {
     const params = {
       ...plan.params,
       ...lookups.params,
-      ...(domains !== undefined && modelHost !== undefined && { outboundDomainAllowlist: [...domains, modelHost] }),
+      ...(isLimited && modelHost !== undefined && { outboundDomainAllowlist: [...domains ?? [], modelHost] }),
       ...(policy !== undefined && { experimentalOutboundPolicy: policy }),
       name: modalName,
       tags: encodeTags(record),
