@@ -260,7 +260,8 @@ export class Creator {
       : callModal('neighbours', lookupMs, async () => await this.#neighbours.check(account, await app, ready))
     neighbours.catch(() => {})
     try {
-      if (workdir !== mountPath) {
+      // In a mount point there is nothing to make, but something to prove, unless the sync below does.
+      if (workdir !== mountPath || s3?.initialize !== true) {
         await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
           timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
         })
