@@ -48,6 +48,8 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets), version: (owned) => runs.version(owned)
   }))
+  // In local mode there is nothing to build.
+  if (backend === 'modal') fastify.addHook('onReady', async () => { sandboxes.buildDefaultImage() })
   // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal', 'gateway', 'storage'] })

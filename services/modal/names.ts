@@ -15,6 +15,9 @@ export function appName (accountId: string): string {
   return `acct-${slug(accountId)}`
 }
 
+/** The Modal app under which the default image is built before anybody asks for it. No account's has a dot. */
+export const imagesAppName = 'service.images'
+
 /** The Modal volume behind an account's volume name (`[A-Za-z0-9_-]`, at most 32 characters): 64 at most in all. */
 export function volumeName (accountId: string, name: string): string {
   return `${slug(accountId)}.${name}`

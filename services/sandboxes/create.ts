@@ -5,6 +5,7 @@ import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec, Warning } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import { imagesAppName } from '../modal/names.js'
 import { withBuildLog } from './build-log.js'
 import { IdempotentSandboxes } from './idempotency.js'
 import { describeImage, imageRecipe, type ImageSettings } from './images.js'
@@ -135,6 +136,20 @@ export class Creator {
       release()
       reservation.release()
     }
+  }
+
+  /** Builds the image of sandboxes that name none. @throws {AppError} naming the step that failed. */
+  async buildDefaultImage (log: Log): Promise<void> {
+    const { client, image, deadlines: { buildMs } = usualDeadlines } = this.#options
+    const steps = new Steps(log, () => {})
+    const app = await steps.run('app', () => client.apps.fromName(imagesAppName, { createIfMissing: true }), {
+      timeoutMs: lookupMs
+    })
+    const recipe = imageRecipe(undefined, image)
+    await steps.run('image', () => describeImage(client, recipe).build(app), {
+      timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId })
+    })
+    this.#built.add(digest(JSON.stringify(recipe)))
   }
 
   #plan (account: Account, spec: SandboxSpec, idempotencyKey: string | undefined): Plan {

@@ -88,6 +88,13 @@ export class SandboxService {
     }, this.#volumes, this.#neighbours)
   }
 
+  /** Builds the default image, so that no user waits for it. Never rejects: the first create would build it, too. */
+  async buildDefaultImage (): Promise<void> {
+    await this.#creator.buildDefaultImage(this.#log).catch((err: unknown) => {
+      this.#log.warn({ err }, 'default image not built yet')
+    })
+  }
+
   /** Creates a sandbox, or returns the one of the same Idempotency-Key. @throws {AppError} with the failed step. */
   async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<CreatedSandbox> {
     const { log = this.#log, ...rest } = options
