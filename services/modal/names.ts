@@ -15,8 +15,8 @@ export function appName (accountId: string): string {
   return `acct-${slug(accountId)}`
 }
 
-/** The Modal app under which the default image is built before anybody asks for it. No account's has a dot. */
-export const imagesAppName = 'service.images'
+/** The Modal app of what the service does for itself. No account's is called so. */
+export const serviceAppName = 'modal-sandbox-service'
 
 /** The Modal volume behind an account's volume name (`[A-Za-z0-9_-]`, at most 32 characters): 64 at most in all. */
 export function volumeName (accountId: string, name: string): string {

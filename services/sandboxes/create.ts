@@ -5,7 +5,7 @@ import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec, Warning } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { imagesAppName } from '../modal/names.js'
+import { serviceAppName } from '../modal/names.js'
 import { withBuildLog } from './build-log.js'
 import { IdempotentSandboxes } from './idempotency.js'
 import { describeImage, imageRecipe, type ImageSettings } from './images.js'
@@ -142,7 +142,7 @@ export class Creator {
   async buildDefaultImage (log: Log): Promise<void> {
     const { client, image, deadlines: { buildMs } = usualDeadlines } = this.#options
     const steps = new Steps(log, () => {})
-    const app = await steps.run('app', () => client.apps.fromName(imagesAppName, { createIfMissing: true }), {
+    const app = await steps.run('app', () => client.apps.fromName(serviceAppName, { createIfMissing: true }), {
       timeoutMs: lookupMs
     })
     const recipe = imageRecipe(undefined, image)

@@ -27,7 +27,7 @@ t.test('The default image is built before anybody asks for it, and a build that 
   })
   await serviceWith('local').buildDefaultImage()
   t.match(lines.at(-1), { message: 'step done', step: 'image', imageId: /^im-/ })
-  await client.apps.fromName('service.images')
+  await client.apps.fromName('modal-sandbox-service')
   await serviceWith('nowhere.example/none:1').buildDefaultImage()
   t.match(lines.at(-1), { message: 'default image not built yet', err: { step: 'image' } })
 })
