@@ -31,7 +31,7 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
   return settings.backend === 'local' ? base : { ...base, commands: claudeCommands(settings.claudeVersion) }
 }
 
-/** A shell and the usual tools: what the default image is built on, so that little or nothing is to be fetched for it. */
+/** A shell and the usual tools. The default image is built on it, so little or nothing is fetched for it. */
 export function plainRecipe (backend: ImageSettings['backend']): ImageRecipe {
   return { registry: backend === 'local' ? 'local' : 'node:22-slim', commands: [] }
 }
