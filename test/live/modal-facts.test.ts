@@ -84,7 +84,8 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     const tags = { question: randomUUID() }
     const tagged = await create({ tags })
     const found = []
-    for await (const one of listRunning(modal, { appId: app.appId, tags })) found.push([one.sandbox.sandboxId, one.tags])
+    const listed = listRunning(modal, { appId: app.appId, tags })
+    for await (const one of listed) found.push([one.sandbox.sandboxId, one.tags])
     t.strictSame(found, [[tagged.sandboxId, tags]])
   })
 
