@@ -4,6 +4,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import { configured, withModalServer, type Config } from '../config.js'
 import type { Provider } from '../services/gateway/provider.js'
 import { callModal, lookupMs } from '../services/modal/call.js'
+import { tapEndings } from '../services/modal/ending.js'
+import { tapListedTags } from '../services/modal/listed-tags.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
 /** Where sandboxes run, and the environment in which Claude reaches its model from there. */
@@ -72,7 +74,7 @@ function connect ({ token, environment, serverUrl }: Config['modal'], log: Fasti
     ...(environment !== undefined && { environment }),
     maxThrottleWaitSecs,
     logger: sdkLogger(log),
-    grpcMiddleware: [tapBuildLogs]
+    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings]
   }))
 }
 

@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
 import { redactor } from '../lib/redact.js'
+import type { Provider } from '../services/gateway/provider.js'
 import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
@@ -22,11 +23,13 @@ interface ServicesOptions { config: Config }
 
 /** Constructs the services from the configuration and the Modal client; they do not depend on Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
-  const { client, backend, replacement } = fastify.modal
+  const { client, backend, replacement, provider } = fastify.modal
   const { log, model, storage } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
   const { gateway } = fastify
-  const modelHost = gateway && backend === 'modal' ? new URL(config.publicUrl!).hostname : undefined
+  const modelHost = backend === 'modal'
+    ? gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
+    : undefined
   const sandboxes = new SandboxService({
     client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement, modelHost
   })
@@ -45,6 +48,16 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets), version: (owned) => runs.version(owned)
   }))
+  // In local mode there is nothing to build.
+  if (backend === 'modal') fastify.addHook('onReady', async () => { sandboxes.buildDefaultImage() })
   // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
   fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal', 'gateway', 'storage'] })
+
+/** Where Claude itself calls its model, when it has the key. */
+function hostOf (provider: Provider | undefined): string | undefined {
+  if (provider === undefined) return
+  const { baseUrl } = provider
+  if (baseUrl !== undefined) return new URL(baseUrl).hostname
+  return provider.kind === 'bedrock' ? `bedrock-runtime.${provider.region}.amazonaws.com` : undefined
+}

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import type { App } from 'modal'
 import type { Config } from '../config.js'
-import { describeImage, imageRecipe } from '../services/sandboxes/images.js'
+import { describeImage, plainRecipe } from '../services/sandboxes/images.js'
 import { AutoSync } from '../services/sync/auto-sync.js'
 import { SecretReader } from '../services/sync/s3/credentials.js'
 import { SyncService } from '../services/sync/service.js'
@@ -18,10 +18,7 @@ interface StorageOptions { config: Config }
 /** Syncs with S3: the credentials, the service, and the syncs that run automatically. */
 export default fp<StorageOptions>(async (fastify, { config }) => {
   const { log, modal: { client, backend } } = fastify
-  const recipe = imageRecipe(undefined, {
-    backend, claudeImage: config.claude.image, claudeVersion: config.claude.version
-  })
-  const buildImage = async (app: App) => await describeImage(client, recipe).build(app)
+  const buildImage = async (app: App) => await describeImage(client, plainRecipe(backend)).build(app)
   const sync = new SyncService({ s3: config.s3, secrets: new SecretReader({ client, buildImage, log }), log })
   const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)

@@ -122,10 +122,17 @@ const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T)
 
 const SandboxStatus = Type.Union([Type.Literal('running'), Type.Literal('terminated'), Type.Literal('error')])
 
+const EndReason = Type.Union([
+  Type.Literal('exited'), Type.Literal('failed'), Type.Literal('terminated'), Type.Literal('timeout'),
+  Type.Literal('start_failed'), Type.Literal('modal_failed'), Type.Literal('idle_timeout'), Type.Literal('out_of_memory')
+], { description: 'How it ended, in the words of Modal: `exited` and `failed` by itself, with 0 or another exit code.' })
+export type EndReason = Static<typeof EndReason>
+
 /** Status `error`: it ended by itself, not by its lifetime, its idle timeout or a termination. */
 export const SandboxView = Type.Object({
   id: Type.String(),
   status: SandboxStatus,
+  reason: Nullable(EndReason),
   createdAt: Timestamp,
   expiresAt: Timestamp,
   name: Nullable(Type.String()),
@@ -207,6 +214,7 @@ export const TerminateQuery = Type.Object({
 export const Termination = Type.Object({
   id: Type.String(),
   status: SandboxStatus,
+  reason: Nullable(EndReason),
   exitCode: Nullable(Type.Integer()),
   steps: Type.Array(TerminateStep),
   released: Type.Object({

@@ -15,6 +15,9 @@ export function appName (accountId: string): string {
   return `acct-${slug(accountId)}`
 }
 
+/** The Modal app of what the service does for itself. No account's is called so. */
+export const serviceAppName = 'modal-sandbox-service'
+
 /** The Modal volume behind an account's volume name (`[A-Za-z0-9_-]`, at most 32 characters): 64 at most in all. */
 export function volumeName (accountId: string, name: string): string {
   return `${slug(accountId)}.${name}`

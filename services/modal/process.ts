@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { ContainerProcess, Sandbox, Secret } from 'modal'
 import { AppError } from '../../errors.js'
 import { callModal, lookupMs } from './call.js'
+import { endingOf, sandboxEnded } from './ending.js'
 import { modalError, type ErrorMeanings } from './errors.js'
 
 /** Every process of a command has this variable when it was started with a marker. */
@@ -14,7 +15,10 @@ export type OnChunk = (stream: StreamName, bytes: Uint8Array) => Promise<void> |
 /** What a failed exec means unless the caller knows better. */
 export const sandboxGone = { conflict: 'SANDBOX_ENDED', notFound: 'SANDBOX_ENDED' } as const
 
-export interface StartOptions {
+/** No sandbox lives longer, and Modal may refuse a command that could. */
+const maxExecMs = 24 * 60 * 60 * 1000
+
+interface StartOptions {
   /** Named in errors. */
   step: string
   /** `/` unless given. */
@@ -82,7 +86,7 @@ export class SandboxProcess {
       workdir,
       env: { ...env, ...(marker !== undefined && { [execMarker]: marker }) },
       ...(secrets !== undefined && { secrets }),
-      ...(timeoutMs !== undefined && { timeoutMs })
+      ...(timeoutMs !== undefined && { timeoutMs: Math.min(timeoutMs, maxExecMs) })
     }), meanings)
     return new SandboxProcess(sandbox, process as ContainerProcess<Uint8Array>, silenceMs)
   }
@@ -167,9 +171,9 @@ export class SandboxProcess {
       return
     }
     // When Modal can't be asked at the moment, that says nothing about the sandbox.
-    const exitCode = await callModal('poll', lookupMs, () => this.#sandbox.poll()).catch(() => null)
-    if (exitCode === null || this.#over.signal.aborted) return
-    this.#lose(new AppError('SANDBOX_ENDED', { details: { exitCode } }))
+    const ending = await endingOf(this.#sandbox).catch(() => null)
+    if (ending === null || this.#over.signal.aborted) return
+    this.#lose(sandboxEnded(ending))
     this.release()
   }
 }
@@ -273,6 +277,6 @@ export async function runCommand (
 export async function explainFailure (error: unknown, sandbox: Sandbox, step: string): Promise<AppError> {
   const failure = modalError(error, step)
   if (failure.code === 'SANDBOX_ENDED') return failure
-  const exitCode = await callModal('poll', lookupMs, () => sandbox.poll()).catch(() => null)
-  return exitCode === null ? failure : new AppError('SANDBOX_ENDED', { cause: failure, step, details: { exitCode } })
+  const ending = await endingOf(sandbox).catch(() => null)
+  return ending === null ? failure : sandboxEnded(ending, { cause: failure, step })
 }

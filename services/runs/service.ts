@@ -46,11 +46,12 @@ export class RunService {
 
   /**
    * Starts Claude in a sandbox.
-   * @throws {AppError} BAD_REQUEST, RUN_ACTIVE with the active run's id, LIMIT_REACHED, SANDBOX_EXPIRING,
-   * SANDBOX_ENDED, CLAUDE_FAILED.
+   * @throws {AppError} BAD_REQUEST, NETWORK_BLOCKED, RUN_ACTIVE with the active run's id, LIMIT_REACHED,
+   * SANDBOX_EXPIRING, SANDBOX_ENDED, CLAUDE_FAILED.
    */
   async start (account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log = this.#options.log): Promise<Run> {
     checkSpec(spec)
+    if (owned.network === 'blocked') throw new AppError('NETWORK_BLOCKED')
     const { expiresAt } = owned
     if (Date.now() > expiryOf(owned).closedAt) throw new AppError('SANDBOX_EXPIRING', { details: { expiresAt } })
     const busy = this.#registry.activeHere(owned.id)?.id ?? this.#starting.get(owned.id)?.runId

@@ -5,6 +5,7 @@ import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { SandboxSpec, Warning } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import { serviceAppName } from '../modal/names.js'
 import { withBuildLog } from './build-log.js'
 import { IdempotentSandboxes } from './idempotency.js'
 import { describeImage, imageRecipe, type ImageSettings } from './images.js'
@@ -137,6 +138,20 @@ export class Creator {
     }
   }
 
+  /** Builds the image of sandboxes that name none. @throws {AppError} naming the step that failed. */
+  async buildDefaultImage (log: Log): Promise<void> {
+    const { client, image, deadlines: { buildMs } = usualDeadlines } = this.#options
+    const steps = new Steps(log, () => {})
+    const app = await steps.run('app', () => client.apps.fromName(serviceAppName, { createIfMissing: true }), {
+      timeoutMs: lookupMs
+    })
+    const recipe = imageRecipe(undefined, image)
+    await steps.run('image', () => describeImage(client, recipe).build(app), {
+      timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId })
+    })
+    this.#built.add(digest(JSON.stringify(recipe)))
+  }
+
   #plan (account: Account, spec: SandboxSpec, idempotencyKey: string | undefined): Plan {
     try {
       const recipe = imageRecipe(spec.image, this.#options.image)
@@ -187,7 +202,8 @@ export class Creator {
     const { client, deployment, deadlines = usualDeadlines } = this.#options
     const { modalName } = plan
     const { modelHost, replacement } = this.#options
-    const domains = plan.params.outboundDomainAllowlist
+    const { outboundCidrAllowlist: ranges, outboundDomainAllowlist: domains } = plan.params
+    const isLimited = ranges !== undefined || domains !== undefined
     const now = Date.now()
     const timeoutMs = plan.params.gpu === undefined ? deadlines.cpuMs : deadlines.gpuMs
     const record: SandboxRecord = {
@@ -202,7 +218,7 @@ export class Creator {
     const params = {
       ...plan.params,
       ...lookups.params,
-      ...(domains !== undefined && modelHost !== undefined && { outboundDomainAllowlist: [...domains, modelHost] }),
+      ...(isLimited && modelHost !== undefined && { outboundDomainAllowlist: [...domains ?? [], modelHost] }),
       ...(policy !== undefined && { experimentalOutboundPolicy: policy }),
       name: modalName,
       tags: encodeTags(record),
@@ -259,7 +275,8 @@ export class Creator {
       : callModal('neighbours', lookupMs, async () => await this.#neighbours.check(account, await app, ready))
     neighbours.catch(() => {})
     try {
-      if (workdir !== mountPath) {
+      // In a mount point there is nothing to make, but something to prove, unless the sync below does.
+      if (workdir !== mountPath || s3?.initialize !== true) {
         await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
           timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
         })

@@ -27,8 +27,13 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
     }
   }
   if (settings.claudeImage !== undefined) return { registry: settings.claudeImage, commands: [] }
-  if (settings.backend === 'local') return { registry: 'local', commands: [] }
-  return { registry: 'node:22-slim', commands: claudeCommands(settings.claudeVersion) }
+  const base = plainRecipe(settings.backend)
+  return settings.backend === 'local' ? base : { ...base, commands: claudeCommands(settings.claudeVersion) }
+}
+
+/** A shell and the usual tools. The default image is built on it, so little or nothing is fetched for it. */
+export function plainRecipe (backend: ImageSettings['backend']): ImageRecipe {
+  return { registry: backend === 'local' ? 'local' : 'node:22-slim', commands: [] }
 }
 
 /** The recipe as an image of the SDK; nothing is built yet. */

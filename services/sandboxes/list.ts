@@ -1,10 +1,11 @@
-import type { ModalClient, Sandbox } from 'modal'
+import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { unlessMissing } from '../modal/errors.js'
+import { listRunning, type Listed, type Tags } from '../modal/listed-tags.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
@@ -32,10 +33,9 @@ export async function listSandboxes (
 export async function ownedRunning (
   client: ModalClient, owned: OwnedSandboxes, account: Account, tags: Partial<SandboxRecord>
 ): Promise<OwnedSandbox[]> {
-  const handles = await runningOf(client, account, encodeTags(tags))
-  // Modal's list has bare ids: each record is one more call.
-  const found = await mapConcurrently(handles, async (handle) => {
-    return await owned.verify(account, handle).catch((error: AppError) => {
+  const listed = await runningOf(client, account, encodeTags(tags))
+  const found = await mapConcurrently(listed, async ({ sandbox, tags }) => {
+    return await owned.verify(account, sandbox, tags).catch((error: AppError) => {
       // It ended between the list and this call.
       if (error.code === 'SANDBOX_NOT_FOUND') return undefined
       throw error
@@ -44,15 +44,14 @@ export async function ownedRunning (
   return found.filter((sandbox) => sandbox !== undefined)
 }
 
-/** Handles of the running sandboxes. An account without an app has none, and none is created for it. */
-async function runningOf (client: ModalClient, account: Account, tags: Record<string, string>): Promise<Sandbox[]> {
+/** The running sandboxes. An account without an app has none, and none is created for it. */
+async function runningOf (client: ModalClient, account: Account, tags: Tags): Promise<Listed[]> {
   return await callModal('list', 2 * lookupMs, async () => {
     const app = await unlessMissing(client.apps.fromName(appName(account.id)))
     if (app === undefined) return []
-    const handles: Sandbox[] = []
-    const running = client.sandboxes.list({ appId: app.appId, tags })
-    for await (const handle of running) handles.push(handle)
-    return handles
+    const running: Listed[] = []
+    for await (const one of listRunning(client, { appId: app.appId, tags })) running.push(one)
+    return running
   })
 }
 

@@ -2,6 +2,7 @@ import type { App, ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import type { Warning } from '../../schemas/sandbox.js'
+import { listRunning } from '../modal/listed-tags.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { isWithin } from './paths.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
@@ -46,11 +47,11 @@ export class Neighbours {
     return warnings
   }
 
-  /** Modal's list has bare ids: the record of each is one more call. One that ends meanwhile is no neighbour. */
+  /** One that ends meanwhile is no neighbour. */
   async #tagged (account: Account, { appId }: App, record: Partial<SandboxRecord>): Promise<OwnedSandbox[]> {
     const found: Array<Promise<OwnedSandbox | undefined>> = []
-    for await (const handle of this.#client.sandboxes.list({ appId, tags: encodeTags(record) })) {
-      const verified = this.#owned.verify(account, handle).catch((error: AppError) => {
+    for await (const { sandbox, tags } of listRunning(this.#client, { appId, tags: encodeTags(record) })) {
+      const verified = this.#owned.verify(account, sandbox, tags).catch((error: AppError) => {
         if (error.code !== 'SANDBOX_NOT_FOUND') throw error
         return undefined
       })

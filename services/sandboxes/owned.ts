@@ -2,6 +2,7 @@ import type { ModalClient, Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import type { Tags } from '../modal/listed-tags.js'
 import { appName } from '../modal/names.js'
 import { decodeTags, type SandboxRecord } from './tags.js'
 
@@ -40,9 +41,9 @@ export class OwnedSandboxes {
   }
 
   /** Reads the record behind a handle; undefined when this service did not create the sandbox. */
-  async #read (sandbox: Sandbox): Promise<OwnedSandbox | undefined> {
+  async #read (sandbox: Sandbox, known?: Tags): Promise<OwnedSandbox | undefined> {
     const meanings = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
-    const tags = await callModal('find', lookupMs, () => sandbox.getTags(), meanings).catch((error: AppError) => {
+    const tags = known ?? await callModal('find', lookupMs, () => sandbox.getTags(), meanings).catch((error: AppError) => {
       // A bare error: neither a step nor Modal's text may tell a missing sandbox from another account's.
       throw error.code === 'SANDBOX_NOT_FOUND' ? new AppError('SANDBOX_NOT_FOUND', { cause: error }) : error
     })
@@ -50,11 +51,14 @@ export class OwnedSandboxes {
     return record && { ...record, id: sandbox.sandboxId, sandbox }
   }
 
-  /** The record behind a handle that came from a list or a name; undefined when it is not the account's. */
-  async verify (account: Account, sandbox: Sandbox): Promise<OwnedSandbox | undefined> {
+  /**
+   * The record behind a handle that came from a list or a name; undefined when it is not the account's.
+   * @param tags as Modal's list has them.
+   */
+  async verify (account: Account, sandbox: Sandbox, tags?: Tags): Promise<OwnedSandbox | undefined> {
     const cached = this.#cached.get(`${appName(account.id)}/${sandbox.sandboxId}`)
     if (cached !== undefined) return this.cache(cached)
-    const found = await this.#read(sandbox)
+    const found = await this.#read(sandbox, tags)
     return found?.owner === appName(account.id) ? this.cache(found) : undefined
   }
 

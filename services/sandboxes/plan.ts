@@ -60,6 +60,7 @@ export function planSandbox (
     ...(storage !== undefined && {
       s3: storage, place: placeOf(storage), idleTimeoutMs: String(resources.idleTimeoutMs)
     }),
+    ...(spec.network?.block === true && { network: 'blocked' as const }),
     ...(key !== undefined && { key, fingerprint: fingerprint! })
   }
   return {

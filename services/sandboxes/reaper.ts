@@ -3,6 +3,7 @@ import type { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import { listRunning, type Listed, type Tags } from '../modal/listed-tags.js'
 import { decodeTags, encodeTags, type SandboxRecord } from './tags.js'
 
 export interface ReaperOptions {
@@ -45,36 +46,36 @@ export class Reaper {
 
   /** Checks every sandbox of this deployment once. @returns those it has ended. @throws {AppError} without a list. */
   async sweep (): Promise<Reaped[]> {
-    const handles = await this.#list()
-    const running = new Set(handles.map(({ sandboxId }) => sandboxId))
+    const listed = await this.#list()
+    const running = new Set(listed.map(({ sandbox }) => sandbox.sandboxId))
     for (const remembered of [this.#records, this.#ownerlessSince]) {
       for (const id of remembered.keys()) if (!running.has(id)) remembered.delete(id)
     }
-    const reaped = await mapConcurrently(handles, async (handle) => {
+    const reaped = await mapConcurrently(listed, async (one) => {
       try {
-        return await this.#check(handle)
+        return await this.#check(one)
       } catch (err) {
         // Ended by itself, or by another replica.
         if ((err as AppError).code === 'SANDBOX_NOT_FOUND') return
-        this.#options.log.error({ sandboxId: handle.sandboxId, err }, 'sandbox could not be reaped')
+        this.#options.log.error({ sandboxId: one.sandbox.sandboxId, err }, 'sandbox could not be reaped')
       }
     })
     return reaped.filter((one) => one !== undefined)
   }
 
   /** Across all accounts, as tokens may name accounts that no configuration lists. */
-  async #list (): Promise<Sandbox[]> {
+  async #list (): Promise<Listed[]> {
     const { client, deployment } = this.#options
     return await callModal('reaper list', 4 * lookupMs, async () => {
-      const handles: Sandbox[] = []
-      for await (const handle of client.sandboxes.list({ tags: encodeTags({ deployment }) })) handles.push(handle)
-      return handles
+      const listed: Listed[] = []
+      for await (const one of listRunning(client, { tags: encodeTags({ deployment }) })) listed.push(one)
+      return listed
     })
   }
 
-  async #check (handle: Sandbox): Promise<Reaped | undefined> {
+  async #check ({ sandbox: handle, tags }: Listed): Promise<Reaped | undefined> {
     const id = handle.sandboxId
-    const record = this.#records.get(id) ?? await this.#read(handle)
+    const record = this.#records.get(id) ?? await this.#read(handle, tags)
     if (record === undefined) return
     if (record.preparing === undefined) this.#records.set(id, record)
     if (this.#reason(id, record) === undefined) return
@@ -89,8 +90,8 @@ export class Reaper {
     return { id, reason }
   }
 
-  async #read (handle: Sandbox): Promise<SandboxRecord | undefined> {
-    const record = decodeTags(await callModal('reaper tags', lookupMs, () => handle.getTags(), gone))
+  async #read (handle: Sandbox, tags?: Tags): Promise<SandboxRecord | undefined> {
+    const record = decodeTags(tags ?? await callModal('reaper tags', lookupMs, () => handle.getTags(), gone))
     return record?.deployment === this.#options.deployment ? record : undefined
   }
 

@@ -8,6 +8,7 @@ import { volumeNamePattern } from '../../schemas/common.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import type { ReloadedVolume, VolumeView } from '../../schemas/volume.js'
 import { callModal, withDeadline, lookupMs } from '../modal/call.js'
+import { endingOf, sandboxEnded, type Ending } from '../modal/ending.js'
 import { Creator, type CreateOptions, type CreatorOptions, type Deadlines } from './create.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
@@ -87,12 +88,19 @@ export class SandboxService {
     }, this.#volumes, this.#neighbours)
   }
 
+  /** Builds the default image, so that no user waits for it. Never rejects: the first create would build it, too. */
+  async buildDefaultImage (): Promise<void> {
+    await this.#creator.buildDefaultImage(this.#log).catch((err: unknown) => {
+      this.#log.warn({ err }, 'default image not built yet')
+    })
+  }
+
   /** Creates a sandbox, or returns the one of the same Idempotency-Key. @throws {AppError} with the failed step. */
   async create (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<CreatedSandbox> {
     const { log = this.#log, ...rest } = options
     const { owned, isNew, warnings } = await this.#creator.create(account, spec, { ...rest, log })
     this.#storage?.watch(owned)
-    const view = viewOf(owned, isNew ? null : await exitCodeOf(owned))
+    const view = viewOf(owned, isNew ? null : await knownEnding(owned))
     return { ...view, ...(warnings.length > 0 && { warnings }) }
   }
 
@@ -104,7 +112,7 @@ export class SandboxService {
   /** State and metadata (5.7, 6.5). @throws {AppError} SANDBOX_NOT_FOUND. */
   async get (account: Account, id: string): Promise<SandboxView> {
     const owned = await this.#owned.find(account, id)
-    return viewOf(owned, await exitCodeOf(owned))
+    return viewOf(owned, await knownEnding(owned))
   }
 
   /** The account's sandbox, running or not. @throws {AppError} SANDBOX_NOT_FOUND. */
@@ -144,10 +152,10 @@ export class SandboxService {
   /** Ends a sandbox and what runs in it; no error when it has ended already. @throws {AppError} with its steps. */
   async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
-    const exitCode = await exitCodeOf(owned)
+    const ending = await knownEnding(owned)
     const storage = this.#storage
     storage?.forget(id)
-    if (exitCode === null) {
+    if (ending === null) {
       const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, ...rest } = options
       const stores = sync && storage !== undefined
       try {
@@ -160,7 +168,7 @@ export class SandboxService {
       }
     }
     const released = { sandbox: false, keptVolume: owned.volume ?? null }
-    return { id, status: statusOf(exitCode), exitCode, steps: [], released }
+    return { id, status: statusOf(ending), ...ending, steps: [], released }
   }
 
   /** The account's volumes, newest first, with the running sandboxes that mount them. */
@@ -202,12 +210,11 @@ export class SandboxService {
 
 /** @throws {AppError} SANDBOX_ENDED. */
 async function requireRunning (owned: OwnedSandbox): Promise<void> {
-  const exitCode = await exitCodeOf(owned)
-  if (exitCode !== null) throw new AppError('SANDBOX_ENDED', { details: { exitCode } })
+  const ending = await knownEnding(owned)
+  if (ending !== null) throw sandboxEnded(ending)
 }
 
-/** Null while it runs. */
-async function exitCodeOf ({ sandbox }: OwnedSandbox): Promise<number | null> {
-  const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
-  return await callModal('poll', lookupMs, () => sandbox.poll(), gone)
+/** Null while it runs. @throws {AppError} SANDBOX_NOT_FOUND when Modal does not know it any more. */
+async function knownEnding ({ sandbox }: OwnedSandbox): Promise<Ending | null> {
+  return await endingOf(sandbox, { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' })
 }

@@ -29,6 +29,8 @@ export interface SandboxRecord {
   request: string
   /** Until when it may not be ready yet, ISO 8601. Removed when it is. */
   preparing?: string
+  /** Nothing in it reaches any network. */
+  network?: 'blocked'
   /** Modal puts the model key into requests to this domain. */
   modelDomain?: string
   /** Digests of the Idempotency-Key and, salted with it, of the request. */
@@ -72,7 +74,7 @@ const users = 'u-'
 const longest = 63
 
 const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
-  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain', 'place'] as const
+  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain', 'place', 'network'] as const
 /** Kept as JSON. */
 const objects = ['s3', 'mount'] as const
 

@@ -3,6 +3,7 @@ import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { callModal, lookupMs, withDeadline } from '../modal/call.js'
+import { withReason } from '../modal/ending.js'
 import { killMarked } from '../modal/kill.js'
 import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from './owned.js'
@@ -64,9 +65,11 @@ export async function terminateSandbox (
     throw new AppError(code, { message, step: 'terminate', cause: failure, details: { steps } })
   }
   log.info({ sandboxId: owned.id, exitCode }, 'sandbox terminated')
+  const ending = exitCode === null ? null : withReason(owned.sandbox, exitCode)
   return {
     id: owned.id,
-    status: statusOf(exitCode ?? 0),
+    status: statusOf(ending ?? { exitCode: 0, reason: null }),
+    reason: ending?.reason ?? null,
     exitCode,
     steps,
     released: { sandbox: true, keptVolume: owned.volume ?? null }

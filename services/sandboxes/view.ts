@@ -1,22 +1,27 @@
 import type { SandboxView } from '../../schemas/sandbox.js'
+import type { Ending } from '../modal/ending.js'
 import type { OwnedSandbox } from './owned.js'
 import type { StorageRecord } from './tags.js'
 
-/** Exit codes of an expected end: done, lifetime over (124), terminated (137, 143). */
-const expectedEnds = [0, 124, 137, 143]
+const expectedEnds = ['exited', 'terminated', 'timeout', 'idle_timeout']
+/** Exit codes of an expected end, where no reason is known: done, lifetime over (124), terminated (137, 143). */
+const expectedCodes = [0, 124, 137, 143]
 
-/** The status that a sandbox's exit code (null while it runs) stands for. The SDK tells no more than that number. */
-export function statusOf (exitCode: number | null): SandboxView['status'] {
-  if (exitCode === null) return 'running'
-  return expectedEnds.includes(exitCode) ? 'terminated' : 'error'
+/** The status that a sandbox's end (null while it runs) stands for. */
+export function statusOf (ending: Ending | null): SandboxView['status'] {
+  if (ending === null) return 'running'
+  const { reason, exitCode } = ending
+  const isExpected = reason === null ? expectedCodes.includes(exitCode) : expectedEnds.includes(reason)
+  return isExpected ? 'terminated' : 'error'
 }
 
 /** What clients see of a sandbox. */
-export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxView {
+export function viewOf (owned: OwnedSandbox, ending: Ending | null): SandboxView {
   const { id, createdAt, expiresAt, name, image, workdir, tags, s3 } = owned
   return {
     id,
-    status: statusOf(exitCode),
+    status: statusOf(ending),
+    reason: ending?.reason ?? null,
     createdAt,
     expiresAt,
     name: name ?? null,
@@ -25,7 +30,7 @@ export function viewOf (owned: OwnedSandbox, exitCode: number | null): SandboxVi
     s3: s3 === undefined ? null : storageView(s3),
     workdir,
     tags,
-    exitCode
+    exitCode: ending?.exitCode ?? null
   }
 }
 

@@ -1,16 +1,29 @@
 import type { Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
+import { endingOf } from '../modal/ending.js'
 import { runCommand } from '../modal/process.js'
 
 /**
- * Makes the working directory in a new sandbox. Whether Modal makes a `workdir` that does not exist is not documented,
- * so it is never asked to; a mount point needs none of this.
+ * Makes the working directory in a new sandbox, which also proves that the sandbox lives: a mount that fails ends it
+ * after it was created. Whether Modal makes a `workdir` that does not exist is not documented,
+ * so it is never asked to.
  * @throws {AppError} INVALID_SANDBOX with what mkdir says.
  */
 export async function makeWorkdir (sandbox: Sandbox, workdir: string): Promise<void> {
   const { exitCode, stderr } = await runCommand(sandbox, 'workdir', ['mkdir', '-p', '--', workdir], {
     timeoutMs: 60_000, meanings: { notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX' }
+  }).catch(async (cause: unknown) => {
+    throw await startFailure(cause, sandbox)
   })
   if (exitCode === 0) return
   throw new AppError('INVALID_SANDBOX', { message: `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}` })
+}
+
+/** Why the first command of a sandbox could not run. */
+async function startFailure (cause: unknown, sandbox: Sandbox): Promise<unknown> {
+  const ending = await endingOf(sandbox).catch(() => null)
+  if (ending === null) return cause
+  const how = ending.reason === null ? `exit code ${ending.exitCode}` : ending.reason.replaceAll('_', ' ')
+  const message = `The sandbox ended when it started (${how}). Check the entrypoint of its image, its volume and its bucket.`
+  return new AppError('INVALID_SANDBOX', { message, cause, details: { ...ending } })
 }

@@ -45,6 +45,8 @@ t.test('Where Modal has the key, a sandbox is created with a policy that puts it
     headerReplacements: [{ domain: 'api.anthropic.com', secretId, headers: { 'x-api-key': '$ANTHROPIC_API_KEY' } }]
   }, 'as it goes over the wire')
   t.strictSame(created[0].outboundDomainAllowlist, ['a.example', 'us.example'], 'Claude reaches the gateway')
+  await t.rejects(creator.create(account, { network: { cidrAllowlist: ['10.0.0.0/8'] } }, { log }))
+  t.match(created[1], { outboundCidrAllowlist: ['10.0.0.0/8'], outboundDomainAllowlist: ['us.example'] }, 'also beside addresses')
   t.equal(created[0].secrets.length, 0, 'the secret itself is not in the sandbox')
   t.match(created[0].tags, { 'ms-modelDomain': 'api.anthropic.com' })
 })

@@ -421,6 +421,8 @@ t.test('sandboxes', { skip }, async (t) => {
       t.match(await create({ network: { domainAllowlist: ['example.com'] } }), { status: 422, body: { step: 'create', message: /allow/i } })
       const { id } = await created({ network: { block: true } })
       t.equal(await run(id, 'cat /proc/net/dev | grep -v lo: | grep -c :'), '0\n')
+      const refused = await request(`${path}/${id}/claude`, { method: 'POST', json: { prompt: 'hello' } })
+      t.match(refused, { status: 400, body: { code: 'NETWORK_BLOCKED', message: /network\.block/ } })
       await end(id)
     })
 

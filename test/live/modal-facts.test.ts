@@ -1,7 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ModalClient, type Sandbox } from 'modal'
 import t from 'tap'
+import { endingOf, tapEndings } from '../../services/modal/ending.js'
 import { killMarked } from '../../services/modal/kill.js'
+import { listRunning, tapListedTags } from '../../services/modal/listed-tags.js'
 import { execMarker } from '../../services/modal/process.js'
 import { listVolumes } from '../../services/modal/volumes.js'
 import { encodeTags } from '../../services/sandboxes/tags.js'
@@ -20,7 +22,7 @@ const minute = 60_000
 const name = `live-${randomBytes(4).toString('hex')}`
 
 t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, async (t) => {
-  const modal = new ModalClient()
+  const modal = new ModalClient({ grpcMiddleware: [tapListedTags, tapEndings] })
   const app = await modal.apps.fromName('acct-live-test', { createIfMissing: true })
   const image = modal.images.fromRegistry(registry)
   const volume = await modal.volumes.fromName(name, { createIfMissing: true })
@@ -78,6 +80,15 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
     t.same(found, [tagged.sandboxId])
   })
 
+  await t.test('a list names the tags of its sandboxes: without them each costs a call', async (t) => {
+    const tags = { question: randomUUID() }
+    const tagged = await create({ tags })
+    const found = []
+    const listed = listRunning(modal, { appId: app.appId, tags })
+    for await (const one of listed) found.push([one.sandbox.sandboxId, one.tags])
+    t.strictSame(found, [[tagged.sandboxId, tags]])
+  })
+
   await t.test('tags can be replaced, and a list across all apps goes by them: what the reaper stands on', async (t) => {
     const deployment = randomUUID()
     const tagged = await create({ tags: encodeTags({ deployment, preparing: new Date().toISOString() }) })
@@ -107,6 +118,7 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
       await new Promise((resolve) => setTimeout(resolve, 1000))
     }
     t.not(asked.code, null, 'it has ended, although it was looked at all the time')
+    t.match(await endingOf(idle), { reason: 'idle_timeout' }, 'Modal tells why, whatever number it gives')
   })
 
   await t.test('a process that left its session outlives the exec that started it', async (t) => {

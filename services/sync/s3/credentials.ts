@@ -2,6 +2,7 @@ import type { App, Image, ModalClient, Sandbox } from 'modal'
 import { AppError, wrap } from '../../../errors.js'
 import type { Log } from '../../../lib/log.js'
 import { callModal } from '../../modal/call.js'
+import { serviceAppName } from '../../modal/names.js'
 import { runCommand } from '../../modal/process.js'
 import type { S3Credentials } from './http.js'
 
@@ -19,7 +20,6 @@ interface SecretReaderOptions {
   log: Log
 }
 
-const appName = 'modal-sandbox-service'
 const names = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_REGION', 'AWS_DEFAULT_REGION',
   'AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL', 'AWS_CREDENTIAL_EXPIRATION']
 /** Secrets change now and then; until they are read again the old values are used. */
@@ -74,7 +74,7 @@ export class SecretReader {
     let sandbox: Sandbox | undefined
     try {
       const [app, secret] = await callModal('secret', callMs, () => Promise.all([
-        client.apps.fromName(appName, { createIfMissing: true }), client.secrets.fromName(secretName)
+        client.apps.fromName(serviceAppName, { createIfMissing: true }), client.secrets.fromName(secretName)
       ]), { notFound: 'SECRET_NOT_FOUND' })
       const image = await callModal('image', buildMs, () => buildImage(app))
       sandbox = await callModal('secret sandbox', 2 * callMs, () => client.sandboxes.create(app, image, {

@@ -1,0 +1,69 @@
+import type { Sandbox } from 'modal'
+import type { ClientMiddleware } from 'nice-grpc-common'
+import { AppError } from '../../errors.js'
+import type { EndReason } from '../../schemas/sandbox.js'
+import { callModal, lookupMs } from './call.js'
+import type { ErrorMeanings } from './errors.js'
+
+/** How a sandbox has ended: the exit code as the SDK tells it; no reason where Modal tells none. */
+export interface Ending { exitCode: number, reason: EndReason | null }
+
+/** GenericResult.status of Modal's protocol. */
+const reasons: Record<number, EndReason> = {
+  1: 'exited',
+  2: 'failed',
+  3: 'terminated',
+  4: 'timeout',
+  5: 'start_failed',
+  6: 'modal_failed',
+  7: 'idle_timeout',
+  8: 'out_of_memory'
+}
+
+/** Where the reason is worth a sentence. */
+const messages: Partial<Record<EndReason, string>> = {
+  start_failed: 'The sandbox could not start.',
+  modal_failed: 'The sandbox has ended because of a failure at Modal.',
+  timeout: 'The sandbox has ended: its lifetime was over.',
+  idle_timeout: 'The sandbox has ended: nothing happened in it for its idle timeout.',
+  out_of_memory: 'The sandbox has ended: its memory was used up.'
+}
+
+interface WaitRequest { sandboxId: string }
+interface WaitResponse { result?: { status: number } }
+
+const waitMethod = /\/SandboxWait(?:V2)?$/
+/** An end never changes. */
+const known = new Map<string, EndReason>()
+const maxKnown = 1000
+
+/**
+ * gRPC middleware: Modal says how a sandbox has ended, but the SDK only hands out a number (modal 0.11.1, `poll`,
+ * `wait`), which is the same for several ends.
+ */
+export const tapEndings: ClientMiddleware = async function * (call, options) {
+  const response = yield * call.next(call.request, options)
+  if (call.responseStream || !waitMethod.test(call.method.path)) return response
+  const reason = reasons[(response as WaitResponse | undefined)?.result?.status ?? 0]
+  if (reason !== undefined) {
+    known.set((call.request as WaitRequest).sandboxId, reason)
+    if (known.size > maxKnown) known.delete(known.keys().next().value!)
+  }
+  return response
+}
+
+/** How a sandbox has ended; null while it runs. @throws {AppError} MODAL_*, or as `meanings` say. */
+export async function endingOf (sandbox: Sandbox, meanings?: ErrorMeanings): Promise<Ending | null> {
+  const exitCode = await callModal('poll', lookupMs, () => sandbox.poll(), meanings)
+  return exitCode === null ? null : withReason(sandbox, exitCode)
+}
+
+/** @param exitCode that the SDK has just told. */
+export function withReason ({ sandboxId }: Sandbox, exitCode: number): Ending {
+  return { exitCode, reason: known.get(sandboxId) ?? null }
+}
+
+export function sandboxEnded (ending: Ending, options: { cause?: unknown, step?: string } = {}): AppError {
+  const message = ending.reason === null ? undefined : messages[ending.reason]
+  return new AppError('SANDBOX_ENDED', { ...options, ...message !== undefined && { message }, details: { ...ending } })
+}
