@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import type { SyncReport } from '../../../schemas/sync.js'
+import type { Session } from '../../../services/sync/base.js'
 import { download } from '../../../services/sync/download.js'
 import { S3Error } from '../../../services/sync/s3/errors.js'
 import { ObjectStore } from '../../../services/sync/s3/object-store.js'
@@ -44,6 +45,9 @@ interface Place {
   describe: () => Promise<Tree>
   open: () => { workspace: Workspace, agentLauncher?: AgentLauncher }
 }
+
+/** A sandbox that uses a prefix, and what is asked of its uploads. */
+interface SyncChoice { session?: Session, delete?: boolean, isLast?: boolean }
 
 t.test('Sessions on a prefix that others use, too, store all that is theirs and touch nothing else (3.2, 3.5)', { skip: noS3 }, async (t) => {
   const { emulator, skip: noSandbox } = await openEmulator(t)
@@ -110,7 +114,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
       : await here(join(folder, bucket, name), kind === 'agent')
 
     /** The report, or undefined when the sync as a whole failed because of S3. */
-    async function sync (place: Place, direction: 'upload' | 'download', options: { delete?: boolean } = {}): Promise<SyncReport | undefined> {
+    async function sync (place: Place, direction: 'upload' | 'download', options: SyncChoice = {}): Promise<SyncReport | undefined> {
       const store = new ObjectStore({
         bucket,
         prefix,
@@ -125,7 +129,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
       try {
         return direction === 'upload'
           ? await upload({ ...common, ...options, versioned: kind === 'versions' })
-          : await download({ ...common, keepNewer: true })
+          : await download({ ...common, ...options, keepNewer: true })
       } catch (error) {
         if (error instanceof S3Error) return
         throw error
@@ -141,15 +145,15 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     }
     /** By key: objects of others, as they are to stay. */
     const theirs = new Map<string, Seen>()
-    return { kind, bucket, proxy, place, sync, see, theirs, session: await place('session') }
+    return { kind, bucket, proxy, place, sync, see, theirs, workspace: await place('workspace') }
   }
 
   type Lane = Awaited<ReturnType<typeof openLane>>
   const label = ({ kind }: Lane, seed: number) => `${kind}, seed ${seed}`
 
   /** Others put objects there, some in the place of what there is. */
-  async function plant ({ bucket, theirs, session }: Lane, random: () => number) {
-    const folders = [...await session.describe()].filter(([path, { type }]) => type === 'directory' && path.length < 200)
+  async function plant ({ bucket, theirs, workspace }: Lane, random: () => number) {
+    const folders = [...await workspace.describe()].filter(([path, { type }]) => type === 'directory' && path.length < 200)
     const objects = foreignObjects(random, folders.map(([path]) => path), 2 + Math.floor(random() * 6))
     await putForeign(s3.client, bucket, prefix, objects)
     const seen = await seeObjects(s3.client, bucket, prefix)
@@ -157,26 +161,28 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
   }
 
   /** A session begins, on a volume or without; always without a failure. */
-  async function begin (t: Test, lane: Lane, seed: number, random: () => number): Promise<Tree> {
-    const { proxy, session, sync, see, theirs } = lane
-    if (random() < 0.4) await session.task('clear', seed)
+  async function begin (t: Test, lane: Lane, seed: number, random: () => number, session: Session): Promise<Tree> {
+    const { proxy, workspace, sync, see, theirs } = lane
+    if (random() < 0.4) await workspace.task('clear', seed)
     proxy.use(randomFaults(random, random() * 0.1))
-    await sync(session, 'download')
+    await sync(workspace, 'download', { session })
     proxy.use()
-    t.match(await sync(session, 'download'), { failed: [] }, `${label(lane, seed)}: a session begins`)
+    t.match(await sync(workspace, 'download', { session }), { failed: [] }, `${label(lane, seed)}: a session begins`)
     t.strictSame(changesOf(theirs, await see()), [], `${label(lane, seed)}: its begin touches no object`)
-    return await session.describe()
+    return await workspace.describe()
   }
 
-  /** It works and stores what it has. @returns the paths that it could not store. */
-  async function store (t: Test, lane: Lane, seed: number, random: () => number, isDeleting: boolean) {
-    const { bucket, proxy, session, sync, theirs } = lane
-    await session.task('change', seed, seed < firstSeed + kinds.length ? '60' : '20')
+  /** It works, and stores what it has as it ends. */
+  async function end (
+    t: Test, lane: Lane, seed: number, random: () => number, choice: SyncChoice
+  ): Promise<SyncReport> {
+    const { bucket, proxy, workspace, sync, theirs } = lane
+    await workspace.task('change', seed, seed < firstSeed + kinds.length ? '60' : '20')
     proxy.use(randomFaults(random, random() * 0.1))
     const isBusy = random() < 0.4
-    await Promise.all([sync(session, 'upload', { delete: isDeleting }), isBusy ? session.task('busy', seed, '500') : undefined])
+    await Promise.all([sync(workspace, 'upload', choice), isBusy ? workspace.task('busy', seed, '500') : undefined])
     proxy.use()
-    const report = (await sync(session, 'upload', { delete: isDeleting }))!
+    const report = (await sync(workspace, 'upload', { ...choice, isLast: true }))!
     const refused = report.failed.filter(({ path, code }) => code !== 'KEY_CONFLICT' || hasBelow(theirs.keys(), path))
     t.strictSame(report.failed.filter(({ code }) => !expectedRefusals.includes(code)), [], `${label(lane, seed)}: all is stored`)
     t.strictSame(report.failed, refused, `${label(lane, seed)}: conflicts have a reason`)
@@ -192,14 +198,19 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     t.match(await sync(fresh, 'download'), { failed: [] }, `${label(lane, seed)}: a later session begins`)
     const found = await fresh.describe()
     const expected = new Map(before)
-    for (const { path, code } of warnings) {
+    for (const { path, code, message } of warnings) {
+      const [, copy] = code === 'CONFLICT' ? /stored as (.*)\.$/s.exec(message) ?? [] : []
+      if (copy !== undefined) {
+        expected.set(copy, before.get(path)!)
+        expected.delete(path)
+      }
       const directory = path.slice(0, -1)
       if (code === 'DIRECTORY_WITH_CONTENT') expected.set(directory, { ...expected.get(directory)!, mode: found.get(directory)!.mode })
     }
     const except = failed.map(({ path }) => path)
     same(differences(expected, found, { except, times: true }), 'it has all that is said to be stored')
     const isTheirs = (path: string) => theirs.has(path) || theirs.has(`${path}/`) || hasBelow(theirs.keys(), path)
-    if (isDeleting) same([...found.keys()].filter((path) => !before.has(path) && !isTheirs(path)), 'and nothing else')
+    if (isDeleting) same([...found.keys()].filter((path) => !expected.has(path) && !isTheirs(path)), 'and nothing else')
     if (kind === 'directory' || kind === 'agent') {
       const files = [...found].filter(([, { type }]) => type === 'file').map(([path]) => rcloneName(path))
       if (!noRclone) {
@@ -217,11 +228,12 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
 
   async function round (t: Test, lane: Lane, seed: number) {
     const random = randomNumbers(seed)
+    const session = { id: `sb-${seed}`, startedAt: Date.now() }
     await plant(lane, random)
-    const begun = await begin(t, lane, seed, random)
+    const begun = await begin(t, lane, seed, random, session)
     const isDeleting = random() < 0.5
-    const report = await store(t, lane, seed, random, isDeleting)
-    const before = await lane.session.describe()
+    const report = await end(t, lane, seed, random, { session, delete: isDeleting })
+    const before = await lane.workspace.describe()
     t.strictSame(await wronged(lane, begun, before), [], `${label(lane, seed)}: what is theirs is as it was`)
     await reopen(t, lane, seed, before, report, isDeleting)
   }
@@ -264,8 +276,8 @@ function changeOf (key: string, { sha256 }: Seen, begun: Tree, before: Tree): 'n
   const [was, is] = [begun.get(path), before.get(path)]
   if (was === undefined || key.endsWith('/') !== (was.type === 'directory')) return 'none'
   const content = was.type === 'file' ? was.content : createHash('sha256').update(was.content).digest('hex')
-  // The workspace kept what is newer.
-  if (content !== sha256) return key.endsWith('/') ? 'none' : 'other'
+  // A newer file was kept, which is stored beside it.
+  if (content !== sha256) return 'none'
   if (is === undefined) return parents(path).some((parent) => (before.get(parent)?.type ?? 'directory') !== 'directory') ? 'other' : 'none'
   if (is.type !== was.type || is.content !== was.content) return 'other'
   if (is.type !== 'directory' && is.time !== was.time) return 'other'
