@@ -80,8 +80,9 @@ export async function seeObjects (client: S3Client, bucket: string, prefix: stri
     const page = await client.send(new ListObjectsV2Command({
       Bucket: bucket, Prefix: prefix, EncodingType: 'url', ...(ContinuationToken !== undefined && { ContinuationToken })
     }))
-    const keys = (page.Contents ?? []).map(({ Key }) => decodeURIComponent(Key!.replaceAll('+', '%20')).slice(prefix.length))
-    const found = await Promise.all(keys.map(async (key) => [key, await seeObject(client, bucket, prefix + key)] as const))
+    const keys = (page.Contents ?? []).map(({ Key }) => decodeURIComponent(Key!.replaceAll('+', '%20')))
+    const see = async (key: string) => [key.slice(prefix.length), await seeObject(client, bucket, key)] as const
+    const found = await Promise.all(keys.map(see))
     for (const [key, object] of found) seen.set(key, object)
     ContinuationToken = page.NextContinuationToken
   } while (ContinuationToken !== undefined)
@@ -89,14 +90,13 @@ export async function seeObjects (client: S3Client, bucket: string, prefix: stri
 }
 
 async function seeObject (client: S3Client, Bucket: string, Key: string): Promise<Seen> {
-  const {
-    Body, Metadata, ETag, LastModified, ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, ExpiresString
-  } = await client.send(new GetObjectCommand({ Bucket, Key }))
+  const object = await client.send(new GetObjectCommand({ Bucket, Key }))
+  const { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage } = object
   return {
-    etag: ETag!,
-    storedAt: LastModified!.getTime(),
-    sha256: createHash('sha256').update(await Body!.transformToByteArray()).digest('hex'),
-    headers: { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, ExpiresString },
-    metadata: Metadata ?? {}
+    etag: object.ETag!,
+    storedAt: object.LastModified!.getTime(),
+    sha256: createHash('sha256').update(await object.Body!.transformToByteArray()).digest('hex'),
+    headers: { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage },
+    metadata: object.Metadata ?? {}
   }
 }

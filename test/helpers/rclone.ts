@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import type { S3Server } from './s3.js'
+import type { Tree } from './trees.js'
 
 const exec = promisify(execFile)
 
@@ -28,7 +29,7 @@ export async function rclone (
   return stdout
 }
 
-/** Paths as rclone writes them, with the signs for control characters. */
+/** Paths by {@link rcloneName}. */
 interface Checked {
   /** Byte for byte on both sides. */
   same: string[]
@@ -56,12 +57,17 @@ export async function rcloneCheck (
     return error.stdout
   })
   const lines = stdout.split('\n').filter((line) => line !== '')
-  const marked = (...marks: string[]) => lines.filter((line) => marks.includes(line[0]!)).map((line) => line.slice(2)).sort()
-  return { same: marked('='), other: marked('*', '!'), onlyHere: marked('+'), onlyThere: marked('-') }
+  const marked = (marks: string) => lines.filter((line) => marks.includes(line[0]!)).map((line) => line.slice(2)).sort()
+  return { same: marked('='), other: marked('*!'), onlyHere: marked('+'), onlyThere: marked('-') }
 }
 
-/** A path as rclone writes it. */
+/** A path as rclone writes it: with signs for control characters. */
 export function rcloneName (path: string): string {
   // eslint-disable-next-line no-control-regex
-  return path.replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0))).replaceAll('\x7f', '\u2421')
+  return path.replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
+}
+
+/** What of a tree is of a type, as rclone names it. */
+export function rcloneNames (tree: Tree, type: string): string[] {
+  return [...tree].filter(([, entry]) => entry.type === type).map(([path]) => rcloneName(path)).sort()
 }

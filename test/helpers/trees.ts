@@ -40,7 +40,7 @@ export function parseTree (text: string): Tree {
   return tree
 }
 
-/** find writes a time as the second it is in and what of that has passed: -1.75 is a quarter of a second before 1970. */
+/** find writes the second that a time is in, and what of it has passed: -1.75 is a quarter of a second before 1970. */
 function nanoseconds (time: string): string {
   const [seconds, fraction = ''] = time.split('.')
   return String(BigInt(seconds!) * 1_000_000_000n + BigInt(fraction.slice(0, 9)))

@@ -11,6 +11,7 @@ import { ObjectStore } from '../../../services/sync/s3/object-store.js'
 import { upload } from '../../../services/sync/upload.js'
 import { randomFaults, randomNumbers, startFaultProxy, type Fault } from '../../helpers/fault-proxy.js'
 import { LocalWorkspace } from '../../helpers/local-workspace.js'
+import { noRclone, rcloneCheck, rcloneNames } from '../../helpers/rclone.js'
 import { noS3, startS3 } from '../../helpers/s3.js'
 import { describeTree, differences, incompleteUploads, readBucket, treeProgram, type Tree } from '../../helpers/trees.js'
 
@@ -119,6 +120,10 @@ t.test('Nothing is lost between a directory and S3, whatever the network does (2
     same(differences(before, stored, { plain: true }), 'everything is stored')
     same(differences(stored, before), 'and nothing else')
     same(await incompleteUploads(s3.client, bucket), 'no upload is left open')
+    if (noRclone) return before
+    const expected = { same: rcloneNames(before, 'file'), other: [], onlyHere: [], onlyThere: rcloneNames(before, 'symlink') }
+    const checked = await rcloneCheck(s3, source, `${bucket}/${prefix.slice(0, -1)}`)
+    t.strictSame(checked, expected, `round ${seed}: rclone sees the same`)
     return before
   }
 
@@ -148,6 +153,7 @@ t.test('Nothing is lost between a directory and S3, whatever the network does (2
   }
 
   await t.test(`${rounds} rounds each way`, async (t) => {
+    if (noRclone) t.comment(noRclone)
     const counts = new Map<string, number>()
     await Promise.all(Array.from({ length: lanes }, async (_, index) => {
       const lane = await openLane(`lane${index}`)
