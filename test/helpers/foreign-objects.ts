@@ -23,7 +23,8 @@ const rows: string[][] = [
   ['marker/', 'marker/in'], [''], ['ünï/日本.txt'], ['e\u0301', 'é'], ['new\nline', 'new\nline/\n'], ['tab\t', '\r'], ['\u0001ctl'],
   ['back\\slash\\..\\x'], ['%2e%2e/x', '%'], ['🎉/\u202e'], [' ', ' / '], ['.modal-sandbox-part-x'], ['.modal-sandbox'], ['.modal-sandbox/theirs'],
   ['.nfs0001'], ['*', '?'], ['-rf'], ['$(id)'], [Array(40).fill('deep').join('/')], ['plain'], ['some/plain'], ['other/plain', 'other/plain.txt'],
-  ['...', '.../...'], ['a+b c&d=e']
+  ['...', '.../...'], ['a+b c&d=e'], ['.syncignore', '.syncignore/x'], ['.syncignore'],
+  ['lost+found/x']
 ]
 /** Their content is no directory's. */
 const withContent = ['full/', 'full/in']

@@ -85,11 +85,11 @@ export async function incompleteUploads (client: S3Client, bucket: string): Prom
 
 /**
  * What of `expected` is not in `found`, but for the paths in `except` and what is below them.
- * @param options.times whether times have to be the same, too.
+ * @param options.times whether times have to be the same, too: to the nanosecond where tar has set them.
  * @param options.plain whether an ordinary directory may be missing: S3 has none.
  */
 export function differences (
-  expected: Tree, found: Tree, options: { except?: string[], times?: boolean, plain?: boolean } = {}
+  expected: Tree, found: Tree, options: { except?: string[], times?: boolean | 'exact', plain?: boolean } = {}
 ): string[] {
   const { except = [], times = false, plain = false } = options
   return [...expected].flatMap(([path, one]) => {
@@ -98,7 +98,7 @@ export function differences (
     if (other === undefined) {
       return plain && one.type === 'directory' && one.mode === 0o755 ? [] : [`${JSON.stringify(path)}: missing`]
     }
-    const late = times && one.type !== 'directory' && !isSameTime(one.time!, other.time!)
+    const late = times !== false && one.type !== 'directory' && !isSameTime(one.time!, other.time!, times)
     return (['type', 'mode', 'content', ...late ? ['time'] as const : []] as const)
       .filter((field) => one[field] !== other[field])
       .map((field) => `${JSON.stringify(path)}: ${field} ${one[field]}, found ${other[field]}`)
@@ -106,8 +106,9 @@ export function differences (
 }
 
 /** Node sets times as floating point numbers of seconds, of which far ones are coarse. */
-function isSameTime (one: string, other: string): boolean {
+function isSameTime (one: string, other: string, precision: true | 'exact'): boolean {
   const [expected, found] = [BigInt(one), BigInt(other)]
+  if (precision === 'exact') return expected === found
   const tolerance = expected < 2n ** 32n * 1_000_000_000n ? 2000n : 6000n
   return expected - found < tolerance && found - expected < tolerance
 }
