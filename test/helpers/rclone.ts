@@ -61,10 +61,11 @@ export async function rcloneCheck (
   return { same: marked('='), other: marked('*!'), onlyHere: marked('+'), onlyThere: marked('-') }
 }
 
-/** A path as rclone writes it: with signs for control characters. */
+/** A path as rclone writes it: with signs for control characters, and for what would lead elsewhere. */
 export function rcloneName (path: string): string {
+  const safe = path.replace(/(?<=^|\/)\.{1,2}(?=\/|$)/g, (dots) => '\uff0e'.repeat(dots.length))
   // eslint-disable-next-line no-control-regex
-  return path.replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
+  return safe.replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
 }
 
 /** What of a tree is of a type, as rclone names it. */
