@@ -48,7 +48,7 @@ export async function rcloneCheck (
   server: Parameters<typeof rclone>[0], directory: string, remote: string
 ): Promise<Checked> {
   const stdout = await rclone(server, [
-    'check', '--download', '--skip-links', '--exclude', '/.modal-sandbox/**', '--combined', '-',
+    'check', '--download', '--skip-links', '--no-unicode-normalization', '--exclude', '/.modal-sandbox/**', '--combined', '-',
     // It would try for half a minute whether keys such as `a//` have become something that it knows.
     '--retries', '1', '--low-level-retries', '1', directory, `s3:${remote}`
   ]).catch((error: { stdout?: string }) => {
