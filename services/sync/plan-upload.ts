@@ -75,7 +75,7 @@ export function planUpload (
     const stays = news.has(path) || (contested.size > 0 && isContested(path))
     if (isReplaced(path, saved, wanted)) {
       if (!stays) plan.replaced.set(path, saved)
-      else if (wanted.has(path)) plan.warnings.push({ path, ...hiddenByDirectory })
+      else if (wanted.get(path)?.type === 'directory') plan.warnings.push({ path, ...hiddenByDirectory })
     } else if (!stays && !all.has(path)) plan.stale.set(path, saved)
     if (stays && !plan.unchanged.has(path)) plan.theirs.set(path, saved)
   }
