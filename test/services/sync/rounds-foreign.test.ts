@@ -210,7 +210,10 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     const except = failed.map(({ path }) => path)
     same(differences(expected, found, { except, times: kind === 'sandbox' && !noSandbox ? 'exact' : true }), 'it has all that is said to be stored')
     const isTheirs = (path: string) => theirs.has(path) || theirs.has(`${path}/`) || hasBelow(theirs.keys(), path)
-    if (isDeleting) same([...found.keys()].filter((path) => !expected.has(path) && !isTheirs(path)), 'and nothing else')
+    // What is not stored under its name has not replaced what was there.
+    const elsewhere = new Set([...before.keys()].filter((path) => except.includes(path) || !expected.has(path)))
+    const isKept = (path: string) => isTheirs(path) || parents(path).some((parent) => elsewhere.has(parent))
+    if (isDeleting) same([...found.keys()].filter((path) => !expected.has(path) && !isKept(path)), 'and nothing else')
     if (kind === 'directory' || kind === 'agent') {
       if (!noRclone) {
         const checked = await rcloneCheck(s3, fresh.directory, `${bucket}/${prefix.slice(0, -1)}`)
