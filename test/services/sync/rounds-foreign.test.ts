@@ -62,7 +62,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
 
   async function openSandbox () {
     const { app, image } = await localApp(emulator.modal(), 'foreign')
-    const sandbox = await emulator.modal().sandboxes.create(app, image, {})
+    const sandbox = await emulator.modal().sandboxes.create(app, image, { timeoutMs: 12 * 3_600_000 })
     t.teardown(() => sandbox.terminate())
     return sandbox
   }
@@ -165,7 +165,9 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     await sync(workspace, 'download', { session })
     proxy.use()
     t.match(await sync(workspace, 'download', { session }), { failed: [] }, `${label(lane, seed)}: a session begins`)
-    t.strictSame(changesOf(theirs, await see()), [], `${label(lane, seed)}: its begin touches no object`)
+    const now = await see()
+    const changes = [...theirs].flatMap(([key, was]) => changesOf(key, was, now.get(key)))
+    t.strictSame(changes, [], `${label(lane, seed)}: its begin touches no object`)
     return await workspace.describe()
   }
 
@@ -249,14 +251,12 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     for (const [key, was] of theirs) {
       const change = kind === 'versions' ? 'none' : changeOf(key, was, begun, before)
       const is = now.get(key)
-      if (change === 'other') theirs.delete(key)
-      else if (change === 'mode' && is !== undefined) {
-        wrong.push(...changesOf(new Map([[key, unattributed(was)]]), new Map([[key, unattributed(is)]])))
-        theirs.set(key, is)
-      } else {
-        const changes = changesOf(new Map([[key, was]]), now)
-        if (changes.length > 0) theirs.delete(key)
-        wrong.push(...changes)
+      if (changesOf(key, was, is).length === 0) continue
+      theirs.delete(key)
+      if (change === 'none' || (change === 'mode' && is === undefined)) wrong.push(...changesOf(key, was, is))
+      else if (change === 'mode') {
+        wrong.push(...changesOf(key, unattributed(was), unattributed(is!)))
+        theirs.set(key, is!)
       }
     }
     return wrong
@@ -292,12 +292,9 @@ function changeOf (key: string, { sha256 }: Seen, begun: Tree, before: Tree): 'n
   return is.mode === was.mode ? 'none' : 'mode'
 }
 
-function changesOf (before: ReadonlyMap<string, Seen>, after: ReadonlyMap<string, Seen>): string[] {
-  return [...before].flatMap(([key, was]) => {
-    const is = after.get(key)
-    const [expected, found] = [was, is].map((one) => JSON.stringify(one))
-    return expected === found ? [] : [`${JSON.stringify(key)}: ${expected}, found ${found}`]
-  })
+function changesOf (key: string, was: Seen, is: Seen | undefined): string[] {
+  const [expected, found] = [was, is].map((one) => JSON.stringify(one))
+  return expected === found ? [] : [`${JSON.stringify(key)}: ${expected}, found ${found}`]
 }
 
 function unattributed ({ metadata, ...rest }: Seen): Seen {
