@@ -56,7 +56,9 @@ export function planUpload (
       plan.problems.push({ path, ...conflict })
       continue
     }
-    if (saved !== undefined && isSame(entry, saved)) {
+    // What an earlier version has elsewhere does not count while there is an object of others at the path.
+    const isHidden = saved?.key !== undefined && remote.untracked.has(path)
+    if (saved !== undefined && !isHidden && isSame(entry, saved)) {
       plan.unchanged.set(path, saved)
       continue
     }

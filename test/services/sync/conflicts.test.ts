@@ -25,7 +25,7 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
   const startedAt = Date.now()
   let prefixes = 0
 
-  /** Sandboxes with one prefix, each with a directory of its own; `begin` fills one as a create does. */
+  /** Sandboxes with one prefix, each with a directory of its own or on a volume; `begin` fills one as a create does. */
   function onePrefix () {
     const prefix = `p${++prefixes}/`
     const storeFor = (endpoint = s3.endpoint) => {
@@ -34,8 +34,8 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
       stores.push(store)
       return store
     }
-    const begin = async (name: string) => {
-      const directory = join(root, prefix, name)
+    const begin = async (name: string, volume = name) => {
+      const directory = join(root, prefix, volume)
       await mkdir(directory, { recursive: true })
       const session = { id: `sb-${name}`, startedAt }
       const workspace = new LocalWorkspace(directory)
@@ -112,6 +112,21 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     const message = /is stored as foo\.conflict-sb-a-/
     t.match(await a.save(), { failed: [], warnings: [{ path: 'foo', code: 'CONFLICT', message }] })
     t.equal((await store.get('foo')).body.toString(), 'theirs')
+  })
+
+  await t.test('A newer file that is kept in place of what others have put there is what a later version has', async (t) => {
+    const { begin, store } = onePrefix()
+    const a = await begin('a')
+    await a.write('notes', 'mine')
+    await a.touch('notes', Date.now() / 1000 + 3600)
+    await a.save({ versioned: true })
+    await store.put('notes', Buffer.from('theirs'))
+    const next = await begin('next', 'a')
+    t.match(await next.save({ versioned: true }), { files: 1, verified: 1, failed: [] })
+    t.match(await next.save({ versioned: true }), { files: 0, verified: 1, failed: [] })
+    const b = await begin('b')
+    t.equal(await b.read('notes'), 'mine')
+    t.equal((await store.get('notes')).body.toString(), 'theirs')
   })
 
   await t.test('What only the other one has changed stays, and comes with the next download', async (t) => {
