@@ -176,7 +176,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     t: Test, lane: Lane, seed: number, random: () => number, choice: SyncChoice
   ): Promise<SyncReport> {
     const { bucket, proxy, workspace, sync, theirs } = lane
-    await workspace.task('change', seed, seed < firstSeed + kinds.length ? '60' : '20')
+    await workspace.task('change', seed, seed < firstSeed + kinds.length ? '40' : '20')
     proxy.use(randomFaults(random, random() * 0.1))
     const isBusy = random() < 0.4
     await Promise.all([sync(workspace, 'upload', choice), isBusy ? workspace.task('busy', seed, '500') : undefined])
