@@ -10,7 +10,7 @@ import { s3Client, s3Settings, startS3 } from '../test/helpers/s3.js'
 import { median, openStage } from './stage.js'
 import { emptyBucket } from './sync/bucket.js'
 import { startFastS3 } from './sync/fast-s3.js'
-import { engine, openOurs } from './sync/ours.js'
+import { engine, openOurs, type Proof } from './sync/ours.js'
 import { findPeers, type Peer } from './sync/peers.js'
 
 const scale = Number(process.env.BENCH_SCALE ?? 1)
@@ -53,7 +53,8 @@ async function measure (workload: string, tree: number[], peers: Peer[]) {
   execFileSync(process.execPath, [maker, 'in', directory, ...groups])
   const ours = await openOurs(stage, bucket, groups)
   const bytes = sizeOf(tree)
-  const all = [...peers, engine(server, bucket), ours]
+  const bare = engine(server, bucket)
+  const all = [...peers, bare, ours]
   const times = new Map(all.map(({ name }) => [name, { upload: [], 'nothing changed': [], download: [] } as Times]))
   await ours.resetPeak()
   for (let round = 0; round < rounds; round++) {
@@ -73,6 +74,14 @@ async function measure (workload: string, tree: number[], peers: Peer[]) {
   await ours.close()
   await rm(directory, { recursive: true, force: true })
   report(workload, times, peers, peak)
+  const { requests, seconds, share } = medians(bare.proofs)
+  console.log(`  proof that all is stored: ${requests} requests, ${(seconds * 1000).toFixed(0)} ms, ` +
+    `${(share * 100).toFixed(1)} % of the upload by the engine`)
+}
+
+function medians (proofs: Proof[]): Proof {
+  const of = (name: keyof Proof) => median(proofs.map((proof) => proof[name]))
+  return { requests: of('requests'), seconds: of('seconds'), share: of('share') }
 }
 
 /** Bytes of a tree, as far as they are known before it is made. */

@@ -4,6 +4,7 @@ import { download } from '../../services/sync/download.js'
 import { ObjectStore } from '../../services/sync/s3/object-store.js'
 import { upload } from '../../services/sync/upload.js'
 import { LocalWorkspace } from '../../test/helpers/local-workspace.js'
+import type { SyncProgress } from '../../schemas/sync.js'
 import type { Stage } from '../stage.js'
 import type { Peer, Server } from './peers.js'
 
@@ -73,10 +74,43 @@ export async function openOurs ({ request, servicePid }: Stage, bucket: string, 
   }
 }
 
+/** What it took to prove that all is stored. */
+export interface Proof { requests: number, seconds: number, share: number }
+
+/** The last that an upload does before it writes the manifest is to ask what S3 has. */
+class ProvenStore extends ObjectStore {
+  requests = 0
+  seconds = 0
+  #begunAt: number | undefined
+
+  begin () { this.#begunAt = performance.now() }
+
+  override async * list (...args: Parameters<ObjectStore['list']>) {
+    for await (const page of super.list(...args)) {
+      this.#count()
+      yield page
+    }
+  }
+
+  override async head (key: string) {
+    this.#count()
+    return await super.head(key)
+  }
+
+  override async put (...args: Parameters<ObjectStore['put']>) {
+    if (this.#begunAt !== undefined) this.seconds = (performance.now() - this.#begunAt) / 1000
+    this.#begunAt = undefined
+    return await super.put(...args)
+  }
+
+  #count () { if (this.#begunAt !== undefined) this.requests++ }
+}
+
 /** The same engine on a directory of this machine. */
-export function engine (server: Server, bucket: string): Peer {
+export function engine (server: Server, bucket: string): Peer & { proofs: Proof[] } {
+  const proofs: Proof[] = []
   async function timed (work: typeof upload | typeof download, directory: string, prefix: string) {
-    const store = new ObjectStore({
+    const store = new ProvenStore({
       bucket,
       prefix,
       region: server.region,
@@ -85,13 +119,18 @@ export function engine (server: Server, bucket: string): Peer {
       credentials: { get: async () => server, renew () {} }
     })
     const started = performance.now()
-    const { failed } = await work({ workspace: new LocalWorkspace(directory), store, prefix })
+    const onProgress = ({ phase }: SyncProgress) => { if (work === upload && phase === 'verify') store.begin() }
+    const { failed } = await work({ workspace: new LocalWorkspace(directory), store, prefix, onProgress })
     if (failed.length > 0) throw new Error(JSON.stringify(failed.slice(0, 3)))
     store.close()
-    return (performance.now() - started) / 1000
+    const seconds = (performance.now() - started) / 1000
+    const { requests, seconds: proving } = store
+    if (requests > 0) proofs.push({ requests, seconds: proving, share: proving / seconds })
+    return seconds
   }
   return {
     name: 'engine on a directory',
+    proofs,
     upload: async (directory, prefix) => await timed(upload, directory, prefix),
     async download (prefix, directory) {
       await rm(directory, { recursive: true, force: true })

@@ -10,11 +10,10 @@ import { planDownload, type DownloadPlan } from './plan-download.js'
 import { readRemote, unreadableManifest, type Remote } from './remote.js'
 import { SyncStats } from './report.js'
 import { S3Error } from './s3/errors.js'
-import type { ObjectInfo } from './s3/list.js'
 import { isPart, manifestKey, parentsOf, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
-import type { SavedEntry } from './transfer/entries.js'
+import type { SavedEntry, Target } from './transfer/entries.js'
 import type { DownloadOutcome } from './transfer/outcome.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
@@ -125,10 +124,7 @@ async function remember (
 ) {
   const entries = new Map([...remote.tracked, ...written].filter(([path]) => !plan.hidden.has(path)))
   const seen = new Map([...entries].filter(([path]) => !stats.hasFailed(path)))
-  for (const path of plan.kept) {
-    const object = remote.untracked.get(path)
-    if (object !== undefined) seen.set(path, placeholder(object))
-  }
+  for (const target of plan.outdated) if (target.saved === undefined) seen.set(target.path, placeholder(target))
   const hasNews = [...written].some(([path, { own, hashes }]) =>
     !own || hashes.join() !== remote.tracked.get(path)?.hashes.join())
   const isChanged = (hasNews || plan.hidden.size > 0) && remote.manifest !== 'partial'
@@ -143,7 +139,7 @@ async function remember (
 }
 
 /** Of an object at a path where the workspace keeps a newer file. */
-function placeholder ({ etag, size }: ObjectInfo): SavedEntry {
+function placeholder ({ etag, size }: Target): SavedEntry {
   return { type: 'file', mode: 0, size, mtime: '0', etag, hashes: [], partSize: 0, own: false }
 }
 

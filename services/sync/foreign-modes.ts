@@ -7,15 +7,15 @@ import { maxCopyBytes } from './s3/attributes.js'
 import { S3Error } from './s3/errors.js'
 import { toMetadata } from './s3/metadata.js'
 import type { ObjectStore } from './s3/object-store.js'
-import type { SavedEntry } from './transfer/entries.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { Entry } from './workspace/workspace.js'
 
 /** As many as the SDK's client has connections. */
 const copiesInFlight = 8
 
 /**
- * Stores the modes of files that others have put there and of which nothing else has changed: the objects stay theirs,
- * with their headers and their own metadata. @returns what is to be uploaded.
+ * Stores the modes of what others have put there and of which nothing else has changed: the objects stay theirs, with
+ * their headers and their own metadata. @returns what is to be uploaded.
  */
 export async function storeForeignModes (
   { uploads: entries, theirs: others }: UploadPlan, { tracked }: Remote, store: ObjectStore, stats: SyncStats,
@@ -28,8 +28,8 @@ export async function storeForeignModes (
   const storeMode = async (entry: Entry) => {
     const saved = tracked.get(entry.path)!
     try {
-      const etag = await store.addMetadata(entry.path, saved.etag, toMetadata(entry))
-      onStored(entry.path, { ...saved, etag, mode: entry.mode })
+      const etag = await store.addMetadata(keyOf(entry.path, entry), saved.etag, toMetadata(entry))
+      onStored(entry.path, { ...saved, etag, mode: entry.mode, mtime: entry.mtime })
     } catch (error) {
       // Some servers cannot copy, and the object may have been replaced: the upload tells.
       if (error instanceof S3Error) return
@@ -47,6 +47,7 @@ export async function storeForeignModes (
 function isOnlyMode (entry: Entry, saved: SavedEntry | undefined): boolean {
   if (saved === undefined) return false
   const isTheirs = !saved.own && saved.key === undefined && saved.size <= maxCopyBytes
-  return isTheirs && entry.type === 'file' && saved.type === 'file' && entry.size === saved.size &&
-    sameTime(entry.mtime, saved.mtime)
+  if (!isTheirs || entry.type !== saved.type) return false
+  if (entry.type === 'directory') return saved.etag !== ''
+  return entry.type === 'file' && entry.size === saved.size && sameTime(entry.mtime, saved.mtime)
 }

@@ -14,6 +14,8 @@ export interface DownloadPlan {
   unchanged: Map<string, SavedEntry>
   /** In the workspace, and changed there since they were stored. */
   kept: string[]
+  /** Objects that the workspace has newer files in the place of. */
+  outdated: Target[]
   /** To be removed first, in this order: the content of a directory, then the directory. */
   inTheWay: string[]
   /** In the workspace as they were stored, and gone from S3 since. */
@@ -42,6 +44,7 @@ export function planDownload (
     touched: [],
     unchanged: new Map(),
     kept: [],
+    outdated: [],
     inTheWay: [],
     stale: staleOf(local, remote),
     problems: [],
@@ -107,7 +110,7 @@ function classify (target: Target, plan: DownloadPlan, entry: Entry | undefined,
   const { path, saved } = target
   if (entry !== undefined && saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
   else if (isDirectory(target)) plan.directories.push(target)
-  else if (entry !== undefined && keepNewer && isNewer(entry, target)) plan.kept.push(path)
+  else if (entry !== undefined && keepNewer && isNewer(entry, target)) keep(plan, path, target)
   else plan.downloads.push(target)
 }
 
@@ -153,8 +156,13 @@ function replaceDirectories (
   }
 }
 
+function keep (plan: DownloadPlan, path: string, target: Target | undefined) {
+  plan.kept.push(path)
+  if (target !== undefined) plan.outdated.push(target)
+}
+
 function leaveOut (paths: string[], kept: string, targets: Map<string, Target>, plan: DownloadPlan) {
-  plan.kept.push(kept)
+  keep(plan, kept, targets.get(kept))
   for (const path of paths) targets.delete(path)
 }
 

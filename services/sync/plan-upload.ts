@@ -56,7 +56,9 @@ export function planUpload (
       plan.problems.push({ path, ...conflict })
       continue
     }
-    if (saved !== undefined && isSame(entry, saved)) {
+    // What an earlier version has elsewhere does not count while there is an object of others at the path.
+    const isHidden = saved?.key !== undefined && remote.untracked.has(path)
+    if (saved !== undefined && !isHidden && isSame(entry, saved)) {
       plan.unchanged.set(path, saved)
       continue
     }
@@ -75,7 +77,7 @@ export function planUpload (
     const stays = news.has(path) || (contested.size > 0 && isContested(path))
     if (isReplaced(path, saved, wanted)) {
       if (!stays) plan.replaced.set(path, saved)
-      else if (wanted.has(path)) plan.warnings.push({ path, ...hiddenByDirectory })
+      else if (wanted.get(path)?.type === 'directory') plan.warnings.push({ path, ...hiddenByDirectory })
     } else if (!stays && !all.has(path)) plan.stale.set(path, saved)
     if (stays && !plan.unchanged.has(path)) plan.theirs.set(path, saved)
   }

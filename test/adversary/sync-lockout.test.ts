@@ -2,6 +2,7 @@ import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFil
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import type { Session } from '../../services/sync/base.js'
 import { download } from '../../services/sync/download.js'
 import { ObjectStore } from '../../services/sync/s3/object-store.js'
 import { upload } from '../../services/sync/upload.js'
@@ -127,6 +128,20 @@ t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, as
     await settled()
     await upload({ ...at('hidden2', 'hidden/'), delete: true })
     t.ok((await keysOf('hidden/')).includes('foo'))
+  })
+
+  await t.test('An object that no workspace has had stays, also when a newer file is kept in the place of what hid it', async (t) => {
+    await put('unseen/', { foo: 'theirs', 'foo/in': 'x' })
+    const [first, second] = ['sb-first', 'sb-second'].map((id) => ({ id, startedAt: Date.now() + 5000 })) as [Session, Session]
+    await download({ ...at('unseen', 'unseen/'), keepNewer: true, session: first })
+    await rm(join(root, 'unseen', 'foo'), { recursive: true })
+    await writeFile(join(root, 'unseen', 'foo'), 'mine')
+    await settled()
+    for (const session of [first, second]) {
+      await download({ ...at('unseen', 'unseen/'), keepNewer: true, session })
+      t.match(await upload({ ...at('unseen', 'unseen/'), session }), { failed: [], warnings: [{ path: 'foo', code: 'CONFLICT' }] })
+      t.equal((await at('', 'unseen/').store.get('foo')).body.toString(), 'theirs', session.id)
+    }
   })
 
   await t.test('An object that ends in a slash and has content is told, and never overwritten', async (t) => {

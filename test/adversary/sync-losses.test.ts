@@ -159,18 +159,24 @@ t.test('A sync loses no time and nothing that others put there', { skip: noS3 },
     const Key = 'headers/ü +&.css'
     await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: 'a { }', ...theirs }))
     await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'headers/empty', Body: '', ...theirs }))
+    await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'headers/directory/', Body: '', ...theirs }))
     await download(at('headers', 'headers/'))
     for (const mode of [0o755, 0o600]) {
       await chmod(join(root, 'headers', 'ü +&.css'), mode)
       await chmod(join(root, 'headers', 'empty'), mode)
+      const directoryMode = (mode & 0o750) | 0o100
+      await chmod(join(root, 'headers', 'directory'), directoryMode)
       await settled()
       t.match(await upload(at('headers', 'headers/')), { files: 2, verified: 2, failed: [] })
       t.match(await upload(at('headers', 'headers/')), { files: 0, skipped: 2, failed: [] })
       const { Metadata, ...headers } = await s3.client.send(new HeadObjectCommand({ Bucket: 'bucket', Key }))
       t.match({ Metadata, ...headers }, { ...theirs, Metadata: { colour: 'blue', mode: `0100${mode.toString(8)}` } })
+      const directory = await s3.client.send(new HeadObjectCommand({ Bucket: 'bucket', Key: 'headers/directory/' }))
+      t.match(directory, { ...theirs, Metadata: { colour: 'blue', mode: `040${directoryMode.toString(8)}` } })
     }
     t.match(await download(at('headers2', 'headers/')), { files: 2, failed: [] })
     t.equal((await lstat(join(root, 'headers2', 'empty'))).mode & 0o7777, 0o600)
+    t.equal((await lstat(join(root, 'headers2', 'directory'))).mode & 0o7777, 0o700)
   })
 
   await t.test('Hard links and holes are told', async (t) => {

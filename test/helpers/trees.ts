@@ -1,17 +1,49 @@
 import { GetObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
-/** The program that makes, changes and describes random trees; see there. */
+const run = promisify(execFile)
+
+/** The program that makes and changes random trees; see there. */
 export const treeProgram = fileURLToPath(new URL('../fixtures/tree.js', import.meta.url))
 
-/** Type, permission bits, SHA-256 or target, and microseconds of the last change, by path. */
+/** Type, permission bits, SHA-256 or target, and nanoseconds of the last change, by path. */
 export type Tree = Map<string, { type: string, mode: number, content: string, time?: string }>
 
-/** Reads what `describe` prints. */
+/** Describes the directory `$1` with tools that share nothing with the service; {@link parseTree} reads it. */
+export const describeScript = `cd "$1" && find . -mindepth 1 -printf '%y %m %T@ %l\\0%P\\0' && printf '\\0' &&
+find . -type f -print0 | xargs -0r sha256sum -z`
+
+/** What is in a directory of this machine. */
+export async function describeTree (directory: string): Promise<Tree> {
+  const { stdout } = await run('sh', ['-c', describeScript, 'sh', directory], { maxBuffer: 2 ** 26 })
+  return parseTree(stdout)
+}
+
+const types: Record<string, string> = { f: 'file', d: 'directory', l: 'symlink' }
+
+/** Reads what {@link describeScript} prints. */
 export function parseTree (text: string): Tree {
-  const entries = JSON.parse(text) as [string, string, number, string, string][]
-  return new Map(entries.map(([path, type, mode, content, time]) => [path, { type, mode, content, time }]))
+  const [listed = '', hashed = ''] = text.split(/(?<=^|\0)\0/)
+  const hashes = new Map(hashed.split('\0').map((line) => [line.slice(66 + './'.length), line.slice(0, 64)]))
+  const tree: Tree = new Map()
+  const fields = listed.split('\0')
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const [, kind = '', bits = '', time = '', target = ''] = /^(.) (\d+) (\S+) (.*)$/s.exec(fields[at]!) ?? []
+    const path = fields[at + 1]!
+    const type = types[kind] ?? kind
+    const content = type === 'file' ? hashes.get(path)! : target
+    tree.set(path, { type, mode: type === 'symlink' ? 0 : parseInt(bits, 8), content, time: nanoseconds(time) })
+  }
+  return tree
+}
+
+/** find writes the second that a time is in, and what of it has passed: -1.75 is a quarter of a second before 1970. */
+function nanoseconds (time: string): string {
+  const [seconds, fraction = ''] = time.split('.')
+  return String(BigInt(seconds!) * 1_000_000_000n + BigInt(fraction.slice(0, 9)))
 }
 
 const readsAtOnce = 8
@@ -53,11 +85,11 @@ export async function incompleteUploads (client: S3Client, bucket: string): Prom
 
 /**
  * What of `expected` is not in `found`, but for the paths in `except` and what is below them.
- * @param options.times whether times have to be the same, too.
+ * @param options.times whether times have to be the same, too: to the nanosecond where tar has set them.
  * @param options.plain whether an ordinary directory may be missing: S3 has none.
  */
 export function differences (
-  expected: Tree, found: Tree, options: { except?: string[], times?: boolean, plain?: boolean } = {}
+  expected: Tree, found: Tree, options: { except?: string[], times?: boolean | 'exact', plain?: boolean } = {}
 ): string[] {
   const { except = [], times = false, plain = false } = options
   return [...expected].flatMap(([path, one]) => {
@@ -66,10 +98,17 @@ export function differences (
     if (other === undefined) {
       return plain && one.type === 'directory' && one.mode === 0o755 ? [] : [`${JSON.stringify(path)}: missing`]
     }
-    // Node sets times as floating point numbers.
-    const late = times && one.type === 'file' && Math.abs(Number(one.time) - Number(other.time)) > 2
+    const late = times !== false && one.type !== 'directory' && !isSameTime(one.time!, other.time!, times)
     return (['type', 'mode', 'content', ...late ? ['time'] as const : []] as const)
       .filter((field) => one[field] !== other[field])
       .map((field) => `${JSON.stringify(path)}: ${field} ${one[field]}, found ${other[field]}`)
   })
+}
+
+/** Node sets times as floating point numbers of seconds, of which far ones are coarse. */
+function isSameTime (one: string, other: string, precision: true | 'exact'): boolean {
+  const [expected, found] = [BigInt(one), BigInt(other)]
+  if (precision === 'exact') return expected === found
+  const tolerance = expected < 2n ** 32n * 1_000_000_000n ? 2000n : 6000n
+  return expected - found < tolerance && found - expected < tolerance
 }

@@ -10,11 +10,13 @@ import { digest } from '../../lib/ids.js'
 import { testEmulator } from '../helpers/emulator.js'
 import { randomFaults, randomNumbers, startFaultProxy } from '../helpers/fault-proxy.js'
 import { startServiceProcess } from '../helpers/processes.js'
+import { noRclone, rclone } from '../helpers/rclone.js'
 import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
-import { differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree } from '../helpers/trees.js'
+import {
+  describeScript, describeTree, differences, incompleteUploads, parseTree, readBucket, treeProgram, type Tree
+} from '../helpers/trees.js'
 
 const run = promisify(execFile)
-const noRclone = await run('rclone', ['version']).then(() => false, () => 'rclone is not installed (Debian: rclone)')
 const noS3fs = await run('s3fs', ['--version']).then(() => access('/dev/fuse', constants.R_OK | constants.W_OK)).then(
   () => process.getuid!() === 0 ? false : 'mounting needs root', () => 's3fs (Debian: s3fs) or /dev/fuse is missing')
 const rounds = Number(process.env.SYNC_ROUNDS ?? 1)
@@ -69,8 +71,11 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     if (body.exitCode !== 0) throw new Error(JSON.stringify(body))
     return body.stdout
   }
-  const tree = async (id: string, task: string, seed = 0, argument = ''): Promise<Tree> =>
-    parseTree(await exec(id, 'node', '--input-type=module', '-e', program, task, '/workspace', String(seed), argument))
+  const describe = async (id: string): Promise<Tree> => parseTree(await exec(id, 'sh', '-c', describeScript, 'sh', '/workspace'))
+  async function tree (id: string, task: string, seed = 0, argument = ''): Promise<Tree> {
+    await exec(id, 'node', '--input-type=module', '-e', program, task, '/workspace', String(seed), argument)
+    return await describe(id)
+  }
   const sync = async (id: string, direction: string) => await request(`${api}/${id}/sync`, { direction, delete: true })
   const end = async (id: string) => await request(`${api}/${id}`, undefined, 'DELETE')
   const failedPaths = ({ body }: { body: any }): string[] | undefined =>
@@ -96,11 +101,11 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       proxy.use(randomFaults(random, 0.1))
       const missing = failedPaths(await sync(to, 'download'))
       if (missing !== undefined) {
-        t.strictSame(differences(before, await tree(to, 'describe'), { except: missing, times: true }), [], 'restored')
+        t.strictSame(differences(before, await describe(to), { except: missing, times: true }), [], 'restored')
       }
       proxy.use()
       t.match(await sync(to, 'download'), { status: 200, body: { failed: [] } }, 'the next download completes')
-      t.strictSame(differences(before, await tree(to, 'describe'), { times: true }), [], 'with everything')
+      t.strictSame(differences(before, await describe(to), { times: true }), [], 'with everything')
     }
     t.comment(`faults: ${JSON.stringify(Object.fromEntries(proxy.counts))}`)
     await end(to)
@@ -112,23 +117,11 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     // rclone knows no symlinks and no empty directories in S3.
     await exec(id, 'sh', '-c', 'mkdir -p "a b/ü" && echo one > "a b/ü/+%#?&.txt" && chmod 640 "a b/ü/+%#?&.txt" && ' +
       'printf run > run && chmod 755 run && touch -d 2020-02-02T02:02:02.5Z run')
-    const expected = await tree(id, 'describe')
+    const expected = await describe(id)
     t.equal((await sync(id, 'upload')).status, 200)
     const folder = await mkdtemp(join(tmpdir(), 'sync-rclone-'))
-    const { AWS_CA_BUNDLE: _, ...rest } = process.env
-    await run('rclone', ['copy', '--metadata', '--exclude', '/.modal-sandbox/**', 's3:work/rclone', folder], {
-      env: {
-        ...rest,
-        RCLONE_CONFIG: '/dev/null',
-        RCLONE_CONFIG_S3_TYPE: 's3',
-        RCLONE_CONFIG_S3_PROVIDER: 'Ceph',
-        RCLONE_CONFIG_S3_ENDPOINT: s3.endpoint,
-        RCLONE_CONFIG_S3_ACCESS_KEY_ID: s3.accessKeyId,
-        RCLONE_CONFIG_S3_SECRET_ACCESS_KEY: s3.secretAccessKey
-      }
-    })
-    const { stdout } = await run('node', [treeProgram, 'describe', folder, '0', ''])
-    t.strictSame(differences(expected, parseTree(stdout), { times: true }), [])
+    await rclone(s3, ['copy', '--metadata', '--exclude', '/.modal-sandbox/**', 's3:work/rclone', folder])
+    t.strictSame(differences(expected, await describeTree(folder), { times: true }), [])
     await rm(folder, { recursive: true })
     await end(id)
   })
@@ -137,7 +130,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const id = await sandbox('for-s3fs', 's3fs')
     await exec(id, 'sh', '-c', 'mkdir -p "a b/ü" empty && chmod 750 empty && echo one > "a b/ü/+%#?&.txt" && ' +
       'chmod 640 "a b/ü/+%#?&.txt" && ln -s "a b/ü" link && printf run > run && chmod 755 run && touch -d 2020-02-02T02:02:02Z run')
-    const expected = await tree(id, 'describe')
+    const expected = await describe(id)
     t.equal((await sync(id, 'upload')).status, 200)
     const folder = await mkdtemp(join(tmpdir(), 'sync-s3fs-'))
     const [mounted, keys] = [join(folder, 'mounted'), join(folder, 'keys')]
@@ -149,22 +142,21 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     })
     const options = ['ro', `url=${s3.endpoint}`, 'use_path_request_style', `passwd_file=${keys}`]
     await run('s3fs', ['work:/s3fs', mounted, ...options.flatMap((option) => ['-o', option])])
-    const { stdout } = await run('node', [treeProgram, 'describe', mounted, '0', ''])
-    const seen = new Map([...parseTree(stdout)].filter(([path]) => !path.startsWith('.modal-sandbox')))
+    const seen = new Map([...await describeTree(mounted)].filter(([path]) => !path.startsWith('.modal-sandbox')))
     // A directory without an object of its own has whatever mode the reader gives it; s3fs tells whole seconds.
     const plain = [...expected].filter(([, { type, mode }]) => type === 'directory' && mode === 0o755).map(([path]) => path)
     for (const [path, { type }] of seen) if (plain.includes(path)) t.equal(type, 'directory')
     t.strictSame([...seen.keys()].sort(), [...expected.keys()].sort())
     for (const path of plain) expected.delete(path)
     t.strictSame(differences(expected, seen), [])
-    t.equal(seen.get('run')!.time, String(Date.parse('2020-02-02T02:02:02Z') * 1000))
+    t.equal(seen.get('run')!.time, String(Date.parse('2020-02-02T02:02:02Z') * 1_000_000))
     await end(id)
   })
 
   await t.test('A service that is killed in the middle leaves nothing that the next sync does not put right', async (t) => {
     const id = await sandbox('killed', 'killed')
     await exec(id, 'sh', '-c', fill)
-    const before = await tree(id, 'describe')
+    const before = await describe(id)
     proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
     const cut = sync(id, 'upload').catch(() => 'cut')
     while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
@@ -184,7 +176,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
   await t.test('A service that is told to stop says so to its clients, and the next one goes on at once', async (t) => {
     const id = await sandbox('stopped', 'stopped')
     await exec(id, 'sh', '-c', fill)
-    const before = await tree(id, 'describe')
+    const before = await describe(id)
     proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 300 } : undefined)
     const stopped = sync(id, 'upload')
     while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)
@@ -229,7 +221,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       service = await startServiceProcess({ ...env, NODE_OPTIONS: `--import=${clockWrongBy(offset)}` })
       const [from, to] = [await sandbox(`${which}-from`, which), await sandbox(`${which}-to`, which)]
       await exec(from, 'sh', '-c', fill)
-      const before = await tree(from, 'describe')
+      const before = await describe(from)
       const presigned: number[] = []
       proxy.use(({ url }) => {
         const [, date] = /X-Amz-Date=(\w+)Z/.exec(url) ?? []
@@ -240,7 +232,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       const sent = presigned.length
       t.match(await sync(to, 'download'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
       proxy.use()
-      t.strictSame(differences(before, await tree(to, 'describe'), { times: true }), [])
+      t.strictSame(differences(before, await describe(to), { times: true }), [])
       const { body: { last } } = await request(`${api}/${to}/sync`)
       t.ok(Math.abs(Date.parse(last.finishedAt) - Date.now() - offset) < 60_000, 'its clock is wrong indeed')
       t.ok(sent > 0 && presigned.length > sent, 'files went both ways by presigned requests')
@@ -255,7 +247,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const id = await sandbox('ended', 'ended')
     // More than is under way at a time, which could still arrive.
     await exec(id, 'sh', '-c', `${fill} && head -c 100000000 /dev/urandom > large`)
-    const before = await tree(id, 'describe')
+    const before = await describe(id)
     proxy.use(({ method }) => method === 'PUT' ? { kind: 'slow', ms: 3000 } : undefined)
     const syncing = sync(id, 'upload')
     while ((await incompleteUploads(s3.client, 'work')).length === 0) await sleep(50)

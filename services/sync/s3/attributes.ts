@@ -1,4 +1,5 @@
-import { CopyObjectCommand, HeadObjectCommand } from '@aws-sdk/client-s3'
+import { CopyObjectCommand, GetObjectCommand } from '@aws-sdk/client-s3'
+import type { Readable } from 'node:stream'
 import type { S3Connection } from './connection.js'
 import { S3Error } from './errors.js'
 import { bareEtag } from './http.js'
@@ -17,7 +18,9 @@ export async function addMetadata (
   const target = { Bucket: bucket, Key: prefix + key }
   const abortSignal = signal!
   return await connection.retry(async () => {
-    const head = await client.send(new HeadObjectCommand({ ...target, IfMatch: `"${etag}"` }), { abortSignal })
+    // The refusal of a HEAD would not say why.
+    const { Body, ...head } = await client.send(new GetObjectCommand({ ...target, IfMatch: `"${etag}"` }), { abortSignal })
+    ;(Body as Readable).destroy()
     const { ContentType, CacheControl, ContentDisposition, ContentEncoding, ContentLanguage } = head
     const expires = head.ExpiresString === undefined ? NaN : Date.parse(head.ExpiresString)
     const { CopyObjectResult } = await client.send(new CopyObjectCommand({

@@ -11,6 +11,9 @@ import {
 } from './http.js'
 import { decodeKey } from './list.js'
 
+/** Some servers tell times in whole seconds. */
+const timeResolutionMs = 1000
+
 /** An upload that was started and neither completed nor aborted. */
 export interface PendingUpload { key: string, uploadId: string, initiated: Date }
 
@@ -33,7 +36,13 @@ export class MultipartUpload {
   ): Promise<MultipartUpload> {
     const { client, signal } = connection
     const command = new CreateMultipartUploadCommand({ ...targetOf(connection, key), Metadata })
-    const { UploadId } = await connection.retry(() => client.send(command, { abortSignal: signal! }))
+    const begunAt = performance.now()
+    let attempts = 0
+    const { UploadId } = await connection.retry(() => {
+      attempts++
+      return client.send(command, { abortSignal: signal! })
+    })
+    if (attempts > 1) await abortUnanswered(connection, key, UploadId!, performance.now() - begunAt)
     return new MultipartUpload(connection, key, UploadId!)
   }
 
@@ -108,14 +117,31 @@ export async function abortUpload (
   })
 }
 
-/** All uploads under the prefix that are pending. @throws {S3Error} */
-export async function pendingUploads (connection: S3Connection): Promise<PendingUpload[]> {
+/**
+ * Aborts what S3 has started for attempts whose answers were lost: nobody knows the ids. By S3's clock these are as old
+ * as the attempts are; others may be storing the same object.
+ */
+async function abortUnanswered (connection: S3Connection, key: string, uploadId: string, withinMs: number) {
+  try {
+    const all = (await pendingUploads(connection, key)).filter((pending) => pending.key === key)
+    const last = all.find((pending) => pending.uploadId === uploadId)?.initiated.getTime() ?? NaN
+    const isLost = ({ uploadId: id, initiated }: PendingUpload) =>
+      id !== uploadId && Math.abs(last - initiated.getTime()) <= withinMs + timeResolutionMs
+    for (const pending of all.filter(isLost)) await abortUpload(connection, pending)
+  } catch (error) {
+    // They cost space for a while, but nothing is wrong.
+    if (!(error instanceof S3Error)) throw error
+  }
+}
+
+/** All uploads under the prefix, of keys that begin so, that are pending. @throws {S3Error} */
+export async function pendingUploads (connection: S3Connection, start = ''): Promise<PendingUpload[]> {
   const { client, bucket, prefix, signal } = connection
   const pending: PendingUpload[] = []
   let markers: { KeyMarker?: string, UploadIdMarker?: string } | undefined = {}
   while (markers !== undefined) {
     const command: ListMultipartUploadsCommand = new ListMultipartUploadsCommand({
-      Bucket: bucket, Prefix: prefix, EncodingType: 'url', ...markers
+      Bucket: bucket, Prefix: prefix + start, EncodingType: 'url', ...markers
     })
     const page = await connection.retry(() => client.send(command, { abortSignal: signal! }))
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {

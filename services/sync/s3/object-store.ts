@@ -119,10 +119,15 @@ export class ObjectStore {
   async head (key: string): Promise<HeadObject | undefined> {
     try {
       return await this.#connection.retry(async () => {
-        const response = await this.#connection.send({ method: 'HEAD', key: this.#prefix + key })
-        response.resume()
-        const { etag, 'content-length': size, 'last-modified': storedAt = '' } = response.headers
-        const metadata = metadataOf(response.headers)
+        const headers = await this.#headersOf('HEAD', key).catch(async (error: unknown) => {
+          // The refusal of a HEAD has no body to say why; that of a GET has.
+          if (error instanceof S3Error && (error.status === 400 || error.status === 403)) {
+            return await this.#headersOf('GET', key)
+          }
+          throw error
+        })
+        const { etag, 'content-length': size, 'last-modified': storedAt = '' } = headers
+        const metadata = metadataOf(headers)
         return { key, size: Number(size), etag: bareEtag(etag), storedAt: Date.parse(storedAt) || 0, metadata }
       })
     } catch (error) {
@@ -199,6 +204,13 @@ export class ObjectStore {
 
   close (): void {
     this.#connection.close()
+  }
+
+  async #headersOf (method: 'HEAD' | 'GET', key: string): Promise<IncomingHttpHeaders> {
+    const response = await this.#connection.send({ method, key: this.#prefix + key })
+    if (method === 'HEAD') response.resume()
+    else response.destroy()
+    return response.headers
   }
 
   #putRequest (key: string, body: BodyInfo, metadata: Record<string, string>) {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -25,7 +25,7 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
   const startedAt = Date.now()
   let prefixes = 0
 
-  /** Sandboxes with one prefix, each with a directory of its own; `begin` fills one as a create does. */
+  /** Sandboxes with one prefix, each with a directory of its own or on a volume; `begin` fills one as a create does. */
   function onePrefix () {
     const prefix = `p${++prefixes}/`
     const storeFor = (endpoint = s3.endpoint) => {
@@ -34,8 +34,8 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
       stores.push(store)
       return store
     }
-    const begin = async (name: string) => {
-      const directory = join(root, prefix, name)
+    const begin = async (name: string, volume = name) => {
+      const directory = join(root, prefix, volume)
       await mkdir(directory, { recursive: true })
       const session = { id: `sb-${name}`, startedAt }
       const workspace = new LocalWorkspace(directory)
@@ -52,6 +52,7 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
         },
         read: async (path: string) => await readFile(join(directory, path), 'utf8'),
         touch: async (path: string, time: number) => { await utimes(join(directory, path), time, time) },
+        chmod: async (path: string, mode: number) => { await chmod(join(directory, path), mode) },
         remove: async (path: string) => { await rm(join(directory, path), { recursive: true }) },
         files: async () => {
           const found = await readdir(directory, { recursive: true, withFileTypes: true })
@@ -97,6 +98,35 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     await b.write('notes', 'both')
     await b.remove(name)
     t.match(await b.save({ delete: true }), { files: 1, deleted: 1, failed: [], warnings: [] }, 'and after it the conflict is settled')
+  })
+
+  await t.test('A file in the place of a directory that hid an object is stored beside it, and named', async (t) => {
+    const { begin, store } = onePrefix()
+    await store.put('foo', Buffer.from('theirs'))
+    await store.put('foo/in', Buffer.from('x'))
+    const a = await begin('a')
+    await a.chmod('foo', 0o700)
+    t.match(await a.save(), { failed: [], warnings: [] })
+    await a.remove('foo')
+    await a.write('foo', 'mine')
+    const message = /is stored as foo\.conflict-sb-a-/
+    t.match(await a.save(), { failed: [], warnings: [{ path: 'foo', code: 'CONFLICT', message }] })
+    t.equal((await store.get('foo')).body.toString(), 'theirs')
+  })
+
+  await t.test('A newer file that is kept in place of what others have put there is what a later version has', async (t) => {
+    const { begin, store } = onePrefix()
+    const a = await begin('a')
+    await a.write('notes', 'mine')
+    await a.touch('notes', Date.now() / 1000 + 3600)
+    await a.save({ versioned: true })
+    await store.put('notes', Buffer.from('theirs'))
+    const next = await begin('next', 'a')
+    t.match(await next.save({ versioned: true }), { files: 1, verified: 1, failed: [] })
+    t.match(await next.save({ versioned: true }), { files: 0, verified: 1, failed: [] })
+    const b = await begin('b')
+    t.equal(await b.read('notes'), 'mine')
+    t.equal((await store.get('notes')).body.toString(), 'theirs')
   })
 
   await t.test('What only the other one has changed stays, and comes with the next download', async (t) => {
