@@ -1,3 +1,4 @@
+import { claudeDirectory } from '../modal/names.js'
 import { everything, isNews, type Base } from './base.js'
 import { isSame } from './manifest.js'
 import type { Remote } from './remote.js'
@@ -67,7 +68,7 @@ export function planUpload (
     else if (entry.type === 'directory' && remote.unusable.has(path)) {
       plan.unchanged.set(path, plainDirectory(entry))
       plan.warnings.push({ path: `${path}/`, ...unusable })
-    } else if (entry.type !== 'directory' && (news.has(path) || newsParents.has(path))) plan.contested.push(entry)
+    } else if (isMerged(entry) && (news.has(path) || newsParents.has(path))) plan.contested.push(entry)
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
@@ -106,6 +107,11 @@ export function replacedFor (plan: UploadPlan, hasFailed: (path: string) => bool
   const failedInside = parentsOf(plan.uploads.map(({ path }) => path).filter(hasFailed))
   const isReplaced = (path: string) => !failedInside.has(path) && ![path, ...parentsOf([path])].some(hasFailed)
   return new Map([...plan.replaced].filter(([path]) => isReplaced(path)))
+}
+
+/** The CLI counts and caches in a file of its own, which no two sandboxes have alike: there the last one wins. */
+function isMerged ({ type, path }: Entry): boolean {
+  return type !== 'directory' && path !== `${claudeDirectory}/.claude.json`
 }
 
 /** The keys of what is in it imply that it exists, and its mode is the default. */

@@ -239,9 +239,12 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     await a.write('code.js', 'x')
     const talk = '.claude-sandbox/projects/-work/conversation.jsonl'
     await a.write(talk, 'y')
-    t.match(await a.save(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    const state = '.claude-sandbox/.claude.json'
+    await a.write(state, '{}')
+    t.match(await a.save(), { files: 1, bytes: 4, verified: 1, skipped: 0 })
     t.match(await a.save(), { files: 0, verified: 1, skipped: 1 })
-    t.match(await b.load(), { files: 1, bytes: 2, verified: 1, skipped: 0 })
+    t.match(await b.load(), { files: 1, bytes: 4, verified: 1, skipped: 0 })
+    for (const one of [a, b]) await one.write(state, '{"counts":1}')
     await b.write(talk, 'continued in b')
     await a.write(talk, 'continued in a')
     await a.remove('code.js')
