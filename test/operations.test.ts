@@ -65,7 +65,8 @@ t.test('Health, metrics and the API description', { skip }, async (t) => {
         expiresAt: past,
         image: 'x',
         workdir: '/',
-        request: 'x'
+        request: 'x',
+        tags: {}
       })
     })
     t.equal(await left.wait(), 137)

@@ -6,7 +6,7 @@ import { mayHaveHappened, unlessMissing } from '../modal/errors.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { keyName, type Plan } from './plan.js'
-import { encodeTags } from './tags.js'
+import { searchTags } from './tags.js'
 
 /** Finds the sandbox that an earlier attempt of a create request has made, so that it is not created twice. */
 export class IdempotentSandboxes {
@@ -28,7 +28,7 @@ export class IdempotentSandboxes {
     const names = [...new Set([keyName(key!), modalName])]
     const handles = await Promise.all([
       ...names.map((name) => this.#named(account, name, true)),
-      this.#tagged(app, encodeTags({ owner: record.owner, key: key! }))
+      this.#tagged(app, searchTags({ key: key! }))
     ])
     for (const handle of handles) {
       const found = handle && await this.#owned.verify(account, handle)

@@ -8,7 +8,7 @@ import { unlessMissing } from '../modal/errors.js'
 import { listRunning, type Listed, type Tags } from '../modal/listed-tags.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
-import { encodeTags, type SandboxRecord } from './tags.js'
+import { searchTags } from './tags.js'
 import { viewOf } from './view.js'
 
 /** One page of the account's running sandboxes, newest first. The cursor is the sort key of the last one. */
@@ -17,7 +17,7 @@ export async function listSandboxes (
 ): Promise<SandboxPage> {
   const wanted = tag.map(splitTag)
   const after = cursor === undefined ? undefined : decodeCursor(cursor)
-  const rest = (await ownedRunning(client, owned, account, { tags: Object.fromEntries(wanted) }))
+  const rest = (await ownedRunning(client, owned, account))
     .filter(({ tags }) => wanted.every(([name, value]) => tags[name] === value))
     .map((sandbox) => ({ sandbox, key: sortKey(sandbox) }))
     .sort((one, other) => one.key < other.key ? 1 : -1)
@@ -29,11 +29,11 @@ export async function listSandboxes (
   }
 }
 
-/** The account's running sandboxes that have these tags. */
+/** The account's running sandboxes, or those with a volume. */
 export async function ownedRunning (
-  client: ModalClient, owned: OwnedSandboxes, account: Account, tags: Partial<SandboxRecord>
+  client: ModalClient, owned: OwnedSandboxes, account: Account, wanted: { volume?: string } = {}
 ): Promise<OwnedSandbox[]> {
-  const listed = await runningOf(client, account, encodeTags(tags))
+  const listed = await runningOf(client, account, searchTags(wanted))
   const found = await mapConcurrently(listed, async ({ sandbox, tags }) => {
     return await owned.verify(account, sandbox, tags).catch((error: AppError) => {
       // It ended between the list and this call.

@@ -5,7 +5,7 @@ import type { Warning } from '../../schemas/sandbox.js'
 import { listRunning } from '../modal/listed-tags.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { isWithin } from './paths.js'
-import { encodeTags, type SandboxRecord } from './tags.js'
+import { searchTags, type SandboxRecord } from './tags.js'
 
 /** A sandbox that is looked for neighbours of; it has no id before it is created. */
 type Subject = Pick<SandboxRecord, 'volume' | 'mount' | 'place' | 'key'> & { id?: string }
@@ -50,7 +50,7 @@ export class Neighbours {
   /** One that ends meanwhile is no neighbour. */
   async #tagged (account: Account, { appId }: App, record: Partial<SandboxRecord>): Promise<OwnedSandbox[]> {
     const found: Array<Promise<OwnedSandbox | undefined>> = []
-    for await (const { sandbox, tags } of listRunning(this.#client, { appId, tags: encodeTags(record) })) {
+    for await (const { sandbox, tags } of listRunning(this.#client, { appId, tags: searchTags(record) })) {
       const verified = this.#owned.verify(account, sandbox, tags).catch((error: AppError) => {
         if (error.code !== 'SANDBOX_NOT_FOUND') throw error
         return undefined

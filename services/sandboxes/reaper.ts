@@ -4,7 +4,7 @@ import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { listRunning, type Listed, type Tags } from '../modal/listed-tags.js'
-import { decodeTags, encodeTags, type SandboxRecord } from './tags.js'
+import { decodeTags, searchTags, type SandboxRecord } from './tags.js'
 
 export interface ReaperOptions {
   client: ModalClient
@@ -68,7 +68,7 @@ export class Reaper {
     const { client, deployment } = this.#options
     return await callModal('reaper list', 4 * lookupMs, async () => {
       const listed: Listed[] = []
-      for await (const one of listRunning(client, { tags: encodeTags({ deployment }) })) listed.push(one)
+      for await (const one of listRunning(client, { tags: searchTags({ deployment }) })) listed.push(one)
       return listed
     })
   }

@@ -16,7 +16,6 @@ import { listSandboxes, ownedRunning } from './list.js'
 import { Neighbours, volumeInUse } from './neighbours.js'
 import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './resources.js'
-import type { SandboxRecord } from './tags.js'
 import { checkStorage } from './storage.js'
 import { terminateSandbox, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
@@ -198,8 +197,8 @@ export class SandboxService {
     return { name: volume, mountPath: mountPath!, reloadedAt: new Date().toISOString() }
   }
 
-  async #running (account: Account, tags: Partial<SandboxRecord> = {}): Promise<OwnedSandbox[]> {
-    return await ownedRunning(this.#client, this.#owned, account, tags)
+  async #running (account: Account, wanted: { volume?: string } = {}): Promise<OwnedSandbox[]> {
+    return await ownedRunning(this.#client, this.#owned, account, wanted)
   }
 
   /** Ends the commands of this service before it stops: after that nothing could watch or end them. */

@@ -1,7 +1,10 @@
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import type { Tags } from '../modal/listed-tags.js'
+
 /**
- * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. The service's own
- * tags and the user's have different prefixes, so a user's tag can never claim an owner. services/modal/run-tags.ts
- * sets more of the service's beside these: which run is the latest, and whether it is over.
+ * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. A user's tags are in
+ * the record, so none of them can claim an owner. services/modal/run-tags.ts sets more of the service's beside these:
+ * which run is the latest, and whether it is over.
  */
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */
@@ -68,72 +71,44 @@ export interface StorageRecord {
   delete?: boolean
 }
 
-const own = 'ms-'
-const users = 'u-'
-/** The limits of Modal's tags are not documented: values stay as short and plain as a Kubernetes label. */
-const longest = 63
+/** Modal finds sandboxes by these, so each of them is a tag of its own. */
+const searched = ['deployment', 'key', 'volume', 'place'] as const
+type Searched = Pick<SandboxRecord, typeof searched[number]>
 
-const fields = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'volume', 'mountPath', 'name',
-  'request', 'preparing', 'key', 'fingerprint', 'idleTimeoutMs', 'modelDomain', 'place', 'network'] as const
-/** Kept as JSON. */
-const objects = ['s3', 'mount'] as const
+const searchedPrefix = 'ms-'
+/** All else in two pieces: neither how many tags Modal takes is documented nor how long they may be. */
+const recordTags = ['ms-record', 'ms-record.1'] as const
+/** More than the longest record that a request can make. */
+const maxRecordBytes = 256 * 1024
 
-/** Modal tags of a record. */
-export function encodeTags (record: Partial<SandboxRecord>): Record<string, string> {
-  const tags: Record<string, string> = {}
-  for (const field of fields) {
-    if (record[field] !== undefined) put(tags, own + field, record[field])
-  }
-  for (const field of objects) {
-    if (record[field] !== undefined) put(tags, own + field, JSON.stringify(record[field]))
-  }
-  for (const [key, value] of Object.entries(record.tags ?? {})) put(tags, users + key, value)
-  return tags
+/** Modal tags of a record: at most six, whatever a request asks for; services/modal/run-tags.ts adds two. */
+export function encodeTags (record: SandboxRecord): Tags {
+  const rest = Object.entries(record).filter(([field]) => !isSearched(field))
+  const text = deflateRawSync(JSON.stringify(Object.fromEntries(rest))).toString('base64url')
+  const middle = Math.ceil(text.length / 2)
+  return { ...searchTags(record), [recordTags[0]]: text.slice(0, middle), [recordTags[1]]: text.slice(middle) }
+}
+
+/** The tags by which Modal finds sandboxes of such records. */
+export function searchTags (record: Partial<Searched>): Tags {
+  const found = searched.filter((field) => record[field] !== undefined)
+  return Object.fromEntries(found.map((field) => [searchedPrefix + field, record[field]!]))
 }
 
 /** The record in a sandbox's tags; undefined when this service did not create it. */
-export function decodeTags (tags: Record<string, string>): SandboxRecord | undefined {
-  const record: Record<string, unknown> = { tags: {} }
-  for (const field of fields) {
-    const value = take(tags, own + field)
-    if (value !== undefined) record[field] = value
-  }
-  const required = ['owner', 'deployment', 'createdAt', 'expiresAt', 'image', 'workdir', 'request'] as const
-  if (required.some((field) => record[field] === undefined)) return
-  for (const field of objects) {
-    const value = take(tags, own + field)
-    if (value !== undefined) record[field] = JSON.parse(value)
-  }
-  const keys = Object.keys(tags).filter((key) => key.startsWith(users) && !key.includes('.'))
-  record.tags = Object.fromEntries(keys.map((key) => [key.slice(users.length), take(tags, key)]))
-  return record as unknown as SandboxRecord
-}
-
-function put (tags: Record<string, string>, key: string, value: string) {
-  const text = escape(value)
-  for (let part = 0; part === 0 || part * longest < text.length; part++) {
-    tags[part === 0 ? key : `${key}.${part}`] = text.slice(part * longest, (part + 1) * longest)
+export function decodeTags (tags: Tags): SandboxRecord | undefined {
+  const text = recordTags.map((name) => tags[name] ?? '').join('')
+  if (text === '') return
+  try {
+    const bytes = inflateRawSync(Buffer.from(text, 'base64url'), { maxOutputLength: maxRecordBytes })
+    const rest = JSON.parse(bytes.toString()) as SandboxRecord
+    const found = searched.filter((field) => tags[searchedPrefix + field] !== undefined)
+    return { ...rest, ...Object.fromEntries(found.map((field) => [field, tags[searchedPrefix + field]])) }
+  } catch {
+    return undefined
   }
 }
 
-function take (tags: Record<string, string>, key: string): string | undefined {
-  let text = tags[key]
-  if (text === undefined) return
-  for (let part = 1; tags[`${key}.${part}`] !== undefined; part++) text += tags[`${key}.${part}`]
-  return unescape(text)
-}
-
-/** Letters, digits, dot and dash stay; any other byte is `_` and two hex digits; empty is a lone `_`. */
-function escape (value: string): string {
-  if (value === '') return '_'
-  return Array.from(Buffer.from(value), (byte) => {
-    const character = String.fromCharCode(byte)
-    return /[A-Za-z0-9.-]/.test(character) ? character : `_${byte.toString(16).padStart(2, '0')}`
-  }).join('')
-}
-
-function unescape (text: string): string {
-  if (text === '_') return ''
-  const bytes = text.replace(/_([0-9a-f]{2})/g, (_match, hex: string) => String.fromCharCode(parseInt(hex, 16)))
-  return Buffer.from(bytes, 'latin1').toString('utf8')
+function isSearched (field: string): field is keyof Searched {
+  return (searched as readonly string[]).includes(field)
 }

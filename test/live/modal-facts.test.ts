@@ -6,7 +6,7 @@ import { killMarked } from '../../services/modal/kill.js'
 import { listRunning, tapListedTags } from '../../services/modal/listed-tags.js'
 import { execMarker } from '../../services/modal/process.js'
 import { listVolumes } from '../../services/modal/volumes.js'
-import { encodeTags } from '../../services/sandboxes/tags.js'
+import { encodeTags, searchTags } from '../../services/sandboxes/tags.js'
 
 /**
  * What the service takes for granted about Modal and nobody could try without credentials: each test settles one
@@ -91,11 +91,11 @@ t.test('Modal behaves as the service believes', { skip, timeout: 15 * minute }, 
 
   await t.test('tags can be replaced, and a list across all apps goes by them: what the reaper stands on', async (t) => {
     const deployment = randomUUID()
-    const tagged = await create({ tags: encodeTags({ deployment, preparing: new Date().toISOString() }) })
-    await tagged.setTags(encodeTags({ deployment }))
-    t.same(await tagged.getTags(), encodeTags({ deployment }))
+    const tagged = await create({ tags: { ...searchTags({ deployment }), other: 'x' } })
+    await tagged.setTags(searchTags({ deployment }))
+    t.same(await tagged.getTags(), searchTags({ deployment }))
     const found = []
-    for await (const one of modal.sandboxes.list({ tags: encodeTags({ deployment }) })) found.push(one.sandboxId)
+    for await (const one of modal.sandboxes.list({ tags: searchTags({ deployment }) })) found.push(one.sandboxId)
     t.same(found, [tagged.sandboxId])
   })
 
