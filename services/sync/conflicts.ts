@@ -1,5 +1,5 @@
 import { mapOrdered } from '../../lib/concurrency.js'
-import type { Base, Session } from './base.js'
+import { isNews, type Base, type Session } from './base.js'
 import { isCounted, isSame, sameTime } from './manifest.js'
 import type { UploadPlan } from './plan-upload.js'
 import type { Remote } from './remote.js'
@@ -32,8 +32,10 @@ export async function mergeContested (
   for await (const { entry, object } of asked) {
     const { path } = entry
     const known = base.entries.get(path)
-    if (object !== undefined && isOwn(entry, object, session)) plan.uploads.push(entry)
-    else if (known !== undefined && isSame(entry, known)) {
+    if (object !== undefined && isOwn(entry, object, session)) {
+      plan.uploads.push(entry)
+      replaceBelow(path, plan, remote, base)
+    } else if (known !== undefined && isSame(entry, known)) {
       plan.unresolved.add(path)
       if (isCounted(path, entry.type)) stats.kept++
     } else {
@@ -51,6 +53,16 @@ export async function mergeContested (
     }
   }
   return copies
+}
+
+/** What was below the name of a file that has taken the place of a directory goes, but for the news of others. */
+function replaceBelow (path: string, plan: UploadPlan, remote: Remote, base: Base) {
+  for (const [other, saved] of plan.theirs) {
+    if (!other.startsWith(`${path}/`) || isNews(other, remote, base)) continue
+    plan.theirs.delete(other)
+    plan.unresolved.delete(other)
+    plan.replaced.set(other, saved)
+  }
 }
 
 /** Whether this session has stored the object, or the same as it has. */

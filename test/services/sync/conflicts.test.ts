@@ -114,6 +114,24 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     t.equal((await store.get('foo')).body.toString(), 'theirs')
   })
 
+  await t.test('An interrupted upload of a file in the place of a directory is completed, and opens again', async (t) => {
+    const { begin } = onePrefix()
+    const a = await begin('a')
+    await a.write('foo/in', 'x')
+    await a.write('foo/deep/in', 'x')
+    await a.save()
+    await a.remove('foo')
+    await a.write('foo', 'a file')
+    proxy.use(({ method, url }) => method === 'PUT' && url.includes('manifest.gz')
+      ? { kind: 'refused', status: 403, code: 'AccessDenied' }
+      : method === 'POST' && url.includes('delete') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+    await t.rejects(a.save({ endpoint: proxy.endpoint }))
+    proxy.use()
+    t.match(await a.save(), { failed: [], warnings: [] })
+    const b = await begin('b')
+    t.strictSame(await b.files(), ['foo'])
+  })
+
   await t.test('A newer file that is kept in place of what others have put there is what a later version has', async (t) => {
     const { begin, store } = onePrefix()
     const a = await begin('a')

@@ -17,7 +17,7 @@ import { SandboxWorkspace } from '../../../services/sync/workspace/sandbox-works
 import type { Workspace } from '../../../services/sync/workspace/workspace.js'
 import { AgentDirectory } from '../../helpers/agent-directory.js'
 import { localApp, openEmulator } from '../../helpers/emulator.js'
-import { randomFaults, randomNumbers, startFaultProxy } from '../../helpers/fault-proxy.js'
+import { randomFaults, randomNumbers, startFaultProxy, type Chooser } from '../../helpers/fault-proxy.js'
 import { foreignObjects, putForeign, seeObjects, type Seen } from '../../helpers/foreign-objects.js'
 import { LocalWorkspace } from '../../helpers/local-workspace.js'
 import { noRclone, rcloneCheck, rcloneName, rcloneNames } from '../../helpers/rclone.js'
@@ -51,7 +51,7 @@ interface SyncChoice { session?: Session, delete?: boolean, isLast?: boolean }
 
 t.test('Sessions on a prefix that others use, too, store all that is theirs and touch nothing else (3.2, 3.5)', { skip: noS3 }, async (t) => {
   const { emulator, skip: noSandbox } = await openEmulator(t)
-  const s3 = await startS3()
+  const s3 = await startS3({ memoryMiB: 8192 })
   const folder = await mkdtemp(join(tmpdir(), 'sync-foreign-'))
   const prefix = 'theirs & ours/'
   t.teardown(async () => {
@@ -106,11 +106,17 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     await s3.createBucket(bucket)
     const proxy = await startFaultProxy(s3.endpoint)
     t.teardown(() => proxy.close())
+    let isFaulty = false
+    /** The faults from now on; without an argument none. */
+    const meet = (faults?: Chooser) => {
+      isFaulty = faults !== undefined
+      proxy.use(faults)
+    }
     const place = async (name: string) => kind === 'sandbox' && sandbox !== undefined
       ? await inSandbox(`/tmp/${bucket}/${name}`)
       : await here(join(folder, bucket, name), kind === 'agent')
 
-    /** The report, or undefined when the sync as a whole failed because of S3. */
+    /** The report, or undefined when faults made the sync fail as a whole. */
     async function sync (place: Place, direction: 'upload' | 'download', options: SyncChoice = {}): Promise<SyncReport | undefined> {
       const store = new ObjectStore({
         bucket,
@@ -128,7 +134,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
           ? await upload({ ...common, ...options, versioned: kind === 'versions' })
           : await download({ ...common, ...options, keepNewer: true })
       } catch (error) {
-        if (error instanceof S3Error) return
+        if (error instanceof S3Error && isFaulty) return
         throw error
       } finally {
         store.close()
@@ -142,7 +148,7 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
     }
     /** By key: objects of others, as they are to stay. */
     const theirs = new Map<string, Seen>()
-    return { kind, bucket, proxy, place, sync, see, theirs, workspace: await place('workspace') }
+    return { kind, bucket, proxy, meet, place, sync, see, theirs, workspace: await place('workspace') }
   }
 
   type Lane = Awaited<ReturnType<typeof openLane>>
@@ -159,11 +165,11 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
 
   /** A session begins, on a volume or without; always without a failure. */
   async function begin (t: Test, lane: Lane, seed: number, random: () => number, session: Session): Promise<Tree> {
-    const { proxy, workspace, sync, see, theirs } = lane
+    const { meet, workspace, sync, see, theirs } = lane
     if (random() < 0.4) await workspace.task('clear', seed)
-    proxy.use(randomFaults(random, random() * 0.1))
+    meet(randomFaults(random, random() * 0.1))
     await sync(workspace, 'download', { session })
-    proxy.use()
+    meet()
     t.match(await sync(workspace, 'download', { session }), { failed: [] }, `${label(lane, seed)}: a session begins`)
     const now = await see()
     const changes = [...theirs].flatMap(([key, was]) => changesOf(key, was, now.get(key)))
@@ -175,12 +181,12 @@ t.test('Sessions on a prefix that others use, too, store all that is theirs and 
   async function end (
     t: Test, lane: Lane, seed: number, random: () => number, choice: SyncChoice
   ): Promise<SyncReport> {
-    const { bucket, proxy, workspace, sync, theirs } = lane
+    const { bucket, meet, workspace, sync, theirs } = lane
     await workspace.task('change', seed, seed < firstSeed + kinds.length ? '40' : '20')
-    proxy.use(randomFaults(random, random() * 0.1))
+    meet(randomFaults(random, random() * 0.1))
     const isBusy = random() < 0.4
     await Promise.all([sync(workspace, 'upload', choice), isBusy ? workspace.task('busy', seed, '500') : undefined])
-    proxy.use()
+    meet()
     const report = (await sync(workspace, 'upload', { ...choice, isLast: true }))!
     const refused = report.failed.filter(({ path, code }) => code !== 'KEY_CONFLICT' || hasBelow(theirs.keys(), path))
     t.strictSame(report.failed.filter(({ code }) => !expectedRefusals.includes(code)), [], `${label(lane, seed)}: all is stored`)
