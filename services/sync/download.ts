@@ -127,7 +127,9 @@ async function remember (
   for (const target of plan.outdated) if (target.saved === undefined) seen.set(target.path, placeholder(target))
   const hasNews = [...written].some(([path, { own, hashes }]) =>
     !own || hashes.join() !== remote.tracked.get(path)?.hashes.join())
-  const isChanged = (hasNews || plan.hidden.size > 0) && remote.manifest !== 'partial'
+  // A manifest that this session has written says that all of it was seen.
+  const saysTooMuch = session !== undefined && remote.session === session.id && !isSameBase(seen, remote.recorded)
+  const isChanged = (hasNews || plan.hidden.size > 0 || saysTooMuch) && remote.manifest !== 'partial'
   const owner = session !== undefined && isSameBase(seen, entries) ? session.id : undefined
   const content = { entries, superseded: remote.superseded, session: owner }
   await Promise.all([

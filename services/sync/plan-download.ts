@@ -34,6 +34,9 @@ export interface DownloadRules {
   isDeleting?: boolean
 }
 
+/** Whether an entry of the workspace is work that was never stored, and newer than an object. */
+type IsNewWork = (entry: Entry, target: Target) => boolean
+
 /** What a download has to do. */
 export function planDownload (
   local: ReadonlyMap<string, Entry>, remote: Remote, { keepNewer = false, isDeleting = false }: DownloadRules = {}
@@ -51,10 +54,16 @@ export function planDownload (
     hidden: new Set(),
     warnings: [...remote.warnings]
   }
+  // What is as it was when it was stored is no newer work, whatever its time says.
+  const isStored = (entry: Entry) => {
+    const saved = remote.recorded.get(entry.path)
+    return saved !== undefined && isSame(entry, saved)
+  }
+  const isNewWork: IsNewWork = (entry, target) => keepNewer && isNewer(entry, target) && !isStored(entry)
   const targets = targetsOf(remote, plan)
-  replaceFiles(targets, plan, local, keepNewer)
+  replaceFiles(targets, plan, local, isNewWork)
   replaceDirectories(targets, plan, local, { keepNewer, isDeleting })
-  for (const target of targets.values()) classify(target, plan, local.get(target.path), keepNewer)
+  for (const target of targets.values()) classify(target, plan, local.get(target.path), isNewWork)
   plan.touched = [...parentsIn(plan)].filter(({ path, saved }) => sameTime(local.get(path)!.mtime, saved!.mtime))
   return plan
 }
@@ -106,17 +115,17 @@ function staleOf (local: ReadonlyMap<string, Entry>, { missing }: Remote): strin
   return [...missing].filter(([path, saved]) => isStale(local.get(path), saved)).map(([path]) => path)
 }
 
-function classify (target: Target, plan: DownloadPlan, entry: Entry | undefined, keepNewer: boolean) {
+function classify (target: Target, plan: DownloadPlan, entry: Entry | undefined, isNewWork: IsNewWork) {
   const { path, saved } = target
   if (entry !== undefined && saved !== undefined && isSame(entry, saved)) plan.unchanged.set(path, saved)
   else if (isDirectory(target)) plan.directories.push(target)
-  else if (entry !== undefined && keepNewer && isNewer(entry, target)) keep(plan, path, target)
+  else if (entry !== undefined && isNewWork(entry, target)) keep(plan, path, target)
   else plan.downloads.push(target)
 }
 
 /** Files in the place of directories are replaced, as changed files are. */
 function replaceFiles (
-  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, keepNewer: boolean
+  targets: Map<string, Target>, plan: DownloadPlan, local: ReadonlyMap<string, Entry>, isNewWork: IsNewWork
 ) {
   const needed = [...parentsOf(targets.keys()), ...[...targets.values()].filter(isDirectory).map(({ path }) => path)]
   const files = needed.filter((path) => (local.get(path)?.type ?? 'directory') !== 'directory')
@@ -125,7 +134,7 @@ function replaceFiles (
     const own = targets.get(path)
     const all = own === undefined ? inside : [own, ...inside]
     const wanted = all.some((target) => !isDirectory(target)) ? all.filter((target) => !isDirectory(target)) : all
-    if (!keepNewer || !wanted.every((target) => isNewer(entry, target))) plan.inTheWay.push(path)
+    if (!wanted.every((target) => isNewWork(entry, target))) plan.inTheWay.push(path)
     else leaveOut([path, ...inside.map(({ path }) => path)], path, targets, plan)
   }
 }

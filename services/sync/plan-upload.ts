@@ -98,7 +98,7 @@ const hiddenByDirectory = {
 
 const unusable = {
   code: 'DIRECTORY_WITH_CONTENT',
-  message: 'Its object in S3 has content of others and stays as it is, so the mode of the directory is not stored.'
+  message: 'Its object in S3 is of others and stays as it is, so the mode of the directory is not stored.'
 }
 
 /** Those of them stay in whose place, or below or above whose names, something was not stored. */

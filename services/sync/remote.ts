@@ -35,7 +35,7 @@ export interface Remote {
   recorded: ReadonlyMap<string, SavedEntry>
   /** The session that has seen all of it. */
   session: string | undefined
-  /** By path: objects with content whose keys end in a slash. Neither files nor directories, they stay as they are. */
+  /** By path: objects whose keys end in a slash, with content or beside a file of the name. They stay as they are. */
   unusable: Map<string, ObjectInfo>
   /** What a workspace cannot have: named, and left alone. */
   warnings: Problem[]
@@ -125,6 +125,7 @@ function addUntracked (remote: Remote, path: string, object: ObjectInfo) {
     remote.unusable.set(path, object)
     remote.warnings.push({ path: object.key, code: 'DIRECTORY_WITH_CONTENT', message })
   } else if ((remote.untracked.has(path) || remote.storedAt.has(path)) && object.key.endsWith('/')) {
+    remote.unusable.set(path, object)
     remote.warnings.push({ path: object.key, ...sameName })
   } else remote.untracked.set(path, object)
 }

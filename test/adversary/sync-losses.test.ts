@@ -105,6 +105,36 @@ t.test('A sync loses no time and nothing that others put there', { skip: noS3 },
     t.equal(await look('/t3'), await look('/t'))
   })
 
+  await t.test('A marker of others beside a file of its name keeps its headers, whatever mode the directory gets', async (t) => {
+    const put = async (Key: string, more: object = {}) =>
+      await s3.client.send(new PutObjectCommand({ Bucket: 'bucket', Key: `marker/${Key}`, Body: '', ...more }))
+    await put('n', { Body: 'file' })
+    await put('n/', { CacheControl: 'no-store', Metadata: { note: 'theirs' } })
+    await put('n/in', { Body: 'in' })
+    t.match(await download(at('marker', 'marker/')), { files: 1, failed: [] })
+    await chmod(join(root, 'marker', 'n'), 0o700)
+    await settled()
+    const { failed, warnings } = await upload(at('marker', 'marker/'))
+    t.strictSame(failed, [])
+    t.match(warnings, [{ path: 'n/', message: /stays as it is/ }])
+    const marker = await s3.client.send(new HeadObjectCommand({ Bucket: 'bucket', Key: 'marker/n/' }))
+    t.match(marker, { CacheControl: 'no-store', Metadata: { note: 'theirs' } })
+  })
+
+  await t.test('A file that was stored is no newer work, though its time is in the future: what others made of it comes', async (t) => {
+    await mkdir(join(root, 'future'))
+    const file = join(root, 'future', 'f')
+    await writeFile(file, 'mine')
+    await utimes(file, 2_147_483_000, 2_147_483_000)
+    await settled()
+    await upload(at('future', 'future/'))
+    await storeAt('future/').put('f', Buffer.from('theirs, newer'))
+    const session = { id: 'sb-next', startedAt: Date.now() }
+    t.match(await download({ ...at('future', 'future/'), session, keepNewer: true }), { files: 1, kept: 0, failed: [] })
+    t.match(await upload({ ...at('future', 'future/'), session }), { files: 0, failed: [] })
+    t.equal((await storeAt('future/').get('f')).body.toString(), 'theirs, newer')
+  })
+
   await t.test('A file system that tells whole seconds only has nothing sent again', async (t) => {
     class WholeSeconds extends LocalWorkspace {
       override async list (): Promise<Listing> {

@@ -135,9 +135,10 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
   await t.test('A newer file that is kept in place of what others have put there is what a later version has', async (t) => {
     const { begin, store } = onePrefix()
     const a = await begin('a')
+    await a.write('notes', 'as it was')
+    await a.save({ versioned: true })
     await a.write('notes', 'mine')
     await a.touch('notes', Date.now() / 1000 + 3600)
-    await a.save({ versioned: true })
     await store.put('notes', Buffer.from('theirs'))
     const next = await begin('next', 'a')
     t.match(await next.save({ versioned: true }), { files: 1, verified: 1, failed: [] })
