@@ -7,7 +7,8 @@ import fp from 'fastify-plugin'
  * Queries, params and headers arrive as text and are coerced.
  */
 export default fp(async (fastify) => {
-  const options = { useDefaults: true, removeAdditional: false, allErrors: false } as const
+  // With `verbose`, errors have the rule that they are about.
+  const options = { useDefaults: true, removeAdditional: false, allErrors: false, verbose: true } as const
   const body = formats.default(new Ajv({ ...options, coerceTypes: false }))
   const text = formats.default(new Ajv({ ...options, coerceTypes: 'array' }))
   // Compiled on first use: the service starts sooner, and most processes never serve most routes.
@@ -15,7 +16,9 @@ export default fp(async (fastify) => {
     let validate: ValidateFunction | undefined
     return (data: unknown) => {
       validate ??= (httpPart === 'body' ? body : text).compile(schema as object)
-      return validate(data) ? { value: data } : { error: validate.errors! }
+      if (validate(data)) return { value: data }
+      // Values may be secret, and errors are logged.
+      return { error: validate.errors!.map(({ data, schema, ...error }) => error) }
     }
   })
   // Some clients always send a JSON content type, even without a body.
@@ -28,9 +31,13 @@ export default fp(async (fastify) => {
 }, { name: 'validation', fastify: '5.x' })
 
 /** Ajv's message after the field's name: `body.image.registry must be string`. */
-function describe ({ keyword, instancePath, params, message }: ErrorObject, part: string): string {
+function describe ({ keyword, instancePath, params, message, parentSchema }: ErrorObject, part: string): string {
   const at = `${part}${instancePath.replaceAll('/', '.')}`
-  if (keyword === 'additionalProperties') return `${at}.${params.additionalProperty} is not a known field`
+  if (keyword === 'additionalProperties') {
+    const [pattern] = Object.keys(parentSchema?.patternProperties ?? {})
+    const rule = pattern === undefined ? 'is not a known field' : `is not an allowed name: it must match ${pattern}`
+    return `${at}.${params.additionalProperty} ${rule}`
+  }
   if (keyword === 'required') return `${at}.${params.missingProperty} is required`
   if (keyword === 'enum') return `${at} must be one of ${params.allowedValues.join(', ')}`
   return `${at} ${message}`

@@ -16,6 +16,8 @@ export interface FileContent {
   body: Readable
 }
 
+type Head = Omit<FileContent, 'body'>
+
 /**
  * The script's answer to `read`: a line about the file, then its bytes, as fast as they are taken.
  * @param signal aborts when the reader has gone; destroying the body does the same.
@@ -33,13 +35,13 @@ export async function readContent (exec: Exec, signal: AbortSignal): Promise<Fil
 }
 
 class Reading {
-  /** What the first line says. */
-  readonly head: Promise<Omit<FileContent, 'body'>>
+  /** What the first line says, once there is a first byte of content, or all of none: until then reading can fail. */
+  readonly head: Promise<Head>
   readonly #body: PassThrough
-  #found!: (head: Omit<FileContent, 'body'>) => void
+  #found!: (head: Head) => void
   #lost!: (error: Error) => void
   #line = ''
-  #size: number | undefined
+  #announced: Head | undefined
   #passed = 0
   #complaint = ''
 
@@ -53,13 +55,15 @@ class Reading {
 
   async take (stream: 'stdout' | 'stderr', bytes: Uint8Array, left: AbortSignal): Promise<void> {
     if (stream === 'stderr') this.#complaint += Buffer.from(bytes.subarray(0, 1000 - this.#complaint.length)).toString()
-    else if (this.#size === undefined) await this.#takeLine(bytes, left)
-    else await this.#pass(bytes, this.#size, left)
+    else if (this.#announced === undefined) await this.#takeLine(bytes, left)
+    else await this.#pass(bytes, this.#announced, left)
   }
 
   end (exitCode: number): void {
-    if (exitCode !== 0 || this.#size === undefined) return this.fail(fileError(exitCode, this.#complaint))
-    if (this.#passed < this.#size) return this.fail(new AppError('FILE_FAILED', { message: 'The file became shorter while it was read.' }))
+    const head = this.#announced
+    if (exitCode !== 0 || head === undefined) return this.fail(fileError(exitCode, this.#complaint))
+    if (this.#passed < head.size) return this.fail(new AppError('FILE_FAILED', { message: 'The file became shorter while it was read.' }))
+    this.#found(head)
     this.#body.end()
   }
 
@@ -75,17 +79,17 @@ class Reading {
     if (end === -1 && this.#line.length < longestLine) return
     // Whoever owns the sandbox can replace its programs: the size becomes the length of the response.
     if (end === -1 || digits === undefined) throw unexpected()
-    const size = Number(digits)
-    this.#size = size
-    this.#found({ size, modifiedAt: new Date(Number(seconds) * 1000) })
-    await this.#pass(bytes.subarray(end + 1), size, left)
+    this.#announced = { size: Number(digits), modifiedAt: new Date(Number(seconds) * 1000) }
+    await this.#pass(bytes.subarray(end + 1), this.#announced, left)
   }
 
   /** A file that grows while it is read keeps the size that was announced. */
-  async #pass (bytes: Uint8Array, size: number, left: AbortSignal) {
-    const wanted = bytes.subarray(0, size - this.#passed)
+  async #pass (bytes: Uint8Array, head: Head, left: AbortSignal) {
+    const wanted = bytes.subarray(0, head.size - this.#passed)
+    if (wanted.length === 0) return
     this.#passed += wanted.length
-    if (wanted.length === 0 || this.#body.write(wanted)) return
+    this.#found(head)
+    if (this.#body.write(wanted)) return
     await once(this.#body, 'drain', { signal: left }).catch(() => {})
   }
 }

@@ -9,7 +9,7 @@ const kinds: Record<number, FileEntry['type']> = { 0o100000: 'file', 0o040000: '
  * The script's records as entries, directories first. A record that was cut off at the end of the text is left out.
  * @param since milliseconds since 1970: older entries are left out, as the script only compares minutes.
  */
-export function parseListing (text: string, nonce: string, { cut = false, since = 0 } = {}): FileListing {
+export function parseListing (text: string, nonce: string, { cut = false, since = -Infinity } = {}): FileListing {
   const records = text.split(nonce).slice(1).map((record) => record.replace(/\n$/, ''))
   if (cut) records.pop()
   const targets = targetsIn(records)

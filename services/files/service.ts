@@ -41,7 +41,7 @@ export class FileService {
       : { action: 'changed' as const, number: Math.floor(since.getTime() / 1000) }
     const exec = await this.#start(access, { ...command, path, nonce }, timeoutMs)
     const { stdout, bytes } = await finish(exec, access.signal)
-    return parseListing(stdout, nonce, { cut: bytes >= pieceBytes, since: since?.getTime() ?? 0 })
+    return parseListing(stdout, nonce, { cut: bytes >= pieceBytes, since: since?.getTime() })
   }
 
   /** @throws {AppError} FILE_NOT_FOUND, PATH_FORBIDDEN, BAD_REQUEST, FILE_FAILED, before there is any content. */

@@ -67,6 +67,7 @@ export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode
   if (Buffer.byteLength(prompt) > 1_048_576) {
     throw new AppError('PAYLOAD_TOO_LARGE', { message: 'body.prompt is larger than 1 MB.' })
   }
+  if (prompt.trim() === '') throw new AppError('BAD_REQUEST', { message: 'body.prompt is blank.' })
   if (prompt.includes('\0')) throw new AppError('BAD_REQUEST', { message: 'body.prompt has a NUL character.' })
   if (latest && sessionId !== undefined) {
     throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })

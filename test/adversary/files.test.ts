@@ -133,6 +133,17 @@ t.test('over HTTP', { skip }, async (t) => {
       t.equal(await (await read()).text(), 'inside\n')
     })
 
+    await t.test('that fail before the first byte are an error, and no file', async (t) => {
+      await replace('cat', 'echo no >&2; exit 1')
+      const response = await read()
+      t.equal(response.status, 422)
+      t.match(response.headers.get('content-type'), /json/)
+      t.equal(response.headers.get('content-disposition'), null)
+      t.match(await response.json(), { code: 'FILE_FAILED' })
+      await run(['rm', '/usr/local/bin/cat'])
+      t.equal(await (await read()).text(), 'inside\n')
+    })
+
     await t.test('do not fill the memory with a line that has no end', async (t) => {
       await replace('sh', 'while :; do printf "%065536d" 1; done')
       t.match(await (await read()).json(), { code: 'FILE_FAILED' })

@@ -66,6 +66,15 @@ t.test('files', { skip }, async (t) => {
     t.same(await sh('ls pwned 2>&1 | wc -l'), '1\n', 'no name is ever a command')
   })
 
+  await t.test('Files from before 1970 are listed, and empty ones can be read', async (t) => {
+    await sh('mkdir old; touch -d 1965-01-01 old/ancient; : > old/empty')
+    const { body } = await list({ path: 'old' })
+    t.match(body.entries, [{ name: 'ancient', modifiedAt: '1965-01-01T00:00:00.000Z' }, { name: 'empty' }])
+    t.equal(await (await content('old/empty')).text(), '')
+    t.equal((await content('old/ancient')).status, 200)
+    await sh('rm -r old')
+  })
+
   await t.test('Nothing leads out of the workspace: not .., not a link, not a link to a link', async (t) => {
     await sh('ln -s / root; ln -s /etc/passwd host; ln -s host host2; ln -s ../../tmp tmp; ln -s /tmp/nothing dangling; ln -s . self')
     for (const path of ['..', '../..', '../../etc', '/etc', '/', '/workspace2', '/workspace/../etc', 'sub/../../../etc', 'root',

@@ -104,7 +104,7 @@ t.test('Runs of the real CLI', { skip }, async (t) => {
       [{}, /body\.prompt is required/, 400], [{ prompt: '' }, /body\.prompt must NOT have fewer/, 400], [{ prompt: 'x', sessionId: 'x' }, /body\.sessionId/, 400],
       [{ prompt: 'x', model: '--help' }, /body\.model/, 400], [{ prompt: 'x', maxTurns: 0 }, /body\.maxTurns/, 400], [{ prompt: 'x', promtp: 1 }, /body\.promtp/, 400],
       [{ prompt: 'x', allowedTools: ['-x'] }, /body\.allowedTools\.0/, 400], [{ prompt: 'ü'.repeat(600_000) }, /body\.prompt is larger/, 413],
-      [{ prompt: 'a\0b' }, /body\.prompt has a NUL/, 400], [{ prompt: 'x', continue: true, sessionId: conversation }, /body\.continue/, 400],
+      [{ prompt: 'a\0b' }, /body\.prompt has a NUL/, 400], [{ prompt: ' \n' }, /body\.prompt is blank/, 400], [{ prompt: 'x', continue: true, sessionId: conversation }, /body\.continue/, 400],
       [{ prompt: 'x', timeoutMs: 1500 }, /body\.timeoutMs/, 400], [{ prompt: 'x', outputFormat: 'xml' }, /body\.outputFormat/, 400]
     ]
     for (const [json, message, status] of cases) {

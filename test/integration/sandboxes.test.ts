@@ -167,7 +167,7 @@ t.test('sandboxes', { skip }, async (t) => {
       [{ volume: { name: 'x'.repeat(33) } }, /^body\.volume\.name /],
       [{ volume: { name: 'x', mountPath: 'relative' } }, /^body\.volume\.mountPath /],
       [{ volume: { name: 'x', mountPath: '/a/..' } }, /^body\.volume\.mountPath /],
-      [{ env: { '1A': 'x' } }, /^body\.env\.1A is not/],
+      [{ env: { '1A': 'x' } }, /^body\.env\.1A is not an allowed name: it must match \^\[A-Za-z_\]/],
       [{ env: { A: 1 } }, /^body\.env\.A must be string/],
       [{ secrets: 'x' }, /^body\.secrets must be array/],
       [{ secrets: ['x', 'x'] }, /^body\.secrets /],
