@@ -3,7 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Account } from '../schemas/account.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
-  Cancellation, EventsPage, EventsQuery, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec, RunView
+  Cancellation, EventsPage, EventsQuery, NothingMore, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec,
+  RunView
 } from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
@@ -38,11 +39,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request) => await runs.view(await find(request)))
 
   fastify.get('/:id/claude/:runId/events', {
-    schema: { params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, ...errors } }
+    schema: { params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, 204: NothingMore, ...errors } }
   }, async (request, reply) => {
     const run = await find(request)
     const after = request.query.after ?? lastEventId(request)
-    if (request.wantsSse(true)) return await streamRun(run, after, request, reply)
+    if (request.wantsSse(true)) {
+      if (await hasReadAll(run, request)) return await reply.code(204).send(null)
+      return await streamRun(run, after, request, reply)
+    }
     const { events, done } = await run.page(after)
     // The events are JSON already, and may be nested too deeply for a serializer.
     const list = events.map(({ id, event, json }) => `{"id":${id},"event":"${event}","data":${json}}`).join(',')
@@ -90,6 +94,12 @@ async function streamRun (run: Run, after: number, request: FastifyRequest, repl
     clearTimeout(warning)
     detach()
   }
+}
+
+/** An `EventSource` comes back after the end of a stream, for ever; only 204 stops it. */
+async function hasReadAll (run: Run, request: FastifyRequest): Promise<boolean> {
+  if (run.completion === undefined || request.headers['last-event-id'] === undefined) return false
+  return (await run.page(lastEventId(request))).events.length === 0
 }
 
 function lastEventId ({ headers }: FastifyRequest): number {

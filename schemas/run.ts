@@ -96,6 +96,10 @@ export const EventsQuery = Type.Object({
   after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event received.' }))
 }, strict)
 
+export const NothingMore = Type.Null({
+  description: 'To a request with `Last-Event-ID`: the run is completed, and all its events were read. An EventSource stops.'
+})
+
 export const EventsPage = Type.Object({
   events: Type.Array(Type.Object({ id: Type.Integer(), event: Type.String(), data: Type.Unknown() })),
   next: Type.Integer({ description: 'Pass it as `after` to get the next page.' }),

@@ -39,6 +39,8 @@ t.test('Runs of the real CLI', { skip }, async (t) => {
     const middle = all[Math.floor(all.length / 2)]!
     const rest = await collect(await service.request(`${path}/events`, { headers: { 'last-event-id': middle.id! } }))
     t.strictSame(rest.map((event) => event.id), all.slice(all.indexOf(middle) + 1).map((event) => event.id))
+    const last = await service.request(`${path}/events`, { headers: { 'last-event-id': all.at(-1)!.id! } })
+    t.equal(last.status, 204, 'which makes an EventSource stop')
     const paged: unknown[] = []
     for (let next = 0, done = false; !done;) {
       const page = await (await service.request(`${path}/events?after=${next}`, { headers: { accept: 'application/json' } })).json() as any
