@@ -23,7 +23,7 @@ const table = {
   SANDBOX_EXPIRING: [409, 'The sandbox is about to end.', 'Continue in a new one on the same volume.'],
   PERMISSION_RESOLVED: [409, 'This permission request has already been answered.', 'No action is needed.'],
   RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it to end, or cancel it.'],
-  NETWORK_BLOCKED: [400, 'Claude cannot reach its model: the sandbox was created with network.block.', 'Create one with an allow-list instead; the model is added to it.'],
+  NETWORK_BLOCKED: [400, 'Claude cannot reach its model: the sandbox was created with network.block.', 'Create one with network.domainAllowlist instead; the model\'s host is added to it.'],
   NO_VOLUME: [409, 'The sandbox has no volume.', 'Name a volume when you create it.'],
   VOLUME_IN_USE: [409, 'Another sandbox has the volume mounted.', 'End the sandboxes that are named in the answer first.'],
   VOLUME_BUSY: [409, 'Files on the volume are open.', 'End the commands that use it, then reload it again.'],

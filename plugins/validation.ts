@@ -27,11 +27,12 @@ export default fp(async (fastify) => {
     if (text === '') done(null)
     else parse(request, text, done)
   })
-  fastify.setSchemaErrorFormatter((errors, part) => new Error(describe(errors[0] as ErrorObject, part)))
+  fastify.setSchemaErrorFormatter((errors, part) => new Error(describe(errors as ErrorObject[], part)))
 }, { name: 'validation', fastify: '5.x' })
 
 /** Ajv's message after the field's name: `body.image.registry must be string`. */
-function describe ({ keyword, instancePath, params, message, parentSchema }: ErrorObject, part: string): string {
+function describe (errors: ErrorObject[], part: string): string {
+  const { keyword, instancePath, params, message, parentSchema } = errors[0]!
   const at = `${part}${instancePath.replaceAll('/', '.')}`
   if (keyword === 'additionalProperties') {
     const [pattern] = Object.keys(parentSchema?.patternProperties ?? {})
@@ -40,5 +41,10 @@ function describe ({ keyword, instancePath, params, message, parentSchema }: Err
   }
   if (keyword === 'required') return `${at}.${params.missingProperty} is required`
   if (keyword === 'enum') return `${at} must be one of ${params.allowedValues.join(', ')}`
+  // A union of literals is a `const` for each of them.
+  if (keyword === 'const') {
+    const same = errors.filter((error) => error.keyword === 'const' && error.instancePath === instancePath)
+    return `${at} must be ${same.length > 1 ? 'one of ' : ''}${same.map(({ params }) => params.allowedValue).join(', ')}`
+  }
   return `${at} ${message}`
 }

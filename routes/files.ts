@@ -44,16 +44,18 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.put('/:id/files/content', {
-    schema: { params: SandboxParams, querystring: FileQuery, response: { 200: FileEntry, ...errors } }
-  }, async (request) => {
-    const size = Number(request.headers['content-length'])
-    // Without it, a truncated upload could not be told from a complete one.
-    if (!Number.isSafeInteger(size)) throw fastify.httpErrors.badRequest('headers.content-length is required')
-    if (!request.is('application/octet-stream')) {
+    schema: { params: SandboxParams, querystring: FileQuery, response: { 200: FileEntry, ...errors } },
+    // Before a parser complains that the file is no valid JSON.
+    preParsing: async (request) => {
+      if (request.headers['content-length'] === undefined || request.is('application/octet-stream')) return
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', {
         message: 'The body is not a file.', hint: 'Send content-type: application/octet-stream.'
       })
     }
+  }, async (request) => {
+    const size = Number(request.headers['content-length'])
+    // Without it, a truncated upload could not be told from a complete one.
+    if (!Number.isSafeInteger(size)) throw fastify.httpErrors.badRequest('headers.content-length is required')
     const entry = await whileConnected(request, (signal) =>
       fastify.files.write(access(request, signal), request.query.path, request.body as Readable, size))
     request.log.info({ ...request.ids, bytes: size }, 'file written')

@@ -14,9 +14,10 @@ export const SyncSpec = Type.Object({
   dryRun: Type.Boolean({ default: false, description: 'Only reports what would be done.' }),
   delete: Type.Boolean({
     default: false,
-    description: 'Also deletes at the destination what an earlier sync copied and the source no longer has.'
+    description: 'Also deletes at the destination what an earlier sync copied and the source no longer has. ' +
+      'A download leaves what an upload of another sandbox has deleted.'
   }),
-  version: Type.Optional(VersionId)
+  version: Type.Optional({ ...VersionId, description: 'The version to restore, as listed by GET; for downloads only.' })
 }, strict)
 export type SyncSpec = Static<typeof SyncSpec>
 

@@ -53,7 +53,8 @@ async function frame (t: { teardown: (fn: () => unknown) => unknown }, heartbeat
   await app.register(async (api) => {
     api.addHook('onRequest', api.requireAccount)
     const kind = Type.Optional(Type.Union([Type.Null(), Type.Integer()]))
-    const body = Type.Object({ name: Type.String({ maxLength: 3 }), kind }, strict)
+    const way = Type.Optional(Type.Union([Type.Literal('in'), Type.Literal('out')]))
+    const body = Type.Object({ name: Type.String({ maxLength: 3 }), kind, way }, strict)
     api.post('/echo/:id', { schema: { body } }, async (request) => ({ body: request.body, account: request.account.id }))
     api.delete('/echo/:id', async () => ({}))
     api.get('/broken', async () => { throw wrap(new Error('at /etc/secret-path'), 'reading') })
@@ -120,7 +121,8 @@ t.test('Invalid input is reported with its field, and nothing is coerced or drop
   const cases: [unknown, RegExp][] = [
     [{ promtp: 'x', name: 'a' }, /body\.promtp is not a known field/], [{}, /body\.name is required/],
     [{ name: 1 }, /body\.name must be string/], [{ name: 'long' }, /body\.name must NOT have more than 3/],
-    [{ name: null }, /body\.name must be string/], [{ name: 'a', kind: '3' }, /body\.kind must be/]
+    [{ name: null }, /body\.name must be string/], [{ name: 'a', kind: '3' }, /body\.kind must be/],
+    [{ name: 'a', way: 'up' }, /body\.way must be one of in, out$/]
   ]
   for (const [payload, message] of cases) {
     const answer = await app.inject({ method: 'POST', url: '/api/echo/1', headers: acme, payload: payload as object })

@@ -37,12 +37,12 @@ export class Neighbours {
     const syncing = onPlace.filter((other) => isOther(subject, other))
     const warnings: Warning[] = []
     if (writing.length > 0) {
-      warnings.push(warning('VOLUME_SHARED', writing, `the volume ${volume!}, too: what one writes the others see only ` +
-        'when they reload it, and of a file that several change the last one stored wins'))
+      warnings.push(warning('VOLUME_SHARED', writing, `the volume ${volume!}, too: the others see changes only when ` +
+        'they reload it, and if several change the same file, the last version stored wins'))
     }
     if (syncing.length > 0) {
-      warnings.push(warning('PREFIX_SHARED', syncing, 'the same place in S3, too: of a file that several change both ' +
-        'versions are kept, one of them beside it'))
+      warnings.push(warning('PREFIX_SHARED', syncing, 'the same place in S3, too: if several change the same file, ' +
+        'each version is kept, the later ones as <name>.conflict-<sandbox>-<time>'))
     }
     return warnings
   }

@@ -48,7 +48,8 @@ export async function mergeContested (
       stats.warn({
         path,
         code: 'CONFLICT',
-        message: `Others have changed it in S3 since this sandbox last synced. Theirs stays, and this one is stored as ${copy}.`
+        message: 'Others have changed it in S3 since this sandbox last synced, and theirs stays. To settle it, download, ' +
+          `keep what you want, delete the copy, and upload with \`delete\`. This sandbox's version is stored as ${copy}.`
       })
     }
   }

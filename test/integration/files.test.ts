@@ -113,6 +113,8 @@ t.test('files', { skip }, async (t) => {
       [service.request(root + query({ since: 'yesterday' })), /^400 BAD_REQUEST querystring.since/],
       [put('n'.repeat(256), 'x'), /^422 FILE_FAILED The sandbox says: File name too long/],
       [content('x', { method: 'PUT', json: {} }), /^415 UNSUPPORTED_MEDIA_TYPE The body is not a file/],
+      [content('x', { method: 'PUT', body: '# x', headers: { 'content-type': 'application/json' } }), /^415 .* not a file/],
+      [content('x', { method: 'PUT', body: Buffer.from('x') }), /^415 UNSUPPORTED_MEDIA_TYPE The body is not a file/],
       [content('a.txt', { as: 'bob' }), /^404 SANDBOX_NOT_FOUND/]
     ]
     for (const [response, expected] of cases) t.match(await refusal(await response), expected)
