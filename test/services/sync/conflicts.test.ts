@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -52,6 +52,7 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
         },
         read: async (path: string) => await readFile(join(directory, path), 'utf8'),
         touch: async (path: string, time: number) => { await utimes(join(directory, path), time, time) },
+        mode: async (path: string) => (await stat(join(directory, path))).mode & 0o7777,
         chmod: async (path: string, mode: number) => { await chmod(join(directory, path), mode) },
         remove: async (path: string) => { await rm(join(directory, path), { recursive: true }) },
         files: async () => {
@@ -268,5 +269,163 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     t.strictSame(await keys(), ['.modal-sandbox/manifest.gz'])
     await a.write('x', 'y')
     t.match(await a.save(), { files: 1, warnings: [] }, 'were it not the last, the manifest would tell what it has seen')
+  })
+  await t.test('A copy that another has edited, or that a download brought, is not overwritten by the next', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    for (const path of ['edited', 'loaded']) await first.write(path, 'as it was')
+    await first.save({ isLast: true })
+    const [a, b] = [await begin('a'), await begin('b')]
+    for (const path of ['edited', 'loaded']) {
+      await a.write(path, 'by a')
+      await b.write(path, 'by b, one')
+    }
+    await a.save()
+    await b.save()
+    await a.load()
+    const [, edited] = await a.files() as [string, string]
+    await a.write(edited, 'merged by a')
+    await a.save()
+    await b.write('edited', 'by b, two')
+    t.match(await b.save(), { failed: [], warnings: [{ code: 'CONFLICT' }, { code: 'CONFLICT' }] })
+    await b.load()
+    await a.write('loaded', 'by a, two')
+    await a.save()
+    await b.write('loaded', 'by b, two')
+    t.match(await b.save(), { failed: [], warnings: [{ path: 'loaded', code: 'CONFLICT' }] })
+    const c = await begin('c')
+    const contents = await Promise.all((await c.files()).map(async (path) => `${path[0]} ${await c.read(path)}`))
+    t.strictSame(contents.sort(), [
+      'e by a', 'e by b, two', 'e merged by a', 'l by a, two', 'l by b, one', 'l by b, two'
+    ])
+  })
+
+  await t.test('A file that only looks like a copy stays as it is', async (t) => {
+    const { begin, store } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    const others = ['notes.conflict-sb-b-mine', 'notes.conflict-sb-b-20260102T030405Z']
+    for (const path of ['notes', ...others]) await a.write(path, 'of a')
+    await a.save()
+    await b.write('notes', 'of b')
+    t.match(await b.save(), { files: 1, warnings: [{ path: 'notes', code: 'CONFLICT' }] })
+    for (const path of others) t.equal((await store.get(path)).body.toString(), 'of a')
+  })
+
+  await t.test('Copies of long names that begin alike are two, and no key is too long', async (t) => {
+    const { begin, store } = onePrefix()
+    const deep = ['0', '1', '2', '3'].map((name) => name.repeat(200)).join('/')
+    const paths = [`${'x'.repeat(240)}-1`, `${'x'.repeat(240)}-2`, `${deep}/${'n'.repeat(210)}`]
+    const [a, b] = [await begin('a'), await begin('b')]
+    for (const path of paths) {
+      await a.write(path, 'of a')
+      await b.write(path, 'of b, and its own')
+    }
+    await a.save()
+    t.match(await b.save(), { files: 3, verified: 3, failed: [], warnings: { length: 3 } })
+    let copies = 0
+    for await (const page of store.list()) copies += page.filter(({ key }) => key.includes('.conflict-')).length
+    t.equal(copies, 3)
+    t.match(await (await begin('c')).load(), { failed: [], warnings: [] })
+  })
+
+  await t.test('An upload with a conflict that is interrupted again and again leaves one copy', async (t) => {
+    const { begin } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('notes', 'of a')
+    await b.write('notes', 'of b')
+    await a.save()
+    for (let round = 0; round < 2; round++) {
+      proxy.use(({ url, method }) => method === 'PUT' && /\.modal-sandbox/.test(url) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+      await t.rejects(b.save({ endpoint: proxy.endpoint }))
+      proxy.use()
+      await new Promise((resolve) => { setTimeout(resolve, 1000) })
+    }
+    t.match(await b.save(), { files: 1, warnings: [{ code: 'CONFLICT' }] })
+    t.match(await (await begin('c')).files(), ['notes', copy])
+  })
+
+  await t.test('A mode that only the other one has changed is left as it is', async (t) => {
+    const { begin } = onePrefix()
+    const first = await begin('first')
+    for (const path of ['run.sh', 'empty', 'dir/in']) await first.write(path, path === 'empty' ? '' : 'x')
+    await first.save({ isLast: true })
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.chmod('run.sh', 0o755)
+    await a.chmod('empty', 0o600)
+    await a.chmod('dir', 0o700)
+    await a.save()
+    await a.chmod('dir', 0o711)
+    t.match(await a.save(), { files: 0, kept: 0, failed: [], warnings: [] }, 'it has seen what it stored itself')
+    await b.write('new', 'x')
+    for (let round = 0; round < 2; round++) t.match(await b.save(), { kept: 2, failed: [], warnings: [] })
+    t.strictSame([await b.mode('run.sh'), await b.mode('empty'), await b.mode('dir')], [0o644, 0o644, 0o755])
+    await b.load()
+    t.strictSame([await b.mode('run.sh'), await b.mode('empty'), await b.mode('dir')], [0o755, 0o600, 0o711])
+    await b.chmod('dir', 0o755)
+    await b.chmod('run.sh', 0o700)
+    t.match(await b.save(), { files: 1, kept: 0, warnings: [] })
+    await a.load()
+    t.strictSame([await a.mode('run.sh'), await a.mode('dir')], [0o700, 0o755])
+  })
+
+  await t.test('A session whose base is lost does not take what was stored since in a version for seen', async (t) => {
+    const { begin, store } = onePrefix()
+    const first = await begin('first')
+    await first.write('notes', 'as it was')
+    await first.save({ versioned: true, isLast: true })
+    const [a, b] = [await begin('a'), await begin('b')]
+    // Times are compared by the second.
+    await new Promise((resolve) => { setTimeout(resolve, Math.max(0, startedAt + 2100 - Date.now())) })
+    await a.write('notes', 'by a')
+    await a.write('new', 'of a')
+    await a.save({ versioned: true })
+    await store.put('.modal-sandbox/sessions/sb-b.gz', Buffer.from('forged'))
+    await b.write('of-b', 'x')
+    t.match(await b.save({ versioned: true }), { deleted: 0, failed: [], warnings: [{ path: 'notes', code: 'CONFLICT' }] })
+    const c = await begin('c')
+    t.match(await c.files(), ['new', 'notes', copy, 'of-b'])
+    t.equal(await c.read('notes'), 'by a')
+  })
+
+  await t.test('What rules leave out of a download is not deleted for not being there', async (t) => {
+    const { begin, store } = onePrefix()
+    const a = await begin('a')
+    await a.write('log/x', 'x')
+    await a.write('code', 'x')
+    await a.save()
+    await store.put('.syncignore', Buffer.from('log/'))
+    const b = await begin('b')
+    t.strictSame(await b.files(), ['.syncignore', 'code'])
+    t.match(await b.save({ delete: true }), { deleted: 0, failed: [] })
+    await b.remove('code')
+    t.match(await b.save({ delete: true }), { deleted: 1, failed: [] })
+    t.equal((await store.get('log/x')).body.toString(), 'x')
+  })
+
+  await t.test('An empty workspace may end, with delete, when all that is stored is of others', async (t) => {
+    const { begin } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('x', 'x')
+    await a.save()
+    t.match(await b.save({ delete: true }), { deleted: 0, failed: [] })
+    await b.load()
+    await b.remove('x')
+    await t.rejects(b.save({ delete: true }), { code: 'SYNC_REFUSED' })
+    t.match(await (await begin('c')).files(), ['x'])
+  })
+
+  await t.test('A last upload that has failed is not the last', async (t) => {
+    const { begin } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await new Promise((resolve) => { setTimeout(resolve, Math.max(0, startedAt + 2100 - Date.now())) })
+    await a.write('x', 'one')
+    await a.write('y', 'one')
+    proxy.use(({ url, method }) => method === 'PUT' && url.includes('/y') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
+    t.match(await a.save({ isLast: true, endpoint: proxy.endpoint }), { failed: [{ path: 'y' }] })
+    proxy.use()
+    await b.write('z', 'one')
+    await b.save()
+    await a.write('x', 'two, by the same')
+    t.match(await a.save({ isLast: true }), { files: 2, failed: [], warnings: [] })
   })
 })
