@@ -9,7 +9,7 @@ import { maxKeyBytes, maxNameBytes } from './s3/keys.js'
 import { fromMetadata } from './s3/metadata.js'
 import type { HeadObject, ObjectStore } from './s3/object-store.js'
 import { keyOf } from './transfer/entries.js'
-import type { Entry } from './workspace/workspace.js'
+import type { Entry, Workspace } from './workspace/workspace.js'
 
 interface MergeContext {
   base: Base
@@ -17,6 +17,7 @@ interface MergeContext {
   store: ObjectStore
   stats: SyncStats
   prefix: string
+  workspace: Workspace
   /** All that the workspace has. */
   local: ReadonlyMap<string, Entry>
 }
@@ -39,11 +40,16 @@ export async function mergeContested (
     const key = remote.untracked.get(entry.path)?.key
     return { entry, object: key === undefined ? undefined : await store.head(key) }
   }
+  const same = await sameContents(plan.contested, remote, context.workspace)
   const asked = mapOrdered(plan.contested, () => 0, ask, store.requestsInFlight, Infinity)
   for await (const { entry, object } of asked) {
     const { path } = entry
     const known = base.entries.get(path)
-    if (object !== undefined && isOwn(entry, object, session)) plan.uploads.push(entry)
+    if (same.has(path)) {
+      plan.unchanged.set(path, remote.tracked.get(path)!)
+      plan.theirs.delete(path)
+      plan.unresolved.delete(path)
+    } else if (object !== undefined && isOwn(entry, object, session)) plan.uploads.push(entry)
     else if (known !== undefined && isSame(entry, known)) {
       plan.unresolved.add(path)
       if (isCounted(path, entry.type)) stats.kept++
@@ -62,6 +68,24 @@ export async function mergeContested (
     }
   }
   return copies
+}
+
+/** Paths at which others have stored what the workspace has. */
+async function sameContents (
+  contested: Entry[], { tracked, untracked }: Remote, workspace: Workspace
+): Promise<Set<string>> {
+  const isAlike = (entry: Entry) => {
+    const saved = untracked.has(entry.path) ? undefined : tracked.get(entry.path)
+    return saved?.hashes.length === 1 && isSame(entry, saved)
+  }
+  const alike = contested.filter(isAlike)
+  if (alike.length === 0) return new Set()
+  const [files, links] = [alike.filter(({ type }) => type === 'file'), alike.filter(({ type }) => type === 'symlink')]
+  const hashes = files.length > 0 ? await workspace.hash(files.map(({ path }) => path)) : new Map<string, string>()
+  if (links.length > 0) {
+    for await (const read of workspace.readMany(links)) if ('body' in read) hashes.set(read.entry.path, digest(read.body))
+  }
+  return new Set(alike.map(({ path }) => path).filter((path) => hashes.get(path) === tracked.get(path)!.hashes[0]))
 }
 
 /** Whether this session has stored the object, or the same as it has. */

@@ -60,7 +60,9 @@ export function planUpload (
     // What an earlier version has elsewhere does not count while there is an object of others at the path.
     const isHidden = saved?.key !== undefined && remote.untracked.has(path)
     if (saved !== undefined && !isHidden && isSame(entry, saved)) {
-      plan.unchanged.set(path, saved)
+      // Times are no proof of what others have stored: programs set them, and some systems know whole seconds only.
+      if (news.has(path) && isMerged(entry) && saved.hashes.length === 1) plan.contested.push(entry)
+      else plan.unchanged.set(path, saved)
       continue
     }
     const problem = pathProblem(path, prefix)

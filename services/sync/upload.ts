@@ -39,7 +39,7 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   const { wanted, isIgnored } = await withoutIgnored(workspace, listing.entries)
   const base = await readBase(store, session, remote)
   const plan = planUpload(wanted, listing.entries, remote, prefix, base)
-  const copies = await mergeContested(plan, remote, { base, session, store, stats, prefix, local: listing.entries })
+  const copies = await mergeContested(plan, remote, { ...options, base, stats, local: listing.entries })
   const nameOf = (path: string) => copies.get(path) ?? path
   if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, hasSeenAny(remote, base))
   countPlan(plan, listing, wanted.size, stats)

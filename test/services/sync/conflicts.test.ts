@@ -303,6 +303,21 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     ])
   })
 
+  await t.test('Two contents of the same size and time are two', async (t) => {
+    const { begin, store } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    for (const [one, text] of [[a, 'aa'], [b, 'bb']] as const) {
+      await one.write('unpacked', text)
+      await one.touch('unpacked', 315_532_800)
+      await one.write('alike', 'xx')
+      await one.touch('alike', 315_532_800)
+    }
+    await a.save()
+    t.match(await b.save(), { files: 1, skipped: 1, failed: none, warnings: { length: 1, 0: { path: 'unpacked', code: 'CONFLICT' } } })
+    t.equal((await store.get('unpacked')).body.toString(), 'aa')
+    t.match(await b.save(), { files: 0, skipped: 2, failed: none, warnings: { length: 1 } })
+  })
+
   await t.test('A file that only looks like a copy stays as it is', async (t) => {
     const { begin, store } = onePrefix()
     const [a, b] = [await begin('a'), await begin('b')]
