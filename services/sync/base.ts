@@ -1,9 +1,10 @@
 import { readManifest } from './manifest-store.js'
+import { isFarTime, sameTime } from './manifest.js'
 import type { Remote } from './remote.js'
-import { sessionKey } from './s3/keys.js'
+import { savedAtOf, sessionKey, versionOfSave } from './s3/keys.js'
 import type { ObjectInfo } from './s3/list.js'
 import type { ObjectStore } from './s3/object-store.js'
-import type { SavedEntry } from './transfer/entries.js'
+import type { SavedEntry, Target } from './transfer/entries.js'
 
 /** A sandbox that syncs with a prefix, while others may do so, too. */
 export interface Session {
@@ -13,8 +14,8 @@ export interface Session {
   startedAt: number
 }
 
-/** An object as S3 lists it; when it was stored is not known of one that an earlier version has. */
-type Seen = Pick<ObjectInfo, 'etag'> & { storedAt?: number | undefined }
+/** An object as S3 lists it, and what the manifest says of it. */
+type Seen = Pick<ObjectInfo, 'etag'> & { storedAt: number, saved?: SavedEntry }
 
 /**
  * The base of a three-way merge: what a session's last sync saw under the prefix. What is there now and not in the base
@@ -45,12 +46,34 @@ export async function readBase (store: ObjectStore, session: Session | undefined
     const manifest = await readManifest(store, sessionKey(session.id)).manifest
     if (manifest.state === 'whole') return baseOf(manifest.entries)
   }
-  const isOld = (storedAt = 0) => storedAt + resolutionMs < session.startedAt
+  const isOld = (storedAt: number) => storedAt + resolutionMs < session.startedAt
   return { entries: new Map(), has: (_path, { storedAt }) => isOld(storedAt) }
 }
 
 function baseOf (entries: ReadonlyMap<string, SavedEntry>): Base {
-  return { entries, has: (path, { etag }) => entries.get(path)?.etag === etag }
+  const has = (path: string, { etag, saved }: Seen) => {
+    const known = entries.get(path)
+    return known?.etag === etag && (saved === undefined || isSameSaved(known, saved))
+  }
+  return { entries, has }
+}
+
+/** Whether two bases say the same of a path: an object with the same content may have another mode or time. */
+function isSameSaved (one: SavedEntry, other: SavedEntry): boolean {
+  if (one.etag !== other.etag || one.type !== other.type) return false
+  if (isPlaceholder(one) || isPlaceholder(other)) return true
+  if (one.mode !== other.mode && one.type !== 'symlink') return false
+  // Of a far time each file system has its own idea.
+  return one.type === 'directory' || isFarTime(one.mtime) || isFarTime(other.mtime) || sameTime(one.mtime, other.mtime)
+}
+
+/** Of an object at a path where the workspace keeps a newer file: nothing but its ETag is known. */
+export function placeholder ({ etag, size }: Target): SavedEntry {
+  return { type: 'file', mode: 0, size, mtime: '0', etag, hashes: [], partSize: 0, own: false }
+}
+
+function isPlaceholder ({ mode, mtime }: SavedEntry): boolean {
+  return mode === 0 && mtime === '0'
 }
 
 /** Whether others have stored something at a path since the base; a directory that no object stands for is nothing. */
@@ -61,7 +84,14 @@ export function isNews (path: string, remote: Remote, base: Base): boolean {
 
 function objectAt (path: string, { tracked, untracked, storedAt }: Remote): Seen | undefined {
   const saved = tracked.get(path)
-  return untracked.get(path) ?? (saved && { etag: saved.etag, storedAt: storedAt.get(path) })
+  const object = untracked.get(path)
+  if (object !== undefined || saved === undefined) return object
+  return { etag: saved.etag, storedAt: storedAt.get(path) ?? versionTime(saved), saved }
+}
+
+/** When an object of a version was stored, at the earliest. */
+function versionTime ({ key = '' }: SavedEntry): number {
+  return Date.parse(savedAtOf(versionOfSave(key)))
 }
 
 /**
@@ -77,6 +107,12 @@ export function nextBase (
     if (saved !== undefined) next.set(path, saved)
   }
   return next
+}
+
+/** Whether anything is stored that a session has seen. */
+export function hasSeenAny (remote: Remote, base: Base): boolean {
+  const isUnseen = (path: string) => isNews(path, remote, base) || remote.tracked.get(path)?.etag === ''
+  return ![...remote.tracked.keys(), ...remote.untracked.keys()].every(isUnseen)
 }
 
 /** Other sessions that may still be using the prefix. */
@@ -96,6 +132,9 @@ function isLongAgo (storedAt: number): boolean {
 /** Whether two bases name the same objects. */
 export function isSameBase (one: ReadonlyMap<string, SavedEntry>, other: ReadonlyMap<string, SavedEntry>): boolean {
   if (one.size !== other.size) return false
-  for (const [path, { etag }] of one) if (other.get(path)?.etag !== etag) return false
+  for (const [path, saved] of one) {
+    const known = other.get(path)
+    if (known === undefined || !isSameSaved(saved, known)) return false
+  }
   return true
 }

@@ -1,9 +1,9 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { isSameBase, type Session } from './base.js'
+import { isSameBase, placeholder, type Session } from './base.js'
 import { withoutIgnoredObjects } from './ignore.js'
 import { writeBase, writeManifest } from './manifest-store.js'
-import { countFiles, isCounted, sameTime } from './manifest.js'
+import { countFiles, isCounted, isFarTime, sameTime } from './manifest.js'
 import type { SyncOptions } from './options.js'
 import { planUnpacking, type Packs } from './packs.js'
 import { planDownload, type DownloadPlan } from './plan-download.js'
@@ -13,7 +13,7 @@ import { S3Error } from './s3/errors.js'
 import { isPart, manifestKey, parentsOf, versionKey } from './s3/keys.js'
 import type { ObjectStore } from './s3/object-store.js'
 import { downloadFiles } from './transfer/download-files.js'
-import type { SavedEntry, Target } from './transfer/entries.js'
+import type { SavedEntry } from './transfer/entries.js'
 import type { DownloadOutcome } from './transfer/outcome.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
@@ -140,11 +140,6 @@ async function remember (
   })
 }
 
-/** Of an object at a path where the workspace keeps a newer file. */
-function placeholder ({ etag, size }: Target): SavedEntry {
-  return { type: 'file', mode: 0, size, mtime: '0', etag, hashes: [], partSize: 0, own: false }
-}
-
 function failMissing ({ missing }: Pick<Remote, 'missing'>, stats: SyncStats) {
   for (const path of missing.keys()) {
     stats.fail({ path, code: 'OBJECT_GONE', message: 'Its object was removed or replaced since this version.' })
@@ -179,11 +174,6 @@ export async function verify (
     else if (isCounted(path, saved.type)) count++
   }
   return { wrong, count, leftovers: [...entries.keys()].filter(isPart), times }
-}
-
-/** Outside of what every file system holds. */
-function isFarTime (mtime: string): boolean {
-  return Number(mtime) < -(2 ** 31) || Number(mtime) >= 2 ** 31
 }
 
 function difference (entry: Entry | undefined, saved: SavedEntry): string | undefined {

@@ -21,10 +21,14 @@ const always = new RegExp([
   `(?:^|/)(?:\\.nfs|\\${partPrefix})`
 ].join('|'))
 
-/** The entries that are to be stored. */
-export async function withoutIgnored (workspace: Workspace, entries: Map<string, Entry>): Promise<Map<string, Entry>> {
+type Rules = (path: string, isDirectory: boolean) => boolean
+
+/** The entries that are to be stored, and the rules: what they name stays in S3. */
+export async function withoutIgnored (
+  workspace: Workspace, entries: Map<string, Entry>
+): Promise<{ wanted: Map<string, Entry>, isIgnored: Rules }> {
   const isIgnored = rulesOf(await readHere(workspace, entries.get(ignoreFile)))
-  return new Map([...entries].filter(([path, { type }]) => !isIgnored(path, type === 'directory')))
+  return { wanted: new Map([...entries].filter(([path, { type }]) => !isIgnored(path, type === 'directory'))), isIgnored }
 }
 
 /**
@@ -47,7 +51,7 @@ export async function withoutIgnoredObjects (
 }
 
 /** The user's must not bring back what ours leave out, so these are two sets of rules. */
-function rulesOf (text: string | undefined): (path: string, isDirectory: boolean) => boolean {
+function rulesOf (text: string | undefined): Rules {
   const rules = text === undefined ? undefined : ignore({ ignorecase: false }).add(text)
   return (path, isDirectory) => {
     const name = isDirectory ? `${path}/` : path

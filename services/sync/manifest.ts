@@ -46,6 +46,11 @@ export function sameTime (one: string, other: string): boolean {
   return -tolerance < difference && difference < tolerance
 }
 
+/** Outside of what every file system holds. */
+export function isFarTime (mtime: string): boolean {
+  return Number(mtime) < -(2 ** 31) || Number(mtime) >= 2 ** 31
+}
+
 /** A decimal number of seconds; more than nine decimals do not count. */
 function nanoseconds (time: string): bigint {
   const [seconds, fraction = ''] = time.split('.') as [string, string?]

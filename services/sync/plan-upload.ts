@@ -60,7 +60,9 @@ export function planUpload (
     // What an earlier version has elsewhere does not count while there is an object of others at the path.
     const isHidden = saved?.key !== undefined && remote.untracked.has(path)
     if (saved !== undefined && !isHidden && isSame(entry, saved)) {
-      plan.unchanged.set(path, saved)
+      // Times are no proof of what others have stored: programs set them, and some systems know whole seconds only.
+      if (news.has(path) && isMerged(entry) && saved.hashes.length === 1) plan.contested.push(entry)
+      else plan.unchanged.set(path, saved)
       continue
     }
     const problem = pathProblem(path, prefix)
@@ -69,13 +71,14 @@ export function planUpload (
       plan.unchanged.set(path, plainDirectory(entry))
       plan.warnings.push({ path: `${path}/`, ...unusable })
     } else if (isMerged(entry) && (news.has(path) || newsParents.has(path))) plan.contested.push(entry)
+    else if (saved !== undefined && isTheirMode(entry, saved, base.entries.get(path))) plan.theirs.set(path, saved)
     else if (isPlain(entry, parents) && !hasOwnObject(saved)) plan.unchanged.set(path, plainDirectory(entry))
     else plan.uploads.push(entry)
   }
   const contested = new Set(plan.contested.map(({ path }) => path))
   const isContested = (path: string) => [path, ...parentsOf([path])].some((one) => contested.has(one))
   for (const [path, saved] of remote.tracked) {
-    const stays = news.has(path) || (contested.size > 0 && isContested(path))
+    const stays = news.has(path) || plan.theirs.has(path) || (contested.size > 0 && isContested(path))
     if (isReplaced(path, saved, wanted)) {
       if (!stays) plan.replaced.set(path, saved)
       else if (wanted.get(path)?.type === 'directory') plan.warnings.push({ path, ...hiddenByDirectory })
@@ -121,6 +124,11 @@ function isPlain ({ type, path, mode }: Entry, parents: Set<string>): boolean {
 
 function plainDirectory ({ mode, mtime }: Entry): SavedEntry {
   return { type: 'directory', mode, size: 0, mtime, etag: '', hashes: [], partSize: 0, own: true }
+}
+
+/** A directory whose mode others have changed, and the workspace has not. */
+function isTheirMode (entry: Entry, saved: SavedEntry, known: SavedEntry | undefined): boolean {
+  return entry.type === 'directory' && saved.type === 'directory' && known !== undefined && isSame(entry, known)
 }
 
 /** A directory that was stored with a mode of its own has to be stored again when it has the default now. */

@@ -39,8 +39,6 @@ export interface Remote {
   unusable: Map<string, ObjectInfo>
   /** What a workspace cannot have: named, and left alone. */
   warnings: Problem[]
-  /** Whether there is nothing of a workspace. */
-  isEmpty: boolean
 }
 
 /** @param key of the manifest that counts; the current one unless given. @throws {S3Error} */
@@ -62,8 +60,7 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     recorded: manifest.entries,
     session: manifest.session,
     unusable: new Map(),
-    warnings: [],
-    isEmpty: true
+    warnings: []
   }
   for (let page = first; !page.done; page = await pages.next()) {
     for (const object of page.value) {
@@ -86,7 +83,6 @@ export async function readRemote (store: ObjectStore, key = manifestKey): Promis
     if (saved.type === 'directory' && saved.etag === '') remote.tracked.set(path, saved)
     else remote.missing.set(path, saved)
   }
-  remote.isEmpty = remote.tracked.size === 0 && remote.untracked.size === 0
   return remote
 }
 

@@ -1,6 +1,6 @@
 import { AppError } from '../../errors.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { endedSessions, isSameBase, nextBase, othersOn, readBase } from './base.js'
+import { endedSessions, hasSeenAny, isSameBase, nextBase, othersOn, readBase } from './base.js'
 import { abortLeftovers, deleteObjects, deleteUnused, supersede } from './cleanup.js'
 import { mergeContested } from './conflicts.js'
 import { storeForeignModes } from './foreign-modes.js'
@@ -11,7 +11,7 @@ import type { SyncOptions } from './options.js'
 import { unusedPacks, uploadPacks } from './packs.js'
 import { planUpload, replacedFor, type UploadPlan } from './plan-upload.js'
 import { proveStored } from './proof.js'
-import { readRemote, unreadableManifest, versionObjectKey, type Remote } from './remote.js'
+import { readRemote, unreadableManifest, versionObjectKey } from './remote.js'
 import { SyncStats } from './report.js'
 import { manifestKey, newVersion, packKey, parentsOf, sessionKey } from './s3/keys.js'
 import type { SavedEntry } from './transfer/entries.js'
@@ -31,24 +31,25 @@ interface UploadOptions extends SyncOptions {
  */
 export async function upload (options: UploadOptions): Promise<SyncReport> {
   const { workspace, store, agentLauncher, prefix, session } = options
-  const { dryRun = false, versioned = false, isLast = false } = options
+  const { dryRun = false, versioned = false } = options
   const stats = new SyncStats(options.onProgress)
   stats.phase('list')
   const [listing, remote] = await Promise.all([workspace.list(), readRemote(store)])
   if (listing.missing) throw new AppError('SYNC_REFUSED', { message: 'The workspace directory is missing or may not be read.' })
-  const wanted = await withoutIgnored(workspace, listing.entries)
+  const { wanted, isIgnored } = await withoutIgnored(workspace, listing.entries)
   const base = await readBase(store, session, remote)
   const plan = planUpload(wanted, listing.entries, remote, prefix, base)
-  const copies = await mergeContested(plan, remote, { base, session, store, stats })
+  const copies = await mergeContested(plan, remote, { ...options, base, stats, local: listing.entries })
   const nameOf = (path: string) => copies.get(path) ?? path
-  if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, remote)
+  if (options.delete) refuseToEmpty(wanted.size, listing.problems.length, hasSeenAny(remote, base))
   countPlan(plan, listing, wanted.size, stats)
   if (remote.manifest === 'partial') stats.warn(unreadableManifest(manifestKey))
   // A version is the workspace as it was, if it could be listed: earlier ones still have what this one leaves out.
   const isListed = wanted.size > 0 && listing.problems.length === 0
   // What a manifest does not say may be what protects an object.
   const mayDelete = remote.manifest !== 'partial'
-  const removed = removedEntries(plan, versioned && isListed ? 'all' : options.delete && mayDelete ? 'own' : 'none')
+  const which = versioned && isListed ? 'all' : options.delete && mayDelete ? 'own' : 'none'
+  const removed = removedEntries(plan, which, isIgnored)
   if (dryRun) return stats.dryRun('upload', countFiles(removed))
 
   const version = versioned ? newVersion(new Date()) : undefined
@@ -97,6 +98,8 @@ export async function upload (options: UploadOptions): Promise<SyncReport> {
   stats.deleted = countFiles(new Map([...removed].filter(([path]) => !stats.hasFailed(path))))
   const isChanged = plan.uploads.length + superseded.size > 0 || entries.size !== remote.tracked.size || versioned ||
     packing.isChanged
+  // A sandbox of which not all is stored is not ended.
+  const isLast = options.isLast === true && stats.failures === 0
   const isWholeBase = session !== undefined && plan.unresolved.size === 0
   if (isChanged) {
     const outdated = versioned ? [...plan.uploads.map(({ path }) => nameOf(path)), ...superseded.keys()] : []
@@ -134,13 +137,16 @@ function failHidden (left: string[], wanted: ReadonlyMap<string, Entry>, stats: 
 }
 
 /** What is not in the workspace any more, and is to be removed from S3 or left out of this version. */
-function removedEntries ({ stale }: UploadPlan, which: 'all' | 'own' | 'none'): Map<string, SavedEntry> {
-  return new Map([...stale].filter(([, { own }]) => which === 'all' || (which === 'own' && own)))
+function removedEntries (
+  { stale }: UploadPlan, which: 'all' | 'own' | 'none', isIgnored: (path: string, isDirectory: boolean) => boolean
+): Map<string, SavedEntry> {
+  const isRemoved = ({ own }: SavedEntry) => which === 'all' || (which === 'own' && own)
+  return new Map([...stale].filter(([path, saved]) => isRemoved(saved) && !isIgnored(path, saved.type === 'directory')))
 }
 
 /** @throws {AppError} SYNC_REFUSED: an empty workspace over a prefix with content is most likely the wrong one. */
-function refuseToEmpty (wanted: number, problems: number, { isEmpty }: Remote) {
-  if (wanted === 0 && !isEmpty) {
+function refuseToEmpty (wanted: number, problems: number, hasContent: boolean) {
+  if (wanted === 0 && hasContent) {
     throw new AppError('SYNC_REFUSED', { message: 'The workspace is empty: deleting everything in S3 is refused.' })
   }
   if (problems > 0) {

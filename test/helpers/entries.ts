@@ -25,7 +25,6 @@ export const remoteOf = (more: Partial<Remote> = {}): Remote => ({
   sessions: new Map(),
   unusable: new Map(),
   warnings: [],
-  isEmpty: false,
   ...more
 })
 export const untracked = (key: string) => ({ key, size: 3, etag: 'f', storedAt: 2_000_000 })

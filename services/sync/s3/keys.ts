@@ -48,6 +48,11 @@ export function versionOf (key: string): string | undefined {
   return /^(\d{8}T\d{9}Z-[0-9a-f]{4})\.gz$/.exec(key.startsWith(versionsPrefix) ? key.slice(versionsPrefix.length) : '')?.[1]
 }
 
+/** The save that has stored an object below `saves/`. */
+export function versionOfSave (key: string): string {
+  return key.split('/')[2] ?? ''
+}
+
 /** A name for a save; names sort by time. */
 export function newVersion (now: Date): string {
   const random = Math.floor(Math.random() * 0x10000).toString(16).padStart(4, '0')
@@ -58,7 +63,7 @@ export function savedAtOf (version: string): string {
   return version.replace(/^(....)(..)(..)T(..)(..)(..)(...)Z-.*$/, '$1-$2-$3T$4:$5:$6.$7Z')
 }
 
-const maxKeyBytes = 1024
+export const maxKeyBytes = 1024
 /** Of a file system. */
 export const maxNameBytes = 255
 /** What to do about an object that a workspace cannot have. */
