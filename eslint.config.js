@@ -15,5 +15,14 @@ export default [
   },
   // A TypeBox schema and its static type share one name; the compiler finds real redeclarations.
   { files: ['**/*.ts'], rules: { '@typescript-eslint/no-redeclare': 'off' } },
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': ['error', {
+        selector: "CallExpression[callee.property.name='match'] > .arguments:nth-child(2) ArrayExpression[elements.length=0]",
+        message: 'As a pattern of match, an empty array matches every array: say { length: 0 }.'
+      }]
+    }
+  },
   { files: ['static/**/*.js'], languageOptions: { globals: browser } }
 ]

@@ -69,7 +69,7 @@ t.test('On gVisor a sandbox is created, works, runs Claude, is synced and ends',
   await t.test('a sync', { skip: noS3 }, async (t) => {
     const { status, body } = await request(`${path}/${id}/sync`, { method: 'POST', json: { direction: 'upload' } })
     t.equal(status, 200, JSON.stringify(body))
-    t.match(body, { failed: [] })
+    t.match(body, { failed: { length: 0 } })
     t.ok(body.files > 0)
   })
 

@@ -40,12 +40,12 @@ t.test('Claude asks before it uses a tool', { skip }, async (t) => {
     const before = received.filter((event) => event.id !== undefined).at(-2)!
     const again = service.request(`${path}/${runId}/events`, { headers: { 'last-event-id': before.id! } })
     const later = service.request(`${path}/${runId}/events?after=${asked.id}`)
-    t.match(await answer(runId, asked.data.id, { decision: 'allow' }), { status: 200, body: { runId, pendingPermissions: [] } })
+    t.match(await answer(runId, asked.data.id, { decision: 'allow' }), { status: 200, body: { runId, pendingPermissions: { length: 0 } } })
     const rest = await read(await later)
     t.match(await read(await again), [asked, ...rest], 'the request comes once, and with its first id')
     t.match(rest.filter(({ event }) => event.startsWith('permission')), [{ data: { id: asked.data.id, decision: 'allow', by: 'user' } }])
     t.match(rest.at(-1)!.data, { outcome: 'result', exitCode: 0 })
-    t.match(await json(service.request(`${path}/${runId}`)), { status: 'completed', pendingPermissions: [] })
+    t.match(await json(service.request(`${path}/${runId}`)), { status: 'completed', pendingPermissions: { length: 0 } })
     t.equal((await service.request(`/api/modal/sandbox/${id}/files/content?path=made.txt`)).status, 200)
   })
 
@@ -99,7 +99,7 @@ t.test('Claude asks before it uses a tool', { skip }, async (t) => {
     t.match(await json(start({ prompt: 'x', outputFormat: 'text' })), { statusCode: 400, message: /body\.permissionMode/ })
 
     const events = service.request(`${path}/${runId}/events`)
-    t.match(await json(service.request(`${path}/${runId}/cancel`, { method: 'POST' })), { left: 0, pendingPermissions: [], completion: { outcome: 'cancelled' } })
+    t.match(await json(service.request(`${path}/${runId}/cancel`, { method: 'POST' })), { left: 0, pendingPermissions: { length: 0 }, completion: { outcome: 'cancelled' } })
     t.match((await read(await events)).slice(-2), [
       { event: 'permission.resolved', data: { id: permission, decision: 'deny', by: 'run_end' } },
       { event: 'run.completed', data: { outcome: 'cancelled' } }
@@ -113,7 +113,7 @@ t.test('Claude asks before it uses a tool', { skip }, async (t) => {
     const received = await read(await start({ prompt: ask('echo x > never.txt') }, { signal: leaving.signal }), ({ event }) => event === 'permission.requested')
     leaving.abort()
     const { runId } = received[0]!.data
-    t.match(await settled(service.request, `${path}/${runId}`), { completion: { outcome: 'cancelled' }, pendingPermissions: [] })
+    t.match(await settled(service.request, `${path}/${runId}`), { completion: { outcome: 'cancelled' }, pendingPermissions: { length: 0 } })
   })
 })
 
@@ -256,7 +256,7 @@ t.test('A request for permission survives the service', { skip: local }, async (
 
   await t.test('With no service there nobody answers in time: it is denied, and Claude is told', async (t) => {
     const { runId, asked, path } = await doomed({ PERMISSION_TIMEOUT_MS: '2000' }, { prompt: ask('echo x > never.txt') })
-    t.match(await settled(other.request, `${path}/${runId}`), { completion: { outcome: 'result' }, pendingPermissions: [] })
+    t.match(await settled(other.request, `${path}/${runId}`), { completion: { outcome: 'result' }, pendingPermissions: { length: 0 } })
     const received = await read(await other.request(`${path}/${runId}/events`))
     t.match(received.filter(({ event }) => event.startsWith('permission')), [{ data: asked[0] }, { data: { id: asked[0].id, decision: 'deny', by: 'deadline' } }])
     t.match(received.flatMap(({ data }) => data.message?.content ?? []).find(({ type }) => type === 'tool_result'), {

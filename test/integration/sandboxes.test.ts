@@ -308,7 +308,7 @@ t.test('sandboxes', { skip }, async (t) => {
     t.match({ status, body }, { status: 200, body: { id, status: 'terminated', exitCode: 137, released: { sandbox: true } } })
     t.equal(await (await client.sandboxes.fromId(id)).poll(), 137, 'Modal says so, too')
     const again = await end(id)
-    t.match(again, { status: 200, body: { id, status: 'terminated', exitCode: 137, steps: [], released: { sandbox: false } } })
+    t.match(again, { status: 200, body: { id, status: 'terminated', exitCode: 137, steps: { length: 0 }, released: { sandbox: false } } })
     t.match((await request(`${path}/${id}`)).body, { status: 'terminated', exitCode: 137 })
     const next = await created({ volume: { name: 'kept' } })
     t.equal(await run(next.id, 'cat stopped'), 'gracefully\n')

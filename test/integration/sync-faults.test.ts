@@ -92,7 +92,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       const stored = await readBucket(s3.client, 'work', 'rounds/')
       if (except !== undefined) t.strictSame(differences(before, stored, { except, plain: true }), [], 'stored')
       proxy.use()
-      t.match(await sync(from, 'upload'), { status: 200, body: { failed: [] } }, 'the next upload completes')
+      t.match(await sync(from, 'upload'), { status: 200, body: { failed: { length: 0 } } }, 'the next upload completes')
       const whole = await readBucket(s3.client, 'work', 'rounds/')
       t.strictSame([differences(before, whole, { plain: true }), differences(whole, before)], [[], []], 'all of it, only it')
       t.strictSame(await incompleteUploads(s3.client, 'work'), [], 'no upload is left open')
@@ -104,7 +104,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
         t.strictSame(differences(before, await describe(to), { except: missing, times: true }), [], 'restored')
       }
       proxy.use()
-      t.match(await sync(to, 'download'), { status: 200, body: { failed: [] } }, 'the next download completes')
+      t.match(await sync(to, 'download'), { status: 200, body: { failed: { length: 0 } } }, 'the next download completes')
       t.strictSame(differences(before, await describe(to), { times: true }), [], 'with everything')
     }
     t.comment(`faults: ${JSON.stringify(Object.fromEntries(proxy.counts))}`)
@@ -167,7 +167,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     const refused = await sync(id, 'upload')
     t.match(refused, { status: 409, body: { code: 'SYNC_ACTIVE' } }, 'its lock is kept for a while')
     await exec(id, 'sh', '-c', 'touch -d "3 minutes ago" /tmp/.modal-sandbox/sync_*')
-    t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
+    t.match(await sync(id, 'upload'), { status: 200, body: { failed: { length: 0 } } })
     t.strictSame(differences(before, await readBucket(s3.client, 'work', 'killed/'), { plain: true }), [])
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     await end(id)
@@ -187,7 +187,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     t.strictSame(await incompleteUploads(s3.client, 'work'), [], 'it has cleaned up')
     service = await startServiceProcess(env)
     t.match(await request(`${api}/${id}/sync`), { body: { active: false, last: null } })
-    t.match(await sync(id, 'upload'), { status: 200, body: { failed: [] } })
+    t.match(await sync(id, 'upload'), { status: 200, body: { failed: { length: 0 } } })
     t.strictSame(differences(before, await readBucket(s3.client, 'work', 'stopped/'), { plain: true }), [])
     await end(id)
   })
@@ -208,7 +208,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
       refused++
       return { kind: 'refused', status: 403, code: 'ExpiredToken' }
     })
-    t.match(await sync(id, 'upload'), { status: 200, body: { files: 21, failed: [], verified: 21 } })
+    t.match(await sync(id, 'upload'), { status: 200, body: { files: 21, failed: { length: 0 }, verified: 21 } })
     t.ok(refused > 0 && puts >= 5, `${refused} refused after ${puts}`)
     proxy.use()
     await end(id)
@@ -228,9 +228,9 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
         if (date !== undefined) presigned.push(signedAt(date))
         return undefined
       })
-      t.match(await sync(from, 'upload'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
+      t.match(await sync(from, 'upload'), { status: 200, body: { files: 21, verified: 21, failed: { length: 0 } } })
       const sent = presigned.length
-      t.match(await sync(to, 'download'), { status: 200, body: { files: 21, verified: 21, failed: [] } })
+      t.match(await sync(to, 'download'), { status: 200, body: { files: 21, verified: 21, failed: { length: 0 } } })
       proxy.use()
       t.strictSame(differences(before, await describe(to), { times: true }), [])
       const { body: { last } } = await request(`${api}/${to}/sync`)
@@ -256,7 +256,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
     t.ok(lost.status >= 400, `no success: ${lost.status} ${lost.body.code}`)
     proxy.use()
     const next = await sandbox('ended', 'ended')
-    t.match(await sync(next, 'upload'), { status: 200, body: { failed: [] } })
+    t.match(await sync(next, 'upload'), { status: 200, body: { failed: { length: 0 } } })
     t.strictSame(differences(before, await readBucket(s3.client, 'work', 'ended/'), { plain: true }), [])
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     await end(next)

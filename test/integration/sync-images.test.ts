@@ -81,14 +81,14 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
       ln -s 'a b' link; head -c 9000000 /dev/urandom > large; : > nothing; touch -d '2020-02-02 02:02:02' run
       printf x > "$(printf 'new\\nline')"; touch -d '2020-02-02 02:02:02' *`)
     const expected = await sh(from, look)
-    t.match(await upload(options(new SandboxCommands(from), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    t.match(await upload(options(new SandboxCommands(from), 'busybox/')), { files: 6, verified: 6, failed: { length: 0 } })
     t.match(await upload(options(new SandboxCommands(from), 'busybox/')), { files: 0, skipped: 6 }, 'and nothing of it again')
-    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 6, verified: 6, failed: [] })
+    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 6, verified: 6, failed: { length: 0 } })
     const plain = (text: string) => text.replace(/^(\.\/a b directory \d+ \d+) .*$/gm, '$1').replace(/^(.*symbolic link.*) .*$/gm, '$1')
     t.equal(plain(await sh(to, look)), plain(expected))
     await sh(to, 'rm -r /work/run; mkdir -p /work/run/x; echo changed > /work/nothing')
     // Its tar gives a symlink the time at which it writes it, so that it counts as another one.
-    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 3, skipped: 3, failed: [] })
+    t.match(await download(options(new SandboxCommands(to), 'busybox/')), { files: 3, skipped: 3, failed: { length: 0 } })
     await Promise.all([from.terminate(), to.terminate()])
   })
 
@@ -96,7 +96,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     const [from, to] = await Promise.all([start('local'), start('local')])
     t.teardown(() => Promise.all([from.terminate(), to.terminate()]))
     await sh(from, "mkdir /work; cd /work; echo 1 > '\\\\670'; echo 2 > 'a\\\\nb'; echo 3 > 'c\\\\\\\\d'; sleep 0.1")
-    t.match(await upload(options(new SandboxCommands(from), 'quotes/')), { files: 3, failed: [] }, 'a backslash is a letter of a name')
+    t.match(await upload(options(new SandboxCommands(from), 'quotes/')), { files: 3, failed: { length: 0 } }, 'a backslash is a letter of a name')
     await sh(from, 'rm -r /work')
     for (const sandbox of [from, to]) await sh(sandbox, 'mkdir -p /work /tmp && chown 1234:1234 /work && chmod 1777 /tmp')
     await sh(from, `cd /work; mkdir locked shut; echo 1 > mine; echo 2 > secret; chmod 600 secret; echo 3 > locked/x
@@ -112,7 +112,7 @@ t.test('Images, users and mounts that a workspace may have', { skip: noS3 }, asy
     t.strictSame(restored.failed.map(({ path, code }) => `${path} ${code}`), ['locked/x NOT_VERIFIED'])
     t.equal(await sh(to, 'stat -c "%n %U %a" /work/mine'), '/work/mine UNKNOWN 640\n')
     await sh(to, 'chown 1234 /work/locked')
-    t.match(await download(options(new AsUser(to), 'user/')), { files: 1, skipped: 1, failed: [] })
+    t.match(await download(options(new AsUser(to), 'user/')), { files: 1, skipped: 1, failed: { length: 0 } })
     const exec = new AsUser(to)
     await (await acquireSyncLock(exec, () => {})).release()
     t.match(await readSyncState(exec), { active: false, last: null })

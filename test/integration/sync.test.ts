@@ -87,7 +87,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     const ended = await end(id)
     t.match(ended.steps.map(({ step, ok }: any) => [step, ok]), [['runs', true], ['stop', true], ['sync', true], ['terminate', true]])
     const { report } = ended.steps.find(({ step }: any) => step === 'sync')
-    t.match(report, { direction: 'upload', files: 8, failed: [], verified: 8, ignored: 1, skipped: 0 })
+    t.match(report, { direction: 'upload', files: 8, failed: { length: 0 }, verified: 8, ignored: 1, skipped: 0 })
     t.ok(report.bytes > 20_000_000 && report.durationMs > 0, 'with its figures (2.6)')
     t.ok((await objects('alice/one/')).includes('src/deep/file'), 'the structure is that of the directory (2.2, 2.3)')
 
@@ -116,7 +116,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     for await (const event of readSse(response)) events.push(event)
     t.match(events[0], { event: 'progress', data: { phase: 'list', files: 0 } })
     t.ok(events.some(({ event, data }) => event === 'progress' && data.phase === 'transfer' && data.totalFiles === 300))
-    t.match(events.at(-1), { event: 'report', data: { files: 300, verified: 300, failed: [] } })
+    t.match(events.at(-1), { event: 'report', data: { files: 300, verified: 300, failed: { length: 0 } } })
     t.match(await sync(id, { direction: 'download', dryRun: true }), { body: { dryRun: true, files: 0, skipped: 300 } })
     await sh(id, 'rm 1; echo changed > 2')
     t.match(await sync(id, { direction: 'upload', dryRun: true, delete: true }), { body: { files: 1, deleted: 1, dryRun: true } })
@@ -161,7 +161,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/saves', versioned: true } })
     await sh(id, 'mkdir -p /tmp/.modal-sandbox/sync-lock && : > /tmp/.modal-sandbox/sync_other && ln -sfn sync_other /tmp/.modal-sandbox/sync-lock/head')
     t.match(await sync(id, { direction: 'upload' }), { status: 409, body: { code: 'SYNC_ACTIVE' } })
-    t.match((await request(`${path}/${id}/sync`)).body, { active: true, last: { direction: 'download' }, versions: [] })
+    t.match((await request(`${path}/${id}/sync`)).body, { active: true, last: { direction: 'download' }, versions: { length: 0 } })
     await sh(id, 'touch -d "5 minutes ago" /tmp/.modal-sandbox/sync_other; echo one > a; sleep 0.1')
     const first = await sync(id, { direction: 'upload' })
     t.match(first, { status: 200, body: { files: 1 } }, 'the place of a dead one is taken over')
@@ -194,8 +194,8 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     t.ok(await eventually(async () => (await request(`${path}/${id}/sync`)).body.active))
     await sh(id, 'echo last > last; sleep 0.1')
     const ended = await end(id)
-    t.match(await syncing, { status: 200, body: { failed: [] } })
-    t.match(ended.steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { failed: [] } })
+    t.match(await syncing, { status: 200, body: { failed: { length: 0 } } })
+    t.match(ended.steps.find(({ step }: any) => step === 'sync'), { ok: true, report: { failed: { length: 0 } } })
     t.strictSame(await objects('alice/waits/'), ['large', 'last'])
   })
 
@@ -215,7 +215,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     const env = { LD_PRELOAD: '/missing.so', TAR_OPTIONS: '--bad' }
     const id = await created({ s3: { bucket: 'work', keyPrefix: 'alice/odd' }, env })
     const { failed, files, warnings } = (await request(`${path}/${id}/sync`)).body.last.report
-    t.match({ failed, files }, { failed: [], files: 2 })
+    t.match({ failed, files }, { failed: { length: 0 }, files: 2 })
     const codes = Object.fromEntries(warnings.map(({ path, code }: any) => [path, code]))
     t.strictSame(codes, { 'a//b': 'KEY_UNSAFE', '../x': 'KEY_UNSAFE', './y': 'KEY_UNSAFE', '/abs': 'KEY_UNSAFE', x: 'KEY_CONFLICT' })
     await end(id)

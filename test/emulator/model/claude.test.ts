@@ -94,10 +94,10 @@ t.test('Errors that no retry can cure end the run at once, with their status (4.
 }, async (t) => {
   const home = await makeHome(t)
   const wrongKey = await runClaude(home, '\nhello', { key: 'sk-ant-wrong' })
-  t.match(wrongKey, { code: 1, retries: [], result: { is_error: true, api_error_status: 401, result: /Invalid API key/ } })
+  t.match(wrongKey, { code: 1, retries: { length: 0 }, result: { is_error: true, api_error_status: 401, result: /Invalid API key/ } })
 
   const forbidden = await runClaude(home, scripted([{ error: { status: 403, message: 'no access' } }]))
-  t.match(forbidden, { code: 1, retries: [], result: { is_error: true, api_error_status: 403, result: /no access/ } })
+  t.match(forbidden, { code: 1, retries: { length: 0 }, result: { is_error: true, api_error_status: 403, result: /no access/ } })
 })
 
 t.test('Errors that may pass are retried: 529 stays, 429 is waited for, 500 passes (4.5, 8.10)', {

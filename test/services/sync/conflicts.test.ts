@@ -131,7 +131,7 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
       : method === 'POST' && url.includes('delete') ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
     await t.rejects(a.save({ endpoint: proxy.endpoint }))
     proxy.use()
-    t.match(await a.save(), { failed: [], warnings: [] })
+    t.match(await a.save(), { failed: { length: 0 }, warnings: { length: 0 } })
     const b = await begin('b')
     t.strictSame(await b.files(), ['foo'])
   })

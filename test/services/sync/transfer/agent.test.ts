@@ -66,12 +66,12 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     let presigned = 0
     proxy.use((request) => { if (isPresigned(request)) presigned++; return undefined })
     const up = at('a', 'one/')
-    t.match(await sync(upload, up), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(upload, up), { files: 18, verified: 18, failed: { length: 0 } })
     t.equal(up.workspace.streamed, 0)
     t.equal(presigned, 17 + 3, 'a request a file, and one a part')
     t.match(await sync(upload, up), { files: 0, skipped: 18 }, 'what it has stored is what it takes for stored')
     presigned = 0
-    t.match(await sync(download, at('b', 'one/')), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(download, at('b', 'one/')), { files: 18, verified: 18, failed: { length: 0 } })
     t.equal(presigned, 17 + 3)
     t.equal(micro(describe('b')), micro(describe('a')), 'to the microsecond')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
@@ -87,7 +87,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     await upload.putPart(1, noise(8 * mebi))
     await upload.putPart(2, noise(mebi))
     await upload.complete()
-    t.match(await sync(download, at('c', 'foreign/')), { files: 3, verified: 3, failed: [] })
+    t.match(await sync(download, at('c', 'foreign/')), { files: 3, verified: 3, failed: { length: 0 } })
     t.equal((await lstat(join(root, 'c', 'middle'))).mode & 0o777, 0o640)
     t.equal((await lstat(join(root, 'c', 'large'))).mtimeMs, 5000)
   })
@@ -102,20 +102,20 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
         const agentFor = where.agentLauncher.agentFor.bind(where.agentLauncher)
         where.agentLauncher.agentFor = async (files) => await agentFor(files, { origin: endpoint })
       }
-      t.match(await sync(upload, where), { files: 18, verified: 18, failed: [] })
+      t.match(await sync(upload, where), { files: 18, verified: 18, failed: { length: 0 } })
       t.equal(where.workspace.streamed, 18)
       await rm(join(root, 'd'), { recursive: true, force: true })
-      t.match(await sync(download, at('d', `${reason}/`, node)), { files: 18, verified: 18, failed: [] })
+      t.match(await sync(download, at('d', `${reason}/`, node)), { files: 18, verified: 18, failed: { length: 0 } })
     })
   }
 
   await t.test('A presigned request that has expired, or that S3 refuses, makes them go the other way', async (t) => {
     proxy.use((request) => isPresigned(request) ? { kind: 'refused', status: 403, code: 'AccessDenied' } : undefined)
     const where = at('a', 'refused/')
-    t.match(await sync(upload, where), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(upload, where), { files: 18, verified: 18, failed: { length: 0 } })
     t.equal(where.workspace.streamed, 18)
     await rm(join(root, 'd'), { recursive: true, force: true })
-    t.match(await sync(download, at('d', 'refused/')), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(download, at('d', 'refused/')), { files: 18, verified: 18, failed: { length: 0 } })
     proxy.use()
   })
 
@@ -152,7 +152,7 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     t.match(report.failed.find(({ path }) => path === 'large'), { code: 'CHANGED' })
     t.equal(report.files + report.failed.length, 2, 'a small one may be lucky')
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
-    t.match(await sync(upload, at('g', 'torn/')), { verified: 2, failed: [] }, 'the next sync takes them')
+    t.match(await sync(upload, at('g', 'torn/')), { verified: 2, failed: { length: 0 } }, 'the next sync takes them')
 
     const agent = (await at('g', 'torn/').agentLauncher.agentFor([{ size: 2 ** 30 }], { origin: proxy.endpoint }))!
     t.teardown(() => agent.close())
@@ -169,10 +169,10 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
   await t.test('An agent that dies leaves the rest to the service', async (t) => {
     const up = at('a', 'dead/')
     proxy.use((request) => { if (isPresigned(request)) up.workspace.kill(); return undefined })
-    t.match(await sync(upload, up), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(upload, up), { files: 18, verified: 18, failed: { length: 0 } })
     const down = at('e', 'dead/')
     proxy.use((request) => { if (isPresigned(request)) down.workspace.kill(); return undefined })
-    t.match(await sync(download, down), { files: 18, verified: 18, failed: [] })
+    t.match(await sync(download, down), { files: 18, verified: 18, failed: { length: 0 } })
     t.equal(micro(describe('e')), micro(describe('a')))
     t.strictSame(await incompleteUploads(s3.client, 'work'), [])
     proxy.use()
@@ -211,9 +211,9 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
         const fault = isPresigned(request) ? faults(request) : undefined
         return fault?.kind === 'stalled' ? { kind: 'truncated', at: fault.at } : fault
       })
-      t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
+      t.match(await sync(upload, at('a', `faults-${seed}/`)), { files: 18, verified: 18, failed: { length: 0 } })
       await rm(join(root, 'f'), { recursive: true, force: true })
-      t.match(await sync(download, at('f', `faults-${seed}/`)), { files: 18, verified: 18, failed: [] })
+      t.match(await sync(download, at('f', `faults-${seed}/`)), { files: 18, verified: 18, failed: { length: 0 } })
       t.equal(micro(describe('f')), micro(describe('a')))
     }
     proxy.use()
@@ -249,8 +249,8 @@ t.test('Files go to S3 and back without passing through the service', { skip: no
     await mkdir(join(root, 'i', 'sub'), { recursive: true })
     await write('i/sub/.modal-sandbox-part-1-2-3', 'half of a fi')
     await write('i/kept', 'content')
-    t.match(await sync(upload, where), { files: 1, ignored: 1, failed: [] })
-    t.match(await sync(download, where), { files: 0, skipped: 1, failed: [] })
+    t.match(await sync(upload, where), { files: 1, ignored: 1, failed: { length: 0 } })
+    t.match(await sync(download, where), { files: 0, skipped: 1, failed: { length: 0 } })
     t.strictSame(await readdir(join(root, 'i', 'sub')), [])
   })
 })
