@@ -8,7 +8,7 @@ import type { SyncStats } from './report.js'
 import { maxKeyBytes, maxNameBytes } from './s3/keys.js'
 import { fromMetadata } from './s3/metadata.js'
 import type { HeadObject, ObjectStore } from './s3/object-store.js'
-import { keyOf } from './transfer/entries.js'
+import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
 interface MergeContext {
@@ -138,6 +138,16 @@ function copyNames (
       return copy
     }
   }
+}
+
+/** Entries that are copies of conflicts, by the paths of their originals; those whose names were cut are left out. */
+export function copiesByOriginal (entries: ReadonlyMap<string, SavedEntry>): Map<string, SavedEntry[]> {
+  const copies = new Map<string, SavedEntry[]>()
+  for (const [path, saved] of entries) {
+    const original = /^(.+)\.conflict-sb-[\w-]+-\d{8}T\d{6}Z$/s.exec(path)?.[1]
+    if (original !== undefined) copies.set(original, [...copies.get(original) ?? [], saved])
+  }
+  return copies
 }
 
 const timeLength = '20260102T030405Z'.length

@@ -1,3 +1,4 @@
+import { copiesByOriginal } from './conflicts.js'
 import { isSame, sameTime } from './manifest.js'
 import { sameName, type Remote } from './remote.js'
 import { parentsOf, remedy } from './s3/keys.js'
@@ -54,11 +55,10 @@ export function planDownload (
     hidden: new Set(),
     warnings: [...remote.warnings]
   }
-  // What is as it was when it was stored is no newer work, whatever its time says.
-  const isStored = (entry: Entry) => {
-    const saved = remote.recorded.get(entry.path)
-    return saved !== undefined && isSame(entry, saved)
-  }
+  // What is as it was when it was stored, if only as the copy of a conflict, is no newer work, whatever its time says.
+  const copies = keepNewer ? copiesByOriginal(remote.recorded) : new Map<string, SavedEntry[]>()
+  const isStored = (entry: Entry) =>
+    [remote.recorded.get(entry.path), ...copies.get(entry.path) ?? []].some((saved) => saved && isSame(entry, saved))
   const isNewWork: IsNewWork = (entry, target) => keepNewer && isNewer(entry, target) && !isStored(entry)
   const targets = targetsOf(remote, plan)
   replaceFiles(targets, plan, local, isNewWork)

@@ -152,6 +152,20 @@ t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
     t.equal((await store.get('notes')).body.toString(), 'theirs')
   })
 
+  await t.test('The volume of a sandbox that had a conflict does not overwrite the others in its next sandbox', async (t) => {
+    const { begin, store } = onePrefix()
+    const [a, b] = [await begin('a'), await begin('b')]
+    await a.write('notes', 'by a')
+    await a.save({ isLast: true })
+    await b.write('notes', 'by b, later')
+    t.match(await b.save({ isLast: true }), { warnings: [{ code: 'CONFLICT' }] })
+    const next = await begin('next', 'b')
+    t.equal(await next.read('notes'), 'by a')
+    t.match(await next.files(), ['notes', copy])
+    t.match(await next.save(), { files: 0, failed: { length: 0 }, warnings: { length: 0 } })
+    t.equal((await store.get('notes')).body.toString(), 'by a')
+  })
+
   await t.test('What only the other one has changed stays, and comes with the next download', async (t) => {
     const { begin } = onePrefix()
     const first = await begin('first')
