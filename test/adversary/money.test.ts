@@ -125,8 +125,9 @@ t.test('money', { skip }, async (t) => {
     const account = tenant()
     for (const spec of [{}, { volume: { name: 'work' } }, { volume: { name: 'other' }, workdir: '/srv' }]) {
       const { id } = await service.create(account, spec)
-      const { tags } = proxy.calls.findLast(creates)!.request
-      t.ok(tags.some(({ tagName }: { tagName: string }) => tagName === 'ms-preparing'))
+      const sent: { tagName: string, tagValue: string }[] = proxy.calls.findLast(creates)!.request.tags
+      const tags = Object.fromEntries(sent.map(({ tagName, tagValue }) => [tagName, tagValue]))
+      t.ok(Date.parse(decodeTags(tags)!.preparing!) > Date.now())
       t.equal(decodeTags(await (await direct.sandboxes.fromId(id)).getTags())!.preparing, undefined)
     }
     await endAll(account)
@@ -413,7 +414,7 @@ t.test('money', { skip }, async (t) => {
   await t.test("tags of an account are its own: none becomes one of the service's", async (t) => {
     const account = tenant()
     const { id } = await replica().create(account, {
-      tags: { owner: 'acct-other', preparing: '2000-01-01T00:00:00Z', deployment: 'x', 'ms-owner': 'acct-other', 'ms-expiresAt': '2999' }
+      tags: { owner: 'acct-other', preparing: '2000-01-01T00:00:00Z', deployment: 'x', 'ms-record': 'x', 'ms-deployment': 'x' }
     })
     const tags = await (await direct.sandboxes.fromId(id)).getTags()
     t.match(decodeTags(tags), { owner: appName(account.id), deployment, preparing: undefined })
