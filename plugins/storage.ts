@@ -18,7 +18,8 @@ interface StorageOptions { config: Config }
 /** Syncs with S3: the credentials, the service, and the syncs that run automatically. */
 export default fp<StorageOptions>(async (fastify, { config }) => {
   const { log, modal: { client, backend } } = fastify
-  const buildImage = async (app: App) => await describeImage(client, plainRecipe(backend)).build(app)
+  const recipe = plainRecipe({ backend, claudeImage: config.claude.image })
+  const buildImage = async (app: App) => await describeImage(client, recipe).build(app)
   const sync = new SyncService({ s3: config.s3, secrets: new SecretReader({ client, buildImage, log }), log })
   const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)

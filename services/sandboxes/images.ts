@@ -26,14 +26,14 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
       ...(image.registrySecret !== undefined && { registrySecret: image.registrySecret })
     }
   }
-  if (settings.claudeImage !== undefined) return { registry: settings.claudeImage, commands: [] }
-  const base = plainRecipe(settings.backend)
-  return settings.backend === 'local' ? base : { ...base, commands: claudeCommands(settings.claudeVersion) }
+  const base = plainRecipe(settings)
+  const hasClaude = settings.claudeImage !== undefined || settings.backend === 'local'
+  return hasClaude ? base : { ...base, commands: claudeCommands(settings.claudeVersion) }
 }
 
 /** A shell and the usual tools. The default image is built on it, so little or nothing is fetched for it. */
-export function plainRecipe (backend: ImageSettings['backend']): ImageRecipe {
-  return { registry: backend === 'local' ? 'local' : 'node:22-slim', commands: [] }
+export function plainRecipe ({ claudeImage, backend }: Pick<ImageSettings, 'claudeImage' | 'backend'>): ImageRecipe {
+  return { registry: claudeImage ?? (backend === 'local' ? 'local' : 'node:22-slim'), commands: [] }
 }
 
 /** The recipe as an image of the SDK; nothing is built yet. */

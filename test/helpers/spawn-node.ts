@@ -11,5 +11,7 @@ export const unmeasured = { _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
 /** A TypeScript file in a process of its own, without what tap adds to NODE_OPTIONS of every process. */
 export function spawnNode (args: string[], options: SpawnOptions) {
-  return spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', process.execPath, '--import', loader, ...args], options)
+  const wanted = options.env?.['NODE_OPTIONS']
+  const own = wanted === undefined || wanted === process.env['NODE_OPTIONS'] ? [] : [`NODE_OPTIONS=${wanted}`]
+  return spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', ...own, process.execPath, '--import', loader, ...args], options)
 }

@@ -351,7 +351,7 @@ t.test('sandboxes', { skip }, async (t) => {
     const events = []
     for await (const { event, data } of readSse(response)) if (event !== 'heartbeat') events.push({ event, data })
     const done = events.filter(({ event, data }) => event === 'step' && data.status === 'done').map(({ data }) => data.step)
-    t.strictSame(new Set(done), new Set(['app', 'volume', 'limits', 'image', 'create', 'ready']))
+    t.strictSame(new Set(done), new Set(['app', 'volume', 'limits', 'image', 'create', 'workdir', 'ready']))
     t.match(events.filter(({ event }) => event === 'log').map(({ data }) => data.text).join(''), /built-b_/)
     t.match(events.at(-1), { event: 'sandbox', data: { id: /^sb-/, status: 'running' } })
     service.remember(events.at(-1)!.data.id)
