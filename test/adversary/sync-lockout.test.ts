@@ -139,7 +139,9 @@ t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, as
     await settled()
     for (const session of [first, second]) {
       await download({ ...at('unseen', 'unseen/'), keepNewer: true, session })
-      t.match(await upload({ ...at('unseen', 'unseen/'), session }), { failed: { length: 0 }, warnings: [{ path: 'foo', code: 'CONFLICT' }] })
+      // The second begins with what the first has stored: theirs, and the copy beside it.
+      const warnings = session === first ? [{ path: 'foo', code: 'CONFLICT' }] : { length: 0 }
+      t.match(await upload({ ...at('unseen', 'unseen/'), session }), { failed: { length: 0 }, warnings })
       t.equal((await at('', 'unseen/').store.get('foo')).body.toString(), 'theirs', session.id)
     }
   })
