@@ -1,14 +1,14 @@
 import t from 'tap'
 import { download } from '../../services/sync/download.js'
 import { acquireSyncLock, readSyncState } from '../../services/sync/lock.js'
-import { ObjectStore } from '../../services/sync/s3/object-store.js'
 import { upload } from '../../services/sync/upload.js'
 import { SandboxCommands } from '../../services/sync/workspace/commands.js'
 import { SandboxWorkspace } from '../../services/sync/workspace/sandbox-workspace.js'
 import { scripts } from '../../services/sync/workspace/scripts.js'
 import { localApp, openEmulator } from '../helpers/emulator.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3 } from '../helpers/s3.js'
 import { run } from '../helpers/sdk.js'
+import { openSyncStage } from '../helpers/sync-stage.js'
 
 /** Each by itself has made syncs fail, or may. */
 const environments: Record<string, Record<string, string>> = {
@@ -23,13 +23,7 @@ const environments: Record<string, Record<string, string>> = {
 
 t.test('What an image has in its environment keeps nobody from syncing', { skip: noS3 }, async (t) => {
   const { emulator } = await openEmulator(t)
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-  })
+  const { storeAt } = await openSyncStage(t)
   const modal = emulator.modal()
   const { app, image } = await localApp(modal, 'environment')
   for (const [name, env] of Object.entries(environments)) {
@@ -38,12 +32,8 @@ t.test('What an image has in its environment keeps nobody from syncing', { skip:
       t.teardown(() => sandbox.terminate())
       const commands = new SandboxCommands(sandbox)
       const options = (root: string, output?: ConstructorParameters<typeof SandboxWorkspace>[2]) => {
-        const { region, endpoint } = s3
         const prefix = `${Object.keys(env)[0]}${Object.values(env)[0]!.length}/`
-        const credentials = { get: async () => s3, renew () {} }
-        const store = new ObjectStore({ bucket: 'bucket', prefix, region, endpoint, forcePathStyle: true, credentials })
-        stores.push(store)
-        return { workspace: new SandboxWorkspace(commands, root, output), store, prefix }
+        return { workspace: new SandboxWorkspace(commands, root, output), store: storeAt(prefix), prefix }
       }
       await run(sandbox, ['env', '-i', 'sh', '-c', `PATH=${process.env.PATH}; mkdir -p /from/dir; cd /from; echo 1 > dir/a; echo 2 > 'b *'; ln -s dir l; sleep 0.05`])
       const lock = await acquireSyncLock(commands, () => {}, { then: { script: scripts.list, args: ['/from'] } })

@@ -1,5 +1,4 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { lstat, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Session } from '../../services/sync/base.js'
@@ -7,25 +6,14 @@ import { download } from '../../services/sync/download.js'
 import { ObjectStore } from '../../services/sync/s3/object-store.js'
 import { upload } from '../../services/sync/upload.js'
 import { LocalWorkspace } from '../helpers/local-workspace.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3 } from '../helpers/s3.js'
+import { openSyncStage } from '../helpers/sync-stage.js'
 
 t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const root = await mkdtemp(join(tmpdir(), 'sync-lockout-'))
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-    await rm(root, { recursive: true })
-  })
-  const credentials = { get: async () => s3, renew () {} }
-  const at = (name: string, prefix: string, Store = ObjectStore) => {
-    const { region, endpoint } = s3
-    const store = new Store({ bucket: 'bucket', prefix, region, endpoint, forcePathStyle: true, credentials })
-    stores.push(store)
-    return { workspace: new LocalWorkspace(join(root, name)), store, prefix }
-  }
+  const { root, storeAt } = await openSyncStage(t)
+  let prefixes = 0
+  const at = (name: string, prefix: string, Store = ObjectStore) =>
+    ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt(prefix, { Store }), prefix })
   const put = async (prefix: string, objects: Record<string, string>) => {
     const { store } = at('', prefix)
     for (const [key, body] of Object.entries(objects)) await store.put(key, Buffer.from(body))
@@ -79,7 +67,7 @@ t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, as
   for (const [name, { objects, make, opens }] of Object.entries(kinds)) {
     for (const options of [{}, { delete: true }, { versioned: true }]) {
       await t.test(`What others put there changes its kind, and what is stored opens again: ${name} ${JSON.stringify(options)}`, async (t) => {
-        const id = `kind${stores.length}`
+        const id = `kind${prefixes++}`
         const prefix = `${id}/`
         await put(prefix, { ...objects, keep: 'k' })
         t.match(await download({ ...at(id, prefix), keepNewer: true }), { failed: { length: 0 } })
@@ -98,7 +86,7 @@ t.test('Nobody is locked out of a prefix, whatever is in it', { skip: noS3 }, as
 
   for (const options of [{}, { versioned: true }]) {
     await t.test(`What others have put below a file meanwhile is a conflict, and nothing is said to be stored ${JSON.stringify(options)}`, async (t) => {
-      const id = `conflict${stores.length}`
+      const id = `conflict${prefixes++}`
       const prefix = `${id}/`
       await put(prefix, { 'foo/a': 'a' })
       await download(at(id, prefix))

@@ -1,10 +1,8 @@
 import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import { chmod, lstat, lutimes, mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, lstat, lutimes, mkdir, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { download } from '../../services/sync/download.js'
-import { ObjectStore } from '../../services/sync/s3/object-store.js'
 import { AgentLauncher } from '../../services/sync/transfer/agent.js'
 import { upload } from '../../services/sync/upload.js'
 import { SandboxCommands } from '../../services/sync/workspace/commands.js'
@@ -12,30 +10,16 @@ import { SandboxWorkspace } from '../../services/sync/workspace/sandbox-workspac
 import type { Listing } from '../../services/sync/workspace/workspace.js'
 import { localApp, openEmulator } from '../helpers/emulator.js'
 import { LocalWorkspace } from '../helpers/local-workspace.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3 } from '../helpers/s3.js'
 import { run } from '../helpers/sdk.js'
+import { openSyncStage } from '../helpers/sync-stage.js'
 
 /** By its name, each in seconds since 1970. */
 const times = { 1901: '-2147483648', 1965: '-157766400.5', 1969: '-0.25', 1970: '0', 2024: '1720000000.999999', 2446: '15032385535' }
 
 t.test('A sync loses no time and nothing that others put there', { skip: noS3 }, async (t) => {
   const { emulator } = await openEmulator(t)
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const root = await mkdtemp(join(tmpdir(), 'sync-losses-'))
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-    await rm(root, { recursive: true })
-  })
-  const credentials = { get: async () => s3, renew () {} }
-  const storeAt = (prefix: string) => {
-    const { region, endpoint } = s3
-    const store = new ObjectStore({ bucket: 'bucket', prefix, region, endpoint, forcePathStyle: true, credentials })
-    stores.push(store)
-    return store
-  }
+  const { s3, root, storeAt } = await openSyncStage(t)
   const at = (name: string, prefix: string, Workspace = LocalWorkspace) =>
     ({ workspace: new Workspace(join(root, name)), store: storeAt(prefix), prefix })
   const settled = () => new Promise((resolve) => { setTimeout(resolve, 30) })

@@ -1,9 +1,8 @@
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, cp, mkdir, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { download } from '../../services/sync/download.js'
 import { decodeManifest, encodeManifest } from '../../services/sync/manifest-store.js'
 import type { SyncOptions } from '../../services/sync/options.js'
@@ -13,28 +12,21 @@ import { upload } from '../../services/sync/upload.js'
 import { AgentDirectory } from '../helpers/agent-directory.js'
 import { startFaultProxy, type Fault, type Seen } from '../helpers/fault-proxy.js'
 import { LocalWorkspace } from '../helpers/local-workspace.js'
-import { noS3, startS3 } from '../helpers/s3.js'
+import { noS3 } from '../helpers/s3.js'
+import { openSyncStage } from '../helpers/sync-stage.js'
+
+/** Every request goes through the proxy. */
+async function openProxied (t: Test) {
+  const { s3, root, storeAt } = await openSyncStage(t, 'work')
+  const proxy = await startFaultProxy(s3.endpoint)
+  t.teardown(() => proxy.close())
+  return { proxy, root, storeAt: (prefix: string) => storeAt(prefix, { endpoint: proxy.endpoint }) }
+}
 
 const isContent = ({ method, url }: Seen) => method === 'GET' && /\/(small|large|n\d+)\?/.test(`${url}?`)
 
 t.test('An S3 that gives other bytes than it was given', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  const proxy = await startFaultProxy(s3.endpoint)
-  const root = await mkdtemp(join(tmpdir(), 'proof-'))
-  t.teardown(async () => {
-    await proxy.close()
-    await s3.close()
-    await rm(root, { recursive: true, force: true })
-  })
-  await s3.createBucket('work')
-  const storeAt = (prefix: string) => {
-    const credentials = { get: async () => s3, renew () {} }
-    const store = new ObjectStore({
-      bucket: 'work', region: s3.region, endpoint: proxy.endpoint, forcePathStyle: true, prefix, credentials
-    })
-    t.teardown(() => store.close())
-    return store
-  }
+  const { proxy, root, storeAt } = await openProxied(t)
   const local = (name: string, prefix = 'one/'): SyncOptions =>
     ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt(prefix), prefix })
   const agent = (name: string, prefix = 'one/'): SyncOptions => {
@@ -144,23 +136,7 @@ const names = Array.from({ length: 20 }, (_, n) => `n${n}`)
 const isPut = ({ method, url }: Seen) => method === 'PUT' && /\/n\d+(\?|$)/.test(url)
 
 t.test('What is not in S3 was not stored, whoever says so', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  const proxy = await startFaultProxy(s3.endpoint)
-  const root = await mkdtemp(join(tmpdir(), 'proof-'))
-  t.teardown(async () => {
-    await proxy.close()
-    await s3.close()
-    await rm(root, { recursive: true, force: true })
-  })
-  await s3.createBucket('work')
-  const storeAt = (prefix: string) => {
-    const credentials = { get: async () => s3, renew () {} }
-    const store = new ObjectStore({
-      bucket: 'work', region: s3.region, endpoint: proxy.endpoint, forcePathStyle: true, prefix, credentials
-    })
-    t.teardown(() => store.close())
-    return store
-  }
+  const { proxy, root, storeAt } = await openProxied(t)
   const at = (name: string, prefix: string, node?: string) => {
     const workspace = new AgentDirectory(join(root, name), node)
     return { workspace, store: storeAt(prefix), prefix, agentLauncher: workspace.agentLauncher }

@@ -1,7 +1,6 @@
 import {
-  chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile
+  chmod, lstat, mkdir, readdir, readFile, rm, symlink, truncate, utimes, writeFile
 } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { download } from '../../../services/sync/download.js'
@@ -11,24 +10,11 @@ import type { SavedEntry } from '../../../services/sync/transfer/entries.js'
 import { upload } from '../../../services/sync/upload.js'
 import { startFaultProxy } from '../../helpers/fault-proxy.js'
 import { LocalWorkspace } from '../../helpers/local-workspace.js'
-import { noS3, startS3 } from '../../helpers/s3.js'
+import { noS3 } from '../../helpers/s3.js'
+import { openSyncStage } from '../../helpers/sync-stage.js'
 
 t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const root = await mkdtemp(join(tmpdir(), 'sync-'))
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-    await rm(root, { recursive: true })
-  })
-  const credentials = { get: async () => s3, renew () {} }
-  const storeAt = (prefix: string, endpoint = s3.endpoint, Store = ObjectStore) => {
-    const store = new Store({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
-    stores.push(store)
-    return store
-  }
+  const { s3, root, storeAt } = await openSyncStage(t)
   const at = (name: string, prefix = `${name}/`) => ({ workspace: new LocalWorkspace(join(root, name)), store: storeAt(prefix), prefix })
   const write = async (name: string, path: string, text: string | Buffer) => {
     await mkdir(join(root, name, path, '..'), { recursive: true })
@@ -145,7 +131,7 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
     const proxy = await startFaultProxy(s3.endpoint)
     t.teardown(() => proxy.close())
     for (const share of [0.1, 0.6, 0.9]) {
-      const store = storeAt('h/', proxy.endpoint)
+      const store = storeAt('h/', { endpoint: proxy.endpoint })
       const cut = new Set<string>()
       proxy.use(({ method, url }) => {
         const kind = url.includes('list-type') ? 'list' : url.includes('manifest.gz') ? 'manifest' : 'other'
@@ -213,7 +199,7 @@ t.test('a directory and a real S3 server', { skip: noS3 }, async (t) => {
         await store.delete(['gone'])
       }
     }
-    const changing = storeAt('c/', s3.endpoint, Changing)
+    const changing = storeAt('c/', { Store: Changing })
     const report = await download({ ...at('c1', 'c/'), store: changing })
     t.strictSame(report.failed.map(({ path, code }) => `${path} ${code}`).sort(), ['a PreconditionFailed', 'gone NoSuchKey', 'large PreconditionFailed'])
     t.strictSame(await readdir(join(root, 'c1')), [], 'and half a file is no file')

@@ -2,23 +2,12 @@ import t from 'tap'
 import { pageEnds } from '../../../../services/sync/manifest-store.js'
 import { listInRanges } from '../../../../services/sync/s3/list-ranges.js'
 import { ObjectStore } from '../../../../services/sync/s3/object-store.js'
-import { noS3, startS3 } from '../../../helpers/s3.js'
+import { noS3 } from '../../../helpers/s3.js'
+import { openSyncStage } from '../../../helpers/sync-stage.js'
 
 t.test('Many objects are listed side by side: each once, in order, whatever was expected to be there', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await s3.close()
-  })
-  const open = (Store = ObjectStore) => {
-    const credentials = { get: async () => s3, renew () {} }
-    const target = { bucket: 'bucket', region: s3.region, endpoint: s3.endpoint, forcePathStyle: true }
-    const store = new Store({ ...target, prefix: 'list/', credentials })
-    stores.push(store)
-    return store
-  }
+  const { storeAt } = await openSyncStage(t)
+  const open = (Store = ObjectStore) => storeAt('list/', { Store })
   const odd = ['\uffee', '😀', 'a b', 'a+b', 'a%2Fb', 'line\nbreak', 'quote"\'\\', 'x', 'x/', 'x/y', 'ünï#?&']
   const keys = [...odd, ...Array.from({ length: 2300 }, (_, n) => `many/${n * 7}-${odd[n % 3]}`)]
   const put = (store: ObjectStore, some: string[]) =>
