@@ -27,9 +27,8 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   const { log, model, storage } = fastify
   const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
   const { gateway } = fastify
-  const modelHost = backend === 'modal'
-    ? gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
-    : undefined
+  const hostOfModel = () => gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
+  const modelHost = backend === 'modal' ? hostOfModel() : undefined
   const sandboxes = new SandboxService({
     client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement, modelHost
   })

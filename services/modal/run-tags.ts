@@ -1,9 +1,8 @@
 import type { Sandbox } from 'modal'
 import { callModal, lookupMs } from './call.js'
+import type { Tags } from './listed-tags.js'
 
 export type RunState = 'running' | 'ended' | 'unknown'
-
-type Tags = Record<string, string>
 
 /** The sandbox's latest run. A tag beside those of services/sandboxes/tags.ts, like the next. */
 const latestTag = 'ms-run'

@@ -11,6 +11,9 @@ import type { HeadObject, ObjectStore } from './s3/object-store.js'
 import { keyOf, type SavedEntry } from './transfer/entries.js'
 import type { Entry, Workspace } from './workspace/workspace.js'
 
+/** The name of a copy: its original, or what is left of that, and the sandbox that stored it. */
+const copyPattern = /^(.+)\.conflict-(sb-[\w-]+)-\d{8}T\d{6}Z$/s
+
 interface MergeContext {
   base: Base
   session?: Session | undefined
@@ -117,13 +120,13 @@ function copyNames (
 ): (path: string) => Promise<string> {
   const { tracked, untracked } = remote
   const mark = `.conflict-${session.id}-`
-  const isCopy = new RegExp(`^(.+)${mark}\\d{8}T\\d{6}Z$`, 's')
   const earlier = new Map<string, { copy: string, key: string }>()
   const keys = new Map([...tracked].map(([path, saved]) => [path, keyOf(path, saved)]))
   for (const [path, { key }] of untracked) keys.set(path, key)
   for (const [copy, key] of keys) {
-    const stem = isCopy.exec(copy)?.[1]
-    if (stem !== undefined && !local.has(copy) && !base.entries.has(copy)) earlier.set(stem, { copy, key })
+    const [, stem, sandboxId] = copyPattern.exec(copy) ?? []
+    const isOwn = stem !== undefined && sandboxId === session.id
+    if (isOwn && !local.has(copy) && !base.entries.has(copy)) earlier.set(stem, { copy, key })
   }
   const taken = new Set([...keys.keys(), ...local.keys()])
   const now = Date.now()
@@ -144,7 +147,7 @@ function copyNames (
 export function copiesByOriginal (entries: ReadonlyMap<string, SavedEntry>): Map<string, SavedEntry[]> {
   const copies = new Map<string, SavedEntry[]>()
   for (const [path, saved] of entries) {
-    const original = /^(.+)\.conflict-sb-[\w-]+-\d{8}T\d{6}Z$/s.exec(path)?.[1]
+    const original = copyPattern.exec(path)?.[1]
     if (original !== undefined) copies.set(original, [...copies.get(original) ?? [], saved])
   }
   return copies
