@@ -1,42 +1,28 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { SyncReport } from '../../../schemas/sync.js'
 import { download } from '../../../services/sync/download.js'
-import { ObjectStore } from '../../../services/sync/s3/object-store.js'
 import { upload } from '../../../services/sync/upload.js'
 import { startFaultProxy } from '../../helpers/fault-proxy.js'
 import { LocalWorkspace } from '../../helpers/local-workspace.js'
-import { noS3, startS3 } from '../../helpers/s3.js'
+import { noS3 } from '../../helpers/s3.js'
+import { openSyncStage } from '../../helpers/sync-stage.js'
 
 /** An empty array as a pattern matches every array. */
 const none = { length: 0 }
 
 t.test('Two sandboxes with one prefix in S3', { skip: noS3 }, async (t) => {
-  const s3 = await startS3()
-  await s3.createBucket('bucket')
+  const { s3, root, storeAt } = await openSyncStage(t)
   const proxy = await startFaultProxy(s3.endpoint)
-  const root = await mkdtemp(join(tmpdir(), 'sync-conflicts-'))
-  const stores: ObjectStore[] = []
-  t.teardown(async () => {
-    for (const store of stores) store.close()
-    await proxy.close()
-    await s3.close()
-    await rm(root, { recursive: true })
-  })
+  t.teardown(() => proxy.close())
   const startedAt = Date.now()
   let prefixes = 0
 
   /** Sandboxes with one prefix, each with a directory of its own or on a volume; `begin` fills one as a create does. */
   function onePrefix () {
     const prefix = `p${++prefixes}/`
-    const storeFor = (endpoint = s3.endpoint) => {
-      const credentials = { get: async () => s3, renew () {} }
-      const store = new ObjectStore({ bucket: 'bucket', prefix, region: s3.region, endpoint, forcePathStyle: true, credentials })
-      stores.push(store)
-      return store
-    }
+    const storeFor = (endpoint = s3.endpoint) => storeAt(prefix, { endpoint })
     const begin = async (name: string, volume = name) => {
       const directory = join(root, prefix, volume)
       await mkdir(directory, { recursive: true })
