@@ -24,6 +24,8 @@ const table = {
   PERMISSION_RESOLVED: [409, 'This permission request has already been answered.', 'No action is needed.'],
   RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it to end, or cancel it.'],
   NETWORK_BLOCKED: [400, 'Claude cannot reach its model: the sandbox was created with network.block.', 'Create one with network.domainAllowlist instead; the model\'s host is added to it.'],
+  NO_CLAUDE: [409, 'The image of the sandbox has no Claude.',
+    'Create one without image.claude false, or with an image that has claude on its PATH.'],
   NO_VOLUME: [409, 'The sandbox has no volume.', 'Name a volume when you create it.'],
   VOLUME_IN_USE: [409, 'Another sandbox has the volume mounted.', 'End the sandboxes that are named in the answer first.'],
   VOLUME_BUSY: [409, 'Files on the volume are open.', 'End the commands that use it, then reload it again.'],

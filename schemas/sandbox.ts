@@ -22,7 +22,10 @@ const Image = Type.Object({
   registrySecret: Type.Optional(SecretName),
   dockerfileCommands: Type.Optional(Type.Array(
     Type.String({ minLength: 1, maxLength: 8192, pattern: '^[^\\u0000]*$' }),
-    { minItems: 1, maxItems: 100, description: 'Lines of a Dockerfile after its FROM.' }))
+    { minItems: 1, maxItems: 100, description: 'Lines of a Dockerfile after its FROM.' })),
+  claude: Type.Optional(Type.Boolean({
+    description: 'Whether Claude is installed in it, before dockerfileCommands, unless it has Claude already. Default: true.'
+  }))
 }, strict)
 
 const Volume = Type.Object({
