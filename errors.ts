@@ -10,6 +10,7 @@ const table = {
   NOT_FOUND: [404, 'There is nothing at this address.', 'See the list of routes at /docs.'],
   SANDBOX_NOT_FOUND: [404, 'There is no such sandbox.', 'List your sandboxes, or create a new one.'],
   RUN_NOT_FOUND: [404, 'There is no such run.', 'List the runs of the sandbox.'],
+  CREATION_NOT_FOUND: [404, 'There is no such creation.', 'List your sandboxes; creations are known for a day.'],
   PERMISSION_NOT_FOUND: [404, 'The run has no such permission request.', 'See pendingPermissions of the run.'],
   SESSION_NOT_FOUND: [404, 'There is no such conversation.', 'Omit sessionId to start a new one.'],
   FILE_NOT_FOUND: [404, 'There is no such file.', 'List the directory to see what it contains.'],
@@ -60,6 +61,8 @@ const table = {
   MODAL_UNAVAILABLE: [503, 'Modal cannot be reached.', 'Try again in a moment.'],
   IDENTITY_UNAVAILABLE: [503, 'Your token cannot be verified at the moment.',
     'Try again in a moment; if it persists, the operator has to check JWT_JWKS_URL.'],
+  CREATE_INTERRUPTED: [503, 'The service stopped while it created the sandbox.',
+    'Send the request again, with the same Idempotency-Key.'],
   SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
   MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.'],
   NO_SPACE: [507, 'No space is left where your sandboxes run.', 'Remove files or end sandboxes, then try again.']

@@ -114,7 +114,8 @@ export const SandboxSpec = Type.Object({
 export type SandboxSpec = Static<typeof SandboxSpec>
 
 export const CreateHeaders = Type.Object({
-  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 200 }))
+  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+  prefer: Type.Optional(Type.String({ description: 'respond-async: 202 once nothing can be refused any more.' }))
 })
 
 /** Any text: a malformed id is treated like an unknown one. */
