@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { App, Image, ModalClient, Sandbox, SandboxCreateParams, Volume } from 'modal'
-import { minute } from './fact.js'
 
 /** Modal's prices of a sandbox in US dollars, for what is asked for: a core and a GiB of memory, per second. */
 const prices = { core: 0.000_039_42, gib: 0.000_006_72 }
 /** What a sandbox of the doctor asks for. */
 const cpu = 0.25
 const memoryMiB = 512
+/** When it ends though nobody ends it. */
+const lifetimeMs = 15 * 60_000
 
 interface Output { out: string, err: string, code: number }
 
@@ -47,7 +48,7 @@ export class Bench {
   }
 
   async create (params: SandboxCreateParams = {}, image = this.image): Promise<Sandbox> {
-    const all = { timeoutMs: 15 * minute, cpu, memoryMiB, ...params }
+    const all = { timeoutMs: lifetimeMs, cpu, memoryMiB, ...params }
     const creating = this.client.sandboxes.create(this.app, image, all)
     this.#creating.add(creating)
     try {
