@@ -40,8 +40,7 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
 
 /** Changes whenever the toolbox and the base `local` must be rebuilt. */
 async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
-  const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf',
-    '/usr/bin/script', '/usr/bin/busybox']
+  const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
   const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
     `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))
   return [layoutVersion, ...times].join('\n')
