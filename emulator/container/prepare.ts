@@ -1,13 +1,14 @@
 import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { makeSubstitutes } from './gvisor/substitutes.js'
 import { removeTree } from './host.js'
 import { makeLocalBase } from './local-base.js'
 import { makeToolbox } from './toolbox.js'
 import type { RuntimeOptions } from './types.js'
 
 /** To be incremented when the toolbox or the base `local` is made differently. */
-const layoutVersion = 3
+const layoutVersion = 4
 
 /** The program behind the SDK's filesystem calls: one file of JavaScript. */
 const fsToolsScript = fileURLToPath(new URL('fs-tools.js', import.meta.url))
@@ -31,7 +32,8 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
   await makeOnce(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
       makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
-      makeLocalBase(join(dataDir, 'local'), claudeBinary)
+      makeLocalBase(join(dataDir, 'local'), claudeBinary),
+      makeSubstitutes(join(dataDir, 'substitutes'))
     ])
   })
 }

@@ -4,6 +4,7 @@ import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
 import { LocalContainer } from './container.js'
 import { GvisorLauncher } from './gvisor/launcher.js'
+import { needsSubstitutes } from './gvisor/substitutes.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
@@ -25,7 +26,7 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {
-    const gvisor = new GvisorLauncher(pipes, runsc)
+    const gvisor = new GvisorLauncher(pipes, runsc, await needsSubstitutes(runsc))
     return new LocalRuntime(options, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
   }
   if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
@@ -73,7 +74,7 @@ class LocalRuntime implements ContainerRuntime {
       for (const [index, mount] of spec.volumes.entries()) {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
-      const overlays = await this.#overlays(spec.rootfs, directory)
+      const overlays = await this.#overlays(spec.rootfs, directory, launcher)
       const userNamespace = this.mode === 'user'
       const launch = await launcher.prepare({
         root: join(directory, 'root'),
@@ -112,12 +113,16 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
-  async #overlays ({ base, layers }: Rootfs, directory: string): Promise<OverlayMount[]> {
-    const local = join(this.#options.dataDir, 'local')
+  async #overlays (
+    { base, layers }: Rootfs, directory: string, { needsSubstitutes }: Launcher
+  ): Promise<OverlayMount[]> {
+    const { dataDir } = this.#options
+    const local = join(dataDir, 'local')
+    const substitutes = needsSubstitutes ? [join(dataDir, 'substitutes')] : []
     const root = join(directory, 'root')
     const lowers = base.kind === 'directory'
       ? { root: [base.path] }
-      : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
+      : { root: [join(local, 'root')], usr: [...substitutes, join(local, 'usr'), '/usr'] }
     return await Promise.all(Object.entries(lowers).map(async ([name, lower]) => {
       const upper = join(directory, 'upper', name)
       const work = join(directory, 'work', name)

@@ -14,10 +14,12 @@ const platform = 'ptrace'
 
 export class GvisorLauncher implements Launcher {
   readonly name = `gVisor (runsc, ${platform}) and overlayfs`
+  readonly needsSubstitutes: boolean
   readonly #pipes: PipeMaker
   readonly #runsc: string
 
-  constructor (pipes: PipeMaker, runsc: string) {
+  constructor (pipes: PipeMaker, runsc: string, needsSubstitutes: boolean) {
+    this.needsSubstitutes = needsSubstitutes
     this.#pipes = pipes
     this.#runsc = runsc
   }
