@@ -63,6 +63,7 @@ const Environment = Type.Object({
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text,
+  EMULATOR_STRICT: text,
   EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
 type Environment = Static<typeof Environment>
@@ -194,6 +195,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       dataDir: resolve(env.DATA_DIR),
       images: images ?? {},
       secrets: secrets ?? {},
+      strict: env.EMULATOR_STRICT,
       isolation: env.EMULATOR_RUNTIME
     }
   })

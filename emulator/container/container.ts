@@ -4,19 +4,25 @@ import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
 import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
+import type { Strictness } from '../strict.js'
+import { fsTools } from './command.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
 import { keepLayer } from './layer.js'
 import type { OverlayMount } from './setup.js'
+import type { Limits } from './spool.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
+
+const mebibyte = 1024 * 1024
 
 /** After how long a container whose volumes could not be committed tries to stop again. */
 const stopAgainMs = 10_000
 
 interface ContainerParts {
   spec: ContainerSpec
+  strictness: Strictness
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
   supervisor: Supervisor
   engine: Engine
@@ -67,19 +73,26 @@ export class LocalContainer implements Container {
 
   async exec (spec: ExecSpec): Promise<Process> {
     if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
-    const process = await this.#enter(spec)
+    const process = await this.#enter(spec, this.#limits(spec))
     this.#running.add(process)
     process.exited.then(() => { this.#running.delete(process) })
     return process
   }
 
-  async #enter (exec: ExecSpec) {
+  /** The SDK waits for the end of its own tools before it reads what they say, however much that is. */
+  #limits ({ command }: ExecSpec): Limits {
+    const { sockets: unread } = this.#parts.strictness
+    if (unread === undefined || command[0] === fsTools) return {}
+    return { segmentBytes: mebibyte / 4, keptBytes: unread * mebibyte }
+  }
+
+  async #enter (exec: ExecSpec, limits: Limits = {}) {
     const { spec, engine, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool)
+    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool, limits)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })

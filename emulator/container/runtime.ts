@@ -7,7 +7,7 @@ import { GvisorLauncher } from './gvisor/launcher.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
-import { PipeMaker } from './pipes.js'
+import { PipeMaker, SocketPairs } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
 import type { OverlayMount } from './setup.js'
@@ -20,7 +20,9 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
-  const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
+  const pipes = options.strictness?.sockets !== undefined
+    ? new SocketPairs()
+    : new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
   if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
@@ -90,6 +92,7 @@ class LocalRuntime implements ContainerRuntime {
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
       const started = new LocalContainer({
         spec,
+        strictness: this.#options.strictness ?? {},
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,

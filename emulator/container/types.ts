@@ -3,6 +3,7 @@
  * namespaces, mounts and shells stay behind them.
  */
 import type { Log } from '../log.js'
+import type { Strictness } from '../strict.js'
 import type { VolumeStore } from '../volumes/store.js'
 
 export interface RuntimeOptions {
@@ -12,6 +13,7 @@ export interface RuntimeOptions {
   claudeBinary?: string | undefined
   /** What isolates containers; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  strictness?: Strictness
 }
 
 /** Linux namespaces alone, or gVisor, whose `runsc` puts a kernel of its own between a container and the host's. */
