@@ -80,7 +80,9 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions, strictness: Strictness) {
+async function openBackend (
+  { dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions, strictness: Strictness
+) {
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')

@@ -33,7 +33,9 @@ export class SocketPairs implements Pipes {
   async make (): Promise<StandardStreams> {
     return {
       theirs: ['pipe', 'pipe', 'pipe'],
-      ours: ({ stdin, stdout, stderr }) => ({ input: stdin as Socket, output: stdout as Socket, errors: stderr as Socket }),
+      ours ({ stdin, stdout, stderr }) {
+        return { input: stdin as Socket, output: stdout as Socket, errors: stderr as Socket }
+      },
       async given () {},
       async discard () {}
     }

@@ -30,6 +30,7 @@ export async function launch ({ argv, input: text, pipes, spool, limits }: Launc
   const streams = await pipes.make().catch(async (error) => { await script.close(); throw error })
   const [program, ...rest] = argv
   const stdio = maskInherited([...streams.theirs, script.fd], script.fd)
+  const closeTheirs = async () => { await Promise.all([streams.given(), script.close()]) }
   let child: ChildProcess
   let exited: Promise<ExitStatus>
   try {
@@ -39,11 +40,8 @@ export async function launch ({ argv, input: text, pipes, spool, limits }: Launc
     })
     await once(child, 'spawn')
   } catch (error) {
-    await streams.discard()
+    await Promise.all([streams.discard(), closeTheirs()])
     throw new ContainerError('failed', `the command could not be started: ${(error as Error).message}`, { cause: error })
-  } finally {
-    await streams.given()
-    await script.close()
   }
 
   let status: ExitStatus | undefined
@@ -53,7 +51,9 @@ export async function launch ({ argv, input: text, pipes, spool, limits }: Launc
   const stdin = new PipeInput(input)
   exited.then(() => { stdin.end() })
   const [stdout, stderr] = [new FileSpool(`${spool}.out`, limits), new FileSpool(`${spool}.err`, limits)]
+  // Before anything else is waited for: at an exit, Node throws away what nobody reads.
   const filled = Promise.all([stdout.fill(output, exited, cut), stderr.fill(errors, exited, cut)])
+  await closeTheirs()
   return {
     pid: child.pid!,
     stdin,

@@ -51,8 +51,10 @@ export const unimplemented = (reason: string) =>
 
 const statuses: Partial<Record<ContainerError['reason'], status>> = { ended: status.NOT_FOUND, dropped: status.OUT_OF_RANGE }
 
+interface Answer { code: status, details: string, metadata?: Metadata }
+
 /** The one place where errors become statuses. Unexpected ones are logged, and answered with a generic text. */
-export function toStatus (error: unknown, method: string, log: Log): { code: status, details: string, metadata?: Metadata } {
+export function toStatus (error: unknown, method: string, log: Log): Answer {
   if (isNoSpace(error)) {
     log.warn({ err: error, method }, 'emulator: a call failed because the disk is full')
     const isTold = error instanceof ContainerError && error.reason === 'no_space'

@@ -44,7 +44,8 @@ export class NamespaceEngine implements Engine {
   async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
-    const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool, limits })
+    const entry = [...this.#namespaces(), ...confined]
+    const child = await launch({ argv: [...entry, ...argv], input: preamble, pipes, spool, limits })
     this.#entered.add(child.pid)
     child.exited.then(() => { this.#entered.delete(child.pid) })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })
