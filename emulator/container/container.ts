@@ -8,6 +8,7 @@ import type { Strictness } from '../strict.js'
 import { fsTools } from './command.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
+import type { MemoryWatch } from './memory-watch.js'
 import { keepLayer } from './layer.js'
 import type { OverlayMount } from './setup.js'
 import type { Limits } from './spool.js'
@@ -23,6 +24,7 @@ const stopAgainMs = 10_000
 interface ContainerParts {
   spec: ContainerSpec
   strictness: Strictness
+  memoryWatch: MemoryWatch | undefined
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
   supervisor: Supervisor
   engine: Engine
@@ -48,6 +50,7 @@ export class LocalContainer implements Container {
   #stopAgain: NodeJS.Timeout | undefined
   #stopFailure: Error | undefined
   #reloading: Promise<void> = Promise.resolve()
+  #isOutOfMemory = false
   #settle!: (status: ExitStatus) => void
 
   constructor (parts: ContainerParts) {
@@ -60,11 +63,29 @@ export class LocalContainer implements Container {
   /** Starts the entrypoint; the container ends when it does. */
   async startMain (): Promise<void> {
     const { spec } = this.#parts
+    const { entrypoint = [] } = spec
     // Not in the workdir: a process with its working directory on a volume would block every reload.
     const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
-    const main = spec.command.length > 0 ? { command: spec.command } : idle
+    const main = spec.command.length > 0 || entrypoint.length > 0
+      ? { command: [...entrypoint, ...spec.command.length > 0 ? spec.command : idle.command] }
+      : idle
+    this.#limitMemory()
     this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
+  }
+
+  get isOutOfMemory (): boolean {
+    return this.#isOutOfMemory
+  }
+
+  #limitMemory (): void {
+    const { spec: { memoryLimitBytes }, memoryWatch, engine: { initPid } } = this.#parts
+    if (memoryWatch === undefined || memoryLimitBytes === undefined || initPid === undefined) return
+    const release = memoryWatch.add(initPid, memoryLimitBytes, () => {
+      this.#isOutOfMemory = true
+      this.stop().catch(() => {})
+    })
+    this.exited.then(release, release)
   }
 
   get activeExecs (): number {

@@ -7,6 +7,8 @@ export interface Command extends Process { kill (): Promise<void> }
 
 /** What differs between the kinds of containers: how commands get in, and how everything ends. */
 export interface Engine {
+  /** The machine's pid of the container's first process, where the machine shows its processes. */
+  readonly initPid?: number
   /**
    * Starts a command whose specification is complete; its output goes to files whose names begin with `spool`, and is
    * kept within the limits.

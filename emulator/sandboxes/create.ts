@@ -77,6 +77,7 @@ async function containerSpec (
   parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo
 ): Promise<ContainerSpec> {
   const { definition } = info
+  const { memoryMbMax = 0 } = definition.resources ?? {}
   const image = await parts.images.built(definition.imageId)
   const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
@@ -85,7 +86,9 @@ async function containerSpec (
     volumes: volumeMounts(parts.volumes, definition),
     env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
+    ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
+    ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
     network: blocked ? 'none' : 'host',
     ...ptyOf(definition.ptyInfo)
   }

@@ -8,7 +8,7 @@ import { type Exec, StdinWriter } from './stdin.js'
 export type Family = 'V1' | 'V2'
 
 /** Why the emulator ended a sandbox that did not end by itself. */
-type EndReason = 'terminated' | 'timeout' | 'idle'
+type EndReason = 'terminated' | 'timeout' | 'idle' | 'memory'
 
 export interface SandboxInfo {
   id: string
@@ -97,6 +97,7 @@ export class Sandbox {
     this.lifetime.begin()
     const status = await container.exited
     this.lifetime.end()
+    if (container.isOutOfMemory) this.#reason ??= 'memory'
     this.result = resultOf(this.#reason, status, this.#idleExitCode)
   }
 }
@@ -109,6 +110,8 @@ function resultOf (reason: EndReason | undefined, status: ExitStatus, idleExitCo
       return { status: resultStatus.timeout, exitcode: 124, exception: 'Sandbox reached its timeout' }
     case 'idle':
       return { status: resultStatus.idleTimeout, exitcode: idleExitCode, exception: 'Sandbox reached its idle timeout' }
+    case 'memory':
+      return { status: resultStatus.evicted, exitcode: 137, exception: 'Sandbox used more memory than its limit' }
     case undefined: {
       const exitcode = exitCode(status)
       return { status: exitcode === 0 ? resultStatus.success : resultStatus.failure, exitcode }

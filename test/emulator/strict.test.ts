@@ -5,6 +5,7 @@ import { parseStrictness } from '../../emulator/strict.js'
 import { readSettings } from '../../emulator/settings.js'
 import { eventually } from '../helpers/containers.js'
 import { localApp, openEmulator } from '../helpers/emulator.js'
+import { isolation } from '../helpers/isolation.js'
 import { ids, run, send } from '../helpers/sdk.js'
 
 const { skip } = await openEmulator(t)
@@ -149,4 +150,67 @@ t.test('A command waits while its output is not read, and the SDK\'s own tools d
   const bytes = randomBytes(size)
   await sandbox.filesystem.writeBytes(bytes, '/tmp/large')
   t.ok(Buffer.from(await sandbox.filesystem.readBytes('/tmp/large')).equals(bytes))
+})
+
+t.test('A volume keeps whole seconds, and neither FIFOs nor hard links: what the next sandbox sees', { skip }, async (t) => {
+  const { create, modal } = await open(t, 'plain-volumes')
+  const volume = await modal.volumes.fromName('plain', { createIfMissing: true })
+  const seen = async (script: string) => {
+    const sandbox = await create({ volumes: { '/data': volume } })
+    return (await run(sandbox, ['sh', '-c', `cd /data; ${script}`])).stdout
+  }
+  const writer = await create({ volumes: { '/data': volume } })
+  const write = async (script: string) => await run(writer, ['sh', '-c', `cd /data; ${script}`])
+  await write('echo linked > one; ln one two; mkfifo pipe; ln -s one link; touch -h -d "2026-01-02 03:04:05.6789" one link')
+  await writer.reloadVolumes()
+  t.equal(await seen('stat -c "%.9Y" one two link; ls; cat two; [ one -ef two ] || echo others'),
+    `${'1767323045.000000000\n'.repeat(3)}link\none\ntwo\nlinked\nothers\n`, 'while it runs')
+  await write('echo again > three; ln three four')
+  await writer.terminate({ wait: true })
+  t.match(await seen('stat -c "%.9Y" three four; cat four; [ three -ef four ] || echo others'),
+    /^(\d+\.0{9}\n){2}again\nothers\n$/, 'and after its end')
+})
+
+t.test('Nobody reaps the orphans of a sandbox, or somebody does', { skip }, async (t) => {
+  const states = async (strict: string) => {
+    const { create } = await open(t, strict)
+    const sandbox = await create()
+    await run(sandbox, ['sh', '-c', '(sleep 0.1 & echo $! > /tmp/pid) & wait; while [ "$(cut -d " " -f 4 /proc/$(cat /tmp/pid)/stat)" = $$ ]; do sleep 0.1; done'])
+    return (await run(sandbox, ['sh', '-c', 'sleep 1; cat /proc/$(cat /tmp/pid)/stat 2>/dev/null | cut -d " " -f 3,4'])).stdout
+  }
+  t.equal(await states('zombies'), 'Z 1\n')
+  t.equal(await states('0'), '')
+})
+
+const withoutLimits = isolation === 'runsc' ? 'gVisor does not show who uses how much memory' : skip
+
+t.test('A sandbox that uses more memory than its limit ends, and says so', { skip: withoutLimits }, async (t) => {
+  const { bare, create } = await open(t, 'memory-limits=100')
+  const limited = await create({ memoryMiB: 64, memoryLimitMiB: 128 })
+  const free = await create({ memoryMiB: 64 })
+  const eat = (megabytes: number) => ['perl', '-e', `my $x = "x" x (${megabytes} << 20); sleep 60`]
+  await limited.exec(eat(40))
+  const hungry = await free.exec(eat(300))
+  await run(limited, ['sleep', '1'])
+  t.equal(await limited.poll(), null, 'it may use less')
+  await limited.exec(eat(150))
+  t.equal(await limited.wait(), 137)
+  t.match(await bare.control('SandboxWaitV2', { sandboxId: limited.sandboxId }), { result: { status: 8 } })
+  t.equal(await free.poll(), null)
+  t.ok(hungry)
+})
+
+t.test('The ENTRYPOINT of an image gets the command, and decides whether it runs it', { skip }, async (t) => {
+  const { modal, app, create } = await open(t, '0')
+  const image = async (...commands: string[]) => await modal.images.fromRegistry('local').dockerfileCommands(commands).build(app)
+  const script = (last: string) => `RUN printf '#!/bin/sh\\necho entered > /tmp/entered\\n${last}\\n' > /entry && chmod +x /entry`
+  const passing = await image(script('exec "$@"'), 'ENTRYPOINT ["/entry"]')
+  const sleeping = await create({}, passing)
+  t.equal((await run(sleeping, ['cat', '/tmp/entered'])).stdout, 'entered\n')
+  t.equal(await sleeping.poll(), null, 'without a command it goes on')
+  t.equal(await (await create({ command: ['sh', '-c', 'exit 3'] }, passing)).wait(), 3)
+
+  const ending = await image(script('exit 5'), 'ENTRYPOINT ["/entry"]')
+  t.equal(await (await create({}, ending)).wait(), 5)
+  t.equal(await (await create({ command: ['true'] }, await image('ENTRYPOINT exit 6'))).wait(), 6, 'a shell ignores its arguments')
 })

@@ -13,6 +13,7 @@ import { GvisorEngine } from './engine.js'
 const platform = 'ptrace'
 
 export class GvisorLauncher implements Launcher {
+  readonly showsProcesses = false
   readonly name = `gVisor (runsc, ${platform}) and overlayfs`
   readonly #pipes: Pipes
   readonly #runsc: string

@@ -41,6 +41,10 @@ export class NamespaceEngine implements Engine {
     parts.supervisor.ended.then(() => { clearInterval(look) })
   }
 
+  get initPid (): number {
+    return this.#parts.initPid
+  }
+
   async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts

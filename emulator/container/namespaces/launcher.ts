@@ -9,6 +9,7 @@ import { outerScript } from './script.js'
 
 export class NamespaceLauncher implements Launcher {
   readonly name = 'Linux namespaces and overlayfs'
+  readonly showsProcesses = true
   readonly #pipes: Pipes
   readonly #tools: { nsenter: string, perl: string }
 
