@@ -47,6 +47,7 @@ const Environment = Type.Object({
   SESSION_SECRET: Type.Optional(Type.String({ minLength: 32 })),
   CLAUDE_IMAGE: text,
   CLAUDE_VERSION: Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+$', default: '2.1.330' }),
+  CLAUDE_NPM_REGISTRY: Type.String({ pattern: '^https?://[^\\s@]+$', default: 'https://registry.npmjs.org' }),
   RUN_DISCONNECT_GRACE_MS: milliseconds(10 * second),
   RUN_TIMEOUT_MS: wholeSeconds(30 * 60 * second),
   PERMISSION_TIMEOUT_MS: Type.Integer({ minimum: second, maximum: day, default: 10 * 60 * second }),
@@ -162,7 +163,8 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       access,
       prices: prices ?? {},
       image: env.CLAUDE_IMAGE,
-      version: env.CLAUDE_VERSION
+      version: env.CLAUDE_VERSION,
+      registry: env.CLAUDE_NPM_REGISTRY.replace(/\/+$/, '')
     },
     gateway: { secret: env.GATEWAY_SECRET, usageUrl: env.USAGE_S3_URL },
     accounts,

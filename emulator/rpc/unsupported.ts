@@ -8,7 +8,6 @@ const snapshots = 'a running sandbox can\'t be snapshotted; put the steps in the
 const mounts = 'images can\'t be mounted in a running sandbox'
 const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
 const sidecars = 'a sandbox has one container'
-const queues = 'the items of a queue are counted, not kept'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
 
 /** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
@@ -31,9 +30,6 @@ const reasons = {
     SandboxGetResourceUsage: 'resource usage is not measured',
     AppFetchLogs: logs,
     AppCountLogs: logs,
-    QueueGet: queues,
-    QueueNextItems: queues,
-    QueueClear: queues,
     ProxyGet: 'proxies need Modal\'s network'
   },
   commandRouter: {
