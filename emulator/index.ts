@@ -13,6 +13,7 @@ import { SandboxRegistry } from './sandboxes/registry.js'
 import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
+import { parseStrictness, type Strictness } from './strict.js'
 import { VolumeCatalog } from './volumes/catalog.js'
 
 /** How long calls in flight may still take when the emulator closes. */
@@ -27,6 +28,8 @@ export interface EmulatorOptions {
   secrets?: Record<string, Record<string, string>>
   /** What isolates sandboxes; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  /** How much harder than it needs to be on its clients, as {@link parseStrictness} reads it; by default not at all. */
+  strict?: string | undefined
   /** 0, the default, picks a free one. */
   port?: number
   log: Log
@@ -50,6 +53,7 @@ export interface Emulator {
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
   const { log, port = 0 } = options
+  const strictness = parseStrictness(options.strict)
   await mkdir(options.dataDir, { recursive: true })
   const dataDir = await realpath(options.dataDir)
   const lock = await lockDirectory(dataDir)
@@ -57,7 +61,7 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   const close = async () => { for (const step of undo.splice(0).reverse()) await step() }
   try {
     const { signingKey, ...tokens } = await openCredentials(dataDir)
-    const backend = await openBackend({ ...options, dataDir })
+    const backend = await openBackend({ ...options, dataDir }, strictness)
     undo.push(backend.close)
     const authority = new Authority({ signingKey, ...tokens })
     let url = ''
@@ -76,19 +80,22 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions) {
+async function openBackend (
+  { dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions, strictness: Strictness
+) {
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
   }
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation })
-  const registry = new SandboxRegistry()
+  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation, strictness })
+  const registry = new SandboxRegistry(strictness)
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
   const store = new ImageStore({ dataDir: join(dataDir, 'images'), runtime, images })
   return {
     state,
+    strictness,
     runtime,
     registry,
     secrets,

@@ -3,7 +3,7 @@ import { shellForScript, toolboxCommand } from './toolbox.js'
 import { ContainerError, type ExecSpec, type PtySize } from './types.js'
 
 /** The SDK's name for the program behind `sandbox.filesystem`. */
-const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
+export const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
 
 /** What a container runs, from its toolbox on, and the shell script that is read on the way. */
 interface CommandLine { argv: string[], preamble: string }

@@ -7,8 +7,9 @@ import { GvisorLauncher } from './gvisor/launcher.js'
 import { needsSubstitutes } from './gvisor/substitutes.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
+import { MemoryWatch } from './memory-watch.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
-import { PipeMaker } from './pipes.js'
+import { PipeMaker, SocketPairs } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
 import type { OverlayMount } from './setup.js'
@@ -21,7 +22,9 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
-  const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
+  const pipes = options.strictness?.sockets !== undefined
+    ? new SocketPairs()
+    : new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
   if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
@@ -39,25 +42,36 @@ class LocalRuntime implements ContainerRuntime {
   readonly #options: RuntimeOptions
   readonly #launcher: Promise<Launcher>
   readonly #containers = new Set<LocalContainer>()
+  readonly #memoryWatch: MemoryWatch | undefined
   #started = 0
 
   /** @param launchers the first that works is used */
   constructor (options: RuntimeOptions, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
-    this.volumes = new VolumeStore(options.dataDir)
+    this.volumes = new VolumeStore(options.dataDir, options.strictness?.['plain-volumes'] !== undefined)
+    const interval = options.strictness?.['memory-limits']
+    if (interval !== undefined) this.#memoryWatch = new MemoryWatch(interval)
     this.#launcher = this.#prepare(launchers)
     this.#launcher.catch(() => {})
   }
 
   async #prepare ([preferred, other]: [Launcher, ...Launcher[]]): Promise<Launcher> {
     await prepareBase(this.#options)
-    if (other === undefined) return preferred
+    if (other === undefined) return this.#told(preferred)
     const { usable, message } = await selfTest({
       mode: this.mode, name: preferred.name, start: async (spec) => await this.#start(spec, preferred)
     })
-    if (usable) return preferred
+    if (usable) return this.#told(preferred)
     this.#options.log.warn({ reason: message }, `emulator: containers are ${other.name}, because ${preferred.name} does not work well enough here`)
     return other
+  }
+
+  /** What is asked for and can't be had is said. */
+  #told (launcher: Launcher): Launcher {
+    if (this.#memoryWatch !== undefined && !launcher.showsProcesses) {
+      this.#options.log.warn({}, `emulator: memory limits are not enforced: with ${launcher.name} the machine does not show who uses how much`)
+    }
+    return launcher
   }
 
   async start (spec: ContainerSpec): Promise<Container> {
@@ -65,6 +79,7 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   async #start (spec: ContainerSpec, launcher: Launcher): Promise<Container> {
+    const { strictness = {} } = this.#options
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
     let supervisor: Supervisor | undefined
@@ -85,12 +100,15 @@ class LocalRuntime implements ContainerRuntime {
         overlays,
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
-        resolvConf: spec.rootfs.base.kind === 'directory'
+        resolvConf: spec.rootfs.base.kind === 'directory',
+        reaps: strictness.zombies === undefined
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
       const started = new LocalContainer({
         spec,
+        strictness,
+        memoryWatch: this.#memoryWatch,
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,

@@ -3,6 +3,7 @@
  * namespaces, mounts and shells stay behind them.
  */
 import type { Log } from '../log.js'
+import type { Strictness } from '../strict.js'
 import type { VolumeStore } from '../volumes/store.js'
 
 export interface RuntimeOptions {
@@ -12,6 +13,7 @@ export interface RuntimeOptions {
   claudeBinary?: string | undefined
   /** What isolates containers; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  strictness?: Strictness
 }
 
 /** Linux namespaces alone, or gVisor, whose `runsc` puts a kernel of its own between a container and the host's. */
@@ -58,8 +60,12 @@ export interface ContainerSpec {
   env: Record<string, string>
   /** Absolute; created when missing. */
   workdir: string
-  /** Entrypoint; when empty, the container sleeps until it is stopped. */
+  /** The image's; it gets what follows as arguments, and decides whether it runs that. */
+  entrypoint?: string[]
+  /** When empty, the container sleeps until it is stopped. */
   command: string[]
+  /** Where limits are enforced, the container ends when its processes use more. */
+  memoryLimitBytes?: number
   /** `none`: a network namespace with nothing but loopback. */
   network: 'host' | 'none'
   /** PTY for the entrypoint. */
@@ -132,6 +138,8 @@ export interface Container {
   readonly exited: Promise<ExitStatus>
   /** @throws {ContainerError} when the container has ended or the command can't be started. */
   exec (spec: ExecSpec): Promise<Process>
+  /** Whether it has ended because its processes used too much memory. */
+  readonly isOutOfMemory: boolean
   /** Number of execs still running. */
   readonly activeExecs: number
   /** Merges this container's writes into the volumes' committed state; per file, the last writer wins. */

@@ -3,10 +3,10 @@ import { defaultPath } from '../container/host.js'
 import type { ContainerRuntime, Process, Rootfs } from '../container/types.js'
 import { BuildError, expand, parseCommand, parseDockerfile, parseEnv } from './dockerfile.js'
 
-export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string }
+export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string, entrypoint?: string[] }
 
 /** These describe an image and change no file; Modal's sandboxes don't run CMD either. */
-const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME', 'ENTRYPOINT'])
+const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME'])
 
 /**
  * Runs a Dockerfile's instructions, each RUN in a container whose writes become a layer under `directory`.
@@ -35,6 +35,8 @@ export async function runLayer (
       state = { ...state, workdir: path.startsWith('/') ? path : join(state.workdir ?? '/', path) }
     } else if (keyword === 'ARG') {
       if (text.includes('=')) Object.assign(args, parseEnv(text, known))
+    } else if (keyword === 'ENTRYPOINT') {
+      state = { ...state, entrypoint: parseCommand(text, shell) }
     } else if (keyword === 'SHELL') {
       shell = parseCommand(text, shell)
     } else if (keyword === 'USER' ? !/^(root|0)(:|$)/.test(text) : !descriptive.has(keyword)) {

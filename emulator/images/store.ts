@@ -10,6 +10,8 @@ export interface BuiltImage {
   /** From ENV instructions. */
   env: Record<string, string>
   workdir?: string
+  /** What every sandbox of the image runs, with the sandbox's command as arguments. */
+  entrypoint?: string[]
 }
 
 export interface BuildRequest {

@@ -4,7 +4,9 @@
  */
 
 /** GenericResult.status. */
-export const resultStatus = { success: 1, failure: 2, terminated: 3, timeout: 4, idleTimeout: 7 } as const
+export const resultStatus = {
+  success: 1, failure: 2, terminated: 3, timeout: 4, initFailure: 5, idleTimeout: 7, evicted: 8
+} as const
 
 /** ObjectCreationType. */
 export const creation = { unspecified: 0, createIfMissing: 1, ephemeral: 5 } as const

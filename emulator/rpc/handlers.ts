@@ -6,15 +6,16 @@ import { logHandlers } from './logs.js'
 import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
+import { strictly } from './strict.js'
 import { taskHandlers } from './tasks.js'
 import { volumeHandlers } from './volumes.js'
 
 /** The handlers of every supported RPC, by service. */
 export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client: Handlers, commandRouter: Handlers } {
-  const { state, authority, secrets, images, volumes, registry } = parts
+  const { state, authority, secrets, images, volumes, registry, strictness } = parts
   const idempotency = new Idempotency()
   return {
-    client: merge(
+    client: strictly(strictness, merge(
       appHandlers(state, authority),
       imageHandlers(state, images),
       secretHandlers(state, secrets),
@@ -22,7 +23,7 @@ export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
       logHandlers(registry)
-    ),
+    )),
     commandRouter: taskHandlers(registry, secrets)
   }
 }

@@ -7,6 +7,7 @@ import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { failedPrecondition, invalid, notFound } from '../control/status.js'
+import type { Strictness } from '../strict.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
 import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
@@ -22,6 +23,7 @@ export interface CreateParts {
   secrets: Secrets
   /** Starts a container. */
   start: (spec: ContainerSpec) => Promise<Container>
+  strictness: Strictness
 }
 
 /**
@@ -32,7 +34,8 @@ export interface CreateParts {
 export async function createSandbox (
   parts: CreateParts, request: SandboxCreateMessage, family: Family
 ): Promise<Sandbox> {
-  const { registry, state } = parts
+  const { registry, state, strictness } = parts
+  const isTold = strictness['told-ends'] !== undefined
   const { definition } = request
   if (!definition) throw invalid('definition is missing')
   checkDefinition(definition)
@@ -53,7 +56,7 @@ export async function createSandbox (
   const spec = await containerSpec(parts, request, info)
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
-  const sandbox = new Sandbox(info, tags, () => parts.start(spec))
+  const sandbox = new Sandbox(info, tags, () => parts.start(spec), isTold ? 0 : undefined)
   registry.add(sandbox)
   try {
     const container = await sandbox.started
@@ -61,6 +64,10 @@ export async function createSandbox (
     if (probe) sandbox.readiness = new Readiness(container, probe, definition.readinessProbe?.intervalMs)
     return sandbox
   } catch (error) {
+    if (isTold) {
+      sandbox.failStart(error as Error)
+      return sandbox
+    }
     registry.remove(sandbox)
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
@@ -70,6 +77,7 @@ async function containerSpec (
   parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo
 ): Promise<ContainerSpec> {
   const { definition } = info
+  const { memoryMbMax = 0 } = definition.resources ?? {}
   const image = await parts.images.built(definition.imageId)
   const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
@@ -78,7 +86,9 @@ async function containerSpec (
     volumes: volumeMounts(parts.volumes, definition),
     env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
+    ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
+    ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
     network: blocked ? 'none' : 'host',
     ...ptyOf(definition.ptyInfo)
   }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Launcher } from '../launcher.js'
-import type { PipeMaker } from '../pipes.js'
+import type { Pipes } from '../pipes.js'
 import { firstChild } from '../process.js'
 import type { Layout } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
@@ -10,10 +10,11 @@ import { outerScript } from './script.js'
 export class NamespaceLauncher implements Launcher {
   readonly name = 'Linux namespaces and overlayfs'
   readonly needsSubstitutes = false
-  readonly #pipes: PipeMaker
+  readonly showsProcesses = true
+  readonly #pipes: Pipes
   readonly #tools: { nsenter: string, perl: string }
 
-  constructor (pipes: PipeMaker, tools: { nsenter: string, perl: string }) {
+  constructor (pipes: Pipes, tools: { nsenter: string, perl: string }) {
     this.#pipes = pipes
     this.#tools = tools
   }
