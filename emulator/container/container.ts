@@ -57,7 +57,8 @@ export class LocalContainer implements Container {
     // Not in the workdir: a process with its working directory on a volume would block every reload.
     const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
-    this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
+    const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
+    this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
   }
 
@@ -79,7 +80,8 @@ export class LocalContainer implements Container {
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool)
+    const defaults = { workdir: spec.workdir, ...spec.user !== undefined && { user: spec.user } }
+    const process = await engine.enter({ ...defaults, ...exec, env }, spool)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })

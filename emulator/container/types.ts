@@ -58,8 +58,12 @@ export interface ContainerSpec {
   env: Record<string, string>
   /** Absolute; created when missing. */
   workdir: string
-  /** Entrypoint; when empty, the container sleeps until it is stopped. */
+  /** The main process; when empty, the container sleeps until it is stopped. */
   command: string[]
+  /** The image's, which gets the main process's command as its arguments. */
+  entrypoint?: string[]
+  /** Of the main process and of all execs: name or number, maybe with a group (`app`, `1000:1000`). Default: root. */
+  user?: string
   /** `none`: a network namespace with nothing but loopback. */
   network: 'host' | 'none'
   /** PTY for the entrypoint. */
@@ -74,6 +78,8 @@ export interface ExecSpec {
   env?: Record<string, string>
   /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
   workdir?: string
+  /** Default: the container's. */
+  user?: string
   pty?: PtySize
   /** Seconds after which the command is killed with SIGKILL. */
   timeoutSeconds?: number
@@ -153,6 +159,11 @@ export interface Container {
   discard (): Promise<void>
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
+}
+
+/** Whether a user, as images name it, is root. */
+export function isRoot (user: string | undefined): boolean {
+  return user === undefined || /^(root|0)?(:(root|0)?)?$/.test(user)
 }
 
 /** A failure of the container layer, with a machine-readable reason. */
