@@ -13,7 +13,7 @@ export interface Reference {
 }
 
 const component = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
-const form = new RegExp(`^(?:([^/]+)/)??(${component}(?:/${component})*)(?::([\\w][\\w.-]{0,127}))?(?:@(.+))?$`)
+const form = new RegExp(`^(${component}(?:/${component})*)(?::([\\w][\\w.-]{0,127}))?(?:@(.+))?$`)
 
 /**
  * Reads a reference as Docker does: the first part is a host when it could be none of a repository's names; without
@@ -25,7 +25,7 @@ export function parseReference (text: string): Reference {
   const first = text.slice(0, slash)
   const hasHost = slash > 0 && (/[.:]|[A-Z]/.test(first) || first === 'localhost')
   const name = hasHost ? text.slice(slash + 1) : text
-  const [, , repository, tag = 'latest', digest] = form.exec(name) ?? []
+  const [, repository, tag = 'latest', digest] = form.exec(name) ?? []
   if (repository === undefined || repository.length > 255) throw new ImageError('it is not the name of an image: expected [host[:port]/]name[:tag] or name@sha256:...')
   if (digest !== undefined) parseDigest(digest)
   const version = digest ?? tag

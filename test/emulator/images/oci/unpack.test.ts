@@ -94,7 +94,7 @@ t.test('Capabilities of files are kept byte for byte, and attributes that mean s
   const pax = { 'SCHILY.xattr.security.capability': capability, 'SCHILY.xattr.trusted.overlay.opaque': 'y', 'SCHILY.xattr.user.overlay.redirect': '/x' }
   const { root } = await unpack(t, [[directory('d'), file('d/ping', 'x', { pax }), file('d/lost', 'x', { pax }), symlink('l', 'd')], [file('d/.wh.lost')]])
   const look = 'use strict; my $l = "\\0" x 999; my $n = syscall(194, $ARGV[0], $l, 999); print join ",", split /\\0/, substr($l, 0, $n); ' +
-    'my $v = "\\0" x 99; $n = syscall(191, $ARGV[0], "security.capability", $v, 99); print " ", unpack "H*", substr($v, 0, $n)'
+    'my $v = "\\0" x 99; my $c = "security.capability"; $n = syscall(191, $ARGV[0], $c, $v, 99); print " ", unpack "H*", substr($v, 0, $n)'
   const numbers = process.arch === 'x64' ? look : look.replace('194', '11').replace('191', '8')
   const { stdout } = await run('perl', ['-e', numbers, join(root, 'd/ping')])
   t.equal(stdout, `security.capability ${capability.toString('hex')}`)
