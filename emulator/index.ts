@@ -22,7 +22,7 @@ const shutdownGraceMs = 250
 export interface EmulatorOptions {
   /** Volumes, images, ids and credentials are kept here; sandboxes end with the emulator. */
   dataDir: string
-  /** Image tag to the directory that holds its root file system. `local` always exists. */
+  /** Image tag to a root directory, an OCI layout or an archive. `local` always exists; others are pulled. */
   images?: Record<string, string>
   /** Named secrets and their variables. */
   secrets?: Record<string, Record<string, string>>
@@ -104,6 +104,7 @@ async function openBackend (
     start: runtime.start.bind(runtime),
     async close () {
       volumes.close()
+      await store.close()
       await Promise.allSettled(registry.all().map((sandbox) => sandbox.stop('terminated')))
       await runtime.close()
     }

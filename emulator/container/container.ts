@@ -113,7 +113,8 @@ export class LocalContainer implements Container {
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool, limits)
+    const defaults = { workdir: spec.workdir, ...spec.user !== undefined && { user: spec.user } }
+    const process = await engine.enter({ ...defaults, ...exec, env }, spool, limits)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })

@@ -14,7 +14,10 @@ import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
 import type { OverlayMount } from './setup.js'
 import { Supervisor } from './supervisor.js'
-import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
+import {
+  type Container, ContainerError, type ContainerRuntime, type ContainerSpec, isRoot, type Rootfs, type RuntimeOptions,
+  type SelfTest
+} from './types.js'
 
 /** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
@@ -79,6 +82,9 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   async #start (spec: ContainerSpec, launcher: Launcher): Promise<Container> {
+    if (this.mode === 'user' && !isRoot(spec.user)) {
+      throw new ContainerError('failed', `the image's user is ${spec.user}: only as root can the emulator become other users`)
+    }
     const { strictness = {} } = this.#options
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []

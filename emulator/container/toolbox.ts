@@ -1,9 +1,14 @@
 import { chmod, constants, copyFile, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers, whose images may lack them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'chown']
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+/** What they run: the program behind the SDK's filesystem calls, and the one that becomes another user. */
+export const scripts = { 'fs-tools.mjs': here('fs-tools.js'), 'as-user.sh': here('as-user.sh') }
 
 /** The command line that runs one of these programs inside a container. */
 export const toolboxCommand = (program: string): string[] =>
@@ -17,7 +22,7 @@ const shellText = '#!/__modal/rt/ld.so /__modal/rt/sh\neval "$2"\n'
  * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
  * /__modal in every container, so that any image works, whatever its C library.
  */
-export async function makeToolbox (directory: string, fsToolsScript: string): Promise<void> {
+export async function makeToolbox (directory: string): Promise<void> {
   const fresh = `${directory}.new`
   await rm(fresh, { recursive: true, force: true })
   await mkdir(join(fresh, 'rt', 'lib'), { recursive: true })
@@ -27,7 +32,7 @@ export async function makeToolbox (directory: string, fsToolsScript: string): Pr
     await linkOrCopy(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
   }
   await copyLibraries(paths, join(fresh, 'rt'))
-  await copyFile(fsToolsScript, join(fresh, 'rt', 'fs-tools.mjs'))
+  for (const [name, source] of Object.entries(scripts)) await copyFile(source, join(fresh, 'rt', name))
   await writeFile(join(fresh, 'rt', 'shell'), shellText)
   await chmod(join(fresh, 'rt', 'shell'), 0o755)
   await rm(directory, { recursive: true, force: true })

@@ -60,10 +60,12 @@ export interface ContainerSpec {
   env: Record<string, string>
   /** Absolute; created when missing. */
   workdir: string
-  /** The image's; it gets what follows as arguments, and decides whether it runs that. */
-  entrypoint?: string[]
-  /** When empty, the container sleeps until it is stopped. */
+  /** The main process; when empty, the container sleeps until it is stopped. */
   command: string[]
+  /** The image's, which gets the main process's command as its arguments. */
+  entrypoint?: string[]
+  /** Of the main process and of all execs: name or number, maybe with a group (`app`, `1000:1000`). Default: root. */
+  user?: string
   /** Where limits are enforced, the container ends when its processes use more. */
   memoryLimitBytes?: number
   /** `none`: a network namespace with nothing but loopback. */
@@ -80,6 +82,8 @@ export interface ExecSpec {
   env?: Record<string, string>
   /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
   workdir?: string
+  /** Default: the container's. */
+  user?: string
   pty?: PtySize
   /** Seconds after which the command is killed with SIGKILL. */
   timeoutSeconds?: number
@@ -161,6 +165,11 @@ export interface Container {
   discard (): Promise<void>
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
+}
+
+/** Whether a user, as images name it, is root. */
+export function isRoot (user: string | undefined): boolean {
+  return user === undefined || /^(root|0)?(:(root|0)?)?$/.test(user)
 }
 
 /** A failure of the container layer, with a machine-readable reason. */

@@ -14,6 +14,9 @@ export const creation = { unspecified: 0, createIfMissing: 1, ephemeral: 5 } as 
 /** NetworkAccess.network_access_type. */
 export const networkAccess = { unspecified: 0, open: 1, blocked: 2, allowlist: 3 } as const
 
+/** ImageRegistryConfig.registry_auth_type. */
+export const registryAuth = { aws: 1, gcp: 2, public: 3, staticCredentials: 4 } as const
+
 export interface GenericResult { status: number, exception?: string, exitcode?: number }
 
 export interface StringMap { contents: Record<string, string> }

@@ -1,8 +1,9 @@
 import { defaultPath } from '../container/host.js'
-import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
+import { type Container, type ContainerSpec, isRoot, type VolumeMount } from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
+import type { BuiltImage } from '../images/store.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
@@ -84,11 +85,12 @@ async function containerSpec (
     id: info.id,
     rootfs: image.rootfs,
     volumes: volumeMounts(parts.volumes, definition),
-    env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
+    env: { ...systemVariables(info, image), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
     ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
     ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
+    ...image.user !== undefined && { user: image.user },
     network: blocked ? 'none' : 'host',
     ...ptyOf(definition.ptyInfo)
   }
@@ -103,10 +105,11 @@ function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): V
   }))
 }
 
-function systemVariables (info: SandboxInfo, image: Record<string, string>): Record<string, string> {
+function systemVariables (info: SandboxInfo, image: BuiltImage): Record<string, string> {
   return {
-    PATH: image['PATH'] ?? defaultPath,
-    HOME: '/root',
+    PATH: image.env['PATH'] ?? defaultPath,
+    // Another user's is in the image.
+    ...isRoot(image.user) && { HOME: '/root' },
     MODAL_SANDBOX_ID: info.id,
     MODAL_TASK_ID: info.taskId,
     MODAL_ENVIRONMENT: info.environment,
