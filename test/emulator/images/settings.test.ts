@@ -26,7 +26,7 @@ const images = await mkdtemp(join(tmpdir(), 'settings-images-'))
 t.teardown(() => removeTree(images))
 const layout = async (name: string, config: Record<string, unknown> = {}) =>
   await writeFiles(join(images, name), layoutFiles({ [name]: system(config) }))
-const configured = noBusybox
+const configured: Record<string, string> = noBusybox
   ? {}
   : {
       plain: await layout('plain'),
