@@ -55,7 +55,7 @@ export class LocalContainer implements Container {
   async startMain (): Promise<void> {
     const { spec } = this.#parts
     // Not in the workdir: a process with its working directory on a volume would block every reload.
-    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
+    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/', user: 'root' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
     const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
     this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
