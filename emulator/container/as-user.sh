@@ -46,7 +46,7 @@ if [ -z "$__modal_uid" ] || { [ -z "$__modal_gid" ] && [ -n "$__modal_group" ]; 
 fi
 
 # So that it can open /dev/stdin, /dev/stdout and /dev/stderr again.
-__modal_tool chown "$__modal_uid" /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 2> /dev/null
+__modal_tool chown -f "$__modal_uid" "/proc/$$/fd/0" "/proc/$$/fd/1" "/proc/$$/fd/2"
 [ -n "${HOME+set}" ] || export HOME="$__modal_home"
 __modal_groups=${__modal_groups#,}
 exec /__modal/rt/ld.so --library-path /__modal/rt/lib /__modal/rt/setpriv --reuid "$__modal_uid" \

@@ -32,7 +32,8 @@ export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdo
     return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
   const become = isRoot(user) ? '' : `${toolboxCommand('sh').join(' ')} /__modal/rt/as-user.sh ${shellQuote(user!)} `
-  const last = `unset OLDPWD; ${way.read}; exec ${become}"$@"`
+  // What gVisor sets is root's; as-user.sh sets the user's.
+  const last = `unset OLDPWD${become === '' ? '' : ' HOME'}; ${way.read}; exec ${become}"$@"`
   const start = `${silence}cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
   return { argv: shell(start, workdir), preamble: preamble(command, env, way) }
 }

@@ -63,14 +63,12 @@ export class LocalContainer implements Container {
   /** Starts the entrypoint; the container ends when it does. */
   async startMain (): Promise<void> {
     const { spec } = this.#parts
-    const { entrypoint = [] } = spec
     // Not in the workdir: a process with its working directory on a volume would block every reload.
-    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
-    const main = spec.command.length > 0 || entrypoint.length > 0
-      ? { command: [...entrypoint, ...spec.command.length > 0 ? spec.command : idle.command] }
-      : idle
+    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/', user: 'root' }
+    const main = spec.command.length > 0 ? { command: spec.command } : idle
+    const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
     this.#limitMemory()
-    this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
+    this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
   }
 

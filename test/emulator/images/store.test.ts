@@ -64,6 +64,16 @@ t.test('A tag is a base that is configured, this machine\'s, or one of a registr
   for (const tag of ['debian', 'toString']) t.same(await bases.base(tag), { kind: 'registry', tag })
 })
 
+t.test('Steps run as the user that USER names, or not at all: only root can become others (1.1)', { skip }, async (t) => {
+  const building = build(['USER nobody', 'RUN id -u > /tmp/who && cp /tmp/who /var/tmp/who'])
+  if (process.getuid!() !== 0) return await t.rejects(building, /user is nobody: only as root can the emulator become/)
+  const image = await building
+  t.equal(image.user, 'nobody')
+  const container = await startContainer(runtime, { rootfs: image.rootfs, user: 'nobody' })
+  t.equal((await sh(container, 'cat /var/tmp/who; id -u')).out, '65534\n65534\n')
+  await container.stop()
+})
+
 t.test('Links in an image lead nowhere on the host', { skip }, async (t) => {
   const host = await hostDirectory(t)
   await writeFile(join(host, 'resolv.conf'), 'host')

@@ -72,12 +72,14 @@ t.test('Layers that are compressed with zstd are read', { skip: noZstd }, async 
 
 t.test('Links between the layers of an old archive are followed within it', async (t) => {
   const { open, write } = await opener(t)
-  const files = dockerFiles(layers.slice(1), {}, [])
-  const [[name, layer]] = [...files] as [[string, Buffer]]
-  const linked = (target: string) => tarOf([
-    ...[...files].filter(([path]) => path !== name).map(([path, content]) => ({ path, content })),
-    { path: 'shared.tar', content: layer }, { path: name, flag: '2', target }
-  ])
+  const linked = (target: string) => {
+    const files = dockerFiles(layers.slice(1), { Env: [`TARGET=${target}`] }, [])
+    const [[name, layer]] = [...files] as [[string, Buffer]]
+    return tarOf([
+      ...[...files].filter(([path]) => path !== name).map(([path, content]) => ({ path, content })),
+      { path: 'shared.tar', content: layer }, { path: name, flag: '2', target }
+    ])
+  }
   t.equal((await open(await write('linked.tar', linked('../shared.tar')))).file, 'hello')
   await t.rejects(open(await write('outside.tar', linked('/etc/passwd'))), /has no file/)
   await t.rejects(open(await write('circle.tar', linked('layer.tar'))), /has no file/)
@@ -89,7 +91,8 @@ t.test('The image for this machine is taken of several platforms, and the one wi
   const foreign = new TestImage({ layers: content('foreign'), architecture: 'riscv64' })
   const mine = new TestImage({ layers: content('mine') })
   const index = new TestImage({ layers: [] })
-  const manifests = [foreign.manifest, mine.manifest, { ...mine.manifest, digest: `sha256:${'0'.repeat(64)}`, platform: { os: 'unknown', architecture: 'unknown' } }]
+  const nobody = { ...mine.manifest, digest: `sha256:${'0'.repeat(64)}`, platform: { os: 'unknown', architecture: 'unknown' } }
+  const manifests = [foreign.manifest, mine.manifest, nobody]
   Object.assign(index.manifest, index.add(Buffer.from(JSON.stringify({ manifests })), 'application/vnd.oci.image.index.v1+json'), { platform: undefined })
   for (const [digest, blob] of [...foreign.blobs, ...mine.blobs]) index.blobs.set(digest, blob)
   t.equal((await open(await writeFiles(join(directory, 'platforms'), layoutFiles({ app: index })))).file, 'mine')
@@ -99,7 +102,7 @@ t.test('The image for this machine is taken of several platforms, and the one wi
   t.equal((await open(several, 'app:1')).file, 'mine')
   t.equal((await open(several, 'app:2')).file, 'two')
   await t.rejects(open(several, 'app:3'), /several images, and none is called app:3: .*docker\.io\/library\/app:1, app:2/)
-  await t.rejects(open(several, 'other'), new RegExp('only for linux/riscv64'))
+  await t.rejects(open(several, 'other'), /only for linux\/riscv64/)
   const lying = new TestImage({ layers: content('x'), architecture: 'riscv64' })
   Object.assign(lying.manifest, { platform: undefined })
   await t.rejects(open(await writeFiles(join(directory, 'lying'), layoutFiles({ a: lying }))), new RegExp(`built for linux/riscv64, and this machine is linux/${architecture}`))
@@ -125,8 +128,9 @@ t.test('What is no image, or not all of it, is told with the path and the reason
   const image = new TestImage({ layers })
   const layout = layoutFiles({ a: image })
   const without = (digest: string) => new Map([...layout].filter(([name]) => !name.endsWith(digest.slice(7))))
-  const changed = (digest: string) => new Map([...layout].map(([name, data]) => [name, name.endsWith(digest.slice(7)) ? Buffer.alloc(data.length) : data]))
-  const other = (config: object) => layoutFiles({ a: new TestImage({ layers, config: config as Record<string, unknown> }) })
+  const changed = (digest: string) => new Map([...layout].map(([name, data]) =>
+    [name, name.endsWith(digest.slice(7)) ? Buffer.alloc(data.length) : data]))
+  const other = (config: Record<string, unknown>) => layoutFiles({ a: new TestImage({ layers, config }) })
   const cases: Array<[Buffer | Map<string, Buffer>, RegExp]> = [
     [Buffer.from(''), /neither an OCI layout nor `docker save`/],
     [Buffer.from('x'), /ends in the middle/],
@@ -148,9 +152,11 @@ t.test('What is no image, or not all of it, is told with the path and the reason
     [other({ OnBuild: ['RUN x'] }), /ONBUILD/]
   ]
   for (const [index, [content, told]] of cases.entries()) {
-    for (const path of Buffer.isBuffer(content)
-      ? [await write(`file-${index}`, content)]
-      : [await write(`archive-${index}`, tarOfFiles(content)), ...content.has('oci-layout') ? [await writeFiles(join(directory, `layout-${index}`), content)] : []]) {
+    const paths = [await write(`archive-${index}`, Buffer.isBuffer(content) ? content : tarOfFiles(content))]
+    if (!Buffer.isBuffer(content) && content.has('oci-layout')) {
+      paths.push(await writeFiles(join(directory, `layout-${index}`), content))
+    }
+    for (const path of paths) {
       const failure = await open(path).then(() => undefined, (error: Error) => error)
       t.match(failure, { name: 'ImageError', message: told }, `${told}`)
       t.ok(failure?.message.includes(path), 'the path')
