@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { removeTree } from './host.js'
@@ -7,10 +7,10 @@ import { makeToolbox } from './toolbox.js'
 import type { RuntimeOptions } from './types.js'
 
 /** To be incremented when the toolbox or the base `local` is made differently. */
-const layoutVersion = 3
+const layoutVersion = 4
 
-/** The program behind the SDK's filesystem calls: one file of JavaScript. */
-const fsToolsScript = fileURLToPath(new URL('fs-tools.js', import.meta.url))
+/** The program behind the SDK's filesystem calls. */
+const fsTools = fileURLToPath(new URL('fs-tools', import.meta.url))
 
 /** Removes what a killed emulator left behind, and makes the directories. */
 export async function cleanDirectory (dataDir: string): Promise<void> {
@@ -30,7 +30,7 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
   const { dataDir, claudeBinary } = options
   await makeOnce(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
-      makeToolbox(join(dataDir, 'toolbox'), fsToolsScript),
+      makeToolbox(join(dataDir, 'toolbox'), fsTools),
       makeLocalBase(join(dataDir, 'local'), claudeBinary)
     ])
   })
@@ -38,7 +38,8 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
 
 /** Changes whenever the toolbox and the base `local` must be rebuilt. */
 async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
-  const sources = [process.execPath, fsToolsScript, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
+  const tools = (await readdir(fsTools)).sort().map((name) => join(fsTools, name))
+  const sources = [process.execPath, ...tools, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
   const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
     `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))
   return [layoutVersion, ...times].join('\n')
