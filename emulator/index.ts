@@ -5,6 +5,7 @@ import { findClaudeBinary } from './container/claude-binary.js'
 import { createRuntime } from './container/runtime.js'
 import type { Isolation, SelfTest } from './container/types.js'
 import { ImageBuilds } from './images/builds.js'
+import { Snapshots } from './images/snapshots.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
@@ -17,6 +18,8 @@ import { VolumeCatalog } from './volumes/catalog.js'
 
 /** How long calls in flight may still take when the emulator closes. */
 const shutdownGraceMs = 250
+
+const collectEveryMs = 10 * 60_000
 
 export interface EmulatorOptions {
   /** Volumes, images, ids and credentials are kept here; sandboxes end with the emulator. */
@@ -87,15 +90,26 @@ async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, is
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
   const store = new ImageStore({ dataDir: join(dataDir, 'images'), runtime, images })
+  const snapshots = new Snapshots({
+    directory: join(dataDir, 'images'), inUse: () => runtime.rootfsInUse, deleted: () => state.records.deletedImages
+  })
+  await snapshots.removeUnfinished()
+  const collect = () => {
+    snapshots.collect().catch((error) => { log.warn({ err: error }, 'emulator: expired snapshots could not be removed') })
+  }
+  collect()
+  const collecting = setInterval(collect, collectEveryMs).unref()
   return {
     state,
     runtime,
     registry,
+    snapshots,
     secrets,
     volumes,
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     async close () {
+      clearInterval(collecting)
       volumes.close()
       await Promise.allSettled(registry.all().map((sandbox) => sandbox.stop('terminated')))
       await runtime.close()

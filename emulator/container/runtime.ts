@@ -7,10 +7,10 @@ import { GvisorLauncher } from './gvisor/launcher.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
+import { overlaysOf } from './overlays.js'
 import { PipeMaker } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
-import type { OverlayMount } from './setup.js'
 import { Supervisor } from './supervisor.js'
 import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
 
@@ -73,10 +73,12 @@ class LocalRuntime implements ContainerRuntime {
       for (const [index, mount] of spec.volumes.entries()) {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
-      const overlays = await this.#overlays(spec.rootfs, directory)
+      const local = join(this.#options.dataDir, 'local')
+      const at = (name: string) => join(directory, name)
+      const overlays = await overlaysOf(spec.rootfs, { local, root: at('root'), upper: at('upper'), work: at('work') })
       const userNamespace = this.mode === 'user'
       const launch = await launcher.prepare({
-        root: join(directory, 'root'),
+        root: at('root'),
         toolbox: join(this.#options.dataDir, 'toolbox'),
         hostname: spec.id,
         userNamespace,
@@ -93,6 +95,8 @@ class LocalRuntime implements ContainerRuntime {
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,
+        local,
+        userNamespace,
         overlays,
         volumes,
         warn: (details, message) => { this.#options.log.warn(details, message) },
@@ -111,24 +115,8 @@ class LocalRuntime implements ContainerRuntime {
     }
   }
 
-  /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
-  async #overlays ({ base, layers }: Rootfs, directory: string): Promise<OverlayMount[]> {
-    const local = join(this.#options.dataDir, 'local')
-    const root = join(directory, 'root')
-    const lowers = base.kind === 'directory'
-      ? { root: [base.path] }
-      : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
-    return await Promise.all(Object.entries(lowers).map(async ([name, lower]) => {
-      const upper = join(directory, 'upper', name)
-      const work = join(directory, 'work', name)
-      await Promise.all([mkdir(upper), mkdir(work)])
-      return {
-        path: name === 'root' ? root : `${root}/usr`,
-        lower: [...layers.map((layer) => join(layer, name)).toReversed(), ...lower],
-        upper,
-        work
-      }
-    }))
+  get rootfsInUse (): Rootfs[] {
+    return [...this.#containers].flatMap(({ rootfs }) => rootfs)
   }
 
   async selfTest (): Promise<SelfTest> {

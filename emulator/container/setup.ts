@@ -36,7 +36,7 @@ export interface Layout {
   resolvConf: boolean
 }
 
-function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
+export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
@@ -59,6 +59,15 @@ export const enter = `enter () {
     [ -d "./$name" ] || mkdir "./$name"
     cd -P "./$name"; at=$at/$name
     [ "$(pwd -P)" = "$at" ] || { echo "$name is a link" >&2; exit 1; }
+  done
+}`
+
+/** The same for a directory that is to be there already; fails where it is not, or a link leads there. */
+export const existing = `existing () {
+  at=$1; shift; cd -P "$at"
+  for name; do
+    cd -P "./$name" 2>/dev/null || return 1; at=$at/$name
+    [ "$(pwd -P)" = "$at" ] || return 1
   done
 }`
 

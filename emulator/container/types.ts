@@ -22,6 +22,8 @@ export interface ContainerRuntime {
   readonly mode: 'root' | 'user'
   readonly volumes: VolumeStore
   start (spec: ContainerSpec): Promise<Container>
+  /** What running containers are made of. */
+  readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
   close (): Promise<void>
 }
@@ -151,13 +153,32 @@ export interface Container {
   readonly stopFailure: Error | undefined
   /** Stops the container and removes its output as well. */
   discard (): Promise<void>
+  /**
+   * Copies what it has written so far (except to volumes, mounted images, /dev, /proc and /sys) as a layer; it goes on.
+   * @throws {ContainerError} `unsupported`
+   */
+  copyLayer (directory: string): Promise<void>
+  /**
+   * Copies a directory as it looks inside, with what is mounted there. `path` is absolute and normalized.
+   * @throws {ContainerError} `unsupported`; `failed` when it is none, or a link leads there
+   */
+  copyDirectory (path: string, directory: string): Promise<void>
+  /**
+   * Shows an image, or an empty directory, at an existing directory. What is written there is the container's alone.
+   * @throws {ContainerError} `unsupported`; `failed` when it is none, a link leads there, or an image is mounted there
+   */
+  mountImage (path: string, rootfs: Rootfs | undefined): Promise<void>
+  /** @throws {ContainerError} `busy` while files there are open; `failed` when no image is mounted there */
+  unmountImage (path: string): Promise<void>
+  /** Of images: what it was started from and what is mounted. */
+  readonly rootfs: Rootfs[]
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
 }
 
 /** A failure of the container layer, with a machine-readable reason. */
 export class ContainerError extends Error {
-  readonly reason: 'ended' | 'busy' | 'dropped' | 'no_space' | 'failed'
+  readonly reason: 'ended' | 'busy' | 'dropped' | 'no_space' | 'unsupported' | 'failed'
 
   constructor (reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
     super(message, options)

@@ -25,9 +25,11 @@ export const alreadyExists = (text: string) => new StatusError(status.ALREADY_EX
 export const permissionDenied = (text: string) => new StatusError(status.PERMISSION_DENIED, text)
 export const unauthenticated = (text: string) => new StatusError(status.UNAUTHENTICATED, text)
 
+const notSupported = (reason: string) => `Not supported by the local emulator: ${reason}`
+
 /** For what the emulator can't do honestly. The text names the emulator, so that nobody blames Modal. */
 export const unimplemented = (reason: string) =>
-  new StatusError(status.UNIMPLEMENTED, `Not supported by the local emulator: ${reason}`)
+  new StatusError(status.UNIMPLEMENTED, notSupported(reason))
 
 const statuses: Partial<Record<ContainerError['reason'], status>> = { ended: status.NOT_FOUND, dropped: status.OUT_OF_RANGE }
 
@@ -40,6 +42,7 @@ export function toStatus (error: unknown, method: string, log: Log): { code: sta
   }
   if (error instanceof StatusError) return { code: error.code, details: error.message }
   if (error instanceof ContainerError) {
+    if (error.reason === 'unsupported') return { code: status.UNIMPLEMENTED, details: notSupported(error.message) }
     log.warn({ err: error, method }, 'emulator: the container layer refused a call')
     return { code: statuses[error.reason] ?? status.FAILED_PRECONDITION, details: error.message }
   }

@@ -4,8 +4,8 @@ import type { Handlers, Unary } from './adapter.js'
 
 const tunnels = 'tunnels and connect tokens need Modal\'s public network'
 const memory = 'memory snapshots need Modal\'s runtime'
-const snapshots = 'a running sandbox can\'t be snapshotted; put the steps in the image or the data on a volume'
-const mounts = 'images can\'t be mounted in a running sandbox'
+const snapshots = 'snapshots through the control plane; the SDKs of today take them through the command router'
+const exitSnapshots = 'snapshots at the end of a sandbox'
 const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
 const sidecars = 'a sandbox has one container'
 const queues = 'the items of a queue are counted, not kept'
@@ -25,8 +25,8 @@ const reasons = {
     SandboxRestoreV2: memory,
     SandboxSnapshotFs: snapshots,
     SandboxSnapshotFsAsync: snapshots,
-    SandboxGetExitSnapshot: snapshots,
-    SandboxGetExitSnapshotV2: snapshots,
+    SandboxGetExitSnapshot: exitSnapshots,
+    SandboxGetExitSnapshotV2: exitSnapshots,
     SandboxContainerCreateV2: sidecars,
     SandboxGetResourceUsage: 'resource usage is not measured',
     AppFetchLogs: logs,
@@ -38,10 +38,6 @@ const reasons = {
   },
   commandRouter: {
     TaskSnapshotMemory: memory,
-    TaskSnapshotFilesystem: snapshots,
-    TaskSnapshotDirectory: snapshots,
-    TaskMountDirectory: mounts,
-    TaskUnmountDirectory: mounts,
     TaskSetNetworkAccess: network,
     TaskSetOutboundPolicy: network,
     TaskContainerCreate: sidecars,

@@ -48,9 +48,10 @@ export async function createSandbox (
     appName: app.name,
     environment: environmentOf(state, app.environment),
     definition,
+    image: await parts.images.built(definition.imageId),
     createdAt: registry.nextCreatedAt()
   }
-  const spec = await containerSpec(parts, request, info)
+  const spec = containerSpec(parts, request, info)
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
   const sandbox = new Sandbox(info, tags, () => parts.start(spec))
@@ -66,11 +67,8 @@ export async function createSandbox (
   }
 }
 
-async function containerSpec (
-  parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo
-): Promise<ContainerSpec> {
-  const { definition } = info
-  const image = await parts.images.built(definition.imageId)
+function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
+  const { definition, image } = info
   const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
     id: info.id,

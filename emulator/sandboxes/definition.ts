@@ -44,7 +44,11 @@ export function checkTags (tags: SandboxTag[]): SandboxTag[] {
   return tags
 }
 
-/** The mount path of a volume, normalized: without `..`, `.` and empty names. */
+/** Whether a path belongs to what every container has of its own. */
+export const isReserved = (path: string): boolean =>
+  reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))
+
+/** The path of a mount, normalized: without `..`, `.` and empty names. */
 export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
 
 function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
@@ -53,7 +57,7 @@ function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
   for (const { mountPath, subPath, volumeId } of volumeMounts) {
     const path = mountPathOf(mountPath)
     if (!path.startsWith('/') || path === '/') throw invalid(`A volume needs an absolute mount path below /, got: ${mountPath}`)
-    if (reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))) {
+    if (isReserved(path)) {
       throw invalid(`A volume can't be mounted at ${path}`)
     }
     if (paths.has(path)) throw invalid(`Two volumes are mounted at ${path}`)

@@ -1,4 +1,5 @@
 import type { Container, ExitStatus } from '../container/types.js'
+import type { BuiltImage } from '../images/store.js'
 import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
@@ -18,6 +19,8 @@ export interface SandboxInfo {
   appName: string
   environment: string
   definition: SandboxDefinition
+  /** What it was started from; the image's id may be gone before it. */
+  image: BuiltImage
   /** Seconds since the epoch; unique, because lists page by it. */
   createdAt: number
 }

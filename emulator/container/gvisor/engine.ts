@@ -76,6 +76,12 @@ export class GvisorEngine implements Engine {
     return false
   }
 
+  /** What is in its memory (/tmp) is not on the host, and mounts made on the host later are not in it. */
+  async onHost (): Promise<void> {
+    throw new ContainerError('unsupported', 'snapshots of a running sandbox, and images mounted in it, need ' +
+      'EMULATOR_RUNTIME=namespaces: gVisor (runsc) keeps files and mounts to itself')
+  }
+
   /** gVisor holds on to the directories that it was started with. */
   async remount (before: VolumeView): Promise<void> {
     throw new ContainerError('failed', `${before.path} can't be reloaded: gVisor (runsc) can't change a running container's ` +

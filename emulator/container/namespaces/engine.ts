@@ -77,12 +77,16 @@ export class NamespaceEngine implements Engine {
     for (const pid of this.#entered) notice(pid).catch(() => {})
   }
 
+  async onHost (script: string): Promise<void> {
+    const { userNamespace, nsenter, supervisor } = this.#parts
+    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
+    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script)
+  }
+
   /** As on Modal, this fails while files on the volume are open. */
   async remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, supervisor, lost } = this.#parts
-    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
+    const { root, userNamespace, lost } = this.#parts
+    await this.onHost(remountScript(before, after, root, userNamespace)).catch((cause) => {
       if (/busy/.test(String(cause.stderr))) {
         throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
       }
