@@ -47,8 +47,8 @@ export interface Emulator {
 }
 
 /**
- * Starts a server on loopback that speaks Modal's gRPC API to the unmodified SDK. CPU and memory requests are accepted
- * but not enforced; what it can't do honestly it refuses (UNIMPLEMENTED).
+ * Starts a server on loopback that speaks Modal's gRPC API to the unmodified SDK. What has no effect on one machine it
+ * accepts with a warning; what it can't do honestly it refuses (UNIMPLEMENTED).
  * @throws {Error} when the data directory is in use or not writable, or the port is taken
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
@@ -108,6 +108,7 @@ async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, is
     volumes,
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
+    enforces: runtime.enforces.bind(runtime),
     async close () {
       clearInterval(collecting)
       volumes.close()

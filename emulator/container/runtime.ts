@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto'
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
+import { Cgroups } from './cgroups.js'
 import { LocalContainer } from './container.js'
 import { GvisorLauncher } from './gvisor/launcher.js'
 import { hostTool, removeTree } from './host.js'
@@ -22,27 +24,30 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   await cleanDirectory(options.dataDir)
   const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
-  if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
+  const cgroups = await Cgroups.find(createHash('sha256').update(options.dataDir).digest('hex').slice(0, 12))
+  if (options.isolation === 'namespaces') return new LocalRuntime(options, cgroups, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {
     const gvisor = new GvisorLauncher(pipes, runsc)
-    return new LocalRuntime(options, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
+    return new LocalRuntime(options, cgroups, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
   }
   if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
-  return new LocalRuntime(options, [namespaces])
+  return new LocalRuntime(options, cgroups, [namespaces])
 }
 
 class LocalRuntime implements ContainerRuntime {
   readonly mode = process.getuid!() === 0 ? 'root' : 'user'
   readonly volumes: VolumeStore
   readonly #options: RuntimeOptions
+  readonly #cgroups: Cgroups
   readonly #launcher: Promise<Launcher>
   readonly #containers = new Set<LocalContainer>()
   #started = 0
 
   /** @param launchers the first that works is used */
-  constructor (options: RuntimeOptions, launchers: [Launcher, ...Launcher[]]) {
+  constructor (options: RuntimeOptions, cgroups: Cgroups, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
+    this.#cgroups = cgroups
     this.volumes = new VolumeStore(options.dataDir)
     this.#launcher = this.#prepare(launchers)
     this.#launcher.catch(() => {})
@@ -68,6 +73,7 @@ class LocalRuntime implements ContainerRuntime {
     const volumes: MountedVolume[] = []
     let supervisor: Supervisor | undefined
     let container: LocalContainer | undefined
+    const cgroup = await this.#cgroups.make(spec.limits ?? {})
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
       for (const [index, mount] of spec.volumes.entries()) {
@@ -86,7 +92,8 @@ class LocalRuntime implements ContainerRuntime {
         overlays,
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
-        resolvConf: spec.rootfs.base.kind === 'directory'
+        resolvConf: spec.rootfs.base.kind === 'directory',
+        cgroups: cgroup.files
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
@@ -100,7 +107,10 @@ class LocalRuntime implements ContainerRuntime {
         overlays,
         volumes,
         warn: (details, message) => { this.#options.log.warn(details, message) },
-        onStopped: () => { this.#containers.delete(started) }
+        onStopped: () => {
+          this.#containers.delete(started)
+          cgroup.remove().catch(() => {})
+        }
       })
       container = started
       this.#containers.add(container)
@@ -110,9 +120,14 @@ class LocalRuntime implements ContainerRuntime {
       if (container === undefined) for (const volume of volumes) volume.release()
       await container?.stop().catch(() => {})
       await supervisor?.end()
+      await cgroup.remove()
       await removeTree(directory).catch(() => {})
       throw error
     }
+  }
+
+  enforces (limit: 'memory' | 'cpu'): boolean {
+    return this.#cgroups.enforces(limit)
   }
 
   get rootfsInUse (): Rootfs[] {

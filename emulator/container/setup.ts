@@ -34,7 +34,12 @@ export interface Layout {
   volumes: VolumeView[]
   workdir: string
   resolvConf: boolean
+  /** Files in which each process of the container has to write its id, for its limits. */
+  cgroups: string[]
 }
+
+/** Makes the shell that reads it, and what it starts, subject to limits. */
+export const joinCgroups = (files: string[]): string => files.map((file) => `echo $$ > ${shellQuote(file)}`).join('; ')
 
 export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
@@ -74,10 +79,11 @@ export const existing = `existing () {
 export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /** Builds the root in a mount namespace with the host's view. */
-export function rootScript ({ root, toolbox, overlays, userNamespace }: Layout): string {
+export function rootScript ({ root, toolbox, overlays, userNamespace, cgroups }: Layout): string {
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
+${joinCgroups(cgroups)}
 umask 022
 ${enter}
 mount --make-rprivate /

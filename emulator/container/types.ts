@@ -22,6 +22,8 @@ export interface ContainerRuntime {
   readonly mode: 'root' | 'user'
   readonly volumes: VolumeStore
   start (spec: ContainerSpec): Promise<Container>
+  /** Whether limits of memory, or of CPUs, hold on this machine. */
+  enforces (limit: 'memory' | 'cpu'): boolean
   /** What running containers are made of. */
   readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
@@ -64,9 +66,14 @@ export interface ContainerSpec {
   command: string[]
   /** `none`: a network namespace with nothing but loopback. */
   network: 'host' | 'none'
+  /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
+  limits?: Limits
   /** PTY for the entrypoint. */
   pty?: PtySize
 }
+
+/** A process that would need more memory is killed; CPUs are time on any of them. */
+export interface Limits { memoryBytes?: number, cpus?: number }
 
 export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
 

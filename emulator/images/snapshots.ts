@@ -57,8 +57,9 @@ export class Snapshots {
 
   /** Removes what was never finished: for the start, when nothing is being made. */
   async removeUnfinished (): Promise<void> {
-    const names = await readdir(this.#options.directory)
-    await removeTree(...names.filter((name) => name.endsWith(unfinished)).map((name) => join(this.#options.directory, name)))
+    const { directory } = this.#options
+    const names = (await readdir(directory)).filter((name) => name.endsWith(unfinished))
+    await removeTree(...names.map((name) => join(directory, name)))
   }
 
   /** Removes the files of snapshots that are over, unless other images or running sandboxes are made of them. */

@@ -33,8 +33,7 @@ const reasons = {
     AppCountLogs: logs,
     QueueGet: queues,
     QueueNextItems: queues,
-    QueueClear: queues,
-    ProxyGet: 'proxies need Modal\'s network'
+    QueueClear: queues
   },
   commandRouter: {
     TaskSnapshotMemory: memory,

@@ -10,6 +10,8 @@ import { failedPrecondition, invalid, notFound } from '../control/status.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
 import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
+import { limitsOf } from './limits.js'
+import { placementWarnings } from './placement.js'
 import { Readiness } from './readiness.js'
 import type { SandboxRegistry } from './registry.js'
 import { type Family, Sandbox, type SandboxInfo } from './sandbox.js'
@@ -22,15 +24,18 @@ export interface CreateParts {
   secrets: Secrets
   /** Starts a container. */
   start: (spec: ContainerSpec) => Promise<Container>
+  /** Whether limits of memory, or of CPUs, hold on this machine. */
+  enforces: (limit: 'memory' | 'cpu') => boolean
 }
 
 /**
- * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests and
- * limits are accepted but not enforced.
+ * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests are
+ * accepted: a sandbox gets what the machine has. Limits hold where the machine can enforce them.
+ * @param warn is told what has no effect here
  * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
  */
 export async function createSandbox (
-  parts: CreateParts, request: SandboxCreateMessage, family: Family
+  parts: CreateParts, request: SandboxCreateMessage, family: Family, warn: (text: string) => void
 ): Promise<Sandbox> {
   const { registry, state } = parts
   const { definition } = request
@@ -52,6 +57,8 @@ export async function createSandbox (
     createdAt: registry.nextCreatedAt()
   }
   const spec = containerSpec(parts, request, info)
+  const { limits, warnings } = limitsOf(definition, parts.enforces)
+  spec.limits = limits
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
   const sandbox = new Sandbox(info, tags, () => parts.start(spec))
@@ -59,6 +66,7 @@ export async function createSandbox (
   try {
     const container = await sandbox.started
     const probe = definition.readinessProbe && execProbe(definition.readinessProbe)
+    for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
     if (probe) sandbox.readiness = new Readiness(container, probe, definition.readinessProbe?.intervalMs)
     return sandbox
   } catch (error) {

@@ -3,14 +3,14 @@ import { checkName } from '../control/environments.js'
 import { networkAccess, type ProbeMessage, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
 import { checkVariables, variables } from '../control/secrets.js'
 import { invalid, unimplemented } from '../control/status.js'
+import { checkPlacement } from './placement.js'
 
 const maxLifetimeSeconds = 24 * 3600
 const maxTagLength = 256
 const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
 
 /**
- * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
- * requests and limits pass: they are accepted but not enforced, so a sandbox gets what the machine has.
+ * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED).
  */
 export function checkDefinition (definition: SandboxDefinition): void {
   refuseUnsupported(definition)
@@ -23,6 +23,7 @@ export function checkDefinition (definition: SandboxDefinition): void {
   if (name) checkName(name, 'Sandbox')
   checkVariables(variables(definition.environmentVariables))
   checkResources(definition)
+  checkPlacement(definition)
   checkVolumeMounts(definition)
 }
 
@@ -69,7 +70,7 @@ function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
 }
 
 function refuseUnsupported (definition: SandboxDefinition): void {
-  const { resources, networkAccess: network, schedulerPlacement, readinessProbe } = definition
+  const { resources, networkAccess: network, readinessProbe } = definition
   const reasons: Array<[unknown, string]> = [
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
@@ -86,8 +87,6 @@ function refuseUnsupported (definition: SandboxDefinition): void {
     [definition.includeOidcIdentityToken || definition.includeX509Svid, 'identity tokens'],
     [definition.enableSnapshot, 'memory snapshots'],
     [definition.runtime, 'the choice of a runtime: sandboxes are Linux namespaces'],
-    [definition.cloudProviderStr || definition.cloudProvider, 'the choice of a cloud'],
-    [schedulerPlacement?.regions.length, 'the choice of a region'],
     [experimentalOptions(definition), `experimental options (${experimentalOptions(definition)})`],
     [readinessProbe && !execProbe(readinessProbe), 'TCP readiness probes: sandboxes share the host\'s ports; use an exec probe']
   ]

@@ -4,7 +4,7 @@ import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
 import type { PipeMaker } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
-import type { VolumeView } from '../setup.js'
+import { joinCgroups, type VolumeView } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { withoutKeys } from './no-keys.js'
@@ -17,6 +17,7 @@ interface Parts {
   initPid: number
   root: string
   userNamespace: boolean
+  cgroups: string[]
   pipes: PipeMaker
   nsenter: string
   perl: string
@@ -54,9 +55,10 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, perl, initPid, supervisor, userNamespace, network } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups } = this.#parts
+    const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...limits, ...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 

@@ -18,13 +18,13 @@ export class NamespaceLauncher implements Launcher {
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network } = layout
+    const { root, userNamespace, network, cgroups } = layout
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, ...tools, lost })
+        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, cgroups, pipes, ...tools, lost })
       }
     }
   }

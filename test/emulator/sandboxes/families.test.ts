@@ -159,12 +159,9 @@ for (const family of ['V2', 'V1'] as const) {
       const refusals: Array<[string, () => Promise<unknown>]> = [
         ['allowlist', () => create({ outboundCidrAllowlist: ['10.0.0.0/8'] })],
         ['tunnels', () => create({ encryptedPorts: [8080] })],
-        ['region', () => create({ regions: ['us-east'] })],
         ['probe', () => create({ readinessProbe: Probe.withTcp(80) })],
         ['tunnel', () => sandbox.tunnels(1000)],
         ['connect token', () => sandbox.createConnectToken()],
-        ['snapshot', () => sandbox.snapshotFilesystem()],
-        ['mount', () => sandbox.mountImage('/mnt')],
         ['network', () => sandbox.updateNetworkPolicy({ outboundCidrAllowlist: [], outboundDomainAllowlist: [] })]
       ]
       for (const [name, refused] of refusals) await t.rejects(refused(), { message: /UNIMPLEMENTED.*emulator/ }, name)
