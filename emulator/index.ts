@@ -14,6 +14,7 @@ import { SandboxRegistry } from './sandboxes/registry.js'
 import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
+import { type Certificate, openCertificate } from './tunnels/certificate.js'
 import { VolumeCatalog } from './volumes/catalog.js'
 
 /** How long calls in flight may still take when the emulator closes. */
@@ -60,9 +61,9 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   const close = async () => { for (const step of undo.splice(0).reverse()) await step() }
   try {
     const { signingKey, ...tokens } = await openCredentials(dataDir)
-    const backend = await openBackend({ ...options, dataDir })
-    undo.push(backend.close)
     const authority = new Authority({ signingKey, ...tokens })
+    const backend = await openBackend({ ...options, dataDir }, authority)
+    undo.push(backend.close)
     let url = ''
     const handlers = allHandlers({ ...backend, authority, routerUrl: () => url.replace('http:', 'https:') })
     const listening = await listen({ authority, log, ...handlers }, port)
@@ -79,7 +80,8 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions) {
+async function openBackend (options: EmulatorOptions, authority: Authority) {
+  const { dataDir, log, images = {}, secrets: named = {}, isolation } = options
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
@@ -98,6 +100,7 @@ async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, is
     snapshots.collect().catch((error) => { log.warn({ err: error }, 'emulator: expired snapshots could not be removed') })
   }
   collect()
+  let certificate: Promise<Certificate> | undefined
   const collecting = setInterval(collect, collectEveryMs).unref()
   return {
     state,
@@ -109,6 +112,14 @@ async function openBackend ({ dataDir, log, images = {}, secrets: named = {}, is
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     enforces: runtime.enforces.bind(runtime),
+    certificate: () => {
+      certificate ??= openCertificate(join(dataDir, 'tunnels')).catch((error) => { certificate = undefined; throw error })
+      return certificate
+    },
+    async userOf (token: string, sandboxId: string, port: number) {
+      const grant = await authority.connectGrant(token)
+      return grant?.sandboxId === sandboxId && grant.port === port ? grant : undefined
+    },
     async close () {
       clearInterval(collecting)
       volumes.close()

@@ -7,7 +7,10 @@ import { ContainerError, type Limits } from './types.js'
 type Controller = 'memory' | 'cpu'
 
 /** Where control groups of containers are made, and how their limits are written, for one controller. */
-interface Hierarchy { directory: string, files: (limits: Limits) => Array<[name: string, value: string, optional?: true]> }
+interface Hierarchy { directory: string, files: (limits: Limits) => Setting[] }
+
+/** An optional one is for what not every kernel has. */
+type Setting = [file: string, value: string, optional?: true]
 
 const periodMicroseconds = 100_000
 const quota = (cpus: number) => Math.max(1000, Math.round(cpus * periodMicroseconds))

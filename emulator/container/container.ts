@@ -7,6 +7,7 @@ import type { MountedVolume } from '../volumes/mounted.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
 import { keepLayer } from './layer.js'
+import { listenerAmong } from './listeners.js'
 import { MountedImages } from './mounted-images.js'
 import type { OverlayMount } from './setup.js'
 import { copyDirectory, copyLayer } from './snapshot.js'
@@ -106,6 +107,10 @@ export class LocalContainer implements Container {
       for (const volume of volumes) await volume.reload(engine.remount.bind(engine))
     })
     await this.#reloading
+  }
+
+  async listener (port: number): Promise<string | undefined> {
+    return this.#isOver ? undefined : await listenerAmong(await this.#parts.engine.pids(), port)
   }
 
   get rootfs (): Rootfs[] {

@@ -15,6 +15,8 @@ export interface Engine {
    * @throws {Error} with `code` and `stderr` when it fails; {ContainerError} `unsupported` where there is no such place
    */
   onHost (script: string): Promise<void>
+  /** The host pids of the container's processes, or of those that hold its sockets. */
+  pids (): Promise<number[]>
   /** Shows another view of a volume in place of one. */
   remount (before: VolumeView, after: VolumeView): Promise<void>
 }

@@ -45,6 +45,9 @@ interface Resources {
   rdma: boolean
 }
 
+/** tunnel_type 1 is HTTP/2. */
+export interface PortSpec { port: number, unencrypted: boolean, tunnelType?: number }
+
 export interface ProbeMessage { tcpPort?: number, execCommand: { argv: string[] } | null, intervalMs?: number }
 
 export interface SandboxDefinition {
@@ -62,7 +65,7 @@ export interface SandboxDefinition {
   cloudBucketMounts: unknown[]
   ptyInfo: PtyInfo | null
   schedulerPlacement: { regions: string[] } | null
-  openPorts: { ports: unknown[] } | null
+  openPorts: { ports: PortSpec[] } | null
   i6pnEnabled: boolean
   networkAccess: { networkAccessType: number, allowedCidrs: string[], allowedDomains: string[] } | null
   proxyId?: string

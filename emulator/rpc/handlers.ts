@@ -9,6 +9,7 @@ import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
 import { snapshotHandlers } from './snapshots.js'
 import { taskHandlers } from './tasks.js'
+import { tunnelHandlers } from './tunnels.js'
 import { volumeHandlers } from './volumes.js'
 
 interface Parts extends Omit<SandboxParts, 'idempotency'> { snapshots: Snapshots }
@@ -25,6 +26,7 @@ export function allHandlers (parts: Parts): { client: Handlers, commandRouter: H
       queueHandlers(state),
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
+      tunnelHandlers(registry, authority),
       logHandlers(registry)
     ),
     commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))

@@ -35,7 +35,9 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
       SandboxCreateV2: (request: SandboxCreateMessage, { metadata, warn }) => idempotency.once(metadata, async () => {
         const sandbox = await createSandbox(parts, request, 'V2', warn)
         const { id: sandboxId, info: { taskId } } = sandbox
-        return { sandboxId, taskId, metadata: handleMetadata(sandbox), commandRouterAccess: await access(sandbox) }
+        const tunnels = sandbox.ports?.tunnels ?? []
+        const commandRouterAccess = await access(sandbox)
+        return { sandboxId, taskId, tunnels, metadata: handleMetadata(sandbox), commandRouterAccess }
       }),
 
       SandboxGetCommandRouterAccess: ({ sandboxId, taskId }: { sandboxId?: string, taskId?: string }) =>

@@ -2,7 +2,6 @@ import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 import { unimplemented } from '../control/status.js'
 import type { Handlers, Unary } from './adapter.js'
 
-const tunnels = 'tunnels and connect tokens need Modal\'s public network'
 const memory = 'memory snapshots need Modal\'s runtime'
 const snapshots = 'snapshots through the control plane; the SDKs of today take them through the command router'
 const exitSnapshots = 'snapshots at the end of a sandbox'
@@ -14,10 +13,6 @@ const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stder
 /** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
 const reasons = {
   client: {
-    SandboxGetTunnels: tunnels,
-    SandboxGetTunnelsV2: tunnels,
-    SandboxCreateConnectToken: tunnels,
-    SandboxCreateConnectTokenV2: tunnels,
     SandboxSnapshot: memory,
     SandboxSnapshotWait: memory,
     SandboxSnapshotGet: memory,

@@ -6,9 +6,12 @@ import type { ImageBuilds } from '../images/builds.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
-import { failedPrecondition, invalid, notFound } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, StatusError } from '../control/status.js'
+import type { Certificate } from '../tunnels/certificate.js'
+import { inboundCheck } from '../tunnels/inbound.js'
+import { SandboxPorts } from '../tunnels/ports.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
-import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
+import { checkDefinition, checkTags, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { limitsOf } from './limits.js'
 import { placementWarnings } from './placement.js'
@@ -26,6 +29,10 @@ export interface CreateParts {
   start: (spec: ContainerSpec) => Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => boolean
+  /** Of encrypted tunnels. */
+  certificate: () => Promise<Certificate>
+  /** What is known of the user of a connect token; undefined when it is not for this port of this sandbox. */
+  userOf: (token: string, sandboxId: string, port: number) => Promise<{ metadata: string } | undefined>
 }
 
 /**
@@ -65,14 +72,29 @@ export async function createSandbox (
   registry.add(sandbox)
   try {
     const container = await sandbox.started
-    const probe = definition.readinessProbe && execProbe(definition.readinessProbe)
     for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
-    if (probe) sandbox.readiness = new Readiness(container, probe, definition.readinessProbe?.intervalMs)
+    await openPorts(parts, sandbox, container)
+    if (definition.readinessProbe) sandbox.readiness = new Readiness(container, definition.readinessProbe)
     return sandbox
   } catch (error) {
+    sandbox.discard().catch(() => {})
     registry.remove(sandbox)
+    if (error instanceof StatusError) throw error
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
+}
+
+async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox, container: Container): Promise<void> {
+  const { inboundCidrAllowlist, openPorts } = sandbox.info.definition
+  sandbox.ports = new SandboxPorts({
+    certificate,
+    listener: (port) => container.listener(port),
+    allows: inboundCheck(inboundCidrAllowlist),
+    track: (activity) => { sandbox.lifetime.track(activity).catch(() => {}) },
+    userOf: (token, port) => userOf(token, sandbox.id, port)
+  })
+  container.exited.then(() => { sandbox.ports?.close() }, () => {})
+  await sandbox.ports.open(openPorts?.ports ?? [])
 }
 
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {

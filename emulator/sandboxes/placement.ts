@@ -3,7 +3,7 @@ import type { SandboxDefinition } from '../proto/messages.js'
 
 const clouds = new Set(['auto', 'aws', 'azure', 'gcp', 'oci'])
 
-/** Regions as Modal and the clouds write them: `us`, `us-east`, `us-east-1`, `us-east1`, and cities of OCI and Azure. */
+/** Regions as Modal and the clouds write them: `us`, `us-east`, `us-east-1`, `us-east1`; cities, too. */
 const region = new RegExp([
   '^(?:(?:us|eu|ap|uk|ca|me|sa|af|mx|il|jp|au|in|asia|europe|northamerica|southamerica|australia|africa)',
   '(?:-(?:north|south|east|west|central)?(?:east|west|central)?(?:-?\\d{1,2})?)?',
@@ -23,7 +23,8 @@ export function checkPlacement ({ cloudProviderStr, schedulerPlacement }: Sandbo
 }
 
 /** What is said about a valid choice of a place. */
-export function placementWarnings ({ cloudProvider, cloudProviderStr, schedulerPlacement }: SandboxDefinition): string[] {
+export function placementWarnings (definition: SandboxDefinition): string[] {
+  const { cloudProvider, cloudProviderStr, schedulerPlacement } = definition
   const chosen = [
     ...cloudProviderStr === '' && cloudProvider === 0 ? [] : [`cloud ${cloudProviderStr || cloudProvider}`],
     ...schedulerPlacement?.regions.length ? [`region ${schedulerPlacement.regions.join(', ')}`] : []

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
+import { inSameNamespace } from '../listeners.js'
 import type { PipeMaker } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
 import { joinCgroups, type VolumeView } from '../setup.js'
@@ -77,6 +78,10 @@ export class NamespaceEngine implements Engine {
 
   #noticeEnds (): void {
     for (const pid of this.#entered) notice(pid).catch(() => {})
+  }
+
+  async pids (): Promise<number[]> {
+    return await inSameNamespace(this.#parts.initPid)
   }
 
   async onHost (script: string): Promise<void> {

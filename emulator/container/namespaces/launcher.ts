@@ -24,7 +24,8 @@ export class NamespaceLauncher implements Launcher {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, cgroups, pipes, ...tools, lost })
+        const given = { network, root, userNamespace, cgroups, pipes, ...tools }
+        return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }
     }
   }
