@@ -67,7 +67,8 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
  */
 const maxThrottleWaitSecs = 20
 
-function connect ({ token, environment, serverUrl }: Config['modal'], log: FastifyBaseLogger): ModalClient {
+/** A client of Modal, or of another server that speaks its protocol. */
+export function connect ({ token, environment, serverUrl }: Config['modal'], log: SdkLog): ModalClient {
   return withModalServer(serverUrl, () => new ModalClient({
     tokenId: token?.id ?? '',
     tokenSecret: token?.secret ?? '',
@@ -116,7 +117,9 @@ function environment (provider: Provider | undefined): Record<string, string> {
  */
 const expectedWarnings = /^Using insecure TLS|^\w*[lL]ist without an `appId`/
 
-function sdkLogger (log: FastifyBaseLogger): Logger {
+type SdkLog = Pick<FastifyBaseLogger, 'debug' | 'info' | 'warn' | 'error'>
+
+function sdkLogger (log: SdkLog): Logger {
   const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, ...details: unknown[]) => {
     log[expectedWarnings.test(message) ? 'debug' : level]({ part: 'modal-sdk', details }, message)
   }

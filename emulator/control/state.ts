@@ -15,12 +15,21 @@ export interface VolumeRecord {
   createdAt: number
 }
 
+export interface QueuePartition {
+  /** In base64, the oldest first. */
+  items: string[]
+  /** How many are gone from in front of them. */
+  taken: number
+  /** In milliseconds since the epoch. */
+  expiresAt: number
+}
+
 export interface QueueRecord {
   id: string
   name: string
   environment: string
-  /** By partition key in hex: how many items it has, and when they expire, in milliseconds since the epoch. */
-  partitions: Record<string, { items: number, expiresAt: number }>
+  /** By partition key in hex. */
+  partitions: Record<string, QueuePartition>
 }
 
 /** What survives a restart. Sandboxes do not: they end with the server. */

@@ -22,6 +22,7 @@ export const invalid = (text: string) => new StatusError(status.INVALID_ARGUMENT
 export const failedPrecondition = (text: string, cause?: unknown) =>
   new StatusError(status.FAILED_PRECONDITION, text, { cause })
 export const alreadyExists = (text: string) => new StatusError(status.ALREADY_EXISTS, text)
+export const resourceExhausted = (text: string) => new StatusError(status.RESOURCE_EXHAUSTED, text)
 export const permissionDenied = (text: string) => new StatusError(status.PERMISSION_DENIED, text)
 export const unauthenticated = (text: string) => new StatusError(status.UNAUTHENTICATED, text)
 

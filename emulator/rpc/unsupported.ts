@@ -7,7 +7,6 @@ const snapshots = 'snapshots through the control plane; the SDKs of today take t
 const exitSnapshots = 'snapshots at the end of a sandbox'
 const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
 const sidecars = 'a sandbox has one container'
-const queues = 'the items of a queue are counted, not kept'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
 
 /** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
@@ -25,10 +24,7 @@ const reasons = {
     SandboxContainerCreateV2: sidecars,
     SandboxGetResourceUsage: 'resource usage is not measured',
     AppFetchLogs: logs,
-    AppCountLogs: logs,
-    QueueGet: queues,
-    QueueNextItems: queues,
-    QueueClear: queues
+    AppCountLogs: logs
   },
   commandRouter: {
     TaskSnapshotMemory: memory,

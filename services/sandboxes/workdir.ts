@@ -3,20 +3,28 @@ import { AppError } from '../../errors.js'
 import { endingOf } from '../modal/ending.js'
 import { runCommand } from '../modal/process.js'
 
+const exitReadOnly = 77
+const script = `mkdir -p -- "$1" || exit 1
+[ -w "$1" ] || [ "$2" = read-only ] || { id -u; exit ${exitReadOnly}; }`
+
 /**
  * Makes the working directory in a new sandbox, which also proves that the sandbox lives: a mount that fails ends it
- * after it was created. Whether Modal makes a `workdir` that does not exist is not documented,
- * so it is never asked to.
- * @throws {AppError} INVALID_SANDBOX with what mkdir says.
+ * after it was created. Whether Modal makes a `workdir` that does not exist is not documented, so it is never asked to.
+ * An image may have a user who cannot write where the volume is mounted.
+ * @throws {AppError} INVALID_SANDBOX with what mkdir says, or the user who may not write.
  */
-export async function makeWorkdir (sandbox: Sandbox, workdir: string): Promise<void> {
-  const { exitCode, stderr } = await runCommand(sandbox, 'workdir', ['mkdir', '-p', '--', workdir], {
+export async function makeWorkdir (sandbox: Sandbox, workdir: string, isReadOnly: boolean): Promise<void> {
+  const command = ['sh', '-c', script, 'workdir', workdir, isReadOnly ? 'read-only' : 'writable']
+  const { exitCode, stdout, stderr } = await runCommand(sandbox, 'workdir', command, {
     timeoutMs: 60_000, meanings: { notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX' }
   }).catch(async (cause: unknown) => {
     throw await startFailure(cause, sandbox)
   })
   if (exitCode === 0) return
-  throw new AppError('INVALID_SANDBOX', { message: `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}` })
+  const message = exitCode === exitReadOnly
+    ? `The user of the image (id ${Number(stdout.toString('latin1', 0, 10))}) cannot write to ${workdir}. Use an image whose USER is root.`
+    : `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}`
+  throw new AppError('INVALID_SANDBOX', { message })
 }
 
 /** Why the first command of a sandbox could not run. */

@@ -196,19 +196,20 @@ t.test('An image that has busybox alone', { skip: skip || local || noBusybox }, 
   await installBusybox(image, ['script'])
   const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000', EMULATOR_IMAGES: JSON.stringify({ busy: image }) })
   t.teardown(service.close)
-  const id = await create(service.request, 'alice', { image: { registry: 'busy' }, env: { PATH: '/workspace/bin:/bin' } })
+  const id = await create(service.request, 'alice', { image: { registry: 'busy', claude: false }, env: { PATH: '/workspace/bin:/bin' } })
   const { start, answer } = client(service.request, id)
+
+  const install = async (name: string, script: string) =>
+    await exec(service.request, id, `mkdir -p bin && cat > bin/${name} && chmod +x bin/${name}`, `#!/bin/sh\n${script}\n`)
+  await install('claude', `read -r prompt; echo '${asks('one')}'; printf '{"type":'; read -r told; echo '"line"}'; echo "$told"; ${result}; cat`)
 
   await t.test('Claude needs a terminal there, and a start without one says what is missing', async (t) => {
     t.match(await json(start({ prompt: 'x' })), { statusCode: 502, code: 'CLAUDE_FAILED', message: /no `script`/, hint: /util-linux/ })
   })
 
   await t.test('With one, everything else works: a request, an answer between two lines, the end', async (t) => {
-    const install = async (name: string, script: string) =>
-      await exec(service.request, id, `mkdir -p bin && cat > bin/${name} && chmod +x bin/${name}`, `#!/bin/sh\n${script}\n`)
     // No terminal, as that takes util-linux; the rest of its work.
     await install('script', 'exec sh -c "$2"')
-    await install('claude', `read -r prompt; echo '${asks('one')}'; printf '{"type":'; read -r told; echo '"line"}'; echo "$told"; ${result}; cat`)
     const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
       if (event === 'permission.requested') t.equal((await answer(started!.data.runId, data.id, { decision: 'allow' })).status, 200)
     })
