@@ -11,6 +11,7 @@ import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
 import { allHandlers } from './rpc/handlers.js'
 import { SandboxRegistry } from './sandboxes/registry.js'
+import { Identity } from './control/identity.js'
 import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
@@ -100,6 +101,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority) {
     snapshots.collect().catch((error) => { log.warn({ err: error }, 'emulator: expired snapshots could not be removed') })
   }
   collect()
+  const identity = new Identity(join(dataDir, 'identity'))
   let certificate: Promise<Certificate> | undefined
   const collecting = setInterval(collect, collectEveryMs).unref()
   return {
@@ -112,6 +114,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority) {
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     enforces: runtime.enforces.bind(runtime),
+    identityToken: identity.token.bind(identity),
     certificate: () => {
       certificate ??= openCertificate(join(dataDir, 'tunnels')).catch((error) => { certificate = undefined; throw error })
       return certificate

@@ -7,7 +7,9 @@
 export const resultStatus = { success: 1, failure: 2, terminated: 3, timeout: 4, idleTimeout: 7 } as const
 
 /** ObjectCreationType. */
-export const creation = { unspecified: 0, createIfMissing: 1, ephemeral: 5 } as const
+export const creation = {
+  unspecified: 0, createIfMissing: 1, failIfExists: 2, overwriteIfExists: 3, ephemeral: 5
+} as const
 
 /** NetworkAccess.network_access_type. */
 export const networkAccess = { unspecified: 0, open: 1, blocked: 2, allowlist: 3 } as const

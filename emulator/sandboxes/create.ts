@@ -1,6 +1,7 @@
 import { defaultPath } from '../container/host.js'
 import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
+import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
@@ -29,6 +30,8 @@ export interface CreateParts {
   start: (spec: ContainerSpec) => Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => boolean
+  /** Signs an identity token. */
+  identityToken: (bearer: Bearer) => Promise<string>
   /** Of encrypted tunnels. */
   certificate: () => Promise<Certificate>
   /** What is known of the user of a connect token; undefined when it is not for this port of this sandbox. */
@@ -64,6 +67,7 @@ export async function createSandbox (
     createdAt: registry.nextCreatedAt()
   }
   const spec = containerSpec(parts, request, info)
+  if (definition.includeOidcIdentityToken) spec.env['MODAL_IDENTITY_TOKEN'] = await parts.identityToken(bearerOf(info))
   const { limits, warnings } = limitsOf(definition, parts.enforces)
   spec.limits = limits
   // No await between this check and the registration, which takes the name.
@@ -82,6 +86,10 @@ export async function createSandbox (
     if (error instanceof StatusError) throw error
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
+}
+
+function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definition }: SandboxInfo): Bearer {
+  return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }
 }
 
 async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox, container: Container): Promise<void> {

@@ -106,7 +106,7 @@ function refuseUnsupported (definition: SandboxDefinition): void {
     [definition.proxyId, 'proxies'],
     [definition.customDomain, 'custom domains'],
     [definition.i6pnEnabled, 'private networking between sandboxes (i6pn)'],
-    [definition.includeOidcIdentityToken || definition.includeX509Svid, 'identity tokens'],
+    [definition.includeX509Svid, 'X.509 identities'],
     [definition.enableSnapshot, 'memory snapshots'],
     [definition.runtime, 'the choice of a runtime: sandboxes are Linux namespaces'],
     [experimentalOptions(definition), `experimental options (${experimentalOptions(definition)})`]

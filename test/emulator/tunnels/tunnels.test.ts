@@ -48,7 +48,8 @@ for (const family of ['V1', 'V2'] as const) {
     const { create } = await localApp(emulator.modal(family), 'tunnels')
     const [http, tcp] = [await freePort(), await freePort()]
     const readinessProbe = Probe.withTcp(http)
-    const sandbox = await create({ encryptedPorts: [http], unencryptedPorts: [tcp], command: echo(http), readinessProbe })
+    const ports = { encryptedPorts: [http], unencryptedPorts: [tcp] }
+    const sandbox = await create({ ...ports, command: echo(http), readinessProbe })
     const server = await sandbox.exec(backwards(tcp))
     await sandbox.waitUntilReady(60_000)
     const tunnels = await sandbox.tunnels()
@@ -179,7 +180,8 @@ t.test('a sandbox is not idle while a tunnel is in use', { skip }, async (t) => 
   const { create } = await localApp(emulator.modal(), 'tunnels')
   const port = await freePort()
   const readinessProbe = Probe.withTcp(port, { intervalMs: 100 })
-  const sandbox = await create({ command: backwards(port), unencryptedPorts: [port], idleTimeoutMs: 3000, readinessProbe })
+  const command = backwards(port)
+  const sandbox = await create({ command, unencryptedPorts: [port], idleTimeoutMs: 3000, readinessProbe })
   await sandbox.waitUntilReady(60_000)
   const { tcpSocket: [host, tcpPort] } = (await sandbox.tunnels())[port]!
   const socket = connect({ host, port: tcpPort })
