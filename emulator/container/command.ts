@@ -28,7 +28,7 @@ export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdo
   // It must be the container's null device: the host's could be changed through its descriptor.
   const silence = `${stdout === 'ignore' ? 'exec >/dev/null; ' : ''}${stderr === 'ignore' ? 'exec 2>/dev/null; ' : ''}`
   if (command[0] === fsTools) {
-    const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
+    const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools/main.mjs', ...command.slice(1)]
     return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
   const become = isRoot(user) ? '' : `${toolboxCommand('sh').join(' ')} /__modal/rt/as-user.sh ${shellQuote(user!)} `

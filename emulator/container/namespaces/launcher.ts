@@ -20,13 +20,14 @@ export class NamespaceLauncher implements Launcher {
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network } = layout
+    const { root, userNamespace, network, cgroups } = layout
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, ...tools, lost })
+        const given = { network, root, userNamespace, cgroups, pipes, ...tools }
+        return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }
     }
   }
