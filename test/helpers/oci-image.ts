@@ -37,12 +37,17 @@ function blocksOf (entry: TarInput): Buffer[] {
     ...Buffer.byteLength(target) > 100 && { linkpath: target },
     ...pax
   }
-  const extended = Buffer.concat(Object.entries(records).map((record) => recordOf(...record)))
   const data = Buffer.from(content as string)
   return [
-    ...extended.length === 0 ? [] : [header({ path: 'pax', flag: 'x' }, extended.length), padded(extended)],
+    ...Object.keys(records).length === 0 ? [] : [extendedHeader('x', records)],
     header(entry, flag === '0' ? data.length : 0), ...flag === '0' ? [padded(data)] : []
   ]
+}
+
+/** What says more of the next entry (`x`), or of all that follow (`g`). */
+export function extendedHeader (flag: 'x' | 'g', records: Record<string, string | Buffer>): Buffer {
+  const content = Buffer.concat(Object.entries(records).map((record) => recordOf(...record)))
+  return Buffer.concat([header({ path: 'pax', flag }, content.length), padded(content)])
 }
 
 function header (entry: TarInput, size: number): Buffer {

@@ -16,7 +16,7 @@ const skip = process.env.TEST_DEFAULT_IMAGE === undefined
   ? 'it takes minutes: `npm run test:image` builds the default image'
   : spawnSync('mmdebstrap', ['--version']).status === 0 ? false : 'mmdebstrap is not installed'
 
-/** What node:22-slim is as well: Debian's smallest system with apt, and this machine's Node and npm below /usr/local. */
+/** Like node:22-slim: the smallest Debian with apt, and this machine's Node and npm below /usr/local. */
 async function debianWithNode (directory: string): Promise<TestImage> {
   const system = join(directory, 'system.tar')
   await exec('mmdebstrap', ['--quiet', '--variant=apt', 'bookworm', system])

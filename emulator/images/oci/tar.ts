@@ -1,5 +1,6 @@
-/** What one header may make the reader keep in memory: names and attributes of real images are far shorter. */
+/** What is kept of headers for one entry, and for all: names and attributes of real images are far shorter. */
 const maxExtensionBytes = 1024 ** 2
+const maxGlobalBytes = 64 * 1024
 const blockSize = 512
 /** Seconds; beyond it, file systems disagree. */
 const maxTime = 2 ** 33
@@ -48,12 +49,17 @@ export async function * readTar (source: AsyncIterable<Buffer>): AsyncGenerator<
   const bytes = new Bytes(source)
   const global: Extensions = new Map()
   let extensions: Extensions = new Map()
+  let [extensionBytes, globalBytes] = [0, 0]
   for (let header = await bytes.block(); header !== undefined; header = await bytes.block()) {
     checkSum(header)
     const size = number(header, 124, 12)
     const type = String.fromCharCode(header[156]!)
     if ('xgLK'.includes(type)) {
-      if (size > maxExtensionBytes) throw new ImageError(`a header of the archive takes ${size} bytes`)
+      if (type === 'g') globalBytes += size
+      else extensionBytes += size
+      if (extensionBytes > maxExtensionBytes || globalBytes > maxGlobalBytes) {
+        throw new ImageError('the headers of an entry of the archive are too long')
+      }
       const content = await bytes.exactly(size)
       await bytes.skip(padding(size))
       if (type === 'g') readRecords(content, global)
@@ -63,6 +69,7 @@ export async function * readTar (source: AsyncIterable<Buffer>): AsyncGenerator<
     }
     const entry = entryOf(header, type, new Map([...global, ...extensions]), bytes.position)
     extensions = new Map()
+    extensionBytes = 0
     const end = bytes.position + entry.size
     yield [entry, bytes.until(end)]
     await bytes.skip(end - bytes.position + padding(entry.size))

@@ -6,7 +6,7 @@ import { ImageRoot, missing } from './root.js'
 import { ImageError, readTar, type TarEntry } from './tar.js'
 
 /** What one image may take: several times what the largest images in common use do. */
-export const limits = { bytes: 64 * 1024 ** 3, entries: 2_000_000, nameBytes: 512 * 1024 ** 2 }
+export const limits = { bytes: 64 * 1024 ** 3, entries: 1_000_000, nameBytes: 128 * 1024 ** 2 }
 const whiteout = '.wh.'
 const opaque = '.wh..wh..opq'
 

@@ -1,4 +1,7 @@
 import { mkdtemp, readdir, readFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -193,6 +196,27 @@ t.test('A registry that is too large or never answers does not fill the disk or 
   while (silent.asked.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
   await bases.close()
   await t.rejects(pulling, 'the emulator can end')
+})
+
+t.test('Other registries are reached through the proxy of the environment, and this machine\'s are not', async (t) => {
+  const asked: string[] = []
+  const proxy = createServer(() => {}).on('connect', ({ url }, socket) => {
+    asked.push(url!)
+    socket.end('HTTP/1.1 403 Forbidden\r\n\r\n')
+  }).listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  process.env.https_proxy = process.env.http_proxy = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  t.teardown(() => {
+    delete process.env.https_proxy
+    delete process.env.http_proxy
+    proxy.close()
+  })
+  const { host } = await standInRegistry(t, { images: { 'app:1': imageOf() } })
+  const { pull } = await puller(t)
+  t.equal((await pull(`${host}/app:1`)).file, 'hello')
+  t.same(asked, [])
+  await t.rejects(pull('registry.invalid/app:1'), /registry\.invalid cannot be reached/)
+  t.equal(asked[0], 'registry.invalid:443')
 })
 
 t.test('What cannot be reached, or is no name, is told at once', async (t) => {

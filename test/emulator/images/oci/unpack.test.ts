@@ -8,7 +8,7 @@ import { removeTree } from '../../../../emulator/container/host.js'
 import { limits, Unpacker } from '../../../../emulator/images/oci/unpack.js'
 import { repeatAsUser } from '../../../helpers/as-user.js'
 import { hostDirectory, readHost } from '../../../helpers/containers.js'
-import { directory, file, hardLink, symlink, tarOf, type TarInput } from '../../../helpers/oci-image.js'
+import { directory, extendedHeader, file, hardLink, symlink, tarOf, type TarInput } from '../../../helpers/oci-image.js'
 
 const isRoot = process.getuid!() === 0
 const run = promisify(execFile)
@@ -130,7 +130,7 @@ t.test('Nothing is written outside, whatever an archive says', async (t) => {
     [[[file('x', '', { pax: { size: '-5' } })]], /impossible size/],
     [[[file('x', '', { pax: { uid: '-1' } })]], /impossible owner/],
     [[[file('x', '', { pax: { 'GNU.sparse.major': '1' } })]], /sparse/],
-    [[[file('x', '', { pax: { comment: Buffer.alloc(2_000_000) } })]], /header of the archive takes/],
+    [[[file('x', '', { pax: { comment: Buffer.alloc(2_000_000) } })]], /headers of an entry of the archive are too long/],
     [[[{ path: 'x', flag: 'S' }]], /not supported/],
     // These are fine as far as the image goes: they lead to places inside it.
     [[[symlink('out', host), file('out/precious', 'evil'), file('out/new', 'evil')]], undefined],
@@ -168,6 +168,16 @@ t.test('An image that would fill the disk or the memory is refused before it is 
   // The size is in the header: what does not follow is not waited for.
   const huge = tarOf([file('huge', 'x', { pax: { size: String(2 ** 50) } })])
   await t.rejects(unpack(t, [huge]), /larger than/)
+})
+
+t.test('Headers that follow each other without end are refused before they fill the memory', async (t) => {
+  for (const flag of ['x', 'g'] as const) {
+    const endless = async function * () {
+      for (let index = 0; ; index++) yield extendedHeader(flag, { [`key${index}`]: 'v'.repeat(400) })
+    }
+    const unpacker = new Unpacker(await hostDirectory(t), { keepsOwners: isRoot, signal: new AbortController().signal })
+    await t.rejects(unpacker.layer(endless()), /headers of an entry of the archive are too long/)
+  }
 })
 
 t.test('What is no archive, damaged or cut off is told', async (t) => {
