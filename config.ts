@@ -47,6 +47,7 @@ const Environment = Type.Object({
   SESSION_SECRET: Type.Optional(Type.String({ minLength: 32 })),
   CLAUDE_IMAGE: text,
   CLAUDE_VERSION: Type.String({ pattern: '^\\d+\\.\\d+\\.\\d+$', default: '2.1.330' }),
+  CLAUDE_NPM_REGISTRY: Type.String({ pattern: '^https?://[^\\s@]+$', default: 'https://registry.npmjs.org' }),
   RUN_DISCONNECT_GRACE_MS: milliseconds(10 * second),
   RUN_TIMEOUT_MS: wholeSeconds(30 * 60 * second),
   PERMISSION_TIMEOUT_MS: Type.Integer({ minimum: second, maximum: day, default: 10 * 60 * second }),
@@ -63,6 +64,7 @@ const Environment = Type.Object({
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text,
+  EMULATOR_STRICT: text,
   EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
 type Environment = Static<typeof Environment>
@@ -90,12 +92,42 @@ export type Config = ReturnType<typeof parseConfig>
  * @throws {StartProblem} A {@link ConfigError} names every invalid variable.
  */
 export function loadConfig (): Config {
+  readEnvFile()
+  return parseConfig(process.env)
+}
+
+const ModalEnvironment = Type.Pick(Environment, [
+  'MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'MODAL_SERVER_URL', 'CLAUDE_IMAGE'
+])
+
+/** The same for what connects to Modal alone. @throws {StartProblem} as {@link loadConfig}; without a token. */
+export function loadModalConfig (): { modal: Config['modal'], image: string | undefined } {
+  readEnvFile()
+  const problems: string[] = []
+  const env = readVariables(ModalEnvironment, process.env, (name, text) => { problems.push(`${name} ${text}`) })
+  for (const name of ['MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET'] as const) {
+    if (env[name] === undefined) problems.push(`${name} is missing`)
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return { modal: modalOf(env), image: env.CLAUDE_IMAGE }
+}
+
+function readEnvFile () {
   try {
     if (existsSync('.env')) process.loadEnvFile('.env')
   } catch (cause) {
     throw new StartProblem('The file .env cannot be read. Correct it, or remove it.', { cause })
   }
-  return parseConfig(process.env)
+}
+
+function modalOf (env: Static<typeof ModalEnvironment>) {
+  return {
+    token: env.MODAL_TOKEN_ID && env.MODAL_TOKEN_SECRET
+      ? { id: env.MODAL_TOKEN_ID, secret: env.MODAL_TOKEN_SECRET }
+      : undefined,
+    environment: env.MODAL_ENVIRONMENT,
+    serverUrl: env.MODAL_SERVER_URL
+  }
 }
 
 /**
@@ -144,13 +176,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     logLevel: env.LOG_LEVEL,
     publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ''),
     trustProxy: env.TRUST_PROXY,
-    modal: {
-      token: env.MODAL_TOKEN_ID && env.MODAL_TOKEN_SECRET
-        ? { id: env.MODAL_TOKEN_ID, secret: env.MODAL_TOKEN_SECRET }
-        : undefined,
-      environment: env.MODAL_ENVIRONMENT,
-      serverUrl: env.MODAL_SERVER_URL
-    },
+    modal: modalOf(env),
     claude: {
       apiKey: env.ANTHROPIC_API_KEY,
       baseUrl: env.ANTHROPIC_BASE_URL,
@@ -161,7 +187,8 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       access,
       prices: prices ?? {},
       image: env.CLAUDE_IMAGE,
-      version: env.CLAUDE_VERSION
+      version: env.CLAUDE_VERSION,
+      registry: env.CLAUDE_NPM_REGISTRY.replace(/\/+$/, '')
     },
     gateway: { secret: env.GATEWAY_SECRET, usageUrl: env.USAGE_S3_URL },
     accounts,
@@ -194,6 +221,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       dataDir: resolve(env.DATA_DIR),
       images: images ?? {},
       secrets: secrets ?? {},
+      strict: env.EMULATOR_STRICT,
       isolation: env.EMULATOR_RUNTIME
     }
   })

@@ -6,6 +6,7 @@ import type { Provider } from '../services/gateway/provider.js'
 import { callModal, lookupMs } from '../services/modal/call.js'
 import { tapEndings } from '../services/modal/ending.js'
 import { tapListedTags } from '../services/modal/listed-tags.js'
+import { tapCreates } from '../services/modal/recent.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
 /** Where sandboxes run, and the environment in which Claude reaches its model from there. */
@@ -67,14 +68,15 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
  */
 const maxThrottleWaitSecs = 20
 
-function connect ({ token, environment, serverUrl }: Config['modal'], log: FastifyBaseLogger): ModalClient {
+/** A client of Modal, or of another server that speaks its protocol. */
+export function connect ({ token, environment, serverUrl }: Config['modal'], log: SdkLog): ModalClient {
   return withModalServer(serverUrl, () => new ModalClient({
     tokenId: token?.id ?? '',
     tokenSecret: token?.secret ?? '',
     ...(environment !== undefined && { environment }),
     maxThrottleWaitSecs,
     logger: sdkLogger(log),
-    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings]
+    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings, tapCreates]
   }))
 }
 
@@ -116,7 +118,9 @@ function environment (provider: Provider | undefined): Record<string, string> {
  */
 const expectedWarnings = /^Using insecure TLS|^\w*[lL]ist without an `appId`/
 
-function sdkLogger (log: FastifyBaseLogger): Logger {
+type SdkLog = Pick<FastifyBaseLogger, 'debug' | 'info' | 'warn' | 'error'>
+
+function sdkLogger (log: SdkLog): Logger {
   const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, ...details: unknown[]) => {
     log[expectedWarnings.test(message) ? 'debug' : level]({ part: 'modal-sdk', details }, message)
   }

@@ -25,7 +25,8 @@ interface ServicesOptions { config: Config }
 export default fp<ServicesOptions>(async (fastify, { config }) => {
   const { client, backend, replacement, provider } = fastify.modal
   const { log, model, storage } = fastify
-  const image = { backend, claudeImage: config.claude.image, claudeVersion: config.claude.version }
+  const { image: claudeImage, version: claudeVersion, registry: claudeRegistry } = config.claude
+  const image = { backend, claudeImage, claudeVersion, claudeRegistry }
   const { gateway } = fastify
   const hostOfModel = () => gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
   const modelHost = backend === 'modal' ? hostOfModel() : undefined

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
+import { Creation, CreationParams } from '../schemas/creation.js'
 import {
   CreatedSandbox, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, TerminateQuery,
   Termination
@@ -14,12 +15,17 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 /** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/', {
-    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: CreatedSandbox, ...errors } }
+    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: CreatedSandbox, 202: Creation, ...errors } }
   }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key']
     const options = { log: request.log, ...(idempotencyKey !== undefined && { idempotencyKey }) }
     const create = (more?: Partial<CreateOptions>) =>
       fastify.sandboxes.create(request.account, request.body, { ...options, ...more })
+    if (request.headers.prefer?.includes('respond-async')) {
+      const creation = await fastify.sandboxes.startCreation(request.account, request.body, options)
+      reply.header('location', `/api/modal/sandbox/creations/${creation.id}`)
+      return await reply.code(202).header('preference-applied', 'respond-async').send(creation)
+    }
     if (!request.wantsSse(false)) return await create()
 
     // Opened by the first event, so that an error before any step is a plain error response.
@@ -39,6 +45,10 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/', {
     schema: { querystring: ListQuery, response: { 200: SandboxPage, ...errors } }
   }, async (request) => await fastify.sandboxes.list(request.account, request.query))
+
+  fastify.get('/creations/:creationId', {
+    schema: { params: CreationParams, response: { 200: Creation, ...errors } }
+  }, async ({ account, params }) => await fastify.sandboxes.creation(account, params.creationId))
 
   fastify.get('/:id', {
     schema: { params: SandboxParams, response: { 200: SandboxDetails, ...errors } }

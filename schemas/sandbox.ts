@@ -22,7 +22,10 @@ const Image = Type.Object({
   registrySecret: Type.Optional(SecretName),
   dockerfileCommands: Type.Optional(Type.Array(
     Type.String({ minLength: 1, maxLength: 8192, pattern: '^[^\\u0000]*$' }),
-    { minItems: 1, maxItems: 100, description: 'Lines of a Dockerfile after its FROM.' }))
+    { minItems: 1, maxItems: 100, description: 'Lines of a Dockerfile after its FROM.' })),
+  claude: Type.Optional(Type.Boolean({
+    description: 'Whether Claude is installed in it, before dockerfileCommands, unless it has Claude already. Default: true.'
+  }))
 }, strict)
 
 const Volume = Type.Object({
@@ -111,7 +114,8 @@ export const SandboxSpec = Type.Object({
 export type SandboxSpec = Static<typeof SandboxSpec>
 
 export const CreateHeaders = Type.Object({
-  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 200 }))
+  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+  prefer: Type.Optional(Type.String({ description: 'respond-async: 202 once nothing can be refused any more.' }))
 })
 
 /** Any text: a malformed id is treated like an unknown one. */

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const stamp = join(root, 'dist', '.built')
-const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'static']
+const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'doctor', 'static']
 const files = ['server.ts', 'app.ts', 'config.ts', 'errors.ts', 'package.json', 'tsconfig.build.json']
 
 const sources = [

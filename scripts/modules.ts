@@ -5,7 +5,7 @@ import ts from 'typescript'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const topFiles = ['server.ts', 'app.ts', 'config.ts', 'errors.ts']
-const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'static']
+const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'doctor', 'static']
 
 export interface SourceFile { path: string, room: string, text: string }
 

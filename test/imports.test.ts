@@ -26,6 +26,8 @@ const rules: Record<string, Rule> = {
   lib: { may: /^$/ },
   // How a process starts and ends.
   emulator: { may: /^lib\/(closing|start-problem)\.ts$/ },
+  // It asks Modal what the service takes for granted, by the service's own means.
+  doctor: { may: /^(config\.ts$|lib\/|plugins\/modal\.ts$|services\/(modal|sandboxes)\/)/ },
   static: { may: /^static\// },
   'services/modal': { may: /^(errors\.ts$|lib\/)/, types: /^schemas\// },
   'services/sync': { ...service, may: new RegExp(`^(${common}|services/sync/(transfer|workspace|s3)/)`) },

@@ -319,7 +319,7 @@ t.test('tenants', { skip }, async (t) => {
     const replica = new SandboxService({
       client,
       log: silent,
-      image: { backend: service.app.modal.backend, claudeVersion: '1.0.0' },
+      image: { backend: service.app.modal.backend, claudeVersion: '1.0.0', claudeRegistry: 'http://registry.invalid' },
       timeouts: service.config.sandbox,
       deployment: 'other'
     })

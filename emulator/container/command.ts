@@ -3,7 +3,7 @@ import { shellForScript, toolboxCommand } from './toolbox.js'
 import { ContainerError, isRoot, type ExecSpec, type PtySize } from './types.js'
 
 /** The SDK's name for the program behind `sandbox.filesystem`. */
-const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
+export const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
 
 /** What a container runs, from its toolbox on, and the shell script that is read on the way. */
 interface CommandLine { argv: string[], preamble: string }
@@ -28,7 +28,7 @@ export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdo
   // It must be the container's null device: the host's could be changed through its descriptor.
   const silence = `${stdout === 'ignore' ? 'exec >/dev/null; ' : ''}${stderr === 'ignore' ? 'exec 2>/dev/null; ' : ''}`
   if (command[0] === fsTools) {
-    const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools.mjs', ...command.slice(1)]
+    const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools/main.mjs', ...command.slice(1)]
     return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
   const become = isRoot(user) ? '' : `${toolboxCommand('sh').join(' ')} /__modal/rt/as-user.sh ${shellQuote(user!)} `

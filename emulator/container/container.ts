@@ -4,23 +4,37 @@ import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
 import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
+import type { Strictness } from '../strict.js'
+import { fsTools } from './command.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
+import type { MemoryWatch } from './memory-watch.js'
 import { keepLayer } from './layer.js'
+import { listenerAmong } from './listeners.js'
+import { MountedImages } from './mounted-images.js'
 import type { OverlayMount } from './setup.js'
+import { copyDirectory, copyLayer } from './snapshot.js'
+import type { Limits } from './spool.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
-import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
+import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process, type Rootfs } from './types.js'
+
+const mebibyte = 1024 * 1024
 
 /** After how long a container whose volumes could not be committed tries to stop again. */
 const stopAgainMs = 10_000
 
 interface ContainerParts {
   spec: ContainerSpec
+  strictness: Strictness
+  memoryWatch: MemoryWatch | undefined
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
   supervisor: Supervisor
   engine: Engine
   directory: string
+  /** The directory of the base `local`. */
+  local: string
+  userNamespace: boolean
   overlays: OverlayMount[]
   volumes: MountedVolume[]
   /** Logs what could not be committed. */
@@ -37,17 +51,21 @@ export class LocalContainer implements Container {
   readonly #running = new Set<Process>()
   #execs = 0
   readonly #commits: VolumeCommits
+  readonly #images: MountedImages
   #isOver = false
   #stopping: Promise<void> | undefined
   #stopAgain: NodeJS.Timeout | undefined
   #stopFailure: Error | undefined
   #reloading: Promise<void> = Promise.resolve()
+  #isOutOfMemory = false
   #settle!: (status: ExitStatus) => void
 
   constructor (parts: ContainerParts) {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.supervisor.ended.then(() => { this.stop().catch(() => {}) })
+    const { engine, directory, local, userNamespace } = parts
+    this.#images = new MountedImages({ engine, directory, local, userNamespace, root: join(directory, 'root') })
     this.#commits = new VolumeCommits({ volumes: parts.volumes, container: parts.spec.id, log: { warn: parts.warn } })
   }
 
@@ -58,8 +76,23 @@ export class LocalContainer implements Container {
     const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/', user: 'root' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
     const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
+    this.#limitMemory()
     this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
+  }
+
+  get isOutOfMemory (): boolean {
+    return this.#isOutOfMemory
+  }
+
+  #limitMemory (): void {
+    const { spec: { memoryLimitBytes }, memoryWatch, engine: { initPid } } = this.#parts
+    if (memoryWatch === undefined || memoryLimitBytes === undefined || initPid === undefined) return
+    const release = memoryWatch.add(initPid, memoryLimitBytes, () => {
+      this.#isOutOfMemory = true
+      this.stop().catch(() => {})
+    })
+    this.exited.then(release, release)
   }
 
   get activeExecs (): number {
@@ -67,21 +100,28 @@ export class LocalContainer implements Container {
   }
 
   async exec (spec: ExecSpec): Promise<Process> {
-    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
-    const process = await this.#enter(spec)
+    this.#checkRunning()
+    const process = await this.#enter(spec, this.#limits(spec))
     this.#running.add(process)
     process.exited.then(() => { this.#running.delete(process) })
     return process
   }
 
-  async #enter (exec: ExecSpec) {
+  /** The SDK waits for the end of its own tools before it reads what they say, however much that is. */
+  #limits ({ command }: ExecSpec): Limits {
+    const { sockets: unread } = this.#parts.strictness
+    if (unread === undefined || command[0] === fsTools) return {}
+    return { segmentBytes: mebibyte / 4, keptBytes: unread * mebibyte }
+  }
+
+  async #enter (exec: ExecSpec, limits: Limits = {}) {
     const { spec, engine, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
     const defaults = { workdir: spec.workdir, ...spec.user !== undefined && { user: spec.user } }
-    const process = await engine.enter({ ...defaults, ...exec, env }, spool)
+    const process = await engine.enter({ ...defaults, ...exec, env }, spool, limits)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
@@ -94,12 +134,46 @@ export class LocalContainer implements Container {
   }
 
   async reloadVolumes (): Promise<void> {
-    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
+    this.#checkRunning()
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
       const { volumes, engine } = this.#parts
       for (const volume of volumes) await volume.reload(engine.remount.bind(engine))
     })
     await this.#reloading
+  }
+
+  async listener (port: number): Promise<string | undefined> {
+    return this.#isOver ? undefined : await listenerAmong(await this.#parts.engine.pids(), port)
+  }
+
+  get rootfs (): Rootfs[] {
+    return [this.#parts.spec.rootfs, ...this.#images.rootfs]
+  }
+
+  async copyLayer (directory: string): Promise<void> {
+    this.#checkRunning()
+    const { engine, overlays } = this.#parts
+    await copyLayer(engine, overlays, directory)
+  }
+
+  async copyDirectory (path: string, directory: string): Promise<void> {
+    this.#checkRunning()
+    const { engine } = this.#parts
+    await copyDirectory(engine, join(this.#parts.directory, 'root'), path, directory)
+  }
+
+  async mountImage (path: string, rootfs: Rootfs | undefined): Promise<void> {
+    this.#checkRunning()
+    await this.#images.mount(path, rootfs)
+  }
+
+  async unmountImage (path: string): Promise<void> {
+    this.#checkRunning()
+    await this.#images.unmount(path)
+  }
+
+  #checkRunning (): void {
+    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
   }
 
   async stop (): Promise<void> {
@@ -135,7 +209,7 @@ export class LocalContainer implements Container {
     await this.#parts.supervisor.end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
-    const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
+    const names = ['root', 'upper', 'work', 'images', ...volumes.map((_volume, index) => `volume-${index}`)]
     await removeTree(...names.map((name) => join(directory, name))).catch(() => {})
     onStopped()
     this.#settle(status)

@@ -34,9 +34,16 @@ export interface Layout {
   volumes: VolumeView[]
   workdir: string
   resolvConf: boolean
+  /** Whether the first process reaps orphans. */
+  reaps: boolean
+  /** Files in which each process of the container has to write its id, for its limits. */
+  cgroups: string[]
 }
 
-function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
+/** Makes the shell that reads it, and what it starts, subject to limits. */
+export const joinCgroups = (files: string[]): string => files.map((file) => `echo $$ > ${shellQuote(file)}`).join('; ')
+
+export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
@@ -62,13 +69,23 @@ export const enter = `enter () {
   done
 }`
 
+/** The same for a directory that is to be there already; fails where it is not, or a link leads there. */
+export const existing = `existing () {
+  at=$1; shift; cd -P "$at"
+  for name; do
+    cd -P "./$name" 2>/dev/null || return 1; at=$at/$name
+    [ "$(pwd -P)" = "$at" ] || return 1
+  done
+}`
+
 export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /** Builds the root in a mount namespace with the host's view. */
-export function rootScript ({ root, toolbox, overlays, userNamespace }: Layout): string {
+export function rootScript ({ root, toolbox, overlays, userNamespace, cgroups }: Layout): string {
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
+${joinCgroups(cgroups)}
 umask 022
 ${enter}
 mount --make-rprivate /
@@ -87,17 +104,20 @@ cd /`
 
 /**
  * What the first process of a container runs, without privileges and with the host's name servers as its argument: it
- * makes what the image may lack, then reaps orphans. In the container's own view, no link of the image leads out.
+ * makes what the image may lack, then reaps orphans, if it is to. In the container's own view, no link of the image
+ * leads out.
  */
-export function firstScript ({ workdir, resolvConf }: Layout): string {
+export function firstScript ({ workdir, resolvConf, reaps }: Layout): string {
   const tool = (name: string) => toolboxCommand(name).join(' ')
+  const sleep = tool('sleep')
+  const forEver = reaps ? `while :; do ${sleep} 86400 & wait $!; done` : `exec ${sleep} infinity`
   return `exec </dev/null
 ${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$1" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
 ${tool('mkdir')} -p ${shellQuote(workdir)} || exit
 trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
-while :; do ${tool('sleep')} 86400 & wait $!; done`
+${forEver}`
 }
 
 /** The end of a supervisor's script: waits for what it started last, and then for its own end. */

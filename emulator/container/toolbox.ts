@@ -1,14 +1,16 @@
-import { chmod, constants, copyFile, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, constants, copyFile, cp, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers, whose images may lack them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'chown']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'chown', 'perl']
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
-/** What they run: the program behind the SDK's filesystem calls, and the one that becomes another user. */
-export const scripts = { 'fs-tools.mjs': here('fs-tools.js'), 'as-user.sh': here('as-user.sh') }
+/** The programs behind the SDK's filesystem calls. */
+export const fsTools = here('fs-tools')
+/** The program that becomes another user. */
+export const asUser = here('as-user.sh')
 
 /** The command line that runs one of these programs inside a container. */
 export const toolboxCommand = (program: string): string[] =>
@@ -32,7 +34,8 @@ export async function makeToolbox (directory: string): Promise<void> {
     await linkOrCopy(path, join(fresh, 'rt', path === process.execPath ? 'node' : basename(path)))
   }
   await copyLibraries(paths, join(fresh, 'rt'))
-  for (const [name, source] of Object.entries(scripts)) await copyFile(source, join(fresh, 'rt', name))
+  await cp(fsTools, join(fresh, 'rt', 'fs-tools'), { recursive: true })
+  await copyFile(asUser, join(fresh, 'rt', basename(asUser)))
   await writeFile(join(fresh, 'rt', 'shell'), shellText)
   await chmod(join(fresh, 'rt', 'shell'), 0o755)
   await rm(directory, { recursive: true, force: true })

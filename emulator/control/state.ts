@@ -3,6 +3,15 @@ import { join } from 'node:path'
 import { StartProblem } from '../../lib/start-problem.js'
 import { writeFileAtomic } from '../lib/write-file-atomic.js'
 
+export interface SecretRecord {
+  id: string
+  name: string
+  environment: string
+  /** Seconds since the epoch. */
+  createdAt: number
+  values: Record<string, string>
+}
+
 interface AppRecord { id: string, name: string, environment: string }
 
 export interface VolumeRecord {
@@ -15,12 +24,21 @@ export interface VolumeRecord {
   createdAt: number
 }
 
+export interface QueuePartition {
+  /** In base64, the oldest first. */
+  items: string[]
+  /** How many are gone from in front of them. */
+  taken: number
+  /** In milliseconds since the epoch. */
+  expiresAt: number
+}
+
 export interface QueueRecord {
   id: string
   name: string
   environment: string
-  /** By partition key in hex: how many items it has, and when they expire, in milliseconds since the epoch. */
-  partitions: Record<string, { items: number, expiresAt: number }>
+  /** By partition key in hex. */
+  partitions: Record<string, QueuePartition>
 }
 
 /** What survives a restart. Sandboxes do not: they end with the server. */
@@ -29,7 +47,9 @@ interface Records {
   apps: AppRecord[]
   volumes: VolumeRecord[]
   queues: QueueRecord[]
-  /** Name to id of the named secrets; their values are in the configuration only. */
+  /** Those that were made by a client. */
+  secrets: SecretRecord[]
+  /** Name to id of the secrets in the configuration, which alone has their values. */
   secretIds: Record<string, string>
   /** Id of a forced build to the id that the image store gave it. */
   imageAliases: Record<string, string>
@@ -74,6 +94,7 @@ function empty (): Records {
     apps: [],
     volumes: [],
     queues: [],
+    secrets: [],
     secretIds: {},
     imageAliases: {},
     deletedImages: [],

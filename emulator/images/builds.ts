@@ -116,7 +116,7 @@ export class ImageBuilds {
 
   /** Forgets the id; the layers stay, because other images may be built on them. */
   async delete (id: string): Promise<void> {
-    await this.built(id)
+    await this.built(id).catch(() => { throw notFound(`No Image with ID ${id}`) })
     const { records } = this.#state
     records.deletedImages.push(id)
     for (const [tag, tagged] of Object.entries(records.imageTags)) if (tagged === id) delete records.imageTags[tag]

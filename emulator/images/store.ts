@@ -9,6 +9,8 @@ import type { Credentials } from './oci/registry.js'
 /** An image as it was built; the base's own settings count like those of instructions. */
 export interface BuiltImage extends LayerState {
   imageId: string
+  /** Of a snapshot, in milliseconds since the epoch: from then on it is no longer found. */
+  expiresAt?: number
 }
 
 export interface BuildRequest {
@@ -52,7 +54,8 @@ export class ImageStore {
   async byId (imageId: string): Promise<BuiltImage | undefined> {
     if (!/^im-[0-9A-Za-z]+$/.test(imageId)) return
     const text = await readFile(join(this.#directory, imageId, 'image.json'), 'utf8').catch(() => undefined)
-    return text === undefined ? undefined : JSON.parse(text) as BuiltImage
+    const image = text === undefined ? undefined : JSON.parse(text) as BuiltImage
+    return (image?.expiresAt ?? Infinity) > Date.now() ? image : undefined
   }
 
   /**

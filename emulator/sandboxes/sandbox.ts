@@ -1,5 +1,7 @@
 import type { Container, ExitStatus } from '../container/types.js'
+import type { BuiltImage } from '../images/store.js'
 import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import type { SandboxPorts } from '../tunnels/ports.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
 import { type Exec, StdinWriter } from './stdin.js'
@@ -8,7 +10,7 @@ import { type Exec, StdinWriter } from './stdin.js'
 export type Family = 'V1' | 'V2'
 
 /** Why the emulator ended a sandbox that did not end by itself. */
-type EndReason = 'terminated' | 'timeout' | 'idle'
+type EndReason = 'terminated' | 'timeout' | 'idle' | 'memory'
 
 export interface SandboxInfo {
   id: string
@@ -18,6 +20,8 @@ export interface SandboxInfo {
   appName: string
   environment: string
   definition: SandboxDefinition
+  /** What it was started from; the image's id may be gone before it. */
+  image: BuiltImage
   /** Seconds since the epoch; unique, because lists page by it. */
   createdAt: number
 }
@@ -35,17 +39,22 @@ export class Sandbox {
   /** Resolves when the result is known, after the final commit of the volumes. */
   readonly ended: Promise<void>
   result: GenericResult | undefined
+  /** Set once it has started. */
+  ports: SandboxPorts | undefined
   /** Set only with a readiness probe. */
   readiness: Readiness | undefined
   #reason: EndReason | undefined
   #stop: Promise<void> | undefined
   #stdin: StdinWriter | undefined
+  readonly #idleExitCode: number
 
-  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>) {
+  /** @param idleExitCode what an idle time-out ends with: Modal's own is not known */
+  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>, idleExitCode = 137) {
     const { timeoutSecs, idleTimeoutSecs } = info.definition
     this.info = info
     this.name = info.definition.name || undefined
     this.tags = tags
+    this.#idleExitCode = idleExitCode
     this.lifetime = new Lifetime(timeoutSecs, idleTimeoutSecs, (reason) => this.stop(reason))
     this.started = start()
     this.ended = this.started.then((container) => this.#watch(container))
@@ -75,6 +84,11 @@ export class Sandbox {
     await stop
   }
 
+  /** Tells by its result that it could not be started. */
+  failStart (error: Error): void {
+    this.result = { status: resultStatus.initFailure, exitcode: 0, exception: error.message }
+  }
+
   /** Settles when it has ended, or the last {@link stop} has failed. */
   async settled (): Promise<void> {
     await Promise.race([this.ended, ...this.#stop === undefined ? [] : [this.#stop]])
@@ -89,18 +103,21 @@ export class Sandbox {
     this.lifetime.begin()
     const status = await container.exited
     this.lifetime.end()
-    this.result = resultOf(this.#reason, status)
+    if (container.isOutOfMemory) this.#reason ??= 'memory'
+    this.result = resultOf(this.#reason, status, this.#idleExitCode)
   }
 }
 
-function resultOf (reason: EndReason | undefined, status: ExitStatus): GenericResult {
+function resultOf (reason: EndReason | undefined, status: ExitStatus, idleExitCode: number): GenericResult {
   switch (reason) {
     case 'terminated':
       return { status: resultStatus.terminated, exitcode: 137, exception: 'Task terminated due to user request' }
     case 'timeout':
       return { status: resultStatus.timeout, exitcode: 124, exception: 'Sandbox reached its timeout' }
     case 'idle':
-      return { status: resultStatus.idleTimeout, exitcode: 137, exception: 'Sandbox reached its idle timeout' }
+      return { status: resultStatus.idleTimeout, exitcode: idleExitCode, exception: 'Sandbox reached its idle timeout' }
+    case 'memory':
+      return { status: resultStatus.evicted, exitcode: 137, exception: 'Sandbox used more memory than its limit' }
     case undefined: {
       const exitcode = exitCode(status)
       return { status: exitcode === 0 ? resultStatus.success : resultStatus.failure, exitcode }

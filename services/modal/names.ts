@@ -34,5 +34,10 @@ export function endedSessionsName (accountId: string): string {
   return `${appName(accountId)}.ended-sessions`
 }
 
+/** The Modal queue that records how far sandboxes of an account are that are created while nobody waits. */
+export function creationsName (accountId: string): string {
+  return `${appName(accountId)}.creations`
+}
+
 /** The directory below a workspace in which the Claude CLI keeps conversations and settings. */
 export const claudeDirectory = '.claude-sandbox'

@@ -63,7 +63,7 @@ export function prepareCommand (
   { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord
 ): string[] {
   const files = Object.entries(scriptsOf(started)).flat()
-  const programs = started.asks ? 'script tee awk mkfifo' : 'script tee'
+  const programs = started.asks ? 'claude script tee awk mkfifo' : 'claude script tee'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
     writeRecord(started), programs, ...files]
 }
@@ -71,7 +71,7 @@ export function prepareCommand (
 /**
  * Takes the sandbox's run lock, also against other replicas, and writes the run's files.
  * @param prompt what the CLI reads as such.
- * @throws {AppError} RUN_ACTIVE with the active run's id, RUN_NOT_ENDED, CLAUDE_FAILED, SANDBOX_ENDED.
+ * @throws {AppError} RUN_ACTIVE with the active run's id, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED.
  */
 export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
   const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started)
@@ -80,6 +80,7 @@ export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, p
   if (exitCode === exitLocked) {
     throw new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(output) ? output : null } })
   }
+  if (exitCode === exitNoProgram && output === 'claude') throw new AppError('NO_CLAUDE', { step: 'prepare' })
   if (exitCode === exitNoProgram) {
     throw new AppError('CLAUDE_FAILED', {
       step: 'prepare',

@@ -268,7 +268,7 @@ export class Creator {
     owned: OwnedSandbox, { account, app, steps, log }: Attempt
   ): Promise<Omit<Created, 'isNew'>> {
     const { preparing, ...ready } = owned
-    const { sandbox, request, workdir, mountPath, volume, s3 } = ready
+    const { sandbox, request, workdir, mountPath, mount, volume, s3 } = ready
     // Only now: of two that begin at once, the one that looks last sees the other.
     const neighbours = volume === undefined && s3 === undefined
       ? Promise.resolve([])
@@ -277,7 +277,7 @@ export class Creator {
     try {
       // In a mount point there is nothing to make, but something to prove, unless the sync below does.
       if (workdir !== mountPath || s3?.initialize !== true) {
-        await steps.run('workdir', () => makeWorkdir(sandbox, workdir), {
+        await steps.run('workdir', () => makeWorkdir(sandbox, workdir, mount?.readOnly === true), {
           timeoutMs: 2 * minute, notFound: 'INVALID_SANDBOX', conflict: 'INVALID_SANDBOX'
         })
       }

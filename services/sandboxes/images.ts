@@ -1,56 +1,72 @@
 import type { Image, ModalClient, Secret } from 'modal'
 import type { SandboxSpec } from '../../schemas/sandbox.js'
+import { loadScript } from '../modal/script.js'
 
 export interface ImageSettings {
   backend: 'modal' | 'local'
   /** An image that has `claude` on its PATH already. */
   claudeImage?: string | undefined
-  /** The version installed in the default image. */
+  /** The version that is installed in images that have none. */
   claudeVersion: string
+  /** Where it is downloaded from. */
+  claudeRegistry: string
 }
+
+type BaseSettings = Pick<ImageSettings, 'backend' | 'claudeImage'>
+
+/** The emulator's name for this machine's own programs, and Claude. */
+const localImage = 'local'
 
 /** An image's base and the Dockerfile lines on top of it (1.1). */
 export interface ImageRecipe {
   registry: string
   /** Name of a Modal secret with the registry's credentials. */
   registrySecret?: string
-  commands: string[]
+  /** Each is built, and kept for other images, as a whole. */
+  layers: string[][]
 }
 
-/** A client's own image is used as it is; the default image has Claude. */
+/** The default image has Claude, and a client's own gets it unless told otherwise. */
 export function imageRecipe (image: SandboxSpec['image'], settings: ImageSettings): ImageRecipe {
-  if (image !== undefined) {
-    return {
-      registry: image.registry,
-      commands: image.dockerfileCommands ?? [],
-      ...(image.registrySecret !== undefined && { registrySecret: image.registrySecret })
-    }
+  const own: NonNullable<SandboxSpec['image']> = image ?? { registry: baseOf(settings) }
+  const { registry, registrySecret, dockerfileCommands, claude = true } = own
+  const hasClaude = registry === settings.claudeImage || (settings.backend === 'local' && registry === localImage)
+  return {
+    registry,
+    ...(registrySecret !== undefined && { registrySecret }),
+    layers: [
+      ...image === undefined && !hasClaude ? [[installTools]] : [],
+      ...claude && !hasClaude ? [installClaude(settings)] : [],
+      ...image === undefined && !hasClaude ? [[linkClaude]] : [],
+      ...dockerfileCommands === undefined ? [] : [dockerfileCommands]
+    ]
   }
-  const base = plainRecipe(settings)
-  const hasClaude = settings.claudeImage !== undefined || settings.backend === 'local'
-  return hasClaude ? base : { ...base, commands: claudeCommands(settings.claudeVersion) }
 }
 
 /** A shell and the usual tools. The default image is built on it, so little or nothing is fetched for it. */
-export function plainRecipe ({ claudeImage, backend }: Pick<ImageSettings, 'claudeImage' | 'backend'>): ImageRecipe {
-  return { registry: claudeImage ?? (backend === 'local' ? 'local' : 'node:22-slim'), commands: [] }
+export function plainRecipe (settings: BaseSettings): ImageRecipe {
+  return { registry: baseOf(settings), layers: [] }
 }
 
 /** The recipe as an image of the SDK; nothing is built yet. */
-export function describeImage (client: ModalClient, { registry, commands }: ImageRecipe, secret?: Secret): Image {
-  const image = client.images.fromRegistry(registry, secret)
-  return commands.length === 0 ? image : image.dockerfileCommands(commands)
+export function describeImage (client: ModalClient, { registry, layers }: ImageRecipe, secret?: Secret): Image {
+  const base = client.images.fromRegistry(registry, secret)
+  return layers.reduce((image, commands) => image.dockerfileCommands(commands), base)
 }
 
-/**
- * The npm package is a wrapper around a native program for the machine's architecture; the last line proves at build
- * time that it starts. git, ps and rg are what Claude's tools reach for.
- */
-function claudeCommands (version: string): string[] {
-  return [
-    'RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git procps ripgrep ' +
-      '&& rm -rf /var/lib/apt/lists/*',
-    `RUN npm install -g @anthropic-ai/claude-code@${version} && npm cache clean --force`,
-    'RUN claude --version'
-  ]
+function baseOf ({ claudeImage, backend }: BaseSettings): string {
+  return claudeImage ?? (backend === 'local' ? localImage : 'node:22-slim')
+}
+
+/** What Claude's tools reach for. */
+const installTools = 'RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git procps ripgrep ' +
+  '&& rm -rf /var/lib/apt/lists/*'
+
+const linkClaude = 'RUN ln -s /opt/claude/bin/claude /usr/local/bin/claude'
+
+const installScript = loadScript(import.meta.url, 'install-claude.sh').replace(/^ *#.*\n/gm, '')
+
+/** The CLI is one native program for each kind of machine and libc; the script proves that it starts. */
+function installClaude ({ claudeVersion, claudeRegistry }: ImageSettings): string[] {
+  return [`RUN ${JSON.stringify(['sh', '-c', installScript, 'install-claude', claudeVersion, claudeRegistry])}`]
 }

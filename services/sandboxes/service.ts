@@ -3,6 +3,7 @@ import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
+import type { Creation } from '../../schemas/creation.js'
 import type { CreatedSandbox, ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import { volumeNamePattern } from '../../schemas/common.js'
 import type { SyncReport } from '../../schemas/sync.js'
@@ -10,6 +11,7 @@ import type { ReloadedVolume, VolumeView } from '../../schemas/volume.js'
 import { callModal, withDeadline, lookupMs } from '../modal/call.js'
 import { endingOf, sandboxEnded, type Ending } from '../modal/ending.js'
 import { Creator, type CreateOptions, type CreatorOptions, type Deadlines } from './create.js'
+import { Creations } from './creations.js'
 import { startExec, type Exec } from './exec.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes, ownedRunning } from './list.js'
@@ -62,6 +64,7 @@ export class SandboxService {
   readonly #volumes: Volumes
   readonly #neighbours: Neighbours
   readonly #creator: Creator
+  readonly #creations: Creations
   readonly #storage: WorkspaceStorage | undefined
   readonly #execs = new Set<Exec>()
 
@@ -72,6 +75,7 @@ export class SandboxService {
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
     this.#storage = storage
+    this.#creations = new Creations(client)
     this.#volumes = new Volumes(client)
     this.#neighbours = new Neighbours(client, this.#owned)
     this.#creator = new Creator({
@@ -101,6 +105,18 @@ export class SandboxService {
     this.#storage?.watch(owned)
     const view = viewOf(owned, isNew ? null : await knownEnding(owned))
     return { ...view, ...(warnings.length > 0 && { warnings }) }
+  }
+
+  /** Creates a sandbox while nobody waits. @throws {AppError} what is refused before its image is built. */
+  async startCreation (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<Creation> {
+    const { log = this.#log } = options
+    return await this.#creations.start(account, async (onStep) =>
+      (await this.create(account, spec, { ...options, onStep })).id, log)
+  }
+
+  /** @throws {AppError} CREATION_NOT_FOUND. */
+  async creation (account: Account, id: string): Promise<Creation> {
+    return await this.#creations.get(account, id)
   }
 
   /** One page of the running ones, newest first. */

@@ -31,7 +31,7 @@ t.test('Where Modal has the key, a sandbox is created with a policy that puts it
   const creator = new Creator({
     client: spy,
     owned: new OwnedSandboxes(client),
-    image: { backend, claudeImage: undefined, claudeVersion: '1.0.0' },
+    image: { backend, claudeImage: undefined, claudeVersion: '1.0.0', claudeRegistry: 'http://registry.invalid' },
     timeouts: config.sandbox,
     deployment: 'd',
     modelHost: 'us.example',

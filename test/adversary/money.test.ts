@@ -31,7 +31,7 @@ function replica ({ cpuMs = 60_000, buildMs = 60_000, maxThrottleWaitSecs = 20, 
   return new SandboxService({
     client,
     log,
-    image: { backend: 'local', claudeVersion: '1.0.0' },
+    image: { backend: 'local', claudeVersion: '1.0.0', claudeRegistry: 'http://registry.invalid' },
     timeouts: { timeoutMs: 120_000, idleTimeoutMs: 60_000 },
     deployment,
     deadlines: { buildMs, cpuMs, gpuMs: cpuMs }

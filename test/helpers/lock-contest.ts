@@ -48,12 +48,14 @@ export interface Userland { name: string, shell: string, env: Record<string, str
 
 /** The shells and tools of a Debian image and of one with busybox alone, as far as they are installed here. */
 export async function userlands (directory: string): Promise<Userland[]> {
-  const found: Userland[] = [{ name: 'dash and GNU tools', shell: 'sh', env: { PATH: process.env['PATH']! } }]
+  // A run needs them, but not to get the lock.
+  const needed = join(directory, 'needed')
+  await mkdir(needed)
+  for (const name of ['claude', 'script']) await writeFile(join(needed, name), '', { mode: 0o755 })
+  const found: Userland[] = [{ name: 'dash and GNU tools', shell: 'sh', env: { PATH: `${process.env['PATH']}:${needed}` } }]
   if (noBusybox === false) {
     await installBusybox(directory)
-    // A run needs one, but not to get the lock.
-    await writeFile(join(directory, 'bin', 'script'), '', { mode: 0o755 })
-    found.push({ name: 'busybox', shell: join(directory, 'bin', 'sh'), env: { PATH: join(directory, 'bin') } })
+    found.push({ name: 'busybox', shell: join(directory, 'bin', 'sh'), env: { PATH: `${join(directory, 'bin')}:${needed}` } })
   }
   return found
 }

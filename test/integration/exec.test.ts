@@ -194,7 +194,7 @@ t.test('exec', { skip }, async (t) => {
     const replica = new SandboxService({
       client: service.app.modal.client,
       log: { info () {}, warn () {}, error () {} },
-      image: { backend: 'local', claudeVersion: '1.0.0' },
+      image: { backend: 'local', claudeVersion: '1.0.0', claudeRegistry: 'http://registry.invalid' },
       timeouts: service.config.sandbox,
       deployment: 'test'
     })

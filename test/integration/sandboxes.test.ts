@@ -249,7 +249,7 @@ t.test('sandboxes', { skip }, async (t) => {
     const sandboxes = new SandboxService({
       client: unlucky,
       log: silent,
-      image: { backend, claudeVersion: service.config.claude.version },
+      image: { backend, claudeVersion: '1.0.0', claudeRegistry: 'http://registry.invalid' },
       timeouts: service.config.sandbox,
       deployment: 'test'
     })

@@ -2,9 +2,11 @@ import { readFile, rm } from 'node:fs/promises'
 import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost, withoutEnvironment } from '../host.js'
-import type { PipeMaker } from '../pipes.js'
+import { familyOf } from '../listeners.js'
+import type { Pipes } from '../pipes.js'
 import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
+import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { process, variablesFor } from './config.js'
@@ -19,7 +21,7 @@ interface Parts {
   /** `runsc` with the flags of this container. */
   runsc: string[]
   id: string
-  pipes: PipeMaker
+  pipes: Pipes
 }
 
 /** gVisor: each command is an exec of `runsc`, which passes it to the container's own kernel. */
@@ -31,7 +33,7 @@ export class GvisorEngine implements Engine {
     this.#parts = parts
   }
 
-  async enter (exec: ExecSpec, spool: string): Promise<Command> {
+  async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { runsc, id, pipes } = this.#parts
     const variables = variablesFor([...exec.command, ...Object.entries(exec.env ?? {}).flat()])
     const { argv, preamble } = commandLine(exec, inVariables(variables))
@@ -40,7 +42,8 @@ export class GvisorEngine implements Engine {
       argv: withoutEnvironment([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
       input: JSON.stringify(process(argv, preamble, variables)),
       pipes,
-      spool
+      spool,
+      limits
     })
     this.#clients.add(child.pid)
     child.exited.then(async () => {
@@ -74,6 +77,17 @@ export class GvisorEngine implements Engine {
     if (!supervisor.hasEnded) signal(runPid, 'SIGKILL')
     await supervisor.ended
     return false
+  }
+
+  /** On the host's network, gVisor's own processes hold the sockets. */
+  async pids (): Promise<number[]> {
+    return await familyOf(this.#parts.supervisor.pid)
+  }
+
+  /** What is in its memory (/tmp) is not on the host, and mounts made on the host later are not in it. */
+  async onHost (): Promise<void> {
+    throw new ContainerError('unsupported', 'snapshots of a running sandbox, and images mounted in it, need ' +
+      'EMULATOR_RUNTIME=namespaces: gVisor (runsc) keeps files and mounts to itself')
   }
 
   /** gVisor holds on to the directories that it was started with. */

@@ -2,9 +2,11 @@ import { readFile } from 'node:fs/promises'
 import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
-import type { PipeMaker } from '../pipes.js'
+import { inSameNamespace } from '../listeners.js'
+import type { Pipes } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
-import type { VolumeView } from '../setup.js'
+import { joinCgroups, type VolumeView } from '../setup.js'
+import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
 import { withoutKeys } from './no-keys.js'
@@ -17,7 +19,8 @@ interface Parts {
   initPid: number
   root: string
   userNamespace: boolean
-  pipes: PipeMaker
+  cgroups: string[]
+  pipes: Pipes
   nsenter: string
   perl: string
   /** Ends the container. */
@@ -40,10 +43,15 @@ export class NamespaceEngine implements Engine {
     parts.supervisor.ended.then(() => { clearInterval(look) })
   }
 
-  async enter (exec: ExecSpec, spool: string): Promise<Command> {
+  get initPid (): number {
+    return this.#parts.initPid
+  }
+
+  async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
-    const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool })
+    const entry = [...this.#namespaces(), ...confined]
+    const child = await launch({ argv: [...entry, ...argv], input: preamble, pipes, spool, limits })
     this.#entered.add(child.pid)
     child.exited.then(() => { this.#entered.delete(child.pid) })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })
@@ -54,9 +62,10 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, perl, initPid, supervisor, userNamespace, network } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups } = this.#parts
+    const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...limits, ...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
@@ -77,12 +86,20 @@ export class NamespaceEngine implements Engine {
     for (const pid of this.#entered) notice(pid).catch(() => {})
   }
 
+  async pids (): Promise<number[]> {
+    return await inSameNamespace(this.#parts.initPid)
+  }
+
+  async onHost (script: string): Promise<void> {
+    const { userNamespace, nsenter, supervisor } = this.#parts
+    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
+    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script)
+  }
+
   /** As on Modal, this fails while files on the volume are open. */
   async remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, supervisor, lost } = this.#parts
-    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
+    const { root, userNamespace, lost } = this.#parts
+    await this.onHost(remountScript(before, after, root, userNamespace)).catch((cause) => {
       if (/busy/.test(String(cause.stderr))) {
         throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
       }

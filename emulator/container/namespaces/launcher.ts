@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Launcher } from '../launcher.js'
-import type { PipeMaker } from '../pipes.js'
+import type { Pipes } from '../pipes.js'
 import { firstChild } from '../process.js'
 import type { Layout } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
@@ -9,22 +9,25 @@ import { outerScript } from './script.js'
 
 export class NamespaceLauncher implements Launcher {
   readonly name = 'Linux namespaces and overlayfs'
-  readonly #pipes: PipeMaker
+  readonly needsSubstitutes = false
+  readonly showsProcesses = true
+  readonly #pipes: Pipes
   readonly #tools: { nsenter: string, perl: string }
 
-  constructor (pipes: PipeMaker, tools: { nsenter: string, perl: string }) {
+  constructor (pipes: Pipes, tools: { nsenter: string, perl: string }) {
     this.#pipes = pipes
     this.#tools = tools
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network } = layout
+    const { root, userNamespace, network, cgroups } = layout
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, ...tools, lost })
+        const given = { network, root, userNamespace, cgroups, pipes, ...tools }
+        return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }
     }
   }

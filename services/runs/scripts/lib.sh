@@ -1,6 +1,9 @@
 # What the scripts of a run share: when it is alive, how it is ended, and each record that a script writes. In a sandbox
 # this file also has clock.sh, lock.sh and kill.sh in front.
 
+# Where Claude is installed in images that have none, which need not be on their PATH.
+PATH=$PATH:/opt/claude/bin:${HOME:-/root}/.local/bin
+
 # Sets `line` to the first line of a file, or to nothing: anything may have made it a FIFO. usage: first_line <file>
 first_line () { line=; if [ -f "$1" ]; then read -r line 2>/dev/null < "$1"; fi; }
 

@@ -3,7 +3,7 @@ import { mayUseSecret, planSandbox } from '../../../services/sandboxes/plan.js'
 import { accountOf } from '../../helpers/account.js'
 
 const account = accountOf({ id: 'acme', secrets: ['acme-*'] })
-const recipe = { registry: 'local', commands: [] }
+const recipe = { registry: 'local', layers: [] }
 const defaults = { timeoutMs: 60_000, idleTimeoutMs: 30_000 }
 
 t.test('The same request has the same fingerprint, whatever the order of its fields, and tells nothing of its values', async (t) => {

@@ -13,9 +13,9 @@ t.test('The first command in a sandbox', { skip }, async (t) => {
 
   await t.test('makes its working directory, and says why it cannot', async (t) => {
     const sandbox = await create({ timeoutMs: 60_000 })
-    await makeWorkdir(sandbox, '/deep/-p/dir')
+    await makeWorkdir(sandbox, '/deep/-p/dir', false)
     t.equal((await run(sandbox, ['ls', '/deep/-p'])).stdout, 'dir\n')
-    await t.rejects(makeWorkdir(sandbox, '/etc/hosts/x'), { code: 'INVALID_SANDBOX', message: /body\.workdir cannot be made: .*directory/i })
+    await t.rejects(makeWorkdir(sandbox, '/etc/hosts/x', false), { code: 'INVALID_SANDBOX', message: /body\.workdir cannot be made: .*directory/i })
     await sandbox.terminate({ wait: true })
   })
 
@@ -23,6 +23,6 @@ t.test('The first command in a sandbox', { skip }, async (t) => {
     const sandbox = await create({ timeoutMs: 60_000, command: ['sh', '-c', 'exit 3'] })
     await sandbox.wait()
     const details = { exitCode: 3, reason: 'failed' }
-    await t.rejects(makeWorkdir(sandbox, '/x'), { code: 'INVALID_SANDBOX', message: /ended when it started \(failed\)/, details })
+    await t.rejects(makeWorkdir(sandbox, '/x', false), { code: 'INVALID_SANDBOX', message: /ended when it started \(failed\)/, details })
   })
 })

@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import type { App, Image, ModalClient, Sandbox, SandboxCreateParams, Volume } from 'modal'
+
+/** Modal's prices of a sandbox in US dollars, for what is asked for: a core and a GiB of memory, per second. */
+const prices = { core: 0.000_039_42, gib: 0.000_006_72 }
+/** What a sandbox of the doctor asks for. */
+const cpu = 0.25
+const memoryMiB = 512
+/** When it ends though nobody ends it. */
+const lifetimeMs = 15 * 60_000
+
+interface Output { out: string, err: string, code: number }
+
+/** What the facts are asked of: an app, a volume, a sandbox that all share, and others that a fact creates. */
+export class Bench {
+  readonly client: ModalClient
+  readonly app: App
+  readonly image: Image
+  /** Of the volume, and part of other names. */
+  readonly name: string
+  readonly volume: Volume
+  readonly #creating = new Set<Promise<Sandbox>>()
+  /** Those that run, and since when. */
+  readonly #sandboxes = new Map<Sandbox, number>()
+  #shared: Promise<Sandbox> | undefined
+  #spent = 0
+
+  private constructor (client: ModalClient, app: App, image: Image, volume: Volume, name: string) {
+    this.client = client
+    this.app = app
+    this.image = image
+    this.volume = volume
+    this.name = name
+  }
+
+  /** @param registry an image with sh, coreutils and util-linux. */
+  static async open (client: ModalClient, registry: string): Promise<Bench> {
+    const name = `doctor-${randomBytes(4).toString('hex')}`
+    const app = await client.apps.fromName('modal-sandbox-doctor', { createIfMissing: true })
+    const volume = await client.volumes.fromName(name, { createIfMissing: true })
+    return new Bench(client, app, client.images.fromRegistry(registry), volume, name)
+  }
+
+  /** The one that all facts share, with the volume at `/workspace`. */
+  box (): Promise<Sandbox> {
+    this.#shared ??= this.create({ volumes: { '/workspace': this.volume }, workdir: '/workspace' })
+    return this.#shared
+  }
+
+  async create (params: SandboxCreateParams = {}, image = this.image): Promise<Sandbox> {
+    const all = { timeoutMs: lifetimeMs, cpu, memoryMiB, ...params }
+    const creating = this.client.sandboxes.create(this.app, image, all)
+    this.#creating.add(creating)
+    try {
+      const sandbox = await creating
+      this.#sandboxes.set(sandbox, Date.now())
+      return sandbox
+    } finally {
+      this.#creating.delete(creating)
+    }
+  }
+
+  /** Ends one that was created here, when a fact is done with it. */
+  async end (sandbox: Sandbox): Promise<void> {
+    await sandbox.terminate({ wait: true })
+    this.#count(sandbox)
+  }
+
+  /** Runs a shell script, in the shared sandbox unless told otherwise. */
+  async sh (script: string, options: { sandbox?: Sandbox, pty?: boolean } = {}): Promise<Output> {
+    const { sandbox = await this.box(), pty = false } = options
+    const process = await sandbox.exec(['sh', '-c', script], { pty })
+    const [out, err, code] = await Promise.all([process.stdout.readText(), process.stderr.readText(), process.wait()])
+    return { out, err, code }
+  }
+
+  /** An estimate in US dollars, for the sandboxes alone. */
+  get costUsd (): number {
+    const running = [...this.#sandboxes.values()].reduce((sum, since) => sum + costOf(since), 0)
+    return this.#spent + running
+  }
+
+  /** Ends all sandboxes, those that are still being created, too, and deletes the volume. */
+  async close (): Promise<void> {
+    await Promise.allSettled(this.#creating)
+    await Promise.allSettled([...this.#sandboxes.keys()].map((sandbox) => this.end(sandbox)))
+    await this.client.volumes.delete(this.name, { allowMissing: true })
+  }
+
+  #count (sandbox: Sandbox) {
+    const since = this.#sandboxes.get(sandbox)
+    if (since !== undefined) this.#spent += costOf(since)
+    this.#sandboxes.delete(sandbox)
+  }
+}
+
+function costOf (since: number): number {
+  return (Date.now() - since) / 1000 * (cpu * prices.core + memoryMiB / 1024 * prices.gib)
+}

@@ -1,0 +1,17 @@
+import { Type, type Static } from '@sinclair/typebox'
+import { ErrorAnswer, Timestamp } from './common.js'
+
+/** A sandbox that is being created while nobody waits. */
+export const Creation = Type.Object({
+  id: Type.String(),
+  status: Type.Union([Type.Literal('creating'), Type.Literal('created'), Type.Literal('failed')]),
+  startedAt: Timestamp,
+  step: Type.Union([Type.String(), Type.Null()], { description: 'The one that began last.' }),
+  sandboxId: Type.Union([Type.String(), Type.Null()], { description: 'Once it is created.' }),
+  error: Type.Union([Type.Omit(ErrorAnswer, ['error', 'requestId'], { additionalProperties: false }), Type.Null()], {
+    description: 'Why it failed.'
+  })
+})
+export type Creation = Static<typeof Creation>
+
+export const CreationParams = Type.Object({ creationId: Type.String() })
