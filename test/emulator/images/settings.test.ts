@@ -54,6 +54,9 @@ t.test('A sandbox has what its image says: variables, directory, user, entrypoin
   t.notMatch(await sh(box, 'grep -E "Cap(Inh|Prm|Eff)" /proc/self/status'), /[1-9a-f]$/m)
   t.match(await sh(box, 'echo x > /etc/passwd'), /Permission denied|can't create/)
   t.equal(await sh(box, 'env | grep -c __modal'), '0\n')
+  const again = await modal.sandboxes.create(app, await box.snapshotFilesystem())
+  t.equal(await sh(again, 'id -u; pwd; echo $GREETING'), '1000\n/home/app\nhi\n', 'a snapshot of it')
+  await again.terminate()
   await box.terminate()
 })
 
