@@ -100,7 +100,8 @@ class LocalRuntime implements ContainerRuntime {
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
         resolvConf: spec.rootfs.base.kind === 'directory',
-        reaps: strictness.zombies === undefined
+        reaps: strictness.zombies === undefined,
+        plainVolumes: strictness['plain-volumes'] !== undefined
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`

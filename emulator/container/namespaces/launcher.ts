@@ -19,13 +19,15 @@ export class NamespaceLauncher implements Launcher {
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network } = layout
+    const { root, userNamespace, network, volumes, plainVolumes: isPlain } = layout
+    const plainVolumes = isPlain ? volumes.map(({ path }) => path) : []
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        return new NamespaceEngine({ network, supervisor, initPid, root, userNamespace, pipes, ...tools, lost })
+        const parts = { network, supervisor, initPid, root, userNamespace, pipes, ...tools, plainVolumes, lost }
+        return new NamespaceEngine(parts)
       }
     }
   }
