@@ -31,9 +31,9 @@ const filter = Buffer.concat([
 
 /**
  * The monitor is nobody's child, as the children of a command's process are looked for. It ends with the last process
- * that has the filter. It has the container's root for its own, so that links lead where they do there, and the machine's
- * `/proc` open. Paths through `/proc/self` it does not follow. `EPERM` (1) is what gVisor answers, `ENOLCK` (37) a file
- * system without locks.
+ * that has the filter. It has the container's root for its own, so that links lead where they do there, and the
+ * machine's `/proc` open. Paths through `/proc/self` it does not follow. `EPERM` (1) is what gVisor answers, `ENOLCK`
+ * (37) a file system without locks.
  */
 const script = `use strict; my ($filter, $init, $paths) = splice @ARGV, 0, 3;
 pipe my $told, my $tell or die $!; pipe my $ready, my $answer or die $!; my $main = $$;
