@@ -231,7 +231,8 @@ t.test('The ENTRYPOINT of an image gets the command, and decides whether it runs
   const script = (last: string) => `RUN printf '#!/bin/sh\\necho entered > /tmp/entered\\n${last}\\n' > /entry && chmod +x /entry`
   const passing = await image(script('exec "$@"'), 'ENTRYPOINT ["/entry"]')
   const sleeping = await create({}, passing)
-  t.equal((await run(sleeping, ['cat', '/tmp/entered'])).stdout, 'entered\n')
+  const entered = ['sh', '-c', 'until cat /tmp/entered 2>/dev/null; do sleep 0.1; done']
+  t.equal((await run(sleeping, entered)).stdout, 'entered\n')
   t.equal(await sleeping.poll(), null, 'without a command it goes on')
   t.equal(await (await create({ command: ['sh', '-c', 'exit 3'] }, passing)).wait(), 3)
 
