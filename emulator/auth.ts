@@ -34,6 +34,8 @@ export async function openCredentials (dataDir: string): Promise<Credentials> {
   return credentials
 }
 
+export interface ConnectGrant { sandboxId: string, port: number, metadata: string }
+
 /** Checks the token headers of control-plane calls; issues and checks the JWTs of the command router. */
 export class Authority {
   readonly #credentials: Credentials
@@ -62,6 +64,22 @@ export class Authority {
   /** A JWT for the command router that is valid for one task only. */
   taskToken (taskId: string): Promise<string> {
     return this.#sign('task', taskId)
+  }
+
+  /** A token that lets HTTP requests through to one port of a sandbox. It is of no use once the sandbox has ended. */
+  connectToken ({ sandboxId, port, metadata }: ConnectGrant): Promise<string> {
+    return new SignJWT({ port, metadata }).setProtectedHeader({ alg: 'HS256' }).setAudience('connect').setIssuedAt()
+      .setSubject(sandboxId).sign(this.#key)
+  }
+
+  /** What a connect token is good for; undefined when it is none. */
+  async connectGrant (token: string): Promise<ConnectGrant | undefined> {
+    try {
+      const { payload } = await jwtVerify(token, this.#key, { algorithms: ['HS256'], audience: 'connect' })
+      return { sandboxId: String(payload.sub), port: Number(payload['port']), metadata: String(payload['metadata']) }
+    } catch {
+      return undefined
+    }
   }
 
   /** The task that the bearer token is valid for. @throws {StatusError} UNAUTHENTICATED */

@@ -5,24 +5,29 @@ import { findClaudeBinary } from './container/claude-binary.js'
 import { createRuntime } from './container/runtime.js'
 import type { Isolation, SelfTest } from './container/types.js'
 import { ImageBuilds } from './images/builds.js'
+import { Snapshots } from './images/snapshots.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
 import { allHandlers } from './rpc/handlers.js'
 import { SandboxRegistry } from './sandboxes/registry.js'
+import { Identity } from './control/identity.js'
 import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
 import { parseStrictness, type Strictness } from './strict.js'
+import { type Certificate, openCertificate } from './tunnels/certificate.js'
 import { VolumeCatalog } from './volumes/catalog.js'
 
 /** How long calls in flight may still take when the emulator closes. */
 const shutdownGraceMs = 250
 
+const collectEveryMs = 10 * 60_000
+
 export interface EmulatorOptions {
   /** Volumes, images, ids and credentials are kept here; sandboxes end with the emulator. */
   dataDir: string
-  /** Image tag to the directory that holds its root file system. `local` always exists. */
+  /** Image tag to a root directory, an OCI layout or an archive. `local` always exists; others are pulled. */
   images?: Record<string, string>
   /** Named secrets and their variables. */
   secrets?: Record<string, Record<string, string>>
@@ -47,8 +52,8 @@ export interface Emulator {
 }
 
 /**
- * Starts a server on loopback that speaks Modal's gRPC API to the unmodified SDK. CPU and memory requests are accepted
- * but not enforced; what it can't do honestly it refuses (UNIMPLEMENTED).
+ * Starts a server on loopback that speaks Modal's gRPC API to the unmodified SDK. What has no effect on one machine it
+ * accepts with a warning; what it can't do honestly it refuses (UNIMPLEMENTED).
  * @throws {Error} when the data directory is in use or not writable, or the port is taken
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
@@ -61,9 +66,9 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   const close = async () => { for (const step of undo.splice(0).reverse()) await step() }
   try {
     const { signingKey, ...tokens } = await openCredentials(dataDir)
-    const backend = await openBackend({ ...options, dataDir }, strictness)
-    undo.push(backend.close)
     const authority = new Authority({ signingKey, ...tokens })
+    const backend = await openBackend({ ...options, dataDir }, authority, strictness)
+    undo.push(backend.close)
     let url = ''
     const handlers = allHandlers({ ...backend, authority, routerUrl: () => url.replace('http:', 'https:') })
     const listening = await listen({ authority, log, ...handlers }, port)
@@ -80,9 +85,8 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend (
-  { dataDir, log, images = {}, secrets: named = {}, isolation }: EmulatorOptions, strictness: Strictness
-) {
+async function openBackend (options: EmulatorOptions, authority: Authority, strictness: Strictness) {
+  const { dataDir, log, images = {}, secrets: named = {}, isolation } = options
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
@@ -93,17 +97,41 @@ async function openBackend (
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
   const store = new ImageStore({ dataDir: join(dataDir, 'images'), runtime, images })
+  const snapshots = new Snapshots({
+    directory: join(dataDir, 'images'), inUse: () => runtime.rootfsInUse, deleted: () => state.records.deletedImages
+  })
+  await snapshots.removeUnfinished()
+  const collect = () => {
+    snapshots.collect().catch((error) => { log.warn({ err: error }, 'emulator: expired snapshots could not be removed') })
+  }
+  collect()
+  const identity = new Identity(join(dataDir, 'identity'))
+  let certificate: Promise<Certificate> | undefined
+  const collecting = setInterval(collect, collectEveryMs).unref()
   return {
     state,
     strictness,
     runtime,
     registry,
+    snapshots,
     secrets,
     volumes,
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
+    enforces: runtime.enforces.bind(runtime),
+    identityToken: identity.token.bind(identity),
+    certificate: () => {
+      certificate ??= openCertificate(join(dataDir, 'tunnels')).catch((error) => { certificate = undefined; throw error })
+      return certificate
+    },
+    async userOf (token: string, sandboxId: string, port: number) {
+      const grant = await authority.connectGrant(token)
+      return grant?.sandboxId === sandboxId && grant.port === port ? grant : undefined
+    },
     async close () {
+      clearInterval(collecting)
       volumes.close()
+      await store.close()
       await Promise.allSettled(registry.all().map((sandbox) => sandbox.stop('terminated')))
       await runtime.close()
     }

@@ -6,7 +6,7 @@ import { parseStrictness } from './strict.js'
 interface Settings {
   port: number
   dataDir: string
-  /** Image tag to the directory that holds its root file system. */
+  /** Image tag to a root directory, an OCI layout or an archive. */
   images: Record<string, string>
   /** Named secrets. */
   secrets: Record<string, Record<string, string>>
@@ -38,7 +38,7 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
     strict,
     isolation: isIsolation(runtime) ? runtime : undefined,
     dataDir: environment['DATA_DIR'] || '.data',
-    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
+    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute paths'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
   }
   return { settings, mistakes }

@@ -10,11 +10,14 @@ import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
 import type { MemoryWatch } from './memory-watch.js'
 import { keepLayer } from './layer.js'
+import { listenerAmong } from './listeners.js'
+import { MountedImages } from './mounted-images.js'
 import type { OverlayMount } from './setup.js'
+import { copyDirectory, copyLayer } from './snapshot.js'
 import type { Limits } from './spool.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
-import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process } from './types.js'
+import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process, type Rootfs } from './types.js'
 
 const mebibyte = 1024 * 1024
 
@@ -29,6 +32,9 @@ interface ContainerParts {
   supervisor: Supervisor
   engine: Engine
   directory: string
+  /** The directory of the base `local`. */
+  local: string
+  userNamespace: boolean
   overlays: OverlayMount[]
   volumes: MountedVolume[]
   /** Logs what could not be committed. */
@@ -45,6 +51,7 @@ export class LocalContainer implements Container {
   readonly #running = new Set<Process>()
   #execs = 0
   readonly #commits: VolumeCommits
+  readonly #images: MountedImages
   #isOver = false
   #stopping: Promise<void> | undefined
   #stopAgain: NodeJS.Timeout | undefined
@@ -57,20 +64,20 @@ export class LocalContainer implements Container {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.supervisor.ended.then(() => { this.stop().catch(() => {}) })
+    const { engine, directory, local, userNamespace } = parts
+    this.#images = new MountedImages({ engine, directory, local, userNamespace, root: join(directory, 'root') })
     this.#commits = new VolumeCommits({ volumes: parts.volumes, container: parts.spec.id, log: { warn: parts.warn } })
   }
 
   /** Starts the entrypoint; the container ends when it does. */
   async startMain (): Promise<void> {
     const { spec } = this.#parts
-    const { entrypoint = [] } = spec
     // Not in the workdir: a process with its working directory on a volume would block every reload.
-    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
-    const main = spec.command.length > 0 || entrypoint.length > 0
-      ? { command: [...entrypoint, ...spec.command.length > 0 ? spec.command : idle.command] }
-      : idle
+    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/', user: 'root' }
+    const main = spec.command.length > 0 ? { command: spec.command } : idle
+    const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
     this.#limitMemory()
-    this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
+    this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
   }
 
@@ -93,7 +100,7 @@ export class LocalContainer implements Container {
   }
 
   async exec (spec: ExecSpec): Promise<Process> {
-    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
+    this.#checkRunning()
     const process = await this.#enter(spec, this.#limits(spec))
     this.#running.add(process)
     process.exited.then(() => { this.#running.delete(process) })
@@ -113,7 +120,8 @@ export class LocalContainer implements Container {
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool, limits)
+    const defaults = { workdir: spec.workdir, ...spec.user !== undefined && { user: spec.user } }
+    const process = await engine.enter({ ...defaults, ...exec, env }, spool, limits)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })
@@ -126,12 +134,46 @@ export class LocalContainer implements Container {
   }
 
   async reloadVolumes (): Promise<void> {
-    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
+    this.#checkRunning()
     this.#reloading = this.#reloading.catch(() => {}).then(async () => {
       const { volumes, engine } = this.#parts
       for (const volume of volumes) await volume.reload(engine.remount.bind(engine))
     })
     await this.#reloading
+  }
+
+  async listener (port: number): Promise<string | undefined> {
+    return this.#isOver ? undefined : await listenerAmong(await this.#parts.engine.pids(), port)
+  }
+
+  get rootfs (): Rootfs[] {
+    return [this.#parts.spec.rootfs, ...this.#images.rootfs]
+  }
+
+  async copyLayer (directory: string): Promise<void> {
+    this.#checkRunning()
+    const { engine, overlays } = this.#parts
+    await copyLayer(engine, overlays, directory)
+  }
+
+  async copyDirectory (path: string, directory: string): Promise<void> {
+    this.#checkRunning()
+    const { engine } = this.#parts
+    await copyDirectory(engine, join(this.#parts.directory, 'root'), path, directory)
+  }
+
+  async mountImage (path: string, rootfs: Rootfs | undefined): Promise<void> {
+    this.#checkRunning()
+    await this.#images.mount(path, rootfs)
+  }
+
+  async unmountImage (path: string): Promise<void> {
+    this.#checkRunning()
+    await this.#images.unmount(path)
+  }
+
+  #checkRunning (): void {
+    if (this.#isOver) throw new ContainerError('ended', 'the container has ended')
   }
 
   async stop (): Promise<void> {
@@ -167,7 +209,7 @@ export class LocalContainer implements Container {
     await this.#parts.supervisor.end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
-    const names = ['root', 'upper', 'work', ...volumes.map((_volume, index) => `volume-${index}`)]
+    const names = ['root', 'upper', 'work', 'images', ...volumes.map((_volume, index) => `volume-${index}`)]
     await removeTree(...names.map((name) => join(directory, name))).catch(() => {})
     onStopped()
     this.#settle(status)

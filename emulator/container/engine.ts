@@ -16,6 +16,13 @@ export interface Engine {
   enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command>
   /** Ends every process of the container; its mounts stay. @returns whether it is certain that none is left */
   killAll (): Promise<boolean>
+  /**
+   * Runs a shell script where the host's files are seen, and the container's root and mounts among them.
+   * @throws {Error} with `code` and `stderr` when it fails; {ContainerError} `unsupported` where there is no such place
+   */
+  onHost (script: string): Promise<void>
+  /** The host pids of the container's processes, or of those that hold its sockets. */
+  pids (): Promise<number[]>
   /** Shows another view of a volume in place of one. */
   remount (before: VolumeView, after: VolumeView): Promise<void>
 }

@@ -6,6 +6,8 @@ import type { Supervisor } from './supervisor.js'
 export interface Launcher {
   /** For people. */
   readonly name: string
+  /** Whether the machine's own `ls` and `stat` fail in it: the base `local` then has others. */
+  readonly needsSubstitutes: boolean
   /** Whether the machine shows the processes of containers as its own. */
   readonly showsProcesses: boolean
   /** @param directory of the container, for files of its own */

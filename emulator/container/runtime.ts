@@ -1,19 +1,25 @@
+import { createHash } from 'node:crypto'
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MountedVolume } from '../volumes/mounted.js'
 import { VolumeStore } from '../volumes/store.js'
+import { Cgroups } from './cgroups.js'
 import { LocalContainer } from './container.js'
 import { GvisorLauncher } from './gvisor/launcher.js'
+import { needsSubstitutes } from './gvisor/substitutes.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
 import { MemoryWatch } from './memory-watch.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
+import { overlaysOf } from './overlays.js'
 import { PipeMaker, SocketPairs } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
-import type { OverlayMount } from './setup.js'
 import { Supervisor } from './supervisor.js'
-import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
+import {
+  type Container, ContainerError, type ContainerRuntime, type ContainerSpec, isRoot, type Rootfs, type RuntimeOptions,
+  type SelfTest
+} from './types.js'
 
 /** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
@@ -25,28 +31,31 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
     ? new SocketPairs()
     : new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
-  if (options.isolation === 'namespaces') return new LocalRuntime(options, [namespaces])
+  const cgroups = await Cgroups.find(createHash('sha256').update(options.dataDir).digest('hex').slice(0, 12))
+  if (options.isolation === 'namespaces') return new LocalRuntime(options, cgroups, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {
-    const gvisor = new GvisorLauncher(pipes, runsc)
-    return new LocalRuntime(options, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
+    const gvisor = new GvisorLauncher(pipes, runsc, await needsSubstitutes(runsc))
+    return new LocalRuntime(options, cgroups, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
   }
   if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
-  return new LocalRuntime(options, [namespaces])
+  return new LocalRuntime(options, cgroups, [namespaces])
 }
 
 class LocalRuntime implements ContainerRuntime {
   readonly mode = process.getuid!() === 0 ? 'root' : 'user'
   readonly volumes: VolumeStore
   readonly #options: RuntimeOptions
+  readonly #cgroups: Cgroups
   readonly #launcher: Promise<Launcher>
   readonly #containers = new Set<LocalContainer>()
   readonly #memoryWatch: MemoryWatch | undefined
   #started = 0
 
   /** @param launchers the first that works is used */
-  constructor (options: RuntimeOptions, launchers: [Launcher, ...Launcher[]]) {
+  constructor (options: RuntimeOptions, cgroups: Cgroups, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
+    this.#cgroups = cgroups
     this.volumes = new VolumeStore(options.dataDir, options.strictness?.['plain-volumes'] !== undefined)
     const interval = options.strictness?.['memory-limits']
     if (interval !== undefined) this.#memoryWatch = new MemoryWatch(interval)
@@ -78,20 +87,31 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   async #start (spec: ContainerSpec, launcher: Launcher): Promise<Container> {
+    if (this.mode === 'user' && !isRoot(spec.user)) {
+      throw new ContainerError('failed', `the image's user is ${spec.user}: only as root can the emulator become other users`)
+    }
     const { strictness = {} } = this.#options
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
     let supervisor: Supervisor | undefined
     let container: LocalContainer | undefined
+    // Where memory is watched, the whole container is to end, not the process that the kernel would choose.
+    const { memoryBytes, ...limits } = spec.limits ?? {}
+    const isKilled = memoryBytes !== undefined && this.#memoryWatch === undefined
+    const cgroup = await this.#cgroups.make({ ...limits, ...isKilled && { memoryBytes } })
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
       for (const [index, mount] of spec.volumes.entries()) {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
-      const overlays = await this.#overlays(spec.rootfs, directory)
+      const local = join(this.#options.dataDir, 'local')
+      const at = (name: string) => join(directory, name)
+      const substitutes = launcher.needsSubstitutes ? [join(this.#options.dataDir, 'substitutes')] : []
+      const place = { local, substitutes, root: at('root'), upper: at('upper'), work: at('work') }
+      const overlays = await overlaysOf(spec.rootfs, place)
       const userNamespace = this.mode === 'user'
       const launch = await launcher.prepare({
-        root: join(directory, 'root'),
+        root: at('root'),
         toolbox: join(this.#options.dataDir, 'toolbox'),
         hostname: spec.id,
         userNamespace,
@@ -101,7 +121,8 @@ class LocalRuntime implements ContainerRuntime {
         workdir: spec.workdir,
         resolvConf: spec.rootfs.base.kind === 'directory',
         reaps: strictness.zombies === undefined,
-        plainVolumes: strictness['plain-volumes'] !== undefined
+        plainVolumes: strictness['plain-volumes'] !== undefined,
+        cgroups: cgroup.files
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
@@ -112,10 +133,15 @@ class LocalRuntime implements ContainerRuntime {
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,
+        local,
+        userNamespace,
         overlays,
         volumes,
         warn: (details, message) => { this.#options.log.warn(details, message) },
-        onStopped: () => { this.#containers.delete(started) }
+        onStopped: () => {
+          this.#containers.delete(started)
+          cgroup.remove().catch(() => {})
+        }
       })
       container = started
       this.#containers.add(container)
@@ -125,29 +151,18 @@ class LocalRuntime implements ContainerRuntime {
       if (container === undefined) for (const volume of volumes) volume.release()
       await container?.stop().catch(() => {})
       await supervisor?.end()
+      await cgroup.remove()
       await removeTree(directory).catch(() => {})
       throw error
     }
   }
 
-  /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
-  async #overlays ({ base, layers }: Rootfs, directory: string): Promise<OverlayMount[]> {
-    const local = join(this.#options.dataDir, 'local')
-    const root = join(directory, 'root')
-    const lowers = base.kind === 'directory'
-      ? { root: [base.path] }
-      : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
-    return await Promise.all(Object.entries(lowers).map(async ([name, lower]) => {
-      const upper = join(directory, 'upper', name)
-      const work = join(directory, 'work', name)
-      await Promise.all([mkdir(upper), mkdir(work)])
-      return {
-        path: name === 'root' ? root : `${root}/usr`,
-        lower: [...layers.map((layer) => join(layer, name)).toReversed(), ...lower],
-        upper,
-        work
-      }
-    }))
+  enforces (limit: 'memory' | 'cpu'): boolean {
+    return this.#cgroups.enforces(limit)
+  }
+
+  get rootfsInUse (): Rootfs[] {
+    return [...this.#containers].flatMap(({ rootfs }) => rootfs)
   }
 
   async selfTest (): Promise<SelfTest> {

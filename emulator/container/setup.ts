@@ -38,9 +38,14 @@ export interface Layout {
   reaps: boolean
   /** Whether volumes have neither hard links nor FIFOs nor locks. */
   plainVolumes: boolean
+  /** Files in which each process of the container has to write its id, for its limits. */
+  cgroups: string[]
 }
 
-function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
+/** Makes the shell that reads it, and what it starts, subject to limits. */
+export const joinCgroups = (files: string[]): string => files.map((file) => `echo $$ > ${shellQuote(file)}`).join('; ')
+
+export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
   const layers = lower.map(escape).join(':')
   const flavour = userNamespace ? 'userxattr' : 'redirect_dir=off,metacopy=off'
@@ -66,13 +71,23 @@ export const enter = `enter () {
   done
 }`
 
+/** The same for a directory that is to be there already; fails where it is not, or a link leads there. */
+export const existing = `existing () {
+  at=$1; shift; cd -P "$at"
+  for name; do
+    cd -P "./$name" 2>/dev/null || return 1; at=$at/$name
+    [ "$(pwd -P)" = "$at" ] || return 1
+  done
+}`
+
 export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
 
 /** Builds the root in a mount namespace with the host's view. */
-export function rootScript ({ root, toolbox, overlays, userNamespace }: Layout): string {
+export function rootScript ({ root, toolbox, overlays, userNamespace, cgroups }: Layout): string {
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
+${joinCgroups(cgroups)}
 umask 022
 ${enter}
 mount --make-rprivate /

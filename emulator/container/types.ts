@@ -24,6 +24,10 @@ export interface ContainerRuntime {
   readonly mode: 'root' | 'user'
   readonly volumes: VolumeStore
   start (spec: ContainerSpec): Promise<Container>
+  /** Whether limits of memory, or of CPUs, hold on this machine. */
+  enforces (limit: 'memory' | 'cpu'): boolean
+  /** What running containers are made of. */
+  readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
   close (): Promise<void>
 }
@@ -60,17 +64,24 @@ export interface ContainerSpec {
   env: Record<string, string>
   /** Absolute; created when missing. */
   workdir: string
-  /** The image's; it gets what follows as arguments, and decides whether it runs that. */
-  entrypoint?: string[]
-  /** When empty, the container sleeps until it is stopped. */
+  /** The main process; when empty, the container sleeps until it is stopped. */
   command: string[]
+  /** The image's, which gets the main process's command as its arguments. */
+  entrypoint?: string[]
+  /** Of the main process and of all execs: name or number, maybe with a group (`app`, `1000:1000`). Default: root. */
+  user?: string
   /** Where limits are enforced, the container ends when its processes use more. */
   memoryLimitBytes?: number
   /** `none`: a network namespace with nothing but loopback. */
   network: 'host' | 'none'
+  /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
+  limits?: Limits
   /** PTY for the entrypoint. */
   pty?: PtySize
 }
+
+/** A process that would need more memory is killed; CPUs are time on any of them. */
+export interface Limits { memoryBytes?: number, cpus?: number }
 
 export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
 
@@ -80,6 +91,8 @@ export interface ExecSpec {
   env?: Record<string, string>
   /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
   workdir?: string
+  /** Default: the container's. */
+  user?: string
   pty?: PtySize
   /** Seconds after which the command is killed with SIGKILL. */
   timeoutSeconds?: number
@@ -159,13 +172,39 @@ export interface Container {
   readonly stopFailure: Error | undefined
   /** Stops the container and removes its output as well. */
   discard (): Promise<void>
+  /**
+   * Copies what it has written so far (except to volumes, mounted images, /dev, /proc and /sys) as a layer; it goes on.
+   * @throws {ContainerError} `unsupported`
+   */
+  copyLayer (directory: string): Promise<void>
+  /**
+   * Copies a directory as it looks inside, with what is mounted there. `path` is absolute and normalized.
+   * @throws {ContainerError} `unsupported`; `failed` when it is none, or a link leads there
+   */
+  copyDirectory (path: string, directory: string): Promise<void>
+  /**
+   * Shows an image, or an empty directory, at an existing directory. What is written there is the container's alone.
+   * @throws {ContainerError} `unsupported`; `failed` when it is none, a link leads there, or an image is mounted there
+   */
+  mountImage (path: string, rootfs: Rootfs | undefined): Promise<void>
+  /** @throws {ContainerError} `busy` while files there are open; `failed` when no image is mounted there */
+  unmountImage (path: string): Promise<void>
+  /** The address in its network at which it takes TCP connections on a port; undefined when it does not. */
+  listener (port: number): Promise<string | undefined>
+  /** Of images: what it was started from and what is mounted. */
+  readonly rootfs: Rootfs[]
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
 }
 
+/** Whether a user, as images name it, is root. */
+export function isRoot (user: string | undefined): boolean {
+  return user === undefined || /^(root|0)?(:(root|0)?)?$/.test(user)
+}
+
 /** A failure of the container layer, with a machine-readable reason. */
 export class ContainerError extends Error {
-  readonly reason: 'ended' | 'busy' | 'dropped' | 'no_space' | 'failed'
+  readonly reason: 'ended' | 'busy' | 'dropped' | 'no_space' | 'unsupported' | 'failed'
 
   constructor (reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
     super(message, options)

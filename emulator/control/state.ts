@@ -3,6 +3,15 @@ import { join } from 'node:path'
 import { StartProblem } from '../../lib/start-problem.js'
 import { writeFileAtomic } from '../lib/write-file-atomic.js'
 
+export interface SecretRecord {
+  id: string
+  name: string
+  environment: string
+  /** Seconds since the epoch. */
+  createdAt: number
+  values: Record<string, string>
+}
+
 interface AppRecord { id: string, name: string, environment: string }
 
 export interface VolumeRecord {
@@ -38,7 +47,9 @@ interface Records {
   apps: AppRecord[]
   volumes: VolumeRecord[]
   queues: QueueRecord[]
-  /** Name to id of the named secrets; their values are in the configuration only. */
+  /** Those that were made by a client. */
+  secrets: SecretRecord[]
+  /** Name to id of the secrets in the configuration, which alone has their values. */
   secretIds: Record<string, string>
   /** Id of a forced build to the id that the image store gave it. */
   imageAliases: Record<string, string>
@@ -83,6 +94,7 @@ function empty (): Records {
     apps: [],
     volumes: [],
     queues: [],
+    secrets: [],
     secretIds: {},
     imageAliases: {},
     deletedImages: [],

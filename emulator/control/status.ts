@@ -45,10 +45,11 @@ function retryPolicy (code: status, seconds: number): Buffer {
   const detail = [bytes(1, Buffer.from('type.googleapis.com/modal.client.RPCRetryPolicy')), bytes(2, policy)]
   return Buffer.concat([Buffer.from([1 << 3, code]), bytes(3, Buffer.concat(detail))])
 }
+const notSupported = (reason: string) => `Not supported by the local emulator: ${reason}`
 
 /** For what the emulator can't do honestly. The text names the emulator, so that nobody blames Modal. */
 export const unimplemented = (reason: string) =>
-  new StatusError(status.UNIMPLEMENTED, `Not supported by the local emulator: ${reason}`)
+  new StatusError(status.UNIMPLEMENTED, notSupported(reason))
 
 const statuses: Partial<Record<ContainerError['reason'], status>> = { ended: status.NOT_FOUND, dropped: status.OUT_OF_RANGE }
 
@@ -66,6 +67,7 @@ export function toStatus (error: unknown, method: string, log: Log): Answer {
     return { code, details, ...(metadata !== undefined && { metadata }) }
   }
   if (error instanceof ContainerError) {
+    if (error.reason === 'unsupported') return { code: status.UNIMPLEMENTED, details: notSupported(error.message) }
     log.warn({ err: error, method }, 'emulator: the container layer refused a call')
     return { code: statuses[error.reason] ?? status.FAILED_PRECONDITION, details: error.message }
   }

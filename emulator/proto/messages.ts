@@ -9,10 +9,15 @@ export const resultStatus = {
 } as const
 
 /** ObjectCreationType. */
-export const creation = { unspecified: 0, createIfMissing: 1, ephemeral: 5 } as const
+export const creation = {
+  unspecified: 0, createIfMissing: 1, failIfExists: 2, overwriteIfExists: 3, ephemeral: 5
+} as const
 
 /** NetworkAccess.network_access_type. */
 export const networkAccess = { unspecified: 0, open: 1, blocked: 2, allowlist: 3 } as const
+
+/** ImageRegistryConfig.registry_auth_type. */
+export const registryAuth = { aws: 1, gcp: 2, public: 3, staticCredentials: 4 } as const
 
 export interface GenericResult { status: number, exception?: string, exitcode?: number }
 
@@ -47,6 +52,9 @@ interface Resources {
   rdma: boolean
 }
 
+/** tunnel_type 1 is HTTP/2. */
+export interface PortSpec { port: number, unencrypted: boolean, tunnelType?: number }
+
 export interface ProbeMessage { tcpPort?: number, execCommand: { argv: string[] } | null, intervalMs?: number }
 
 export interface SandboxDefinition {
@@ -64,7 +72,7 @@ export interface SandboxDefinition {
   cloudBucketMounts: unknown[]
   ptyInfo: PtyInfo | null
   schedulerPlacement: { regions: string[] } | null
-  openPorts: { ports: unknown[] } | null
+  openPorts: { ports: PortSpec[] } | null
   i6pnEnabled: boolean
   networkAccess: { networkAccessType: number, allowedCidrs: string[], allowedDomains: string[] } | null
   proxyId?: string

@@ -12,7 +12,12 @@ export interface Context {
   signal: AbortSignal
   /** The task that the bearer token is valid for; empty on the control plane. */
   taskId: string
+  /** Sends a text for people with the answer, which the SDK logs as a warning, once each. */
+  warn: (text: string) => void
 }
+
+/** Of a trailer: percent-encoded texts, with commas between. */
+const warningHeader = 'x-modal-warning'
 
 export type Unary = (request: any, context: Context) => object | Promise<object>
 type ServerStream = (request: any, context: Context) => AsyncIterable<object>
@@ -57,9 +62,13 @@ export class Adapter {
 
   #unary (name: string, handler: Unary): handleUnaryCall<any, any> {
     return (call, callback) => {
-      this.#context(call)
+      const trailer = new Metadata()
+      this.#context(call, trailer)
         .then((context) => handler(call.request, context))
-        .then((answer) => callback(null, answer), (error: unknown) => callback(this.#failure(error, name, call)))
+        .then(
+          (answer) => callback(null, answer, trailer),
+          (error: unknown) => callback(this.#failure(error, name, call))
+        )
     }
   }
 
@@ -79,11 +88,13 @@ export class Adapter {
     }
   }
 
-  async #context (call: Call): Promise<Context> {
+  async #context (call: Call, trailer = new Metadata()): Promise<Context> {
     const cancelled = new AbortController()
     call.on('cancelled', () => cancelled.abort())
     if (call.cancelled) cancelled.abort()
-    return { metadata: call.metadata, signal: cancelled.signal, taskId: await this.#authenticate(call.metadata) }
+    const taskId = await this.#authenticate(call.metadata)
+    const warn = (text: string) => { trailer.add(warningHeader, encodeURIComponent(text)) }
+    return { metadata: call.metadata, signal: cancelled.signal, taskId, warn }
   }
 
   #failure (error: unknown, name: string, call: Call) {

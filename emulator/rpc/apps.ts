@@ -12,7 +12,7 @@ const imageBuilderVersion = '2025.06'
 interface AppMessage { appName: string, environmentName: string, objectCreationType: number }
 interface EnvironmentMessage { deploymentName: string, objectCreationType: number }
 
-/** Sign-in, environments and apps. */
+/** Sign-in, environments, apps, and proxies, of which there are none. */
 export function appHandlers (state: State, authority: Authority): Handlers {
   return {
     unary: {
@@ -28,6 +28,11 @@ export function appHandlers (state: State, authority: Authority): Handlers {
         const name = environmentOf(state, deploymentName)
         const settings = { imageBuilderVersion, webhookSuffix: '' }
         return { environmentId: `en-${name}`, metadata: { name, settings } }
+      },
+
+      ProxyGet ({ name, environmentName }: { name: string, environmentName: string }) {
+        environmentOf(state, environmentName)
+        throw notFound(`Proxy '${name}' not found`)
       },
 
       async AppGetOrCreate ({ appName, environmentName, objectCreationType }: AppMessage) {

@@ -1,3 +1,4 @@
+import type { Snapshots } from '../images/snapshots.js'
 import type { Handlers } from './adapter.js'
 import { appHandlers } from './apps.js'
 import { Idempotency } from './idempotency.js'
@@ -6,13 +7,17 @@ import { logHandlers } from './logs.js'
 import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
+import { snapshotHandlers } from './snapshots.js'
 import { strictly } from './strict.js'
 import { taskHandlers } from './tasks.js'
+import { tunnelHandlers } from './tunnels.js'
 import { volumeHandlers } from './volumes.js'
 
+interface Parts extends Omit<SandboxParts, 'idempotency'> { snapshots: Snapshots }
+
 /** The handlers of every supported RPC, by service. */
-export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client: Handlers, commandRouter: Handlers } {
-  const { state, authority, secrets, images, volumes, registry, strictness } = parts
+export function allHandlers (parts: Parts): { client: Handlers, commandRouter: Handlers } {
+  const { state, authority, secrets, images, snapshots, volumes, registry, strictness } = parts
   const idempotency = new Idempotency()
   return {
     client: strictly(strictness, merge(
@@ -22,9 +27,10 @@ export function allHandlers (parts: Omit<SandboxParts, 'idempotency'>): { client
       queueHandlers(state),
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
+      tunnelHandlers(registry, authority),
       logHandlers(registry)
     )),
-    commandRouter: taskHandlers(registry, secrets)
+    commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))
   }
 }
 

@@ -2,9 +2,10 @@ import { EventEmitter, once } from 'node:events'
 import { checkName, environmentOf } from '../control/environments.js'
 import { objectId } from '../control/ids.js'
 import type { QueuePartition, QueueRecord, State } from '../control/state.js'
-import { invalid, notFound, resourceExhausted, unimplemented } from '../control/status.js'
+import { invalid, notFound, resourceExhausted } from '../control/status.js'
 import { creation } from '../proto/messages.js'
 import { type Context, type Handlers, settledWithin } from './adapter.js'
+import { EphemeralQueues } from './ephemeral-queues.js'
 
 interface QueueMessage { deploymentName: string, environmentName: string, objectCreationType: number }
 interface PutMessage { queueId: string, values: Buffer[], partitionKey: Buffer, partitionTtlSeconds: number }
@@ -18,15 +19,16 @@ const week = 7 * 24 * 60 * 60
 const limits = { items: 5000, itemBytes: 1024 * 1024 }
 const pageSize = 100
 
-/** Named queues, whose partitions expire. */
+/** Queues, whose partitions expire. */
 export function queueHandlers (state: State): Handlers {
+  const ephemeral = new EphemeralQueues()
   const changes = new EventEmitter().setMaxListeners(0)
 
   return {
     unary: {
       async QueueGetOrCreate ({ deploymentName: name, environmentName, objectCreationType }: QueueMessage) {
-        if (objectCreationType === creation.ephemeral) throw unimplemented('a queue needs a name')
         const environment = environmentOf(state, environmentName)
+        if (objectCreationType === creation.ephemeral) return { queueId: ephemeral.add(environment).id }
         let queue = state.records.queues.find((queue) => queue.name === name && queue.environment === environment)
         if (!queue) {
           if (objectCreationType !== creation.createIfMissing) throw notFound(`Queue '${name}' not found`)
@@ -37,8 +39,14 @@ export function queueHandlers (state: State): Handlers {
         return { queueId: queue.id, metadata: { name } }
       },
 
+      QueueHeartbeat ({ queueId }: { queueId: string }) {
+        if (!ephemeral.heard(queueId)) byId(queueId)
+        return {}
+      },
+
       async QueueDelete ({ queueId }: { queueId: string }) {
         const queue = byId(queueId)
+        ephemeral.delete(queueId)
         state.records.queues = state.records.queues.filter((other) => other !== queue)
         await state.save()
         return {}
@@ -114,7 +122,7 @@ export function queueHandlers (state: State): Handlers {
   }
 
   function byId (id: string): QueueRecord {
-    const queue = state.records.queues.find((queue) => queue.id === id)
+    const queue = ephemeral.get(id) ?? state.records.queues.find((queue) => queue.id === id)
     if (queue) return forgetExpired(queue)
     throw notFound(`Queue with ID ${id} not found`)
   }

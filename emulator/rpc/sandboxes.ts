@@ -28,14 +28,16 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
       ...family(parts, 'V1', ''),
       ...family(parts, 'V2', 'V2'),
 
-      SandboxCreate: (request: SandboxCreateMessage, { metadata }) => idempotency.once(metadata, async () => {
-        const sandbox = await createSandbox(parts, request, 'V1')
+      SandboxCreate: (request: SandboxCreateMessage, { metadata, warn }) => idempotency.once(metadata, async () => {
+        const sandbox = await createSandbox(parts, request, 'V1', warn)
         return { sandboxId: sandbox.id, metadata: handleMetadata(sandbox) }
       }),
-      SandboxCreateV2: (request: SandboxCreateMessage, { metadata }) => idempotency.once(metadata, async () => {
-        const sandbox = await createSandbox(parts, request, 'V2')
+      SandboxCreateV2: (request: SandboxCreateMessage, { metadata, warn }) => idempotency.once(metadata, async () => {
+        const sandbox = await createSandbox(parts, request, 'V2', warn)
         const { id: sandboxId, info: { taskId } } = sandbox
-        return { sandboxId, taskId, metadata: handleMetadata(sandbox), commandRouterAccess: await access(sandbox) }
+        const tunnels = sandbox.ports?.tunnels ?? []
+        const commandRouterAccess = await access(sandbox)
+        return { sandboxId, taskId, tunnels, metadata: handleMetadata(sandbox), commandRouterAccess }
       }),
 
       SandboxGetCommandRouterAccess: ({ sandboxId, taskId }: { sandboxId?: string, taskId?: string }) =>

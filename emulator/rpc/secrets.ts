@@ -1,6 +1,6 @@
 import { environmentOf } from '../control/environments.js'
 import { creation } from '../proto/messages.js'
-import type { Secrets } from '../control/secrets.js'
+import type { Creation, Secrets } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { unimplemented } from '../control/status.js'
 import type { Handlers } from './adapter.js'
@@ -13,7 +13,16 @@ interface SecretMessage {
   requiredKeys: string[]
 }
 
-/** Named secrets are looked up; those of `fromObject` are kept until the server ends. */
+interface SecretListMessage {
+  environmentName: string
+  pagination: { maxObjects: number, createdBefore: number } | null
+}
+
+const ways: Partial<Record<number, Creation>> = {
+  [creation.createIfMissing]: 'keep', [creation.failIfExists]: 'fail', [creation.overwriteIfExists]: 'overwrite'
+}
+
+/** Named secrets are looked up, made and removed; those of `fromObject` are kept until the server ends. */
 export function secretHandlers (state: State, secrets: Secrets): Handlers {
   return {
     unary: {
@@ -23,15 +32,30 @@ export function secretHandlers (state: State, secrets: Secrets): Handlers {
           const secretId = secrets.addEphemeral(request.envDict)
           return { secretId, metadata: { keys: Object.keys(request.envDict), environmentName } }
         }
-        if (request.objectCreationType !== creation.unspecified) {
-          throw unimplemented('named secrets can be created in its configuration only')
+        const { deploymentName: name, objectCreationType, envDict, requiredKeys } = request
+        if (objectCreationType !== creation.unspecified) {
+          const way = ways[objectCreationType]
+          if (way === undefined) throw unimplemented('this way of creating a secret')
+          await secrets.make(name, environmentName, envDict, way)
         }
-        const { id, keys } = await secrets.idOf(request.deploymentName, request.requiredKeys)
-        return { secretId: id, metadata: { name: request.deploymentName, keys, environmentName } }
+        const { id, keys } = await secrets.idOf({ name, environment: environmentName, requiredKeys })
+        return { secretId: id, metadata: { name, keys, environmentName } }
       },
 
-      SecretDelete ({ secretId }: { secretId: string }) {
-        secrets.delete(secretId)
+      async SecretList (request: SecretListMessage) {
+        const environmentName = environmentOf(state, request.environmentName)
+        const { maxObjects, createdBefore } = request.pagination ?? { maxObjects: 0, createdBefore: 0 }
+        const items = (await secrets.list(environmentName))
+          .filter(({ createdAt }) => createdBefore === 0 || createdAt < createdBefore)
+          .slice(0, maxObjects || undefined)
+          .map(({ id, name, keys, createdAt }) => ({
+            label: name, secretId: id, createdAt, environmentName, metadata: { name, keys, environmentName }
+          }))
+        return { items, environmentName }
+      },
+
+      async SecretDelete ({ secretId }: { secretId: string }) {
+        await secrets.delete(secretId)
         return {}
       }
     }

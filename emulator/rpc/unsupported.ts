@@ -2,10 +2,9 @@ import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 import { unimplemented } from '../control/status.js'
 import type { Handlers, Unary } from './adapter.js'
 
-const tunnels = 'tunnels and connect tokens need Modal\'s public network'
 const memory = 'memory snapshots need Modal\'s runtime'
-const snapshots = 'a running sandbox can\'t be snapshotted; put the steps in the image or the data on a volume'
-const mounts = 'images can\'t be mounted in a running sandbox'
+const snapshots = 'snapshots through the control plane; the SDKs of today take them through the command router'
+const exitSnapshots = 'snapshots at the end of a sandbox'
 const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
 const sidecars = 'a sandbox has one container'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
@@ -13,10 +12,6 @@ const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stder
 /** RPCs that the SDK may call and the emulator can't answer honestly, with the reason. */
 const reasons = {
   client: {
-    SandboxGetTunnels: tunnels,
-    SandboxGetTunnelsV2: tunnels,
-    SandboxCreateConnectToken: tunnels,
-    SandboxCreateConnectTokenV2: tunnels,
     SandboxSnapshot: memory,
     SandboxSnapshotWait: memory,
     SandboxSnapshotGet: memory,
@@ -24,20 +19,15 @@ const reasons = {
     SandboxRestoreV2: memory,
     SandboxSnapshotFs: snapshots,
     SandboxSnapshotFsAsync: snapshots,
-    SandboxGetExitSnapshot: snapshots,
-    SandboxGetExitSnapshotV2: snapshots,
+    SandboxGetExitSnapshot: exitSnapshots,
+    SandboxGetExitSnapshotV2: exitSnapshots,
     SandboxContainerCreateV2: sidecars,
     SandboxGetResourceUsage: 'resource usage is not measured',
     AppFetchLogs: logs,
-    AppCountLogs: logs,
-    ProxyGet: 'proxies need Modal\'s network'
+    AppCountLogs: logs
   },
   commandRouter: {
     TaskSnapshotMemory: memory,
-    TaskSnapshotFilesystem: snapshots,
-    TaskSnapshotDirectory: snapshots,
-    TaskMountDirectory: mounts,
-    TaskUnmountDirectory: mounts,
     TaskSetNetworkAccess: network,
     TaskSetOutboundPolicy: network,
     TaskContainerCreate: sidecars,

@@ -1,16 +1,23 @@
 import { defaultPath } from '../container/host.js'
-import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
+import { type Container, type ContainerSpec, isRoot, type VolumeMount } from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
+import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
+import type { BuiltImage } from '../images/store.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
-import { failedPrecondition, invalid, notFound } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, StatusError } from '../control/status.js'
 import type { Strictness } from '../strict.js'
+import type { Certificate } from '../tunnels/certificate.js'
+import { inboundCheck } from '../tunnels/inbound.js'
+import { SandboxPorts } from '../tunnels/ports.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
-import { checkDefinition, checkTags, execProbe, mountPathOf } from './definition.js'
+import { checkDefinition, checkTags, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
+import { limitsOf } from './limits.js'
+import { placementWarnings } from './placement.js'
 import { Readiness } from './readiness.js'
 import type { SandboxRegistry } from './registry.js'
 import { type Family, Sandbox, type SandboxInfo } from './sandbox.js'
@@ -24,15 +31,24 @@ export interface CreateParts {
   /** Starts a container. */
   start: (spec: ContainerSpec) => Promise<Container>
   strictness: Strictness
+  /** Whether limits of memory, or of CPUs, hold on this machine. */
+  enforces: (limit: 'memory' | 'cpu') => boolean
+  /** Signs an identity token. */
+  identityToken: (bearer: Bearer) => Promise<string>
+  /** Of encrypted tunnels. */
+  certificate: () => Promise<Certificate>
+  /** What is known of the user of a connect token; undefined when it is not for this port of this sandbox. */
+  userOf: (token: string, sandboxId: string, port: number) => Promise<{ metadata: string } | undefined>
 }
 
 /**
- * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests and
- * limits are accepted but not enforced.
+ * Checks a request, reserves its name, and starts the container; resolves when it runs. CPU and memory requests are
+ * accepted: a sandbox gets what the machine has. Limits hold where the machine can enforce them.
+ * @param warn is told what has no effect here
  * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
  */
 export async function createSandbox (
-  parts: CreateParts, request: SandboxCreateMessage, family: Family
+  parts: CreateParts, request: SandboxCreateMessage, family: Family, warn: (text: string) => void
 ): Promise<Sandbox> {
   const { registry, state, strictness } = parts
   const isTold = strictness['told-ends'] !== undefined
@@ -51,44 +67,66 @@ export async function createSandbox (
     appName: app.name,
     environment: environmentOf(state, app.environment),
     definition,
+    image: await parts.images.built(definition.imageId),
     createdAt: registry.nextCreatedAt()
   }
-  const spec = await containerSpec(parts, request, info)
+  const spec = containerSpec(parts, request, info)
+  if (definition.includeOidcIdentityToken) spec.env['MODAL_IDENTITY_TOKEN'] = await parts.identityToken(bearerOf(info))
+  const { limits, warnings } = limitsOf(definition, parts.enforces)
+  spec.limits = limits
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
   const sandbox = new Sandbox(info, tags, () => parts.start(spec), isTold ? 0 : undefined)
   registry.add(sandbox)
   try {
     const container = await sandbox.started
-    const probe = definition.readinessProbe && execProbe(definition.readinessProbe)
-    if (probe) sandbox.readiness = new Readiness(container, probe, definition.readinessProbe?.intervalMs)
+    for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
+    await openPorts(parts, sandbox, container)
+    if (definition.readinessProbe) sandbox.readiness = new Readiness(container, definition.readinessProbe)
     return sandbox
   } catch (error) {
     if (isTold) {
       sandbox.failStart(error as Error)
       return sandbox
     }
+    sandbox.discard().catch(() => {})
     registry.remove(sandbox)
+    if (error instanceof StatusError) throw error
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
 }
 
-async function containerSpec (
-  parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo
-): Promise<ContainerSpec> {
-  const { definition } = info
+function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definition }: SandboxInfo): Bearer {
+  return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }
+}
+
+async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox, container: Container): Promise<void> {
+  const { inboundCidrAllowlist, openPorts } = sandbox.info.definition
+  sandbox.ports = new SandboxPorts({
+    certificate,
+    listener: (port) => container.listener(port),
+    allows: inboundCheck(inboundCidrAllowlist),
+    track: (activity) => { sandbox.lifetime.track(activity).catch(() => {}) },
+    userOf: (token, port) => userOf(token, sandbox.id, port)
+  })
+  container.exited.then(() => { sandbox.ports?.close() }, () => {})
+  await sandbox.ports.open(openPorts?.ports ?? [])
+}
+
+function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
+  const { definition, image } = info
   const { memoryMbMax = 0 } = definition.resources ?? {}
-  const image = await parts.images.built(definition.imageId)
   const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
     id: info.id,
     rootfs: image.rootfs,
     volumes: volumeMounts(parts.volumes, definition),
-    env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
+    env: { ...systemVariables(info, image), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
     ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
     ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
+    ...image.user !== undefined && { user: image.user },
     network: blocked ? 'none' : 'host',
     ...ptyOf(definition.ptyInfo)
   }
@@ -103,10 +141,11 @@ function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): V
   }))
 }
 
-function systemVariables (info: SandboxInfo, image: Record<string, string>): Record<string, string> {
+function systemVariables (info: SandboxInfo, image: BuiltImage): Record<string, string> {
   return {
-    PATH: image['PATH'] ?? defaultPath,
-    HOME: '/root',
+    PATH: image.env['PATH'] ?? defaultPath,
+    // Another user's is in the image.
+    ...isRoot(image.user) && { HOME: '/root' },
     MODAL_SANDBOX_ID: info.id,
     MODAL_TASK_ID: info.taskId,
     MODAL_ENVIRONMENT: info.environment,

@@ -1,16 +1,17 @@
 import { posix } from 'node:path'
 import { checkName } from '../control/environments.js'
-import { networkAccess, type ProbeMessage, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import { networkAccess, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
 import { checkVariables, variables } from '../control/secrets.js'
 import { invalid, unimplemented } from '../control/status.js'
+import { parseCidr } from '../tunnels/inbound.js'
+import { checkPlacement } from './placement.js'
 
 const maxLifetimeSeconds = 24 * 3600
 const maxTagLength = 256
 const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
 
 /**
- * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED). CPU and memory
- * requests and limits pass: they are accepted but not enforced, so a sandbox gets what the machine has.
+ * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED).
  */
 export function checkDefinition (definition: SandboxDefinition): void {
   refuseUnsupported(definition)
@@ -23,6 +24,9 @@ export function checkDefinition (definition: SandboxDefinition): void {
   if (name) checkName(name, 'Sandbox')
   checkVariables(variables(definition.environmentVariables))
   checkResources(definition)
+  checkPlacement(definition)
+  checkPorts(definition)
+  checkProbe(definition)
   checkVolumeMounts(definition)
 }
 
@@ -44,7 +48,11 @@ export function checkTags (tags: SandboxTag[]): SandboxTag[] {
   return tags
 }
 
-/** The mount path of a volume, normalized: without `..`, `.` and empty names. */
+/** Whether a path belongs to what every container has of its own. */
+export const isReserved = (path: string): boolean =>
+  reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))
+
+/** The path of a mount, normalized: without `..`, `.` and empty names. */
 export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
 
 function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
@@ -53,7 +61,7 @@ function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
   for (const { mountPath, subPath, volumeId } of volumeMounts) {
     const path = mountPathOf(mountPath)
     if (!path.startsWith('/') || path === '/') throw invalid(`A volume needs an absolute mount path below /, got: ${mountPath}`)
-    if (reservedPaths.some((reserved) => path === reserved || path.startsWith(`${reserved}/`))) {
+    if (isReserved(path)) {
       throw invalid(`A volume can't be mounted at ${path}`)
     }
     if (paths.has(path)) throw invalid(`Two volumes are mounted at ${path}`)
@@ -64,8 +72,29 @@ function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
   }
 }
 
+function checkPorts (definition: SandboxDefinition): void {
+  const { openPorts, inboundCidrAllowlist, blockNetwork, networkAccess: access } = definition
+  const ports = (openPorts?.ports ?? []).map(({ port }) => port)
+  const wrong = ports.find((port) => port < 1 || port > 65_535)
+  if (wrong !== undefined) throw invalid(`open_ports must be between 1 and 65535, got ${wrong}`)
+  if (new Set(ports).size < ports.length) throw invalid('open_ports must not name a port twice')
+  inboundCidrAllowlist.forEach(parseCidr)
+  const isBlocked = blockNetwork || access?.networkAccessType === networkAccess.blocked
+  if (isBlocked && ports.length + inboundCidrAllowlist.length > 0) {
+    throw invalid('open_ports and inbound_cidr_allowlist cannot be used when the network is blocked')
+  }
+}
+
+function checkProbe ({ readinessProbe: probe }: SandboxDefinition): void {
+  if (!probe) return
+  const { tcpPort, execCommand, intervalMs } = probe
+  if (tcpPort === undefined && !execCommand?.argv.length) throw invalid('readiness_probe needs a tcp_port or an exec_command')
+  if (tcpPort !== undefined && (tcpPort < 1 || tcpPort > 65_535)) throw invalid(`tcp_port must be between 1 and 65535, got ${tcpPort}`)
+  if (intervalMs === 0) throw invalid('interval_ms must be positive')
+}
+
 function refuseUnsupported (definition: SandboxDefinition): void {
-  const { resources, networkAccess: network, schedulerPlacement, readinessProbe } = definition
+  const { resources, networkAccess: network } = definition
   const reasons: Array<[unknown, string]> = [
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
@@ -73,19 +102,14 @@ function refuseUnsupported (definition: SandboxDefinition): void {
     [definition.nfsMounts.length, 'network file systems'],
     [definition.mountIds.length, 'mounts of local files'],
     [network?.networkAccessType === networkAccess.allowlist, 'outbound allowlists; only blockNetwork is enforced'],
-    [definition.inboundCidrAllowlist.length, 'inbound allowlists'],
     [definition.experimentalOutboundPolicy ?? definition.outboundPolicy, 'outbound policies'],
     [definition.proxyId, 'proxies'],
-    [definition.openPorts?.ports.length, 'tunnels need Modal\'s public network: leave out the ports'],
     [definition.customDomain, 'custom domains'],
     [definition.i6pnEnabled, 'private networking between sandboxes (i6pn)'],
-    [definition.includeOidcIdentityToken || definition.includeX509Svid, 'identity tokens'],
+    [definition.includeX509Svid, 'X.509 identities'],
     [definition.enableSnapshot, 'memory snapshots'],
     [definition.runtime, 'the choice of a runtime: sandboxes are Linux namespaces'],
-    [definition.cloudProviderStr || definition.cloudProvider, 'the choice of a cloud'],
-    [schedulerPlacement?.regions.length, 'the choice of a region'],
-    [experimentalOptions(definition), `experimental options (${experimentalOptions(definition)})`],
-    [readinessProbe && !execProbe(readinessProbe), 'TCP readiness probes: sandboxes share the host\'s ports; use an exec probe']
+    [experimentalOptions(definition), `experimental options (${experimentalOptions(definition)})`]
   ]
   const reason = reasons.find(([found]) => found)
   if (reason) throw unimplemented(reason[1])
@@ -94,9 +118,4 @@ function refuseUnsupported (definition: SandboxDefinition): void {
 function experimentalOptions ({ experimentalOptions, experimentalOptionsV2 }: SandboxDefinition): string {
   const isSet = ([, value]: [string, boolean | string]) => value !== false && value !== 'false'
   return Object.entries({ ...experimentalOptions, ...experimentalOptionsV2 }).filter(isSet).map(([name]) => name).join(', ')
-}
-
-/** The command of an exec probe; undefined for a TCP one. */
-export function execProbe (probe: ProbeMessage): string[] | undefined {
-  return probe.execCommand?.argv.length ? probe.execCommand.argv : undefined
 }

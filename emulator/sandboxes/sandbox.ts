@@ -1,5 +1,7 @@
 import type { Container, ExitStatus } from '../container/types.js'
+import type { BuiltImage } from '../images/store.js'
 import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import type { SandboxPorts } from '../tunnels/ports.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
 import { type Exec, StdinWriter } from './stdin.js'
@@ -18,6 +20,8 @@ export interface SandboxInfo {
   appName: string
   environment: string
   definition: SandboxDefinition
+  /** What it was started from; the image's id may be gone before it. */
+  image: BuiltImage
   /** Seconds since the epoch; unique, because lists page by it. */
   createdAt: number
 }
@@ -35,6 +39,8 @@ export class Sandbox {
   /** Resolves when the result is known, after the final commit of the volumes. */
   readonly ended: Promise<void>
   result: GenericResult | undefined
+  /** Set once it has started. */
+  ports: SandboxPorts | undefined
   /** Set only with a readiness probe. */
   readiness: Readiness | undefined
   #reason: EndReason | undefined

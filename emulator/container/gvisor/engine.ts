@@ -2,6 +2,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost, withoutEnvironment } from '../host.js'
+import { familyOf } from '../listeners.js'
 import type { Pipes } from '../pipes.js'
 import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
@@ -76,6 +77,17 @@ export class GvisorEngine implements Engine {
     if (!supervisor.hasEnded) signal(runPid, 'SIGKILL')
     await supervisor.ended
     return false
+  }
+
+  /** On the host's network, gVisor's own processes hold the sockets. */
+  async pids (): Promise<number[]> {
+    return await familyOf(this.#parts.supervisor.pid)
+  }
+
+  /** What is in its memory (/tmp) is not on the host, and mounts made on the host later are not in it. */
+  async onHost (): Promise<void> {
+    throw new ContainerError('unsupported', 'snapshots of a running sandbox, and images mounted in it, need ' +
+      'EMULATOR_RUNTIME=namespaces: gVisor (runsc) keeps files and mounts to itself')
   }
 
   /** gVisor holds on to the directories that it was started with. */

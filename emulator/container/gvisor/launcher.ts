@@ -15,10 +15,12 @@ const platform = 'ptrace'
 export class GvisorLauncher implements Launcher {
   readonly showsProcesses = false
   readonly name = `gVisor (runsc, ${platform}) and overlayfs`
+  readonly needsSubstitutes: boolean
   readonly #pipes: Pipes
   readonly #runsc: string
 
-  constructor (pipes: Pipes, runsc: string) {
+  constructor (pipes: Pipes, runsc: string, needsSubstitutes: boolean) {
+    this.needsSubstitutes = needsSubstitutes
     this.#pipes = pipes
     this.#runsc = runsc
   }

@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
+import { inSameNamespace } from '../listeners.js'
 import type { Pipes } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
-import type { VolumeView } from '../setup.js'
+import { joinCgroups, type VolumeView } from '../setup.js'
 import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec } from '../types.js'
@@ -19,6 +20,7 @@ interface Parts {
   initPid: number
   root: string
   userNamespace: boolean
+  cgroups: string[]
   pipes: Pipes
   nsenter: string
   perl: string
@@ -63,10 +65,11 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, perl, initPid, supervisor, userNamespace, network, plainVolumes } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups, plainVolumes } = this.#parts
+    const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
+    const plain = plainVolumes.length > 0 ? withPlainVolumes(perl, initPid, plainVolumes) : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    const plain = plainVolumes.length === 0 ? [] : withPlainVolumes(perl, initPid, plainVolumes)
-    return [...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...limits, ...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
@@ -87,12 +90,20 @@ export class NamespaceEngine implements Engine {
     for (const pid of this.#entered) notice(pid).catch(() => {})
   }
 
+  async pids (): Promise<number[]> {
+    return await inSameNamespace(this.#parts.initPid)
+  }
+
+  async onHost (script: string): Promise<void> {
+    const { userNamespace, nsenter, supervisor } = this.#parts
+    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
+    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script)
+  }
+
   /** As on Modal, this fails while files on the volume are open. */
   async remount (before: VolumeView, after: VolumeView): Promise<void> {
-    const { root, userNamespace, nsenter, supervisor, lost } = this.#parts
-    const entry = userNamespace ? ['-U', '--preserve-credentials'] : []
-    const script = remountScript(before, after, root, userNamespace)
-    await runOnHost(nsenter, ...entry, '-t', String(supervisor.pid), '-m', '/bin/sh', '-c', script).catch((cause) => {
+    const { root, userNamespace, lost } = this.#parts
+    await this.onHost(remountScript(before, after, root, userNamespace)).catch((cause) => {
       if (/busy/.test(String(cause.stderr))) {
         throw new ContainerError('busy', `there are open files preventing the operation on ${before.path}`, { cause })
       }

@@ -9,6 +9,7 @@ import { outerScript } from './script.js'
 
 export class NamespaceLauncher implements Launcher {
   readonly name = 'Linux namespaces and overlayfs'
+  readonly needsSubstitutes = false
   readonly showsProcesses = true
   readonly #pipes: Pipes
   readonly #tools: { nsenter: string, perl: string }
@@ -19,15 +20,15 @@ export class NamespaceLauncher implements Launcher {
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network, volumes, plainVolumes: isPlain } = layout
-    const plainVolumes = isPlain ? volumes.map(({ path }) => path) : []
+    const { root, userNamespace, network, volumes, cgroups } = layout
+    const plainVolumes = layout.plainVolumes ? volumes.map(({ path }) => path) : []
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await firstChild(supervisor.pid))
-        const parts = { network, supervisor, initPid, root, userNamespace, pipes, ...tools, plainVolumes, lost }
-        return new NamespaceEngine(parts)
+        const given = { network, root, userNamespace, cgroups, plainVolumes, pipes, ...tools }
+        return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }
     }
   }

@@ -1,10 +1,11 @@
-import { InvalidError } from 'modal'
+import type { FileWatchEvent, Sandbox } from 'modal'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
+import { eventually } from '../../helpers/containers.js'
 import { run } from '../../helpers/sdk.js'
 
 const { emulator, skip } = await openEmulator(t)
@@ -47,7 +48,85 @@ t.test('filesystem: what the SDK offers works, and fails with its own classes', 
   await filesystem.copyFromLocal(join(local, 'up'), '/tmp/up')
   await filesystem.copyToLocal('/tmp/up', join(local, 'down'))
   t.ok(bytes.equals(await readFile(join(local, 'down'))))
-  await t.rejects(filesystem.watch('/tmp')[Symbol.asyncIterator]().next(), InvalidError)
+})
+
+t.test('a watch tells what happens at a path, by type, and renames as changes of both names', { skip }, async (t) => {
+  const { create } = await localApp(emulator.modal(), 'watches')
+  const sandbox = await create()
+  const sh = (script: string) => run(sandbox, ['sh', '-c', script])
+  await sh('mkdir -p /tmp/seen/below /tmp/other; touch /tmp/other/in /tmp/seen/below/old; ln -s seen /tmp/link')
+
+  const { events, stop } = await watching(sandbox, '/tmp/link')
+  await sh('cd /tmp/seen; echo 1 > new; mv new newer; mv /tmp/other/in in; mv in /tmp/other/out; touch below/deep; chmod 600 newer; rm newer')
+  await events('Remove', '/tmp/seen/newer')
+  const seen = await stop()
+  const has = (eventType: string, ...paths: string[]) => seen.some((event) =>
+    event.eventType === eventType && event.paths.join() === paths.join())
+  t.ok(has('Create', '/tmp/seen/new'), 'created, under the name behind the link')
+  t.ok(has('Modify', '/tmp/seen/new'), 'written')
+  t.ok(has('Access', '/tmp/seen/new'), 'opened')
+  t.ok(has('Modify', '/tmp/seen/new', '/tmp/seen/newer'), 'renamed: one event with both names')
+  t.ok(has('Modify', '/tmp/seen/in'), 'moved in, moved out')
+  t.notOk(has('Create', '/tmp/seen/in') || has('Remove', '/tmp/seen/in'), 'neither is a creation or a removal')
+  t.notOk(seen.some(({ paths }) => paths.join().includes('deep')), 'not what is below')
+})
+
+t.test('a watch of all below follows directories that are made or moved; a filter lets only its types through', { skip }, async (t) => {
+  const { create } = await localApp(emulator.modal(), 'watches')
+  const sandbox = await create()
+  const sh = (script: string) => run(sandbox, ['sh', '-c', script])
+  await sh('mkdir -p /tmp/tree/a /tmp/tree/c')
+  const { events, stop } = await watching(sandbox, '/tmp/tree', { recursive: true, filter: ['Create'] })
+  await sh('touch /tmp/tree/a/deep; mkdir /tmp/tree/b')
+  await events('Create', '/tmp/tree/b')
+  // A directory is watched a moment after it appears.
+  await events('Create', '/tmp/tree/b/inside', () => sh('rm -f /tmp/tree/b/inside; touch /tmp/tree/b/inside'))
+  await sh('mv /tmp/tree/c /tmp/tree/d')
+  await events('Create', '/tmp/tree/d/inside', () => sh('rm -f /tmp/tree/d/inside; touch /tmp/tree/d/inside'))
+  const seen = await stop()
+  t.ok(seen.some(({ paths }) => paths.join() === '/tmp/tree/a/deep'))
+  t.same([...new Set(seen.map(({ eventType }) => eventType))], ['Create'])
+})
+
+t.test('a watch ends with its time, and is refused where there is nothing', { skip }, async (t) => {
+  const { create } = await localApp(emulator.modal(), 'watches')
+  const { filesystem } = await create()
+  const seen: FileWatchEvent[] = []
+  for await (const event of filesystem.watch('/tmp', { filter: [], timeoutMs: 1000 })) seen.push(event)
+  t.same(seen, [])
+  const missing = filesystem.watch('/tmp/none')[Symbol.asyncIterator]().next()
+  await t.rejects(missing, { name: 'SandboxFilesystemNotFoundError' })
 })
 
 expectNothingUnexpected(t, emulator)
+
+/** Follows a watch once it is set, which shows by a file that is touched until an event tells of it. */
+async function watching (sandbox: Sandbox, path: string, params: Parameters<Sandbox['filesystem']['watch']>[1] = {}) {
+  const seen: FileWatchEvent[] = []
+  let hasStopped = false
+  const follow = (async () => {
+    for await (const event of sandbox.filesystem.watch(path, { timeoutMs: 120_000, ...params })) {
+      if (hasStopped) return
+      seen.push(event)
+    }
+  })()
+  follow.catch(() => {})
+  const events = async (eventType: string, changed: string, act: () => Promise<unknown> = async () => {}) => {
+    const isThere = () => seen.some((event) => event.eventType === eventType && event.paths.includes(changed))
+    const found = await eventually(async () => { await act(); return isThere() })
+    if (!found) throw new Error(`no ${eventType} of ${changed} among ${JSON.stringify(seen)}`)
+  }
+  const probe = `${(await run(sandbox, ['readlink', '-f', path])).stdout.trim()}/set`
+  const touch = () => run(sandbox, ['sh', '-c', `rm -f ${probe}; touch ${probe}`])
+  await events('Create', probe, touch)
+  return {
+    events,
+    async stop () {
+      // The SDK ends a watch with the next event only.
+      hasStopped = true
+      await touch()
+      await follow
+      return seen
+    }
+  }
+}

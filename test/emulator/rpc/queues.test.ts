@@ -1,4 +1,5 @@
 import t from 'tap'
+import { EphemeralQueues } from '../../../emulator/rpc/ephemeral-queues.js'
 import { openEmulator, testEmulator } from '../../helpers/emulator.js'
 
 const { emulator } = await openEmulator(t)
@@ -49,4 +50,19 @@ t.test('Items survive a restart of the emulator', async (t) => {
   const second = await testEmulator({ dataDir: first.dataDir })
   t.teardown(() => second.stop())
   t.equal(await (await second.modal().queues.fromName('kept')).get({ timeoutMs: 1000 }), 'kept')
+})
+
+t.test('An ephemeral queue has no name, and is there while heartbeats arrive', async (t) => {
+  const queue = await emulator.modal().queues.ephemeral()
+  t.equal(queue.name, undefined)
+  await queue.put(123)
+  t.strictSame([await queue.len(), await queue.get()], [1, 123])
+  queue.closeEphemeral()
+  let minutes = 0
+  const queues = new EphemeralQueues(() => minutes * 60_000)
+  const [{ id: silent }, { id: heard }] = [queues.add('main'), queues.add('main')]
+  minutes = 10
+  t.equal(queues.heard(heard), true)
+  minutes = 16
+  t.same([queues.get(silent), queues.heard(silent), queues.get(heard)?.id], [undefined, false, heard])
 })

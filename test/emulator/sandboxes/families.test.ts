@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js'
-import { AlreadyExistsError, InvalidError, NotFoundError, Probe } from 'modal'
+import { AlreadyExistsError, InvalidError, NotFoundError } from 'modal'
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
@@ -158,13 +158,6 @@ for (const family of ['V2', 'V1'] as const) {
     t.test('what the emulator can not do it refuses, and says so (UNIMPLEMENTED)', async (t) => {
       const refusals: Array<[string, () => Promise<unknown>]> = [
         ['allowlist', () => create({ outboundCidrAllowlist: ['10.0.0.0/8'] })],
-        ['tunnels', () => create({ encryptedPorts: [8080] })],
-        ['region', () => create({ regions: ['us-east'] })],
-        ['probe', () => create({ readinessProbe: Probe.withTcp(80) })],
-        ['tunnel', () => sandbox.tunnels(1000)],
-        ['connect token', () => sandbox.createConnectToken()],
-        ['snapshot', () => sandbox.snapshotFilesystem()],
-        ['mount', () => sandbox.mountImage('/mnt')],
         ['network', () => sandbox.updateNetworkPolicy({ outboundCidrAllowlist: [], outboundDomainAllowlist: [] })]
       ]
       for (const [name, refused] of refusals) await t.rejects(refused(), { message: /UNIMPLEMENTED.*emulator/ }, name)

@@ -3,12 +3,13 @@
  * `/__modal/.bin/modal-sandbox-fs-tools <JSON>`, e.g. `{"Stat":{"path":"/etc"}}`. Results go to stdout; a failure
  * exits 1 with one JSON object on stderr, `{"error_kind", "message", "detail"}`, from which the SDK makes its errors.
  *
- * It is one file without imports, so that it runs wherever it is mounted.
+ * Its files import nothing but Node's own modules and each other, so that they run wherever they are mounted.
  */
-const fs = process.getBuiltinModule('node:fs')
-const path = process.getBuiltinModule('node:path')
-const { pipeline } = process.getBuiltinModule('node:stream/promises')
-const { randomBytes } = process.getBuiltinModule('node:crypto')
+import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { watch } from './watch.mjs'
 
 const maxReadBytes = 5 * 1024 ** 3
 const chunkBytes = 1024 * 1024
@@ -23,7 +24,7 @@ const operations = {
   WriteFile: { run: writeFile, kinds: { ENOTDIR: 'NotDirectory', EEXIST: 'AlreadyExists', EISDIR: 'IsDirectory' } },
   MakeDirectory: { run: makeDirectory, kinds: { ENOTDIR: 'NotDirectory', EEXIST: 'PathAlreadyExists' } },
   Remove: { run: remove, kinds: { ENOTDIR: 'NotFound', ENOTEMPTY: 'DirectoryNotEmpty' } },
-  Watch: { run: watch, kinds: {} }
+  Watch: { run: watch, kinds: { ENOTDIR: 'NotFound' } }
 }
 
 class ToolError extends Error {
@@ -148,11 +149,6 @@ function remove (options) {
   if (!fs.lstatSync(options.path).isDirectory()) fs.unlinkSync(options.path)
   else if (options.recursive) fs.rmSync(options.path, { recursive: true })
   else fs.rmdirSync(options.path)
-}
-
-/** Node can't tell renames from creations and removals, and reports no accesses: wrong events would be worse. */
-function watch () {
-  throw new ToolError('NotSupported', 'The local emulator does not watch files')
 }
 
 main()

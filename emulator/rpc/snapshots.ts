@@ -1,0 +1,84 @@
+import { failedPrecondition, invalid, notFound, permissionDenied, unimplemented } from '../control/status.js'
+import type { ImageBuilds } from '../images/builds.js'
+import type { Snapshots } from '../images/snapshots.js'
+import { isReserved, mountPathOf } from '../sandboxes/definition.js'
+import type { SandboxRegistry } from '../sandboxes/registry.js'
+import type { Sandbox } from '../sandboxes/sandbox.js'
+import type { Context, Handlers } from './adapter.js'
+
+interface TaskMessage { taskId: string, containerId: string, customerSuppliedEncryptionKey?: Buffer }
+interface SnapshotMessage extends TaskMessage { snapshotId: string, ttlSeconds?: number }
+interface PathMessage extends TaskMessage { path: Buffer }
+
+const defaultSeconds = 30 * 24 * 3600
+const forEver = -1
+
+/** Images from a running sandbox, and images in one. */
+export function snapshotHandlers (registry: SandboxRegistry, images: ImageBuilds, snapshots: Snapshots): Handlers {
+  /** By snapshot id: a repeated call gets the first one's image. */
+  const made = new Map<string, Promise<{ imageId: string }>>()
+
+  const once = (sandbox: Sandbox, snapshotId: string, make: () => Promise<string>) => {
+    const key = `${sandbox.id} ${snapshotId}`
+    const known = made.get(key)
+    if (snapshotId !== '' && known) return known
+    const answer = make().then((imageId) => ({ imageId }))
+    made.set(key, answer)
+    answer.catch(() => { made.delete(key) })
+    sandbox.ended.finally(() => { made.delete(key) }).catch(() => {})
+    return answer
+  }
+  const sandboxOf = (request: TaskMessage, context: Context): Sandbox => {
+    const { taskId, containerId, customerSuppliedEncryptionKey } = request
+    if (taskId !== context.taskId) throw permissionDenied('The token is for another task')
+    if (containerId !== '') throw unimplemented('a sandbox has one container')
+    if (customerSuppliedEncryptionKey?.length) throw unimplemented('encrypted snapshots')
+    const sandbox = registry.byTask(taskId)
+    if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
+    return sandbox
+  }
+
+  return {
+    unary: {
+      async TaskSnapshotFilesystem (request: SnapshotMessage, context) {
+        const sandbox = sandboxOf(request, context)
+        const seconds = secondsOf(request.ttlSeconds)
+        return await once(sandbox, request.snapshotId, async () =>
+          await snapshots.ofFilesystem(await sandbox.started, sandbox.info.image, seconds))
+      },
+      async TaskSnapshotDirectory (request: SnapshotMessage & PathMessage, context) {
+        const sandbox = sandboxOf(request, context)
+        const [path, seconds] = [pathOf(request), secondsOf(request.ttlSeconds)]
+        return await once(sandbox, request.snapshotId, async () =>
+          await snapshots.ofDirectory(await sandbox.started, path, seconds))
+      },
+      async TaskMountDirectory (request: PathMessage & { imageId: string }, context) {
+        const sandbox = sandboxOf(request, context)
+        const path = pathOf(request)
+        if (path === '/' || isReserved(path)) throw invalid(`An image can't be mounted at ${path}`)
+        const { volumeMounts } = sandbox.info.definition
+        if (volumeMounts.some(({ mountPath }) => mountPathOf(mountPath) === path)) throw failedPrecondition(`A volume is mounted at ${path}`)
+        const image = request.imageId === '' ? undefined : await images.built(request.imageId)
+        await (await sandbox.started).mountImage(path, image?.rootfs)
+        return {}
+      },
+      async TaskUnmountDirectory (request: PathMessage, context) {
+        await (await sandboxOf(request, context).started).unmountImage(pathOf(request))
+        return {}
+      }
+    }
+  }
+}
+
+/** Absolute and normalized. @throws {StatusError} INVALID_ARGUMENT */
+function pathOf ({ path }: PathMessage): string {
+  const text = path.toString()
+  if (!text.startsWith('/') || text.includes('\0')) throw invalid(`The path of a directory must be absolute, got: ${text}`)
+  return mountPathOf(text)
+}
+
+function secondsOf (ttlSeconds = defaultSeconds): number | undefined {
+  if (ttlSeconds === forEver) return undefined
+  if (ttlSeconds < 1) throw invalid(`ttl_seconds must be positive, or -1 for no end, got ${ttlSeconds}`)
+  return ttlSeconds
+}

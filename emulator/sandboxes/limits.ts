@@ -1,0 +1,25 @@
+import type { Limits } from '../container/types.js'
+import type { SandboxDefinition } from '../proto/messages.js'
+
+const mebibyte = 1024 * 1024
+
+/** The limits that a definition sets and that hold here, and a warning for each that does not. */
+export function limitsOf (
+  { resources }: SandboxDefinition, enforces: (limit: 'memory' | 'cpu') => boolean
+): { limits: Limits, warnings: string[] } {
+  const { memoryMbMax = 0, milliCpuMax = 0 } = resources ?? {}
+  const limits: Limits = {}
+  const warnings: string[] = []
+  const without = (what: string) => {
+    warnings.push(`The local emulator may not make control groups on this machine: the limit of ${what} has no effect`)
+  }
+  if (memoryMbMax > 0) {
+    if (enforces('memory')) limits.memoryBytes = memoryMbMax * mebibyte
+    else without(`${memoryMbMax} MiB of memory`)
+  }
+  if (milliCpuMax > 0) {
+    if (enforces('cpu')) limits.cpus = milliCpuMax / 1000
+    else without(`${milliCpuMax / 1000} CPUs`)
+  }
+  return { limits, warnings }
+}

@@ -1,0 +1,73 @@
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
+import type { Certificate } from './certificate.js'
+
+export interface Target {
+  /** The address at which the sandbox itself listens on the port; undefined when it does not. */
+  listener: (port: number) => Promise<string | undefined>
+  /** Whether one may connect from an address. */
+  allows: (address: string | undefined) => boolean
+}
+
+interface Options extends Target {
+  port: number
+  /** Makes it an encrypted one. */
+  tls?: Certificate & { protocols: string[] }
+  /** The sandbox is not idle until the promise settles. */
+  track: (activity: Promise<unknown>) => void
+}
+
+/** Passes TCP connections to one port of a sandbox, from a port of loopback; encryption ends here. */
+export async function openTunnel (options: Options): Promise<{ port: number, close: () => void }> {
+  const { tls, allows, track } = options
+  const open = new Set<Socket>()
+  const take = (socket: Socket) => {
+    // An encrypted one may fail, or leave, before it gets here.
+    socket.on('error', () => { socket.destroy() })
+    if (!allows(socket.remoteAddress)) {
+      socket.destroy()
+      return
+    }
+    open.add(socket)
+    track(new Promise((resolve) => { socket.once('close', resolve) }))
+    socket.once('close', () => { open.delete(socket) })
+    forward(socket, options).catch(() => { socket.destroy() })
+  }
+  const server = tls
+    ? createTlsServer({ cert: tls.cert, key: tls.key, ALPNProtocols: tls.protocols, allowHalfOpen: true }, take)
+    : createServer({ allowHalfOpen: true }, take)
+  const port = await listenOnLoopback(server)
+  return {
+    port,
+    close () {
+      server.close()
+      for (const socket of open) socket.destroy()
+    }
+  }
+}
+
+/** Each side may end its half first. Who is not listened to is hung up on, as on Modal. */
+async function forward (socket: Socket, { listener, port }: Options): Promise<void> {
+  const host = await listener(port)
+  if (host === undefined) {
+    socket.destroy()
+    return
+  }
+  const target = connect({ host, port, allowHalfOpen: true })
+  target.on('error', () => { socket.destroy() })
+  target.on('close', () => { socket.destroySoon() })
+  socket.on('close', () => { target.destroy() })
+  socket.pipe(target)
+  target.pipe(socket)
+}
+
+/** @returns the port */
+export async function listenOnLoopback (server: Server): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  server.unref()
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
