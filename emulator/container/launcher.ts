@@ -6,6 +6,8 @@ import type { Supervisor } from './supervisor.js'
 export interface Launcher {
   /** For people. */
   readonly name: string
+  /** Why it can't give a container a network with a list of addresses; undefined where it can. */
+  filters (): Promise<string | undefined>
   /** @param directory of the container, for files of its own */
   prepare (layout: Layout, directory: string): Promise<Launch>
 }

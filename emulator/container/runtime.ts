@@ -92,7 +92,7 @@ class LocalRuntime implements ContainerRuntime {
         overlays,
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
-        resolvConf: spec.rootfs.base.kind === 'directory',
+        resolvConf: spec.rootfs.base.kind === 'directory' || typeof spec.network === 'object',
         cgroups: cgroup.files
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
@@ -128,6 +128,10 @@ class LocalRuntime implements ContainerRuntime {
 
   enforces (limit: 'memory' | 'cpu'): boolean {
     return this.#cgroups.enforces(limit)
+  }
+
+  async filters (): Promise<string | undefined> {
+    return await (await this.#launcher).filters()
   }
 
   get rootfsInUse (): Rootfs[] {

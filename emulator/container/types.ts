@@ -24,6 +24,8 @@ export interface ContainerRuntime {
   start (spec: ContainerSpec): Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces (limit: 'memory' | 'cpu'): boolean
+  /** Why a container can't have a network with a list of addresses here; undefined where it can. */
+  filters (): Promise<string | undefined>
   /** What running containers are made of. */
   readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
@@ -64,8 +66,7 @@ export interface ContainerSpec {
   workdir: string
   /** Entrypoint; when empty, the container sleeps until it is stopped. */
   command: string[]
-  /** `none`: a network namespace with nothing but loopback. */
-  network: 'host' | 'none'
+  network: Network
   /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
   limits?: Limits
   /** PTY for the entrypoint. */
@@ -74,6 +75,12 @@ export interface ContainerSpec {
 
 /** A process that would need more memory is killed; CPUs are time on any of them. */
 export interface Limits { memoryBytes?: number, cpus?: number }
+
+/**
+ * `host`: the machine's; `none`: nothing but a loopback of its own. With a list, a network of its own with a way out to
+ * these addresses only; {@link ContainerRuntime.filters}.
+ */
+export type Network = 'host' | 'none' | { cidrs: string[] }
 
 export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
 

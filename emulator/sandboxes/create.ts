@@ -1,5 +1,5 @@
 import { defaultPath } from '../container/host.js'
-import type { Container, ContainerSpec, VolumeMount } from '../container/types.js'
+import type { Container, ContainerSpec, Network, VolumeMount } from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
 import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
@@ -7,12 +7,12 @@ import type { ImageBuilds } from '../images/builds.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
-import { failedPrecondition, invalid, notFound, StatusError } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, StatusError, unimplemented } from '../control/status.js'
 import type { Certificate } from '../tunnels/certificate.js'
 import { inboundCheck } from '../tunnels/inbound.js'
 import { SandboxPorts } from '../tunnels/ports.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
-import { checkDefinition, checkTags, mountPathOf } from './definition.js'
+import { checkDefinition, checkTags, hasOutboundList, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { limitsOf } from './limits.js'
 import { placementWarnings } from './placement.js'
@@ -30,6 +30,8 @@ export interface CreateParts {
   start: (spec: ContainerSpec) => Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => boolean
+  /** Why outbound allowlists can't be enforced here; undefined where they can. */
+  filters: () => Promise<string | undefined>
   /** Signs an identity token. */
   identityToken: (bearer: Bearer) => Promise<string>
   /** Of encrypted tunnels. */
@@ -52,6 +54,10 @@ export async function createSandbox (
   if (!definition) throw invalid('definition is missing')
   checkDefinition(definition)
   const tags = checkTags(request.tags)
+  if (hasOutboundList(definition)) {
+    const reason = await parts.filters()
+    if (reason !== undefined) throw unimplemented(`outbound allowlists here: ${reason}`)
+  }
   const app = state.records.apps.find((app) => app.id === request.appId)
   if (!app) throw notFound(`App with ID ${request.appId} not found`)
 
@@ -107,7 +113,6 @@ async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox
 
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
   const { definition, image } = info
-  const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
     id: info.id,
     rootfs: image.rootfs,
@@ -115,9 +120,15 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
     env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
     command: definition.entrypointArgs,
-    network: blocked ? 'none' : 'host',
+    network: networkOf(definition),
     ...ptyOf(definition.ptyInfo)
   }
+}
+
+function networkOf (definition: SandboxDefinition): Network {
+  const { blockNetwork, networkAccess: access } = definition
+  if (hasOutboundList(definition)) return { cidrs: access?.allowedCidrs ?? [] }
+  return blockNetwork || access?.networkAccessType === networkAccess.blocked ? 'none' : 'host'
 }
 
 function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {

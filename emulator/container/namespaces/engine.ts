@@ -7,12 +7,12 @@ import type { PipeMaker } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
 import { joinCgroups, type VolumeView } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
-import { ContainerError, type ExecSpec } from '../types.js'
+import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { withoutKeys } from './no-keys.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
-  network: 'host' | 'none'
+  network: Network
   supervisor: Supervisor
   /** The host pid of the container's first process. */
   initPid: number
@@ -59,7 +59,7 @@ export class NamespaceEngine implements Engine {
     const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups } = this.#parts
     const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...limits, ...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...limits, ...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network !== 'host' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 
