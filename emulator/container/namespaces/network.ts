@@ -8,9 +8,9 @@ const gateway = '198.18.0.2'
 const nameServer = '198.18.0.3'
 
 /**
- * Makes a network of its own, as the file `network` in `directory`. `slirp4netns` is its way out; there are routes to the
- * allowed addresses only, which a container, without privileges in that network, can't change. It never leads to the
- * machine's loopback. `slirp4netns` unmounts things for itself (`--enable-sandbox`): it must not for the container, too.
+ * Makes a network of its own, as the file `network` in `directory`. `slirp4netns` is its way out; there are routes to
+ * the allowed addresses only, which a container, without privileges in that network, can't change. It never leads to
+ * the machine's loopback. `slirp4netns` unmounts things for itself (`--enable-sandbox`), but not for the container.
  */
 export function networkScript (directory: string, cidrs: string[]): string {
   const [network, ready] = [shellQuote(join(directory, 'network')), shellQuote(join(directory, 'network-ready'))]
