@@ -184,7 +184,10 @@ export interface Container {
   mountImage (path: string, rootfs: Rootfs | undefined): Promise<void>
   /** @throws {ContainerError} `busy` while files there are open; `failed` when no image is mounted there */
   unmountImage (path: string): Promise<void>
-  /** The address in its network at which it takes TCP connections on a port; undefined when it does not. */
+  /**
+   * The address in its network at which it takes TCP connections on a port; undefined when it does not.
+   * @throws {ContainerError} `unsupported`
+   */
   listener (port: number): Promise<string | undefined>
   /** Of images: what it was started from and what is mounted. */
   readonly rootfs: Rootfs[]

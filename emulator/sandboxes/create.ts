@@ -1,5 +1,5 @@
 import { defaultPath } from '../container/host.js'
-import type { Container, ContainerSpec, Network, VolumeMount } from '../container/types.js'
+import { ContainerError, type Container, type ContainerSpec, type Network, type VolumeMount } from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
 import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
@@ -84,15 +84,20 @@ export async function createSandbox (
     const container = await sandbox.started
     for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
     await openPorts(parts, sandbox, container)
-    if (definition.readinessProbe) sandbox.readiness = new Readiness(container, definition.readinessProbe)
+    const { readinessProbe } = definition
+    // Fails at once where it can't be known.
+    if (readinessProbe?.tcpPort !== undefined) await container.listener(readinessProbe.tcpPort)
+    if (readinessProbe) sandbox.readiness = new Readiness(container, readinessProbe)
     return sandbox
   } catch (error) {
     sandbox.discard().catch(() => {})
     registry.remove(sandbox)
-    if (error instanceof StatusError) throw error
+    if (error instanceof StatusError || isUnsupported(error)) throw error
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
 }
+
+const isUnsupported = (error: unknown) => error instanceof ContainerError && error.reason === 'unsupported'
 
 function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definition }: SandboxInfo): Bearer {
   return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }

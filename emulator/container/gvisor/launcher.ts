@@ -36,7 +36,8 @@ export class GvisorLauncher implements Launcher {
     return {
       script: gvisorScript(layout, directory, runsc, id),
       async engine (supervisor: Supervisor) {
-        return new GvisorEngine({ supervisor, runPid: await firstChild(supervisor.pid), runsc, id, pipes })
+        const runPid = await firstChild(supervisor.pid)
+        return new GvisorEngine({ network: layout.network, supervisor, runPid, runsc, id, pipes })
       }
     }
   }
