@@ -119,6 +119,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority, stri
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     enforces: runtime.enforces.bind(runtime),
+    filters: runtime.filters.bind(runtime),
     identityToken: identity.token.bind(identity),
     certificate: () => {
       certificate ??= openCertificate(join(dataDir, 'tunnels')).catch((error) => { certificate = undefined; throw error })

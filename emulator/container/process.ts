@@ -79,7 +79,16 @@ export async function killCommand (pid: number, depth: number): Promise<void> {
 
 /** The host pid of a process's first child. */
 export async function firstChild (pid: number): Promise<number> {
-  return Number((await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')[0])
+  return (await children(pid))[0] ?? 0
+}
+
+/** The host pid of the child that a process started last. */
+export async function lastChild (pid: number): Promise<number> {
+  return (await children(pid)).at(-1) ?? 0
+}
+
+async function children (pid: number): Promise<number[]> {
+  return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').map(Number)
 }
 
 export function signal (pid: number, name: NodeJS.Signals): void {

@@ -119,7 +119,7 @@ class LocalRuntime implements ContainerRuntime {
         overlays,
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
-        resolvConf: spec.rootfs.base.kind === 'directory',
+        resolvConf: spec.rootfs.base.kind === 'directory' || typeof spec.network === 'object',
         reaps: strictness.zombies === undefined,
         plainVolumes: strictness['plain-volumes'] !== undefined,
         cgroups: cgroup.files
@@ -159,6 +159,10 @@ class LocalRuntime implements ContainerRuntime {
 
   enforces (limit: 'memory' | 'cpu'): boolean {
     return this.#cgroups.enforces(limit)
+  }
+
+  async filters (): Promise<string | undefined> {
+    return await (await this.#launcher).filters()
   }
 
   get rootfsInUse (): Rootfs[] {

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { shellQuote } from '../lib/shell.js'
 import { toolboxCommand } from './toolbox.js'
+import type { Network } from './types.js'
 
 /**
  * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
@@ -28,7 +29,7 @@ export interface Layout {
   toolbox: string
   hostname: string
   userNamespace: boolean
-  network: 'host' | 'none'
+  network: Network
   /** The first is the root itself. */
   overlays: OverlayMount[]
   volumes: VolumeView[]

@@ -26,6 +26,8 @@ export interface ContainerRuntime {
   start (spec: ContainerSpec): Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces (limit: 'memory' | 'cpu'): boolean
+  /** Why a container can't have a network with a list of addresses here; undefined where it can. */
+  filters (): Promise<string | undefined>
   /** What running containers are made of. */
   readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
@@ -72,8 +74,7 @@ export interface ContainerSpec {
   user?: string
   /** Where limits are enforced, the container ends when its processes use more. */
   memoryLimitBytes?: number
-  /** `none`: a network namespace with nothing but loopback. */
-  network: 'host' | 'none'
+  network: Network
   /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
   limits?: Limits
   /** PTY for the entrypoint. */
@@ -82,6 +83,12 @@ export interface ContainerSpec {
 
 /** A process that would need more memory is killed; CPUs are time on any of them. */
 export interface Limits { memoryBytes?: number, cpus?: number }
+
+/**
+ * `host`: the machine's; `none`: nothing but a loopback of its own. With a list, a network of its own with a way out to
+ * these addresses only; {@link ContainerRuntime.filters}.
+ */
+export type Network = 'host' | 'none' | { cidrs: string[] }
 
 export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
 
@@ -189,7 +196,10 @@ export interface Container {
   mountImage (path: string, rootfs: Rootfs | undefined): Promise<void>
   /** @throws {ContainerError} `busy` while files there are open; `failed` when no image is mounted there */
   unmountImage (path: string): Promise<void>
-  /** The address in its network at which it takes TCP connections on a port; undefined when it does not. */
+  /**
+   * The address in its network at which it takes TCP connections on a port; undefined when it does not.
+   * @throws {ContainerError} `unsupported`
+   */
   listener (port: number): Promise<string | undefined>
   /** Of images: what it was started from and what is mounted. */
   readonly rootfs: Rootfs[]

@@ -1,7 +1,8 @@
 import { validateHeaderValue } from 'node:http'
 import type { Authority } from '../auth.js'
-import { failedPrecondition, invalid } from '../control/status.js'
+import { failedPrecondition, invalid, unimplemented } from '../control/status.js'
 import { networkAccess } from '../proto/messages.js'
+import { hasOutboundList } from '../sandboxes/definition.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Family } from '../sandboxes/sandbox.js'
 import type { Handlers, Unary } from './adapter.js'
@@ -30,6 +31,9 @@ export function tunnelHandlers (registry: SandboxRegistry, authority: Authority)
         const { blockNetwork, networkAccess: access } = sandbox.info.definition
         if (blockNetwork || access?.networkAccessType === networkAccess.blocked) {
           throw failedPrecondition(`The network of sandbox ${sandboxId} is blocked`)
+        }
+        if (hasOutboundList(sandbox.info.definition)) {
+          throw unimplemented('connect tokens of a sandbox with an outbound allowlist, which has a network of its own')
         }
         if (port < 1 || port > 65_535) throw invalid(`port must be between 1 and 65535, got ${port}`)
         const token = await authority.connectToken({ sandboxId, port, metadata: checkMetadata(userMetadata) })

@@ -5,7 +5,7 @@ import type { Handlers, Unary } from './adapter.js'
 const memory = 'memory snapshots need Modal\'s runtime'
 const snapshots = 'snapshots through the control plane; the SDKs of today take them through the command router'
 const exitSnapshots = 'snapshots at the end of a sandbox'
-const network = 'allowlists and outbound policies can\'t be enforced; only blockNetwork is'
+const network = 'the network of a running sandbox can\'t be changed: its allowlist is set when it is created'
 const sidecars = 'a sandbox has one container'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
 

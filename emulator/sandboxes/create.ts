@@ -1,5 +1,7 @@
 import { defaultPath } from '../container/host.js'
-import { type Container, type ContainerSpec, isRoot, type VolumeMount } from '../container/types.js'
+import {
+  type Container, ContainerError, type ContainerSpec, isRoot, type Network, type VolumeMount
+} from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
 import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
@@ -8,13 +10,13 @@ import type { BuiltImage } from '../images/store.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
-import { failedPrecondition, invalid, notFound, StatusError } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, StatusError, unimplemented } from '../control/status.js'
 import type { Strictness } from '../strict.js'
 import type { Certificate } from '../tunnels/certificate.js'
 import { inboundCheck } from '../tunnels/inbound.js'
 import { SandboxPorts } from '../tunnels/ports.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
-import { checkDefinition, checkTags, mountPathOf } from './definition.js'
+import { checkDefinition, checkTags, hasOutboundList, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { limitsOf } from './limits.js'
 import { placementWarnings } from './placement.js'
@@ -33,6 +35,8 @@ export interface CreateParts {
   strictness: Strictness
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => boolean
+  /** Why outbound allowlists can't be enforced here; undefined where they can. */
+  filters: () => Promise<string | undefined>
   /** Signs an identity token. */
   identityToken: (bearer: Bearer) => Promise<string>
   /** Of encrypted tunnels. */
@@ -56,6 +60,10 @@ export async function createSandbox (
   if (!definition) throw invalid('definition is missing')
   checkDefinition(definition)
   const tags = checkTags(request.tags)
+  if (hasOutboundList(definition)) {
+    const reason = await parts.filters()
+    if (reason !== undefined) throw unimplemented(`outbound allowlists here: ${reason}`)
+  }
   const app = state.records.apps.find((app) => app.id === request.appId)
   if (!app) throw notFound(`App with ID ${request.appId} not found`)
 
@@ -82,7 +90,10 @@ export async function createSandbox (
     const container = await sandbox.started
     for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
     await openPorts(parts, sandbox, container)
-    if (definition.readinessProbe) sandbox.readiness = new Readiness(container, definition.readinessProbe)
+    const { readinessProbe } = definition
+    // Fails at once where it can't be known.
+    if (readinessProbe?.tcpPort !== undefined) await container.listener(readinessProbe.tcpPort)
+    if (readinessProbe) sandbox.readiness = new Readiness(container, readinessProbe)
     return sandbox
   } catch (error) {
     if (isTold) {
@@ -91,10 +102,12 @@ export async function createSandbox (
     }
     sandbox.discard().catch(() => {})
     registry.remove(sandbox)
-    if (error instanceof StatusError) throw error
+    if (error instanceof StatusError || isUnsupported(error)) throw error
     throw failedPrecondition(`The local emulator could not start the sandbox: ${(error as Error).message}`, error)
   }
 }
+
+const isUnsupported = (error: unknown) => error instanceof ContainerError && error.reason === 'unsupported'
 
 function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definition }: SandboxInfo): Bearer {
   return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }
@@ -116,7 +129,6 @@ async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
   const { definition, image } = info
   const { memoryMbMax = 0 } = definition.resources ?? {}
-  const blocked = definition.blockNetwork || definition.networkAccess?.networkAccessType === networkAccess.blocked
   return {
     id: info.id,
     rootfs: image.rootfs,
@@ -127,9 +139,15 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
     command: definition.entrypointArgs,
     ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
     ...image.user !== undefined && { user: image.user },
-    network: blocked ? 'none' : 'host',
+    network: networkOf(definition),
     ...ptyOf(definition.ptyInfo)
   }
+}
+
+function networkOf (definition: SandboxDefinition): Network {
+  const { blockNetwork, networkAccess: access } = definition
+  if (hasOutboundList(definition)) return { cidrs: access?.allowedCidrs ?? [] }
+  return blockNetwork || access?.networkAccessType === networkAccess.blocked ? 'none' : 'host'
 }
 
 function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {

@@ -14,6 +14,7 @@ const reservedPaths = ['/proc', '/sys', '/dev', '/__modal']
  * Refuses what is invalid (INVALID_ARGUMENT) and what the emulator can't do honestly (UNIMPLEMENTED).
  */
 export function checkDefinition (definition: SandboxDefinition): void {
+  definition.networkAccess?.allowedCidrs.forEach(parseCidr)
   refuseUnsupported(definition)
   const { timeoutSecs, idleTimeoutSecs, workdir, name } = definition
   if (timeoutSecs < 1 || timeoutSecs > maxLifetimeSeconds) {
@@ -35,6 +36,9 @@ function checkResources ({ resources }: SandboxDefinition): void {
   if (milliCpuMax > 0 && milliCpuMax < milliCpu) throw invalid('milli_cpu_max must not be less than milli_cpu')
   if (memoryMbMax > 0 && memoryMbMax < memoryMb) throw invalid('memory_mb_max must not be less than memory_mb')
 }
+
+export const hasOutboundList = ({ networkAccess: access }: SandboxDefinition): boolean =>
+  access?.networkAccessType === networkAccess.allowlist
 
 /** @throws {StatusError} INVALID_ARGUMENT for an empty, overlong or repeated tag. */
 export function checkTags (tags: SandboxTag[]): SandboxTag[] {
@@ -95,13 +99,15 @@ function checkProbe ({ readinessProbe: probe }: SandboxDefinition): void {
 
 function refuseUnsupported (definition: SandboxDefinition): void {
   const { resources, networkAccess: network } = definition
+  const hasList = hasOutboundList(definition)
   const reasons: Array<[unknown, string]> = [
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
     [definition.cloudBucketMounts.length || definition.s3Mounts.length, 'cloud bucket mounts: leave out the mount path'],
     [definition.nfsMounts.length, 'network file systems'],
     [definition.mountIds.length, 'mounts of local files'],
-    [network?.networkAccessType === networkAccess.allowlist, 'outbound allowlists; only blockNetwork is enforced'],
+    [network?.allowedDomains.length, 'outbound allowlists of domains, which would need a look into TLS; those of addresses work'],
+    [hasList && definition.openPorts?.ports.length, 'ports of a sandbox with an outbound allowlist, which has a network of its own'],
     [definition.experimentalOutboundPolicy ?? definition.outboundPolicy, 'outbound policies'],
     [definition.proxyId, 'proxies'],
     [definition.customDomain, 'custom domains'],

@@ -111,7 +111,7 @@ async function assertUnprivileged (t: Test, pids: number[]) {
 /** What a program does that was taken over: it takes what it can, and stays. */
 const takeOver = (name: string) => `#!/bin/sh
 mount -t tmpfs escaped /mnt
-mount -o remount,bind,rw /__modal && echo >> /__modal/rt/fs-tools.mjs
+mount -o remount,bind,rw /__modal && echo >> /__modal/rt/fs-tools/main.mjs
 mount -t devtmpfs escaped /mnt
 exec sleep ${name}
 `

@@ -1,7 +1,7 @@
 # Prints what the kernel (inotify) tells of a path: records of `mask cookie path`, each with a NUL at its end, after an
 # empty one that says that the watch is set. Node's own watcher can't tell a rename from a creation or a removal. Perl can
 # make the system calls, whose numbers are arguments: init, add, remove; then 1 for all directories below, and the path.
-use strict;
+# It loads nothing, not even `strict`: an image may have no Perl.
 my ($init, $add, $remove, $recursive, $root) = @ARGV;
 my $mask = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800;
 my ($moved_from, $moved_to, $created, $ignored, $is_directory) = (0x40, 0x80, 0x100, 0x8000, 0x40000000);

@@ -56,7 +56,9 @@ export async function watch ({ path, recursive, filter, timeout_secs: timeoutSec
   printer.flush()
   process.stdin.destroy()
   if (hasEnded) return
-  const code = getSystemErrorName(-Number.parseInt(failure))
+  const number = Number.parseInt(failure)
+  if (!(number > 0)) throw new Error(`the path can't be watched: ${failure.trim()}`)
+  const code = getSystemErrorName(-number)
   throw Object.assign(new Error(`${code}: the path can't be watched, inotify ${path}`), { code })
 }
 

@@ -8,13 +8,14 @@ import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
 import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
-import { ContainerError, type ExecSpec } from '../types.js'
+import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { process, variablesFor } from './config.js'
 
 /** After that, a sandbox that does not answer is no longer asked. */
 const answerTimeMs = 5000
 
 interface Parts {
+  network: Network
   supervisor: Supervisor
   /** The host pid of `runsc run`, which takes the sandbox along. */
   runPid: number
@@ -81,6 +82,10 @@ export class GvisorEngine implements Engine {
 
   /** On the host's network, gVisor's own processes hold the sockets. */
   async pids (): Promise<number[]> {
+    if (this.#parts.network !== 'host') {
+      throw new ContainerError('unsupported', 'TCP readiness probes with blockNetwork need EMULATOR_RUNTIME=namespaces: ' +
+        'gVisor (runsc) keeps that network to itself')
+    }
     return await familyOf(this.#parts.supervisor.pid)
   }
 

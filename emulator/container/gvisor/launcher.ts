@@ -25,17 +25,22 @@ export class GvisorLauncher implements Launcher {
     this.#runsc = runsc
   }
 
+  async filters (): Promise<string> {
+    return 'gVisor (runsc) has no network with a list of addresses; set EMULATOR_RUNTIME=namespaces'
+  }
+
   async prepare (layout: Layout, directory: string) {
     const id = `sandbox-${randomUUID()}`
     const pipes = this.#pipes
     // Not cached: the host reads the files while the container runs, and when it was killed.
     const runsc = [this.#runsc, `--root=${join(directory, 'runsc')}`, `--platform=${platform}`, '--ignore-cgroups',
-      `--network=${layout.network}`, '--file-access=shared', '--file-access-mounts=shared']
+      `--network=${layout.network === 'host' ? 'host' : 'none'}`, '--file-access=shared', '--file-access-mounts=shared']
     await writeFile(join(directory, 'config.json'), JSON.stringify(configuration(layout)))
     return {
       script: gvisorScript(layout, directory, runsc, id),
       async engine (supervisor: Supervisor) {
-        return new GvisorEngine({ supervisor, runPid: await firstChild(supervisor.pid), runsc, id, pipes })
+        const runPid = await firstChild(supervisor.pid)
+        return new GvisorEngine({ network: layout.network, supervisor, runPid, runsc, id, pipes })
       }
     }
   }

@@ -8,13 +8,13 @@ import { firstChild, killCommand, launch, signal } from '../process.js'
 import { joinCgroups, type VolumeView } from '../setup.js'
 import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
-import { ContainerError, type ExecSpec } from '../types.js'
+import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { withoutKeys } from './no-keys.js'
 import { withPlainVolumes } from './plain-volumes.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
-  network: 'host' | 'none'
+  network: Network
   supervisor: Supervisor
   /** The host pid of the container's first process. */
   initPid: number
@@ -69,7 +69,7 @@ export class NamespaceEngine implements Engine {
     const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
     const plain = plainVolumes.length > 0 ? withPlainVolumes(perl, initPid, plainVolumes) : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...limits, ...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network === 'none' ? ['-n'] : [],
+    return [...limits, ...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network !== 'host' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { hostTool } from '../host.js'
 import type { Launcher } from '../launcher.js'
 import type { Pipes } from '../pipes.js'
-import { firstChild } from '../process.js'
+import { firstChild, lastChild } from '../process.js'
 import type { Layout } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
 import { NamespaceEngine } from './engine.js'
@@ -19,14 +20,19 @@ export class NamespaceLauncher implements Launcher {
     this.#tools = tools
   }
 
+  async filters (): Promise<string | undefined> {
+    const missing = 'slirp4netns, which is the way out of a network of their own, is not installed'
+    return await hostTool('slirp4netns').then(() => undefined, () => missing)
+  }
+
   async prepare (layout: Layout, directory: string) {
     const { root, userNamespace, network, volumes, cgroups } = layout
     const plainVolumes = layout.plainVolumes ? volumes.map(({ path }) => path) : []
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
-      script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
+      script: outerScript({ ...layout, directory, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
-        const initPid = await firstChild(await firstChild(supervisor.pid))
+        const initPid = await firstChild(await lastChild(supervisor.pid))
         const given = { network, root, userNamespace, cgroups, plainVolumes, pipes, ...tools }
         return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }

@@ -3,6 +3,7 @@ import {
   capabilities, enter, firstScript, rootScript, steps, viewCommand, waitForEnd, type Layout, type VolumeView
 } from '../setup.js'
 import { toolboxCommand } from '../toolbox.js'
+import { networkScript } from './network.js'
 import { withoutKeys } from './no-keys.js'
 
 /** Prefix of a command line: what follows runs with those capabilities at most. */
@@ -10,6 +11,8 @@ export const confined = [...toolboxCommand('setpriv'),
   '--bounding-set', `-all,${capabilities.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 interface NamespaceLayout extends Layout {
+  /** Of the container, for files of its own. */
+  directory: string
   /** A path that will stand for the user namespace of the container's processes. */
   namespace: string
   perl: string
@@ -21,7 +24,9 @@ interface NamespaceLayout extends Layout {
  * container.
  */
 export function outerScript (layout: NamespaceLayout): string {
-  const { root, namespace, perl, volumes, userNamespace, network } = layout
+  const { root, namespace, directory, perl, volumes, userNamespace, network } = layout
+  const hasList = typeof network === 'object'
+  const join = hasList ? `nsenter --net=${shellQuote(`${directory}/network`)} ` : ''
   const at = (path: string) => shellQuote(`${root}${path}`)
   return `${rootScript(layout)}
 mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
@@ -38,9 +43,10 @@ ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sy
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
 enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
 ${innerUserNamespace(namespace)}
+${hasList ? networkScript(directory, network.cidrs) : ''}
 exec 9</
 cd ${at('')}
-setpriv --pdeathsig KILL unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
+setpriv --pdeathsig KILL ${join}unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
   ${withoutKeys(perl).map(shellQuote).join(' ')} sh -c 'exec 8</; exec nsenter --root=/proc/self/fd/9 env PWD=/proc/self/cwd sh -c "$@"' sh ${shellQuote(innerScript(layout))} sh "$names" &
 ${waitForEnd}`
 }
@@ -74,7 +80,7 @@ exec <dev/null
 mount -c --make-rslave .
 mount -c -t proc -o nosuid,nodev,noexec proc proc
 { echo ${shellQuote(hostname)} > proc/sys/kernel/hostname || hostname ${shellQuote(hostname)}; } 2>/dev/null || true
-${network === 'none' ? '{ ip link set lo up; echo 0 > proc/sys/net/ipv4/ip_unprivileged_port_start; } 2>/dev/null || true' : ''}
+${network !== 'host' ? '{ ip link set lo up; echo 0 > proc/sys/net/ipv4/ip_unprivileged_port_start; } 2>/dev/null || true' : ''}
 for name in sys sysrq-trigger irq bus fs acpi scsi asound latency_stats mtrr; do
   [ ! -e proc/$name ] || mount -c -o bind,ro,nosuid,nodev,noexec proc/$name proc/$name
 done

@@ -4,11 +4,15 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
+import { installBusybox, noBusybox } from '../../helpers/busybox.js'
 import { eventually } from '../../helpers/containers.js'
+import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
 import { run } from '../../helpers/sdk.js'
 
-const { emulator, skip } = await openEmulator(t)
+const bare = await mkdtemp(join(tmpdir(), 'emulator-image-'))
+t.teardown(() => rm(bare, { recursive: true }))
+if (noBusybox === false) await installBusybox(bare)
+const { emulator, skip } = await openEmulator(t, { images: { bare } })
 
 t.test('filesystem: what the SDK offers works, and fails with its own classes', { skip }, async (t) => {
   const { create } = await localApp(emulator.modal(), 'files')
@@ -86,6 +90,15 @@ t.test('a watch of all below follows directories that are made or moved; a filte
   const seen = await stop()
   t.ok(seen.some(({ paths }) => paths.join() === '/tmp/tree/a/deep'))
   t.same([...new Set(seen.map(({ eventType }) => eventType))], ['Create'])
+})
+
+t.test('a watch needs nothing of the image', { skip: skip || noBusybox }, async (t) => {
+  const modal = emulator.modal()
+  const { app } = await localApp(modal, 'watches')
+  const sandbox = await modal.sandboxes.create(app, modal.images.fromRegistry('bare'))
+  await run(sandbox, ['mkdir', '-p', '/tmp/seen'])
+  const { stop } = await watching(sandbox, '/tmp/seen')
+  t.ok((await stop()).some(({ eventType, paths }) => eventType === 'Create' && paths.join() === '/tmp/seen/set'))
 })
 
 t.test('a watch ends with its time, and is refused where there is nothing', { skip }, async (t) => {

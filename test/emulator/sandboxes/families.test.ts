@@ -157,7 +157,7 @@ for (const family of ['V2', 'V1'] as const) {
 
     t.test('what the emulator can not do it refuses, and says so (UNIMPLEMENTED)', async (t) => {
       const refusals: Array<[string, () => Promise<unknown>]> = [
-        ['allowlist', () => create({ outboundCidrAllowlist: ['10.0.0.0/8'] })],
+        ['domains', () => create({ outboundDomainAllowlist: ['example.com'] })],
         ['network', () => sandbox.updateNetworkPolicy({ outboundCidrAllowlist: [], outboundDomainAllowlist: [] })]
       ]
       for (const [name, refused] of refusals) await t.rejects(refused(), { message: /UNIMPLEMENTED.*emulator/ }, name)
