@@ -72,6 +72,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     created({ s3: { bucket: 'work', keyPrefix: 'alice/expiring' }, timeoutMs: 20_000 })
   ])
   await Promise.all([sh(idle, 'echo work > idle'), sh(expiring, 'echo work > expiring')])
+  const { body: seen } = await request(`${path}/${idle}`)
 
   await t.test('What one session ends with, the next begins with (2.1-2.8, 3.1-3.6, 5.4, 8.5)', async (t) => {
     const storage = { bucket: 'work', keyPrefix: 'alice/one' }
@@ -251,6 +252,6 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   await t.test('Work is stored before a sandbox expires, and before it is idle for too long (2.8)', async (t) => {
     t.ok(await eventually(async () => (await objects('alice/idle/')).includes('idle'), 20_000))
     t.ok(await eventually(async () => (await objects('alice/expiring/')).includes('expiring'), 25_000))
-    t.match((await request(`${path}/${idle}`)).body, { s3: { syncOnTerminate: true, delete: false } })
+    t.match(seen, { s3: { syncOnTerminate: true, delete: false } })
   })
 })
