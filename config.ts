@@ -64,6 +64,7 @@ const Environment = Type.Object({
   DATA_DIR: Type.String({ default: '.data' }),
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text,
+  EMULATOR_STRICT: text,
   EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
 type Environment = Static<typeof Environment>
@@ -220,6 +221,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       dataDir: resolve(env.DATA_DIR),
       images: images ?? {},
       secrets: secrets ?? {},
+      strict: env.EMULATOR_STRICT,
       isolation: env.EMULATOR_RUNTIME
     }
   })

@@ -15,6 +15,7 @@ import { Identity } from './control/identity.js'
 import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
+import { parseStrictness, type Strictness } from './strict.js'
 import { type Certificate, openCertificate } from './tunnels/certificate.js'
 import { VolumeCatalog } from './volumes/catalog.js'
 
@@ -26,12 +27,14 @@ const collectEveryMs = 10 * 60_000
 export interface EmulatorOptions {
   /** Volumes, images, ids and credentials are kept here; sandboxes end with the emulator. */
   dataDir: string
-  /** Image tag to the directory that holds its root file system. `local` always exists. */
+  /** Image tag to a root directory, an OCI layout or an archive. `local` always exists; others are pulled. */
   images?: Record<string, string>
   /** Named secrets and their variables. */
   secrets?: Record<string, Record<string, string>>
   /** What isolates sandboxes; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  /** How much harder than it needs to be on its clients, as {@link parseStrictness} reads it; by default not at all. */
+  strict?: string | undefined
   /** 0, the default, picks a free one. */
   port?: number
   log: Log
@@ -55,6 +58,7 @@ export interface Emulator {
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
   const { log, port = 0 } = options
+  const strictness = parseStrictness(options.strict)
   await mkdir(options.dataDir, { recursive: true })
   const dataDir = await realpath(options.dataDir)
   const lock = await lockDirectory(dataDir)
@@ -63,7 +67,7 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
   try {
     const { signingKey, ...tokens } = await openCredentials(dataDir)
     const authority = new Authority({ signingKey, ...tokens })
-    const backend = await openBackend({ ...options, dataDir }, authority)
+    const backend = await openBackend({ ...options, dataDir }, authority, strictness)
     undo.push(backend.close)
     let url = ''
     const handlers = allHandlers({ ...backend, authority, routerUrl: () => url.replace('http:', 'https:') })
@@ -81,15 +85,15 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 }
 
 /** Everything that the RPCs work on. */
-async function openBackend (options: EmulatorOptions, authority: Authority) {
+async function openBackend (options: EmulatorOptions, authority: Authority, strictness: Strictness) {
   const { dataDir, log, images = {}, secrets: named = {}, isolation } = options
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
   }
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation })
-  const registry = new SandboxRegistry()
+  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation, strictness })
+  const registry = new SandboxRegistry(strictness)
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
   const store = new ImageStore({ dataDir: join(dataDir, 'images'), runtime, images })
@@ -106,6 +110,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority) {
   const collecting = setInterval(collect, collectEveryMs).unref()
   return {
     state,
+    strictness,
     runtime,
     registry,
     snapshots,
@@ -127,6 +132,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority) {
     async close () {
       clearInterval(collecting)
       volumes.close()
+      await store.close()
       await Promise.allSettled(registry.all().map((sandbox) => sandbox.stop('terminated')))
       await runtime.close()
     }

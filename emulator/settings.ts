@@ -1,16 +1,18 @@
 import { isAbsolute } from 'node:path'
 import type { Isolation } from './container/types.js'
+import { parseStrictness } from './strict.js'
 
 /** What `npm run emulator` reads from the environment. */
 interface Settings {
   port: number
   dataDir: string
-  /** Image tag to the directory that holds its root file system. */
+  /** Image tag to a root directory, an OCI layout or an archive. */
   images: Record<string, string>
   /** Named secrets. */
   secrets: Record<string, Record<string, string>>
   logLevel: string
   isolation: Isolation | undefined
+  strict: string | undefined
 }
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -24,12 +26,19 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   if (!levels.includes(logLevel)) mistakes.push(`LOG_LEVEL must be one of ${levels.join(', ')}`)
   const runtime = environment['EMULATOR_RUNTIME'] || undefined
   if (runtime !== undefined && !isIsolation(runtime)) mistakes.push('EMULATOR_RUNTIME must be namespaces or runsc')
+  const strict = environment['EMULATOR_STRICT']
+  try {
+    parseStrictness(strict)
+  } catch (error) {
+    mistakes.push((error as Error).message)
+  }
   const settings = {
     port,
     logLevel,
+    strict,
     isolation: isIsolation(runtime) ? runtime : undefined,
     dataDir: environment['DATA_DIR'] || '.data',
-    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute directories'),
+    images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute paths'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
   }
   return { settings, mistakes }

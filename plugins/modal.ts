@@ -6,6 +6,7 @@ import type { Provider } from '../services/gateway/provider.js'
 import { callModal, lookupMs } from '../services/modal/call.js'
 import { tapEndings } from '../services/modal/ending.js'
 import { tapListedTags } from '../services/modal/listed-tags.js'
+import { tapCreates } from '../services/modal/recent.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
 /** Where sandboxes run, and the environment in which Claude reaches its model from there. */
@@ -75,7 +76,7 @@ export function connect ({ token, environment, serverUrl }: Config['modal'], log
     ...(environment !== undefined && { environment }),
     maxThrottleWaitSecs,
     logger: sdkLogger(log),
-    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings]
+    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings, tapCreates]
   }))
 }
 

@@ -14,7 +14,7 @@ export interface Run {
 
 const least = 90
 /** Tests that nobody runs without asking for them: they are left out on a machine that has everything, too. */
-const byChoice = /^Modal credentials are not configured|SYNC_FILES/
+const byChoice = /^Modal credentials are not configured|SYNC_FILES|test:image/
 const notInstalled = /^(.+) is not installed(?! for)/
 
 /** Why a run of the tests has failed, if it has, and what else there is to say at its end. */

@@ -1,9 +1,9 @@
 import { shellQuote } from '../lib/shell.js'
 import { shellForScript, toolboxCommand } from './toolbox.js'
-import { ContainerError, type ExecSpec, type PtySize } from './types.js'
+import { ContainerError, isRoot, type ExecSpec, type PtySize } from './types.js'
 
 /** The SDK's name for the program behind `sandbox.filesystem`. */
-const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
+export const fsTools = '/__modal/.bin/modal-sandbox-fs-tools'
 
 /** What a container runs, from its toolbox on, and the shell script that is read on the way. */
 interface CommandLine { argv: string[], preamble: string }
@@ -23,7 +23,7 @@ export function inVariables (names: string[]): Way {
  * environment and arguments from the preamble. Values of variables thus appear in no argument list, and a user's
  * variables (LD_PRELOAD, NODE_OPTIONS) affect the command alone.
  */
-export function commandLine ({ command, env = {}, workdir = '/', pty, stdout, stderr }: ExecSpec, way: Way): CommandLine {
+export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdout, stderr }: ExecSpec, way: Way): CommandLine {
   const shell = (script: string, ...args: string[]) => [...toolboxCommand('sh'), '-c', script, 'sh', ...args]
   // It must be the container's null device: the host's could be changed through its descriptor.
   const silence = `${stdout === 'ignore' ? 'exec >/dev/null; ' : ''}${stderr === 'ignore' ? 'exec 2>/dev/null; ' : ''}`
@@ -31,7 +31,9 @@ export function commandLine ({ command, env = {}, workdir = '/', pty, stdout, st
     const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools/main.mjs', ...command.slice(1)]
     return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
-  const last = `unset OLDPWD; ${way.read}; exec "$@"`
+  const become = isRoot(user) ? '' : `${toolboxCommand('sh').join(' ')} /__modal/rt/as-user.sh ${shellQuote(user!)} `
+  // What gVisor sets is root's; as-user.sh sets the user's.
+  const last = `unset OLDPWD${become === '' ? '' : ' HOME'}; ${way.read}; exec ${become}"$@"`
   const start = `${silence}cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
   return { argv: shell(start, workdir), preamble: preamble(command, env, way) }
 }

@@ -4,22 +4,30 @@ import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
 import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
+import type { Strictness } from '../strict.js'
+import { fsTools } from './command.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
+import type { MemoryWatch } from './memory-watch.js'
 import { keepLayer } from './layer.js'
 import { listenerAmong } from './listeners.js'
 import { MountedImages } from './mounted-images.js'
 import type { OverlayMount } from './setup.js'
 import { copyDirectory, copyLayer } from './snapshot.js'
+import type { Limits } from './spool.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process, type Rootfs } from './types.js'
+
+const mebibyte = 1024 * 1024
 
 /** After how long a container whose volumes could not be committed tries to stop again. */
 const stopAgainMs = 10_000
 
 interface ContainerParts {
   spec: ContainerSpec
+  strictness: Strictness
+  memoryWatch: MemoryWatch | undefined
   /** Holds the mount namespace that has the host's view; the whole container dies with it. */
   supervisor: Supervisor
   engine: Engine
@@ -49,6 +57,7 @@ export class LocalContainer implements Container {
   #stopAgain: NodeJS.Timeout | undefined
   #stopFailure: Error | undefined
   #reloading: Promise<void> = Promise.resolve()
+  #isOutOfMemory = false
   #settle!: (status: ExitStatus) => void
 
   constructor (parts: ContainerParts) {
@@ -64,10 +73,26 @@ export class LocalContainer implements Container {
   async startMain (): Promise<void> {
     const { spec } = this.#parts
     // Not in the workdir: a process with its working directory on a volume would block every reload.
-    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/' }
+    const idle = { command: [...toolboxCommand('sleep'), 'infinity'], workdir: '/', user: 'root' }
     const main = spec.command.length > 0 ? { command: spec.command } : idle
-    this.main = await this.#enter({ ...main, ...(spec.pty && { pty: spec.pty }) })
+    const entered = spec.entrypoint?.length ? { command: [...spec.entrypoint, ...main.command] } : main
+    this.#limitMemory()
+    this.main = await this.#enter({ ...entered, ...(spec.pty && { pty: spec.pty }) })
     this.main.exited.then(async () => { await this.stop() }).catch(() => {})
+  }
+
+  get isOutOfMemory (): boolean {
+    return this.#isOutOfMemory
+  }
+
+  #limitMemory (): void {
+    const { spec: { memoryLimitBytes }, memoryWatch, engine: { initPid } } = this.#parts
+    if (memoryWatch === undefined || memoryLimitBytes === undefined || initPid === undefined) return
+    const release = memoryWatch.add(initPid, memoryLimitBytes, () => {
+      this.#isOutOfMemory = true
+      this.stop().catch(() => {})
+    })
+    this.exited.then(release, release)
   }
 
   get activeExecs (): number {
@@ -76,19 +101,27 @@ export class LocalContainer implements Container {
 
   async exec (spec: ExecSpec): Promise<Process> {
     this.#checkRunning()
-    const process = await this.#enter(spec)
+    const process = await this.#enter(spec, this.#limits(spec))
     this.#running.add(process)
     process.exited.then(() => { this.#running.delete(process) })
     return process
   }
 
-  async #enter (exec: ExecSpec) {
+  /** The SDK waits for the end of its own tools before it reads what they say, however much that is. */
+  #limits ({ command }: ExecSpec): Limits {
+    const { sockets: unread } = this.#parts.strictness
+    if (unread === undefined || command[0] === fsTools) return {}
+    return { segmentBytes: mebibyte / 4, keptBytes: unread * mebibyte }
+  }
+
+  async #enter (exec: ExecSpec, limits: Limits = {}) {
     const { spec, engine, directory } = this.#parts
     const { pty, timeoutSeconds } = exec
     const terminal = pty && { TERM: pty.term, ...pty.colorTerm && { COLORTERM: pty.colorTerm } }
     const env = { ...spec.env, ...terminal, ...exec.env }
     const spool = join(directory, 'spools', String(this.#execs++))
-    const process = await engine.enter({ workdir: spec.workdir, ...exec, env }, spool)
+    const defaults = { workdir: spec.workdir, ...spec.user !== undefined && { user: spec.user } }
+    const process = await engine.enter({ ...defaults, ...exec, env }, spool, limits)
     if (timeoutSeconds !== undefined) {
       const timer = setTimeout(async () => { await process.kill() }, Math.min(timeoutSeconds * 1000, maxTimerMs))
       process.exited.then(() => { clearTimeout(timer) })

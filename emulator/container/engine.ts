@@ -1,4 +1,5 @@
 import type { VolumeView } from './setup.js'
+import type { Limits } from './spool.js'
 import type { ExecSpec, Process } from './types.js'
 
 /** A process that can be ended, alone: not what it started. */
@@ -6,8 +7,13 @@ export interface Command extends Process { kill (): Promise<void> }
 
 /** What differs between the kinds of containers: how commands get in, and how everything ends. */
 export interface Engine {
-  /** Starts a command whose specification is complete; its output goes to files whose names begin with `spool`. */
-  enter (exec: ExecSpec, spool: string): Promise<Command>
+  /** The machine's pid of the container's first process, where the machine shows its processes. */
+  readonly initPid?: number
+  /**
+   * Starts a command whose specification is complete; its output goes to files whose names begin with `spool`, and is
+   * kept within the limits.
+   */
+  enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command>
   /** Ends every process of the container; its mounts stay. @returns whether it is certain that none is left */
   killAll (): Promise<boolean>
   /**

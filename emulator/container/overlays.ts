@@ -7,6 +7,8 @@ import type { Rootfs } from './types.js'
 export interface RootPlace {
   /** The directory of the base `local`. */
   local: string
+  /** What is stacked on its /usr. */
+  substitutes?: string[]
   /** The mount point. */
   root: string
   /** Existing directories. */
@@ -16,11 +18,11 @@ export interface RootPlace {
 
 /** `/` and, for the base `local`, /usr, which needs an overlay of its own because overlays do not cross mounts. */
 export async function overlaysOf (
-  { base, layers }: Rootfs, { local, root, upper, work }: RootPlace
+  { base, layers }: Rootfs, { local, substitutes = [], root, upper, work }: RootPlace
 ): Promise<OverlayMount[]> {
   const lowers = base.kind === 'directory'
     ? { root: [base.path] }
-    : { root: [join(local, 'root')], usr: [join(local, 'usr'), '/usr'] }
+    : { root: [join(local, 'root')], usr: [...substitutes, join(local, 'usr'), '/usr'] }
   return await Promise.all(Object.entries(lowers).map(async ([name, lower]) => {
     const [ownUpper, ownWork] = [join(upper, name), join(work, name)]
     await Promise.all([mkdir(ownUpper), mkdir(ownWork)])

@@ -1,22 +1,55 @@
+import type { ChildProcess } from 'node:child_process'
 import { constants, mkdtempSync } from 'node:fs'
 import { close, open, unlink } from 'node:fs'
+import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { runOnHost } from './host.js'
 
 const openFd = promisify(open)
 const unlinkFile = promisify(unlink)
-export const closeFd = promisify(close)
+const closeFd = promisify(close)
 const fifosPerBatch = 24
 
-/** Both ends, as descriptors; the caller closes them. */
+/** Makes what a process has for standard input, output and errors. */
+export interface Pipes { make (): Promise<StandardStreams> }
+
+export interface StandardStreams {
+  /** For `spawn`. */
+  theirs: Array<number | 'pipe'>
+  /** Our ends, once the process runs. */
+  ours (child: ChildProcess): { input: Socket, output: Socket, errors: Socket }
+  /** Closes what the process has got, or would have: to be called in any case. */
+  given (): Promise<void>
+  /** Closes our ends when there is no process. */
+  discard (): Promise<void>
+}
+
+/**
+ * What Node calls pipes are socket pairs. Of those, a program can't open a stream again by name: `echo x > /dev/stderr`
+ * fails (ENXIO), as it does where a sandbox's streams come over the network.
+ */
+export class SocketPairs implements Pipes {
+  async make (): Promise<StandardStreams> {
+    return {
+      theirs: ['pipe', 'pipe', 'pipe'],
+      ours ({ stdin, stdout, stderr }) {
+        return { input: stdin as Socket, output: stdout as Socket, errors: stderr as Socket }
+      },
+      async given () {},
+      async discard () {}
+    }
+  }
+}
+
+/** Both ends, as descriptors. */
 interface Pipe { reader: number, writer: number }
 
 /**
  * Real pipes: what Node calls a pipe is a socket pair, and `echo x > /dev/stderr` fails on a socket (ENXIO). They are
  * opened as FIFOs, which are made in batches, because each batch costs a process; a name is used once, then removed.
  */
-export class PipeMaker {
+export class PipeMaker implements Pipes {
   readonly #directory: string
   readonly #mkfifo: string
   readonly #ready: string[] = []
@@ -28,8 +61,24 @@ export class PipeMaker {
     this.#mkfifo = mkfifo
   }
 
+  async make (): Promise<StandardStreams> {
+    const [input, output, errors] = await Promise.all([this.#input(), this.#output(), this.#output()])
+    const theirs = [input.reader, output.writer, errors.writer]
+    const reader = (fd: number) => new Socket({ fd, readable: true, writable: false })
+    return {
+      theirs,
+      ours: () => ({
+        input: new Socket({ fd: input.writer, readable: false, writable: true }),
+        output: reader(output.reader),
+        errors: reader(errors.reader)
+      }),
+      given: async () => { await closeAll(theirs) },
+      discard: async () => { await closeAll([input.writer, output.reader, errors.reader]) }
+    }
+  }
+
   /** For output: our end is non-blocking, the process's end blocks. */
-  async output (): Promise<Pipe> {
+  async #output (): Promise<Pipe> {
     const path = await this.#take()
     const reader = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const writer = await openFd(path, constants.O_WRONLY)
@@ -38,7 +87,7 @@ export class PipeMaker {
   }
 
   /** For input: the process's end blocks, ours is non-blocking. */
-  async input (): Promise<Pipe> {
+  async #input (): Promise<Pipe> {
     const path = await this.#take()
     const both = await openFd(path, constants.O_RDWR)
     const reader = await openFd(path, constants.O_RDONLY)
@@ -61,4 +110,8 @@ export class PipeMaker {
     await runOnHost(this.#mkfifo, '-m', '600', ...paths)
     this.#ready.push(...paths)
   }
+}
+
+async function closeAll (descriptors: number[]): Promise<void> {
+  await Promise.all(descriptors.map(async (fd) => { await closeFd(fd) }))
 }

@@ -1,16 +1,13 @@
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { makeSubstitutes } from './gvisor/substitutes.js'
 import { removeTree } from './host.js'
 import { makeLocalBase } from './local-base.js'
-import { makeToolbox } from './toolbox.js'
+import { asUser, fsTools, makeToolbox } from './toolbox.js'
 import type { RuntimeOptions } from './types.js'
 
 /** To be incremented when the toolbox or the base `local` is made differently. */
 const layoutVersion = 4
-
-/** The program behind the SDK's filesystem calls. */
-const fsTools = fileURLToPath(new URL('fs-tools', import.meta.url))
 
 /** Removes what a killed emulator left behind, and makes the directories. */
 export async function cleanDirectory (dataDir: string): Promise<void> {
@@ -30,8 +27,9 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
   const { dataDir, claudeBinary } = options
   await makeOnce(join(dataDir, 'made-from'), await fingerprint(options), async () => {
     await Promise.all([
-      makeToolbox(join(dataDir, 'toolbox'), fsTools),
-      makeLocalBase(join(dataDir, 'local'), claudeBinary)
+      makeToolbox(join(dataDir, 'toolbox')),
+      makeLocalBase(join(dataDir, 'local'), claudeBinary),
+      makeSubstitutes(join(dataDir, 'substitutes'))
     ])
   })
 }
@@ -39,7 +37,9 @@ export async function prepareBase (options: RuntimeOptions): Promise<void> {
 /** Changes whenever the toolbox and the base `local` must be rebuilt. */
 async function fingerprint ({ claudeBinary }: RuntimeOptions): Promise<string> {
   const tools = (await readdir(fsTools)).sort().map((name) => join(fsTools, name))
-  const sources = [process.execPath, ...tools, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script']
+  const sources = [
+    process.execPath, ...tools, asUser, '/etc/ld.so.cache', '/var/lib/dpkg/status', '/etc/resolv.conf', '/usr/bin/script'
+  ]
   const times = await Promise.all([...sources, ...claudeBinary === undefined ? [] : [claudeBinary]].map(async (path) =>
     `${path} ${(await stat(path).catch(() => undefined))?.mtimeMs}`))
   return [layoutVersion, ...times].join('\n')

@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { constants as os } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maskInherited, unlinkedFile } from './child-stdio.js'
-import { closeFd, type PipeMaker } from './pipes.js'
-import { FileSpool } from './spool.js'
+import type { Pipes } from './pipes.js'
+import { FileSpool, type Limits } from './spool.js'
 import { ContainerError, type ExitStatus, type Process, type StdinPipe } from './types.js'
 
 /** How long output is still read after the exit, when other processes hold the pipe open. */
@@ -17,19 +17,20 @@ interface Launch {
   argv: string[]
   /** What the process reads from descriptor 3. */
   input: string
-  pipes: PipeMaker
+  pipes: Pipes
   /** Path of the output files, without their suffixes `.out` and `.err`. */
   spool: string
+  /** Of the output that is kept. */
+  limits: Limits
 }
 
-/** Starts a host process on real pipes; output goes to spool files. */
-export async function launch ({ argv, input: text, pipes, spool }: Launch): Promise<Process & { pid: number }> {
+/** Starts a host process on pipes; output goes to spool files. */
+export async function launch ({ argv, input: text, pipes, spool, limits }: Launch): Promise<Process & { pid: number }> {
   const script = await unlinkedFile(`${spool}.in`, text)
-  const [input, output, errors] = await Promise.all([pipes.input(), pipes.output(), pipes.output()])
-    .catch(async (error) => { await script.close(); throw error })
+  const streams = await pipes.make().catch(async (error) => { await script.close(); throw error })
   const [program, ...rest] = argv
-  const [ours, theirs] = [[input.writer, output.reader, errors.reader], [input.reader, output.writer, errors.writer]]
-  const stdio = maskInherited([...theirs, script.fd], script.fd)
+  const stdio = maskInherited([...streams.theirs, script.fd], script.fd)
+  const closeTheirs = async () => { await Promise.all([streams.given(), script.close()]) }
   let child: ChildProcess
   let exited: Promise<ExitStatus>
   try {
@@ -39,20 +40,20 @@ export async function launch ({ argv, input: text, pipes, spool }: Launch): Prom
     })
     await once(child, 'spawn')
   } catch (error) {
-    await Promise.all(ours.map(async (end) => { await closeFd(end) }))
+    await Promise.all([streams.discard(), closeTheirs()])
     throw new ContainerError('failed', `the command could not be started: ${(error as Error).message}`, { cause: error })
-  } finally {
-    await Promise.all(theirs.map(async (end) => { await closeFd(end) }))
-    await script.close()
   }
 
   let status: ExitStatus | undefined
   exited.then((value) => { status = value })
   const cut = exited.then(async () => { await sleep(drainTimeMs, undefined, { ref: false }) })
-  const stdin = new PipeInput(input.writer)
+  const { input, output, errors } = streams.ours(child)
+  const stdin = new PipeInput(input)
   exited.then(() => { stdin.end() })
-  const [stdout, stderr] = [new FileSpool(`${spool}.out`), new FileSpool(`${spool}.err`)]
-  const filled = Promise.all([stdout.fill(output.reader, exited, cut), stderr.fill(errors.reader, exited, cut)])
+  const [stdout, stderr] = [new FileSpool(`${spool}.out`, limits), new FileSpool(`${spool}.err`, limits)]
+  // Before anything else is waited for: at an exit, Node throws away what nobody reads.
+  const filled = Promise.all([stdout.fill(output, exited, cut), stderr.fill(errors, exited, cut)])
+  await closeTheirs()
   return {
     pid: child.pid!,
     stdin,
@@ -103,8 +104,8 @@ class PipeInput implements StdinPipe {
   #closed = false
   readonly #socket: Socket
 
-  constructor (writer: number) {
-    this.#socket = new Socket({ fd: writer, readable: false, writable: true })
+  constructor (socket: Socket) {
+    this.#socket = socket
     // The process may end before it has read everything; the write in progress rejects.
     this.#socket.on('error', () => { this.#closed = true })
   }

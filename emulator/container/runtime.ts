@@ -6,15 +6,20 @@ import { VolumeStore } from '../volumes/store.js'
 import { Cgroups } from './cgroups.js'
 import { LocalContainer } from './container.js'
 import { GvisorLauncher } from './gvisor/launcher.js'
+import { needsSubstitutes } from './gvisor/substitutes.js'
 import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
+import { MemoryWatch } from './memory-watch.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
 import { overlaysOf } from './overlays.js'
-import { PipeMaker } from './pipes.js'
+import { PipeMaker, SocketPairs } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
 import { selfTest } from './self-test.js'
 import { Supervisor } from './supervisor.js'
-import type { Container, ContainerRuntime, ContainerSpec, Rootfs, RuntimeOptions, SelfTest } from './types.js'
+import {
+  type Container, ContainerError, type ContainerRuntime, type ContainerSpec, isRoot, type Rootfs, type RuntimeOptions,
+  type SelfTest
+} from './types.js'
 
 /** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
@@ -22,13 +27,15 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   await mkdir(given.dataDir, { recursive: true })
   const options = { ...given, dataDir: await realpath(given.dataDir) }
   await cleanDirectory(options.dataDir)
-  const pipes = new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
+  const pipes = options.strictness?.sockets !== undefined
+    ? new SocketPairs()
+    : new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
   const cgroups = await Cgroups.find(createHash('sha256').update(options.dataDir).digest('hex').slice(0, 12))
   if (options.isolation === 'namespaces') return new LocalRuntime(options, cgroups, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {
-    const gvisor = new GvisorLauncher(pipes, runsc)
+    const gvisor = new GvisorLauncher(pipes, runsc, await needsSubstitutes(runsc))
     return new LocalRuntime(options, cgroups, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
   }
   if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
@@ -42,26 +49,37 @@ class LocalRuntime implements ContainerRuntime {
   readonly #cgroups: Cgroups
   readonly #launcher: Promise<Launcher>
   readonly #containers = new Set<LocalContainer>()
+  readonly #memoryWatch: MemoryWatch | undefined
   #started = 0
 
   /** @param launchers the first that works is used */
   constructor (options: RuntimeOptions, cgroups: Cgroups, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
     this.#cgroups = cgroups
-    this.volumes = new VolumeStore(options.dataDir)
+    this.volumes = new VolumeStore(options.dataDir, options.strictness?.['plain-volumes'] !== undefined)
+    const interval = options.strictness?.['memory-limits']
+    if (interval !== undefined) this.#memoryWatch = new MemoryWatch(interval)
     this.#launcher = this.#prepare(launchers)
     this.#launcher.catch(() => {})
   }
 
   async #prepare ([preferred, other]: [Launcher, ...Launcher[]]): Promise<Launcher> {
     await prepareBase(this.#options)
-    if (other === undefined) return preferred
+    if (other === undefined) return this.#told(preferred)
     const { usable, message } = await selfTest({
       mode: this.mode, name: preferred.name, start: async (spec) => await this.#start(spec, preferred)
     })
-    if (usable) return preferred
+    if (usable) return this.#told(preferred)
     this.#options.log.warn({ reason: message }, `emulator: containers are ${other.name}, because ${preferred.name} does not work well enough here`)
     return other
+  }
+
+  /** What is asked for and can't be had is said. */
+  #told (launcher: Launcher): Launcher {
+    if (this.#memoryWatch !== undefined && !launcher.showsProcesses) {
+      this.#options.log.warn({}, `emulator: memory limits are not enforced: with ${launcher.name} the machine does not show who uses how much`)
+    }
+    return launcher
   }
 
   async start (spec: ContainerSpec): Promise<Container> {
@@ -69,11 +87,18 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   async #start (spec: ContainerSpec, launcher: Launcher): Promise<Container> {
+    if (this.mode === 'user' && !isRoot(spec.user)) {
+      throw new ContainerError('failed', `the image's user is ${spec.user}: only as root can the emulator become other users`)
+    }
+    const { strictness = {} } = this.#options
     const directory = join(this.#options.dataDir, 'containers', `${this.#started++}-${spec.id}`)
     const volumes: MountedVolume[] = []
     let supervisor: Supervisor | undefined
     let container: LocalContainer | undefined
-    const cgroup = await this.#cgroups.make(spec.limits ?? {})
+    // Where memory is watched, the whole container is to end, not the process that the kernel would choose.
+    const { memoryBytes, ...limits } = spec.limits ?? {}
+    const isKilled = memoryBytes !== undefined && this.#memoryWatch === undefined
+    const cgroup = await this.#cgroups.make({ ...limits, ...isKilled && { memoryBytes } })
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
       for (const [index, mount] of spec.volumes.entries()) {
@@ -81,7 +106,9 @@ class LocalRuntime implements ContainerRuntime {
       }
       const local = join(this.#options.dataDir, 'local')
       const at = (name: string) => join(directory, name)
-      const overlays = await overlaysOf(spec.rootfs, { local, root: at('root'), upper: at('upper'), work: at('work') })
+      const substitutes = launcher.needsSubstitutes ? [join(this.#options.dataDir, 'substitutes')] : []
+      const place = { local, substitutes, root: at('root'), upper: at('upper'), work: at('work') }
+      const overlays = await overlaysOf(spec.rootfs, place)
       const userNamespace = this.mode === 'user'
       const launch = await launcher.prepare({
         root: at('root'),
@@ -93,12 +120,15 @@ class LocalRuntime implements ContainerRuntime {
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
         resolvConf: spec.rootfs.base.kind === 'directory' || typeof spec.network === 'object',
+        reaps: strictness.zombies === undefined,
         cgroups: cgroup.files
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })
       for (const volume of volumes) volume.namespaceRoot = `/proc/${supervisor.pid}/root`
       const started = new LocalContainer({
         spec,
+        strictness,
+        memoryWatch: this.#memoryWatch,
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,

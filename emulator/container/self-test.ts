@@ -17,7 +17,7 @@ export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'
       await container.stop()
     }
     const message = `containers work: ${name} as ${mode === 'root' ? 'root' : 'an ordinary user'}`
-    return { ok: true, usable, mode, message: usable ? message : `${message}; but ls and stat fail in the image local` }
+    return { ok: true, usable, mode, message: usable ? message : `${message}; but the machine's own ls and stat fail in them` }
   } catch (error) {
     return { ok: false, usable: false, mode, message: `containers do not work here: ${(error as Error).message}. ${await advice(String((error as Error).message))}` }
   }

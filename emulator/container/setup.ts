@@ -35,6 +35,8 @@ export interface Layout {
   volumes: VolumeView[]
   workdir: string
   resolvConf: boolean
+  /** Whether the first process reaps orphans. */
+  reaps: boolean
   /** Files in which each process of the container has to write its id, for its limits. */
   cgroups: string[]
 }
@@ -103,17 +105,20 @@ cd /`
 
 /**
  * What the first process of a container runs, without privileges and with the host's name servers as its argument: it
- * makes what the image may lack, then reaps orphans. In the container's own view, no link of the image leads out.
+ * makes what the image may lack, then reaps orphans, if it is to. In the container's own view, no link of the image
+ * leads out.
  */
-export function firstScript ({ workdir, resolvConf }: Layout): string {
+export function firstScript ({ workdir, resolvConf, reaps }: Layout): string {
   const tool = (name: string) => toolboxCommand(name).join(' ')
+  const sleep = tool('sleep')
+  const forEver = reaps ? `while :; do ${sleep} 86400 & wait $!; done` : `exec ${sleep} infinity`
   return `exec </dev/null
 ${resolvConf ? `{ ${tool('mkdir')} -p /etc && ${tool('rm')} -f /etc/resolv.conf && printf '%s\\n' "$1" > /etc/resolv.conf; } 2>/dev/null || true` : ''}
 ${tool('mkdir')} -p ${shellQuote(workdir)} || exit
 trap : HUP INT TERM
 echo ready
 exec >/dev/null 2>&1
-while :; do ${tool('sleep')} 86400 & wait $!; done`
+${forEver}`
 }
 
 /** The end of a supervisor's script: waits for what it started last, and then for its own end. */

@@ -1,5 +1,5 @@
 import { open, rm, type FileHandle } from 'node:fs/promises'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { isNoSpace, noSpaceText } from '../lib/no-space.js'
 import { ContainerError, type Spool } from './types.js'
 
@@ -15,7 +15,7 @@ const defaultSegmentBytes = 16 * mebibyte
  */
 const defaultKeptBytes = 256 * mebibyte
 
-interface Limits { segmentBytes?: number, keptBytes?: number }
+export interface Limits { segmentBytes?: number, keptBytes?: number }
 
 /** Output in files: memory use stays flat, however much is written and however slowly it is read. */
 export class FileSpool implements Spool {
@@ -54,12 +54,11 @@ export class FileSpool implements Spool {
   }
 
   /**
-   * Reads a pipe's descriptor until its end, or until `cut` resolves, then closes it. When output can't be kept,
+   * Reads a pipe until its end, or until `cut` resolves, then closes it. When output can't be kept,
    * readers are told; the process can go on printing.
    * @param exited resolves when the process has ended: what is left in the pipe is then taken without a limit.
    */
-  async fill (reader: number, exited: Promise<unknown>, cut: Promise<unknown>): Promise<void> {
-    const socket = new Socket({ fd: reader, readable: true, writable: false })
+  async fill (socket: Socket, exited: Promise<unknown>, cut: Promise<unknown>): Promise<void> {
     cut.then(() => { socket.destroy() }, () => { socket.destroy() })
     const writer = new SegmentWriter((index) => this.#file(index), this.#segmentBytes)
     exited.then(() => { this.#isBounded = false; this.#changed() }, () => {})

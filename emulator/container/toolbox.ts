@@ -1,9 +1,16 @@
 import { chmod, constants, copyFile, cp, link, mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers, whose images may lack them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'perl']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'chown', 'perl']
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+/** The programs behind the SDK's filesystem calls. */
+export const fsTools = here('fs-tools')
+/** The program that becomes another user. */
+export const asUser = here('as-user.sh')
 
 /** The command line that runs one of these programs inside a container. */
 export const toolboxCommand = (program: string): string[] =>
@@ -17,7 +24,7 @@ const shellText = '#!/__modal/rt/ld.so /__modal/rt/sh\neval "$2"\n'
  * A directory with the emulator's own programs, their libraries and loader, and this Node: mounted read-only at
  * /__modal in every container, so that any image works, whatever its C library.
  */
-export async function makeToolbox (directory: string, fsTools: string): Promise<void> {
+export async function makeToolbox (directory: string): Promise<void> {
   const fresh = `${directory}.new`
   await rm(fresh, { recursive: true, force: true })
   await mkdir(join(fresh, 'rt', 'lib'), { recursive: true })
@@ -28,6 +35,7 @@ export async function makeToolbox (directory: string, fsTools: string): Promise<
   }
   await copyLibraries(paths, join(fresh, 'rt'))
   await cp(fsTools, join(fresh, 'rt', 'fs-tools'), { recursive: true })
+  await copyFile(asUser, join(fresh, 'rt', basename(asUser)))
   await writeFile(join(fresh, 'rt', 'shell'), shellText)
   await chmod(join(fresh, 'rt', 'shell'), 0o755)
   await rm(directory, { recursive: true, force: true })

@@ -3,6 +3,7 @@
  * namespaces, mounts and shells stay behind them.
  */
 import type { Log } from '../log.js'
+import type { Strictness } from '../strict.js'
 import type { VolumeStore } from '../volumes/store.js'
 
 export interface RuntimeOptions {
@@ -12,6 +13,7 @@ export interface RuntimeOptions {
   claudeBinary?: string | undefined
   /** What isolates containers; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  strictness?: Strictness
 }
 
 /** Linux namespaces alone, or gVisor, whose `runsc` puts a kernel of its own between a container and the host's. */
@@ -64,8 +66,14 @@ export interface ContainerSpec {
   env: Record<string, string>
   /** Absolute; created when missing. */
   workdir: string
-  /** Entrypoint; when empty, the container sleeps until it is stopped. */
+  /** The main process; when empty, the container sleeps until it is stopped. */
   command: string[]
+  /** The image's, which gets the main process's command as its arguments. */
+  entrypoint?: string[]
+  /** Of the main process and of all execs: name or number, maybe with a group (`app`, `1000:1000`). Default: root. */
+  user?: string
+  /** Where limits are enforced, the container ends when its processes use more. */
+  memoryLimitBytes?: number
   network: Network
   /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
   limits?: Limits
@@ -90,6 +98,8 @@ export interface ExecSpec {
   env?: Record<string, string>
   /** Absolute; default: the container's workdir. A directory that does not exist fails the start. */
   workdir?: string
+  /** Default: the container's. */
+  user?: string
   pty?: PtySize
   /** Seconds after which the command is killed with SIGKILL. */
   timeoutSeconds?: number
@@ -148,6 +158,8 @@ export interface Container {
   readonly exited: Promise<ExitStatus>
   /** @throws {ContainerError} when the container has ended or the command can't be started. */
   exec (spec: ExecSpec): Promise<Process>
+  /** Whether it has ended because its processes used too much memory. */
+  readonly isOutOfMemory: boolean
   /** Number of execs still running. */
   readonly activeExecs: number
   /** Merges this container's writes into the volumes' committed state; per file, the last writer wins. */
@@ -193,6 +205,11 @@ export interface Container {
   readonly rootfs: Rootfs[]
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */
   saveLayer (directory: string): Promise<void>
+}
+
+/** Whether a user, as images name it, is root. */
+export function isRoot (user: string | undefined): boolean {
+  return user === undefined || /^(root|0)?(:(root|0)?)?$/.test(user)
 }
 
 /** A failure of the container layer, with a machine-readable reason. */

@@ -3,7 +3,8 @@ import { objectId } from '../control/ids.js'
 import type { BuildRequest, BuiltImage, ImageStore } from './store.js'
 import { isNoSpace, noSpaceText } from '../lib/no-space.js'
 import type { Log } from '../log.js'
-import { type GenericResult, type ImageGetOrCreateMessage, type ImageMessage, resultStatus } from '../proto/messages.js'
+import { type GenericResult, type ImageGetOrCreateMessage, type ImageMessage, registryAuth, resultStatus } from '../proto/messages.js'
+import type { Credentials } from './oci/registry.js'
 import type { Secrets } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { invalid, notFound, unimplemented } from '../control/status.js'
@@ -93,8 +94,7 @@ export class ImageBuilds {
     if (!image) throw invalid('image is missing')
     refuseUnsupported(image)
     const { from, commands } = recipe(image)
-    const parent = image.baseImages.length > 0 ? await this.built(baseOf(image, from)) : this.#store.base(from)
-    if (!parent) return this.#start(objectId('im'), () => Promise.reject(unknownTag(from)))
+    const parent = await (image.baseImages.length > 0 ? this.built(baseOf(image, from)) : this.#store.base(from))
     const request = { parent, commands: [...this.#cacheComments(image), ...commands], ...this.#options(message, image) }
     return message.forceBuild || message.ignoreCache ? this.#forced(request) : this.#cached(request)
   }
@@ -153,13 +153,30 @@ export class ImageBuilds {
     return { id, build }
   }
 
-  #options ({ forceBuild, ignoreCache }: ImageGetOrCreateMessage, { secretIds }: ImageMessage) {
-    return { env: this.#secrets.values(secretIds), forceBuild: forceBuild || ignoreCache }
+  #options ({ forceBuild, ignoreCache }: ImageGetOrCreateMessage, { secretIds, imageRegistryConfig }: ImageMessage) {
+    return {
+      env: this.#secrets.values(secretIds),
+      credentials: imageRegistryConfig?.secretId ? this.#credentials(imageRegistryConfig.secretId) : undefined,
+      forceBuild: forceBuild || ignoreCache
+    }
   }
 
-  /** A comment changes only the cache key: other secrets, or other values of inline ones, make another image. */
-  #cacheComments ({ secretIds }: ImageMessage): string[] {
-    return secretIds.length === 0 ? [] : [`# secrets: ${this.#secrets.cacheNames(secretIds).join(' ')}`]
+  #credentials (secretId: string): Credentials {
+    const { REGISTRY_USERNAME: username, REGISTRY_PASSWORD: password } = this.#secrets.values([secretId])
+    if (username !== undefined && password !== undefined) return { username, password }
+    throw invalid('The secret for a registry must have the keys REGISTRY_USERNAME and REGISTRY_PASSWORD')
+  }
+
+  /**
+   * A comment changes only the cache key: other secrets, or other values of inline ones, make another image. So nobody
+   * gets the image of a registry that lets others in.
+   */
+  #cacheComments ({ secretIds, imageRegistryConfig }: ImageMessage): string[] {
+    const names = (ids: string[]) => this.#secrets.cacheNames(ids).join(' ')
+    return [
+      ...secretIds.length === 0 ? [] : [`# secrets: ${names(secretIds)}`],
+      ...imageRegistryConfig?.secretId ? [`# registry: ${names([imageRegistryConfig.secretId])}`] : []
+    ]
   }
 
   async #undelete (id: string): Promise<void> {
@@ -175,6 +192,10 @@ function refuseUnsupported (image: ImageMessage): void {
   if (image.contextFiles.length > 0 || image.contextMountId !== '') throw unimplemented('COPY from a build context')
   if (image.buildFunction || image.buildFunctionDef !== '') throw unimplemented('build functions')
   if (image.volumeMounts.length > 0) throw unimplemented('volumes in image builds')
+  const { registryAuthType = 0 } = image.imageRegistryConfig ?? {}
+  if (registryAuthType === registryAuth.aws || registryAuthType === registryAuth.gcp) {
+    throw unimplemented('registries of AWS and Google Cloud by their own secrets: use fromRegistry with REGISTRY_USERNAME and REGISTRY_PASSWORD')
+  }
   if (Object.keys(image.buildArgs).length > 0) throw unimplemented('build arguments')
 }
 
@@ -189,8 +210,4 @@ function baseOf (image: ImageMessage, from: string): string {
   const base = image.baseImages.find(({ dockerTag }) => dockerTag === from)
   if (base) return base.imageId
   throw invalid(`No base image is called ${from}`)
-}
-
-function unknownTag (tag: string): Error {
-  return notFound(`The local emulator pulls nothing from registries, and no directory is configured for the tag '${tag}'. Use the image 'local' (this machine's system directories), or map the tag to a root directory with EMULATOR_IMAGES.`)
 }

@@ -1,12 +1,21 @@
 import { join } from 'node:path'
 import { defaultPath } from '../container/host.js'
-import type { ContainerRuntime, Process, Rootfs } from '../container/types.js'
+import { type ContainerRuntime, isRoot, type Process, type Rootfs } from '../container/types.js'
 import { BuildError, expand, parseCommand, parseDockerfile, parseEnv } from './dockerfile.js'
 
-export interface LayerState { rootfs: Rootfs, env: Record<string, string>, workdir?: string }
+/** What an image is so far. */
+export interface LayerState {
+  rootfs: Rootfs
+  env: Record<string, string>
+  workdir?: string
+  /** A name or number, maybe with a group: `app`, `1000:1000`. Unset is root. */
+  user?: string
+  /** Put in front of a sandbox's command. */
+  entrypoint?: string[]
+}
 
 /** These describe an image and change no file; Modal's sandboxes don't run CMD either. */
-const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME', 'ENTRYPOINT'])
+const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME'])
 
 /**
  * Runs a Dockerfile's instructions, each RUN in a container whose writes become a layer under `directory`.
@@ -37,8 +46,12 @@ export async function runLayer (
       if (text.includes('=')) Object.assign(args, parseEnv(text, known))
     } else if (keyword === 'SHELL') {
       shell = parseCommand(text, shell)
-    } else if (keyword === 'USER' ? !/^(root|0)(:|$)/.test(text) : !descriptive.has(keyword)) {
-      throw new BuildError(`${keyword} ${text}: the local emulator does not support ${keyword === 'USER' ? 'a user other than root' : keyword}`)
+    } else if (keyword === 'USER') {
+      state = { ...state, user: expand(text, known) }
+    } else if (keyword === 'ENTRYPOINT') {
+      state = { ...state, entrypoint: parseCommand(text, shell) }
+    } else if (!descriptive.has(keyword)) {
+      throw new BuildError(`${keyword} ${text}: the local emulator does not support ${keyword}`)
     }
   }
   return state
@@ -52,7 +65,8 @@ async function runCommand (
     id: 'build',
     rootfs: state.rootfs,
     volumes: [],
-    env: { PATH: defaultPath, HOME: '/root', ...state.env, ...extra },
+    env: { PATH: defaultPath, ...isRoot(state.user) && { HOME: '/root' }, ...state.env, ...extra },
+    ...state.user !== undefined && { user: state.user },
     workdir: state.workdir ?? '/',
     command: [],
     network: 'host'

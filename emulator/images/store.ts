@@ -1,21 +1,22 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ContainerRuntime, Rootfs } from '../container/types.js'
+import type { ContainerRuntime } from '../container/types.js'
 import { contentId, objectId } from '../control/ids.js'
+import { type Base, BaseImages } from './bases.js'
 import { runLayer, type LayerState } from './layer.js'
+import type { Credentials } from './oci/registry.js'
 
-export interface BuiltImage {
+/** An image as it was built; the base's own settings count like those of instructions. */
+export interface BuiltImage extends LayerState {
   imageId: string
-  rootfs: Rootfs
-  /** From ENV instructions. */
-  env: Record<string, string>
-  workdir?: string
   /** Of a snapshot, in milliseconds since the epoch: from then on it is no longer found. */
   expiresAt?: number
 }
 
 export interface BuildRequest {
-  parent: BuiltImage | Rootfs['base']
+  parent: BuiltImage | Base
+  /** For the registry of a base; no part of the cache key. */
+  credentials?: Credentials | undefined
   /** Dockerfile lines after FROM. */
   commands: string[]
   /** Build-time secrets: only this build's RUN sees them; their names are part of the cache key. */
@@ -28,7 +29,7 @@ interface ImageStoreOptions {
   /** Where the images are kept. */
   dataDir: string
   runtime: Pick<ContainerRuntime, 'start'>
-  /** Root directories by image tag. */
+  /** By image tag: root directories, OCI layouts and archives. */
   images: Record<string, string>
 }
 
@@ -36,20 +37,18 @@ interface ImageStoreOptions {
 export class ImageStore {
   readonly #directory: string
   readonly #runtime: Pick<ContainerRuntime, 'start'>
-  readonly #bases: Record<string, string>
+  readonly #bases: BaseImages
   readonly #building = new Map<string, Promise<BuiltImage>>()
 
   constructor ({ dataDir, runtime, images }: ImageStoreOptions) {
     this.#directory = dataDir
     this.#runtime = runtime
-    this.#bases = images
+    this.#bases = new BaseImages(dataDir, images)
   }
 
-  /** The base behind a tag: `local`, or a configured directory. Nothing is pulled from a registry. */
-  base (tag: string): Rootfs['base'] | undefined {
-    const path = Object.hasOwn(this.#bases, tag) ? this.#bases[tag] : undefined
-    if (path !== undefined) return { kind: 'directory', path }
-    return tag === 'local' ? { kind: 'local' } : undefined
+  /** The base behind a tag; nothing is pulled yet. */
+  async base (tag: string): Promise<Base> {
+    return await this.#bases.find(tag)
   }
 
   async byId (imageId: string): Promise<BuiltImage | undefined> {
@@ -62,6 +61,7 @@ export class ImageStore {
   /**
    * Builds an image, or finds it in the cache.
    * @throws {BuildError} with what the author of the commands needs to know
+   * @throws {ImageError} when the base cannot be had
    */
   async build (request: BuildRequest): Promise<BuiltImage> {
     const cached = await this.byId(this.idOf(request))
@@ -81,11 +81,16 @@ export class ImageStore {
     await mkdir(directory, { recursive: true })
     const start: LayerState = 'imageId' in request.parent
       ? request.parent
-      : { rootfs: { base: request.parent, layers: [] }, env: {} }
+      : await this.#bases.open(request.parent, request)
     const image = { imageId, ...await runLayer(this.#runtime, start, request, join(directory, 'layers')) }
     await writeFile(join(directory, 'image.json.new'), JSON.stringify(image))
     await rename(join(directory, 'image.json.new'), join(directory, 'image.json'))
     return image
+  }
+
+  /** Ends pulls that are going on. */
+  async close (): Promise<void> {
+    await this.#bases.close()
   }
 
   idOf ({ parent, commands, env }: BuildRequest): string {

@@ -4,7 +4,9 @@
  */
 
 /** GenericResult.status. */
-export const resultStatus = { success: 1, failure: 2, terminated: 3, timeout: 4, idleTimeout: 7 } as const
+export const resultStatus = {
+  success: 1, failure: 2, terminated: 3, timeout: 4, initFailure: 5, idleTimeout: 7, evicted: 8
+} as const
 
 /** ObjectCreationType. */
 export const creation = {
@@ -13,6 +15,9 @@ export const creation = {
 
 /** NetworkAccess.network_access_type. */
 export const networkAccess = { unspecified: 0, open: 1, blocked: 2, allowlist: 3 } as const
+
+/** ImageRegistryConfig.registry_auth_type. */
+export const registryAuth = { aws: 1, gcp: 2, public: 3, staticCredentials: 4 } as const
 
 export interface GenericResult { status: number, exception?: string, exitcode?: number }
 

@@ -8,6 +8,7 @@ import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
 import { snapshotHandlers } from './snapshots.js'
+import { strictly } from './strict.js'
 import { taskHandlers } from './tasks.js'
 import { tunnelHandlers } from './tunnels.js'
 import { volumeHandlers } from './volumes.js'
@@ -16,10 +17,10 @@ interface Parts extends Omit<SandboxParts, 'idempotency'> { snapshots: Snapshots
 
 /** The handlers of every supported RPC, by service. */
 export function allHandlers (parts: Parts): { client: Handlers, commandRouter: Handlers } {
-  const { state, authority, secrets, images, snapshots, volumes, registry } = parts
+  const { state, authority, secrets, images, snapshots, volumes, registry, strictness } = parts
   const idempotency = new Idempotency()
   return {
-    client: merge(
+    client: strictly(strictness, merge(
       appHandlers(state, authority),
       imageHandlers(state, images),
       secretHandlers(state, secrets),
@@ -28,7 +29,7 @@ export function allHandlers (parts: Parts): { client: Handlers, commandRouter: H
       sandboxHandlers({ ...parts, idempotency }),
       tunnelHandlers(registry, authority),
       logHandlers(registry)
-    ),
+    )),
     commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))
   }
 }

@@ -1,13 +1,17 @@
 import { defaultPath } from '../container/host.js'
-import { ContainerError, type Container, type ContainerSpec, type Network, type VolumeMount } from '../container/types.js'
+import {
+  type Container, ContainerError, type ContainerSpec, isRoot, type Network, type VolumeMount
+} from '../container/types.js'
 import { environmentOf } from '../control/environments.js'
 import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
+import type { BuiltImage } from '../images/store.js'
 import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { failedPrecondition, invalid, notFound, StatusError, unimplemented } from '../control/status.js'
+import type { Strictness } from '../strict.js'
 import type { Certificate } from '../tunnels/certificate.js'
 import { inboundCheck } from '../tunnels/inbound.js'
 import { SandboxPorts } from '../tunnels/ports.js'
@@ -28,6 +32,7 @@ export interface CreateParts {
   secrets: Secrets
   /** Starts a container. */
   start: (spec: ContainerSpec) => Promise<Container>
+  strictness: Strictness
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => boolean
   /** Why outbound allowlists can't be enforced here; undefined where they can. */
@@ -49,7 +54,8 @@ export interface CreateParts {
 export async function createSandbox (
   parts: CreateParts, request: SandboxCreateMessage, family: Family, warn: (text: string) => void
 ): Promise<Sandbox> {
-  const { registry, state } = parts
+  const { registry, state, strictness } = parts
+  const isTold = strictness['told-ends'] !== undefined
   const { definition } = request
   if (!definition) throw invalid('definition is missing')
   checkDefinition(definition)
@@ -78,7 +84,7 @@ export async function createSandbox (
   spec.limits = limits
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
-  const sandbox = new Sandbox(info, tags, () => parts.start(spec))
+  const sandbox = new Sandbox(info, tags, () => parts.start(spec), isTold ? 0 : undefined)
   registry.add(sandbox)
   try {
     const container = await sandbox.started
@@ -90,6 +96,10 @@ export async function createSandbox (
     if (readinessProbe) sandbox.readiness = new Readiness(container, readinessProbe)
     return sandbox
   } catch (error) {
+    if (isTold) {
+      sandbox.failStart(error as Error)
+      return sandbox
+    }
     sandbox.discard().catch(() => {})
     registry.remove(sandbox)
     if (error instanceof StatusError || isUnsupported(error)) throw error
@@ -118,13 +128,17 @@ async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox
 
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
   const { definition, image } = info
+  const { memoryMbMax = 0 } = definition.resources ?? {}
   return {
     id: info.id,
     rootfs: image.rootfs,
     volumes: volumeMounts(parts.volumes, definition),
-    env: { ...systemVariables(info, image.env), ...image.env, ...givenVariables(parts.secrets, request, definition) },
+    env: { ...systemVariables(info, image), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
+    ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
+    ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
+    ...image.user !== undefined && { user: image.user },
     network: networkOf(definition),
     ...ptyOf(definition.ptyInfo)
   }
@@ -145,10 +159,11 @@ function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): V
   }))
 }
 
-function systemVariables (info: SandboxInfo, image: Record<string, string>): Record<string, string> {
+function systemVariables (info: SandboxInfo, image: BuiltImage): Record<string, string> {
   return {
-    PATH: image['PATH'] ?? defaultPath,
-    HOME: '/root',
+    PATH: image.env['PATH'] ?? defaultPath,
+    // Another user's is in the image.
+    ...isRoot(image.user) && { HOME: '/root' },
     MODAL_SANDBOX_ID: info.id,
     MODAL_TASK_ID: info.taskId,
     MODAL_ENVIRONMENT: info.environment,

@@ -1,5 +1,6 @@
 import type { SandboxTag } from '../proto/messages.js'
 import { alreadyExists, notFound } from '../control/status.js'
+import type { Strictness } from '../strict.js'
 import { EndedOutput } from './ended-output.js'
 import type { Family, Sandbox } from './sandbox.js'
 
@@ -26,7 +27,13 @@ export class SandboxRegistry {
   readonly output = new EndedOutput()
   readonly #byId = new Map<string, Sandbox>()
   readonly #byTask = new Map<string, Sandbox>()
+  readonly #forgetAfterMs: number | undefined
   #lastCreatedAt = 0
+
+  /** @param strictness of which `forgotten` counts */
+  constructor ({ forgotten }: Strictness = {}) {
+    this.#forgetAfterMs = forgotten
+  }
 
   /** Seconds since the epoch, strictly increasing: lists page by it. */
   nextCreatedAt (): number {
@@ -39,6 +46,8 @@ export class SandboxRegistry {
     this.#byTask.set(sandbox.info.taskId, sandbox)
     sandbox.started.then(({ main }) => this.output.keep(main)).catch(() => {})
     this.#forgetOldest()
+    const later = () => { setTimeout(() => { this.#forget(sandbox) }, this.#forgetAfterMs).unref() }
+    if (this.#forgetAfterMs !== undefined) sandbox.ended.then(later, later)
   }
 
   remove (sandbox: Sandbox): void {
@@ -94,10 +103,12 @@ export class SandboxRegistry {
 
   #forgetOldest (): void {
     const ended = this.all().filter((sandbox) => !sandbox.running)
-    for (const sandbox of ended.slice(0, Math.max(0, ended.length - maxEnded))) {
-      this.remove(sandbox)
-      sandbox.discard().catch(() => {})
-    }
+    for (const sandbox of ended.slice(0, Math.max(0, ended.length - maxEnded))) this.#forget(sandbox)
+  }
+
+  #forget (sandbox: Sandbox): void {
+    this.remove(sandbox)
+    sandbox.discard().catch(() => {})
   }
 }
 

@@ -10,7 +10,7 @@ import { type Exec, StdinWriter } from './stdin.js'
 export type Family = 'V1' | 'V2'
 
 /** Why the emulator ended a sandbox that did not end by itself. */
-type EndReason = 'terminated' | 'timeout' | 'idle'
+type EndReason = 'terminated' | 'timeout' | 'idle' | 'memory'
 
 export interface SandboxInfo {
   id: string
@@ -46,12 +46,15 @@ export class Sandbox {
   #reason: EndReason | undefined
   #stop: Promise<void> | undefined
   #stdin: StdinWriter | undefined
+  readonly #idleExitCode: number
 
-  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>) {
+  /** @param idleExitCode what an idle time-out ends with: Modal's own is not known */
+  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>, idleExitCode = 137) {
     const { timeoutSecs, idleTimeoutSecs } = info.definition
     this.info = info
     this.name = info.definition.name || undefined
     this.tags = tags
+    this.#idleExitCode = idleExitCode
     this.lifetime = new Lifetime(timeoutSecs, idleTimeoutSecs, (reason) => this.stop(reason))
     this.started = start()
     this.ended = this.started.then((container) => this.#watch(container))
@@ -81,6 +84,11 @@ export class Sandbox {
     await stop
   }
 
+  /** Tells by its result that it could not be started. */
+  failStart (error: Error): void {
+    this.result = { status: resultStatus.initFailure, exitcode: 0, exception: error.message }
+  }
+
   /** Settles when it has ended, or the last {@link stop} has failed. */
   async settled (): Promise<void> {
     await Promise.race([this.ended, ...this.#stop === undefined ? [] : [this.#stop]])
@@ -95,18 +103,21 @@ export class Sandbox {
     this.lifetime.begin()
     const status = await container.exited
     this.lifetime.end()
-    this.result = resultOf(this.#reason, status)
+    if (container.isOutOfMemory) this.#reason ??= 'memory'
+    this.result = resultOf(this.#reason, status, this.#idleExitCode)
   }
 }
 
-function resultOf (reason: EndReason | undefined, status: ExitStatus): GenericResult {
+function resultOf (reason: EndReason | undefined, status: ExitStatus, idleExitCode: number): GenericResult {
   switch (reason) {
     case 'terminated':
       return { status: resultStatus.terminated, exitcode: 137, exception: 'Task terminated due to user request' }
     case 'timeout':
       return { status: resultStatus.timeout, exitcode: 124, exception: 'Sandbox reached its timeout' }
     case 'idle':
-      return { status: resultStatus.idleTimeout, exitcode: 137, exception: 'Sandbox reached its idle timeout' }
+      return { status: resultStatus.idleTimeout, exitcode: idleExitCode, exception: 'Sandbox reached its idle timeout' }
+    case 'memory':
+      return { status: resultStatus.evicted, exitcode: 137, exception: 'Sandbox used more memory than its limit' }
     case undefined: {
       const exitcode = exitCode(status)
       return { status: exitcode === 0 ? resultStatus.success : resultStatus.failure, exitcode }

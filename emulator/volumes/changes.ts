@@ -1,10 +1,9 @@
 import { rmdirSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { attempt } from '../lib/attempt.js'
 import { difference, whiteout, type Difference } from './difference.js'
 import { DirectoryHandle, listDirectory } from './directory-handle.js'
-import {
-  attempt, childPath, copyEntry, isDirectory, makeDirectory, statsOf, type Destination
-} from './entries.js'
+import { childPath, copyEntry, isDirectory, makeDirectory, statsOf, type Destination } from './entries.js'
 import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 interface Trees {
@@ -17,6 +16,7 @@ interface Trees {
   /** As in {@link Destination}. */
   scratch: string
   link: boolean
+  plain: boolean
 }
 
 /** One directory in each of the trees; undefined where a tree lacks it. */
@@ -29,7 +29,7 @@ interface Level {
 }
 
 /** The progress of one commit. */
-interface Walk extends Difference, Pick<Trees, 'scratch' | 'link'> {
+interface Walk extends Difference, Pick<Trees, 'scratch' | 'link' | 'plain'> {
   /** Paths applied so far. */
   done: Set<string>
   /** As in the last commit, with what this one has replaced. */
@@ -65,11 +65,13 @@ export class Changes {
    * target has become the committed state. Without that, the next commit applies everything again.
    */
   async apply (
-    found: Difference, { base, merged, target, scratch, link }: Trees
+    found: Difference, { base, merged, target, scratch, link, plain }: Trees
   ): Promise<{ failures: string[], accept: () => Promise<void> }> {
     const upper = DirectoryHandle.open(this.#upper)
     const view = merged === undefined ? undefined : openView(merged, upper)
-    const walk: Walk = { ...found, scratch, link, done: new Set(), replaced: new Set(this.#replaced), failures: [] }
+    const walk: Walk = {
+      ...found, scratch, link, plain, done: new Set(), replaced: new Set(this.#replaced), failures: []
+    }
     try {
       await this.#applyDirectory({ path: '', upper, merged: view, base, target }, walk)
     } finally {
@@ -168,8 +170,8 @@ export class Changes {
   }
 }
 
-function destination ({ target }: Level, name: string, { scratch, link }: Walk): Destination {
-  return { path: childPath(target, name), scratch, link }
+function destination ({ target }: Level, name: string, { scratch, link, plain }: Walk): Destination {
+  return { path: childPath(target, name), scratch, link, plain }
 }
 
 /** The view, if it is still mounted: in the empty mount point, everything would look deleted. */

@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path'
+import { attempt } from '../lib/attempt.js'
 import { DirectoryHandle } from './directory-handle.js'
-import { attempt, childPath } from './entries.js'
+import { childPath } from './entries.js'
 import { yieldToEventLoop } from './yield-to-event-loop.js'
 
 /** How a layer differs from what was last applied from it. */

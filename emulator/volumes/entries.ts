@@ -3,6 +3,7 @@ import {
   rmdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, type Dirent, type Stats
 } from 'node:fs'
 import { copyFile, rm } from 'node:fs/promises'
+import { attempt } from '../lib/attempt.js'
 import { copyWithHoles } from './copy-with-holes.js'
 import type { DirectoryHandle } from './directory-handle.js'
 
@@ -17,15 +18,18 @@ export interface Destination {
   scratch: string
   /** Whether files are linked instead of copied, which needs no space: for trees that nobody writes to any more. */
   link: boolean
+  /** Whether times are kept in whole seconds only, and each name of a file with several is a file of its own. */
+  plain: boolean
 }
 
 /** Copies a file or link. Never writes into an existing file: committed states share it by hard link. */
 export async function copyEntry (from: DirectoryHandle, entry: Dirent, destination: Destination): Promise<void> {
-  const { path, scratch, link } = destination
+  const { path, scratch, plain } = destination
+  const link = destination.link && !(plain && from.stats(entry.name).nlink > 1)
   try {
     const isMade = entry.isSymbolicLink()
-      ? copyLink(from, entry.name, scratch)
-      : (link && linkFile(from, entry.name, scratch)) || await copyContent(from, entry.name, scratch)
+      ? copyLink(from, entry.name, destination)
+      : (link && linkFile(from, entry.name, destination)) || await copyContent(from, entry.name, destination)
     if (!isMade) return
     if (isDirectory(path)) await rm(path, { recursive: true, force: true })
     renameSync(scratch, path)
@@ -37,24 +41,30 @@ export async function copyEntry (from: DirectoryHandle, entry: Dirent, destinati
   }
 }
 
-function copyLink (from: DirectoryHandle, name: string, target: string): boolean {
+function copyLink (from: DirectoryHandle, name: string, { scratch: target, plain }: Destination): boolean {
   const stats = from.stats(name)
   // Setting attributes on anything but a link would follow it.
   if (!stats.isSymbolicLink()) return false
   symlinkSync(from.readLink(name), target)
-  copyAttributes(target, stats)
+  copyAttributes(target, stats, plain)
   return true
 }
 
 /** False where it can't be linked. */
-function linkFile (from: DirectoryHandle, name: string, target: string): boolean {
+function linkFile (from: DirectoryHandle, name: string, { scratch: target, plain }: Destination): boolean {
   if (attempt(() => { from.link(name, target); return true }) === undefined) return false
-  if (statsOf(target)!.isFile()) return true
+  const stats = statsOf(target)!
+  if (stats.isFile()) {
+    if (plain) copyAttributes(target, stats, plain)
+    return true
+  }
   unlinkSync(target)
   return false
 }
 
-async function copyContent (from: DirectoryHandle, name: string, target: string): Promise<boolean> {
+async function copyContent (
+  from: DirectoryHandle, name: string, { scratch: target, plain }: Destination
+): Promise<boolean> {
   const file = from.openFile(name)
   try {
     const stats = fstatSync(file)
@@ -67,7 +77,7 @@ async function copyContent (from: DirectoryHandle, name: string, target: string)
       const length = readSync(file, buffer, 0, stats.size, 0)
       writeFileSync(target, buffer.subarray(0, length), { flag: 'wx', mode: 0o600 })
     }
-    copyAttributes(target, stats)
+    copyAttributes(target, stats, plain)
     return true
   } finally {
     closeSync(file)
@@ -75,11 +85,11 @@ async function copyContent (from: DirectoryHandle, name: string, target: string)
 }
 
 /** Makes a directory, replacing anything else of that name. */
-export function makeDirectory ({ path, scratch }: Destination, stats: Stats): void {
-  if (isDirectory(path)) return copyAttributes(path, stats)
+export function makeDirectory ({ path, scratch, plain }: Destination, stats: Stats): void {
+  if (isDirectory(path)) return copyAttributes(path, stats, plain)
   mkdirSync(scratch)
   try {
-    copyAttributes(scratch, stats)
+    copyAttributes(scratch, stats, plain)
     if (statsOf(path) !== undefined) unlinkSync(path)
     renameSync(scratch, path)
   } catch (error) {
@@ -98,22 +108,17 @@ export function statsOf (path: string): Stats | undefined {
   return attempt(() => lstatSync(path, { throwIfNoEntry: false }))
 }
 
-/** Undefined when the call throws: for files that may have vanished, or that may not be read. */
-export function attempt<T> (work: () => T): T | undefined {
-  try {
-    return work()
-  } catch {}
-}
-
 /** For plain names; much faster than `join`. */
 export const childPath = (path: string, name: string): string => path === '' ? name : `${path}/${name}`
 
-function copyAttributes (path: string, stats: Stats) {
+function copyAttributes (path: string, stats: Stats, plain: boolean) {
+  const seconds = (ms: number) => plain ? Math.floor(ms / 1000) : ms / 1000
+  const [atime, mtime] = [seconds(stats.atimeMs), seconds(stats.mtimeMs)]
   lchownSync(path, stats.uid, stats.gid)
   if (stats.isSymbolicLink()) {
-    lutimesSync(path, stats.atimeMs / 1000, stats.mtimeMs / 1000)
+    lutimesSync(path, atime, mtime)
   } else {
     chmodSync(path, stats.mode & 0o7777)
-    utimesSync(path, stats.atimeMs / 1000, stats.mtimeMs / 1000)
+    utimesSync(path, atime, mtime)
   }
 }

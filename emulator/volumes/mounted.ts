@@ -80,7 +80,7 @@ export class MountedVolume {
     const merged = this.namespaceRoot === undefined ? undefined : `${this.namespaceRoot}${staging}`
     const { failures, accept } = await this.#store.commit(this.#mount.volumeId, async (state, scratch) => {
       const target = await this.#makeSubPath(state)
-      return await this.#changes.apply(found, { base, merged, target, scratch, link })
+      return await this.#changes.apply(found, { base, merged, target, scratch, link, plain: this.#store.plain })
     })
     await accept()
     return failures

@@ -14,7 +14,8 @@ export async function recover (store: VolumeStore, volumeId: string): Promise<vo
       if (found !== undefined) {
         await store.commit(volumeId, async (state, scratch) => {
           const [base, target] = [join(current, subPath), join(state, subPath)]
-          const { failures } = await changes.apply(found, { base, merged: undefined, target, scratch, link: true })
+          const trees = { base, merged: undefined, target, scratch, link: true, plain: store.plain }
+          const { failures } = await changes.apply(found, trees)
           if (failures.length > 0) throw commitError([{ path: subPath, failures }], 'so it is not mounted')
         })
       }

@@ -16,7 +16,11 @@ export class VolumeStore {
   readonly #uses = new Map<string, number>()
   readonly #queues = new Map<string, Promise<unknown>>()
 
-  constructor (dataDir: string) {
+  /** Whether volumes keep times in whole seconds only, and no hard links. */
+  readonly plain: boolean
+
+  constructor (dataDir: string, plain = false) {
+    this.plain = plain
     this.#directory = join(dataDir, 'volumes')
   }
 

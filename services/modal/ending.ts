@@ -5,8 +5,11 @@ import type { EndReason } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from './call.js'
 import type { ErrorMeanings } from './errors.js'
 
-/** How a sandbox has ended: the exit code as the SDK tells it; no reason where Modal tells none. */
-export interface Ending { exitCode: number, reason: EndReason | null }
+/**
+ * How a sandbox has ended: the exit code as the SDK tells it, if Modal still knows the sandbox; no reason where Modal
+ * tells none.
+ */
+export interface Ending { exitCode: number | null, reason: EndReason | null }
 
 /** GenericResult.status of Modal's protocol. */
 const reasons: Record<number, EndReason> = {
@@ -58,8 +61,20 @@ export async function endingOf (sandbox: Sandbox, meanings?: ErrorMeanings): Pro
   return exitCode === null ? null : withReason(sandbox, exitCode)
 }
 
+const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
+
+/**
+ * How a sandbox that has run before has ended: Modal may have forgotten it since. Null while it runs, and when Modal
+ * can't be asked at the moment, which says nothing about the sandbox.
+ */
+export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null> {
+  return await endingOf(sandbox, gone).catch((error: AppError) => {
+    return error.code === 'SANDBOX_NOT_FOUND' ? withReason(sandbox, null) : null
+  })
+}
+
 /** @param exitCode that the SDK has just told. */
-export function withReason ({ sandboxId }: Sandbox, exitCode: number): Ending {
+export function withReason ({ sandboxId }: Sandbox, exitCode: number | null): Ending {
   return { exitCode, reason: known.get(sandboxId) ?? null }
 }
 

@@ -1,5 +1,6 @@
 import type { ModalClient, Sandbox, SandboxListParams } from 'modal'
 import type { ClientMiddleware } from 'nice-grpc-common'
+import { noteListed, unlisted } from './recent.js'
 
 export type Tags = Record<string, string>
 
@@ -34,12 +35,25 @@ export const tapListedTags: ClientMiddleware = async function * (call, options) 
   return response
 }
 
-/** The running sandboxes with their tags, page by page as they are asked for. */
+/**
+ * The running sandboxes with their tags, page by page as they are asked for. Those of one app are all that this process
+ * knows of, even if Modal's list does not have them yet.
+ */
 export async function * listRunning (client: ModalClient, params: SandboxListParams): AsyncGenerator<Listed> {
+  const { appId, tags = {} } = params
+  const seen = new Set<string>()
   lists++
   try {
-    for await (const sandbox of client.sandboxes.list(params)) yield { sandbox, tags: arrived.get(sandbox.sandboxId) }
+    for await (const sandbox of client.sandboxes.list(params)) {
+      seen.add(sandbox.sandboxId)
+      noteListed(sandbox.sandboxId)
+      yield { sandbox, tags: arrived.get(sandbox.sandboxId) }
+    }
   } finally {
     if (--lists === 0) arrived.clear()
+  }
+  if (appId === undefined) return
+  for await (const sandbox of unlisted(client, appId, tags)) {
+    if (!seen.has(sandbox.sandboxId)) yield { sandbox, tags: undefined }
   }
 }

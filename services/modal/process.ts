@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { ContainerProcess, Sandbox, Secret } from 'modal'
 import { AppError } from '../../errors.js'
 import { callModal, lookupMs } from './call.js'
-import { endingOf, sandboxEnded } from './ending.js'
+import { endingSinceStart, sandboxEnded } from './ending.js'
 import { modalError, type ErrorMeanings } from './errors.js'
 
 /** Every process of a command has this variable when it was started with a marker. */
@@ -170,8 +170,7 @@ export class SandboxProcess {
       this.#silent = true
       return
     }
-    // When Modal can't be asked at the moment, that says nothing about the sandbox.
-    const ending = await endingOf(this.#sandbox).catch(() => null)
+    const ending = await endingSinceStart(this.#sandbox)
     if (ending === null || this.#over.signal.aborted) return
     this.#lose(sandboxEnded(ending))
     this.release()
@@ -277,6 +276,6 @@ export async function runCommand (
 export async function explainFailure (error: unknown, sandbox: Sandbox, step: string): Promise<AppError> {
   const failure = modalError(error, step)
   if (failure.code === 'SANDBOX_ENDED') return failure
-  const ending = await endingOf(sandbox).catch(() => null)
+  const ending = await endingSinceStart(sandbox)
   return ending === null ? failure : sandboxEnded(ending, { cause: failure, step })
 }

@@ -3,6 +3,7 @@ import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { mayHaveHappened, unlessMissing } from '../modal/errors.js'
+import { listRunning } from '../modal/listed-tags.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { keyName, type Plan } from './plan.js'
@@ -62,7 +63,10 @@ export class IdempotentSandboxes {
 
   async #tagged ({ appId }: App, tags: Record<string, string>): Promise<Sandbox | undefined> {
     return await callModal('find by key', lookupMs, async () => {
-      return (await this.#client.sandboxes.list({ appId, tags }).next()).value ?? undefined
+      const running = listRunning(this.#client, { appId, tags })
+      const { value: first } = await running.next()
+      await running.return(undefined)
+      return first?.sandbox
     })
   }
 }

@@ -37,6 +37,7 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
     layers: [
       ...image === undefined && !hasClaude ? [[installTools]] : [],
       ...claude && !hasClaude ? [installClaude(settings)] : [],
+      ...image === undefined && !hasClaude ? [[linkClaude]] : [],
       ...dockerfileCommands === undefined ? [] : [dockerfileCommands]
     ]
   }
@@ -60,6 +61,8 @@ function baseOf ({ claudeImage, backend }: BaseSettings): string {
 /** What Claude's tools reach for. */
 const installTools = 'RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git procps ripgrep ' +
   '&& rm -rf /var/lib/apt/lists/*'
+
+const linkClaude = 'RUN ln -s /opt/claude/bin/claude /usr/local/bin/claude'
 
 const installScript = loadScript(import.meta.url, 'install-claude.sh').replace(/^ *#.*\n/gm, '')
 

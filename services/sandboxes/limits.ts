@@ -2,6 +2,7 @@ import type { App, ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { unlessMissing } from '../modal/errors.js'
+import { listRunning } from '../modal/listed-tags.js'
 
 /** What an account may be about to pay for: a request that creates a sandbox, or work at Modal that outlived it. */
 interface Held extends Place { isCreating?: boolean, sandboxId?: string }
@@ -53,8 +54,8 @@ class Reservation {
     // A sandbox that is being prepared is in both.
     const others = () => this.#earlier().filter(({ sandboxId }) => sandboxId === undefined || !running.has(sandboxId))
     const isFull = () => new Set(others().map(({ identity }) => identity)).size + running.size >= this.#limit
-    for await (const { sandboxId } of client.sandboxes.list({ appId })) {
-      running.add(sandboxId)
+    for await (const { sandbox } of listRunning(client, { appId })) {
+      running.add(sandbox.sandboxId)
       if (running.size >= this.#limit) break
     }
     // Modal may list a sandbox before it answers the request that creates it: that one must not count twice.

@@ -2,8 +2,8 @@ import { AppError, wrap } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
-import { callModal, lookupMs, withDeadline } from '../modal/call.js'
-import { withReason } from '../modal/ending.js'
+import { callModal, withDeadline } from '../modal/call.js'
+import { endingSinceStart, withReason } from '../modal/ending.js'
 import { killMarked } from '../modal/kill.js'
 import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from './owned.js'
@@ -58,8 +58,7 @@ export async function terminateSandbox (
     const isLastCopy = owned.volume === undefined
     if (failure !== undefined && isLastCopy && !force && await mayRun(owned)) throw notStored(failure, steps)
   }
-  const { result: exitCode = null, failure } = await run('terminate', () =>
-    callModal('terminate', terminateMs, () => owned.sandbox.terminate({ wait: true })))
+  const { result: exitCode = null, failure } = await run('terminate', () => end(owned))
   if (failure !== undefined) {
     const { code, message } = failure
     throw new AppError(code, { message, step: 'terminate', cause: failure, details: { steps } })
@@ -76,9 +75,18 @@ export async function terminateSandbox (
   }
 }
 
+/** @returns the exit code; null when Modal has forgotten the sandbox by the time it is asked. */
+async function end ({ sandbox }: OwnedSandbox): Promise<number | null> {
+  const terminate = () => sandbox.terminate({ wait: true })
+  return await callModal('terminate', terminateMs, terminate, { notFound: 'SANDBOX_NOT_FOUND' }).catch((error: AppError) => {
+    if (error.code !== 'SANDBOX_NOT_FOUND') throw error
+    return null
+  })
+}
+
 /** One that cannot be asked may well run. */
 async function mayRun ({ sandbox }: OwnedSandbox): Promise<boolean> {
-  return await callModal('poll', lookupMs, () => sandbox.poll()).catch(() => null) === null
+  return await endingSinceStart(sandbox) === null
 }
 
 function notStored (cause: AppError, steps: TerminateStep[]): AppError {

@@ -11,7 +11,8 @@ const expectedCodes = [0, 124, 137, 143]
 export function statusOf (ending: Ending | null): SandboxView['status'] {
   if (ending === null) return 'running'
   const { reason, exitCode } = ending
-  const isExpected = reason === null ? expectedCodes.includes(exitCode) : expectedEnds.includes(reason)
+  if (reason === null && exitCode === null) return 'terminated'
+  const isExpected = reason === null ? expectedCodes.includes(exitCode!) : expectedEnds.includes(reason)
   return isExpected ? 'terminated' : 'error'
 }
 

@@ -1,7 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
-import { endingOf } from '../modal/ending.js'
+import { endingSinceStart, type Ending } from '../modal/ending.js'
 import { runCommand } from '../modal/process.js'
+
+/** How often, and how far apart, a sandbox is asked whether it has ended when its first command has failed. */
+const looks = 4
+const betweenLooksMs = 300
 
 const exitReadOnly = 77
 const script = `mkdir -p -- "$1" || exit 1
@@ -24,14 +29,25 @@ export async function makeWorkdir (sandbox: Sandbox, workdir: string, isReadOnly
   const message = exitCode === exitReadOnly
     ? `The user of the image (id ${Number(stdout.toString('latin1', 0, 10))}) cannot write to ${workdir}. Use an image whose USER is root.`
     : `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}`
-  throw new AppError('INVALID_SANDBOX', { message })
+  // A sandbox that ends takes its commands with it, which then have failed.
+  throw await startFailure(new AppError('INVALID_SANDBOX', { message }), sandbox)
 }
 
 /** Why the first command of a sandbox could not run. */
 async function startFailure (cause: unknown, sandbox: Sandbox): Promise<unknown> {
-  const ending = await endingOf(sandbox).catch(() => null)
+  const ending = await endingSoon(sandbox)
   if (ending === null) return cause
-  const how = ending.reason === null ? `exit code ${ending.exitCode}` : ending.reason.replaceAll('_', ' ')
+  const how = ending.reason?.replaceAll('_', ' ') ?? `exit code ${ending.exitCode ?? 'unknown'}`
   const message = `The sandbox ended when it started (${how}). Check the entrypoint of its image, its volume and its bucket.`
   return new AppError('INVALID_SANDBOX', { message, cause, details: { ...ending } })
+}
+
+/** How a sandbox has ended, or is about to: its last command may be over a moment before. */
+async function endingSoon (sandbox: Sandbox): Promise<Ending | null> {
+  for (let look = 1; look < looks; look++) {
+    const ending = await endingSinceStart(sandbox)
+    if (ending !== null) return ending
+    await sleep(betweenLooksMs)
+  }
+  return await endingSinceStart(sandbox)
 }

@@ -46,7 +46,7 @@ async function attempt (container: Container, scripts: string[]): Promise<string
 
 /** Everything that all containers share: names, sizes, modes, and when each was last written. */
 async function shared (): Promise<string[]> {
-  const roots = ['toolbox', 'local/root', 'local/usr'].map((name) => join(directory, name))
+  const roots = ['toolbox', 'local/root', 'local/usr', 'substitutes'].map((name) => join(directory, name))
   const names = (await Promise.all(roots.map(async (root) =>
     (await readdir(root, { recursive: true })).map((name) => join(root, name))))).flat()
   return await Promise.all([...roots, ...names].map(async (name) => {

@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { directory, file, symlink as link, type TarInput } from './oci-image.js'
 
 const run = (script: string) => spawnSync('sh', ['-c', script], { encoding: 'utf8' }).stdout.trim()
 const program = run('command -v busybox')
@@ -14,8 +16,15 @@ export const noBusybox = run(`ldd '${program}' 2>&1`).includes('not a dynamic')
 export async function installBusybox (image: string, without: string[] = []): Promise<void> {
   await mkdir(join(image, 'bin'), { recursive: true })
   await copyFile(program, join(image, 'bin', 'busybox'))
-  const names = run(`'${program}' --list`).split('\n')
-  for (const name of names) {
-    if (name !== 'busybox' && !without.includes(name)) await symlink('busybox', join(image, 'bin', name))
+  for (const name of programs()) {
+    if (!without.includes(name)) await symlink('busybox', join(image, 'bin', name))
   }
 }
+
+/** The same as entries of an image's layer. */
+export function busyboxEntries (): TarInput[] {
+  const busybox = file('bin/busybox', readFileSync(program), { mode: 0o755 })
+  return [directory('bin'), busybox, ...programs().map((name) => link(`bin/${name}`, 'busybox'))]
+}
+
+const programs = () => run(`'${program}' --list`).split('\n').filter((name) => name !== 'busybox')

@@ -1,4 +1,4 @@
-import { accessSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { Isolation } from '../../emulator/container/types.js'
@@ -7,13 +7,13 @@ import { loader } from './spawn-node.js'
 /** What isolates the tests' sandboxes, whatever is installed: gVisor makes everything a few times slower. */
 export const isolation: Isolation = process.env['TEST_RUNTIME'] === 'runsc' ? 'runsc' : 'namespaces'
 
+export const noGvisor = existsSync('/usr/bin/runsc') ? false : 'runsc is not installed'
+
 /** Runs the whole test file again on gVisor, in a process of its own. */
 export function repeatOnGvisor (t: Test, url: string): void {
   if (isolation === 'runsc' || process.env['TEST_REPEATED'] !== undefined) return
-  try {
-    accessSync('/usr/bin/runsc')
-  } catch {
-    t.test('the same on gVisor', { skip: 'runsc is not installed' }, () => {})
+  if (noGvisor) {
+    t.test('the same on gVisor', { skip: noGvisor }, () => {})
     return
   }
   const env = [`PATH=${process.env.PATH}`, 'TAP=1', 'TAP_TIMEOUT=400', 'TEST_RUNTIME=runsc', `TMPDIR=${process.env.TMPDIR ?? '/tmp'}`]

@@ -6,6 +6,7 @@ import { parseConfig } from '../../config.js'
 import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
+import { strict } from './strict.js'
 
 export { readSse, type ReceivedEvent } from './sse.js'
 
@@ -37,6 +38,7 @@ export async function startService (env: Record<string, string> = {}) {
     ...(live && pick('MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'ANTHROPIC_API_KEY')),
     DATA_DIR: dataDir,
     EMULATOR_RUNTIME: isolation,
+    EMULATOR_STRICT: strict,
     PORT: '0',
     ACCOUNTS: JSON.stringify(accounts),
     EMULATOR_SECRETS: JSON.stringify({ 'test-one': { ONE: '1' }, other: { TWO: '2' } }),

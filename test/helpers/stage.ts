@@ -9,6 +9,7 @@ import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
 import { spawnNode } from './spawn-node.js'
+import { strict } from './strict.js'
 
 const apiKey = randomId('key')
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -39,7 +40,7 @@ export async function openStage (env: Record<string, string> = {}) {
     child.once('exit', () => children.delete(child))
     return child
   }
-  const emulator = run('emulator/main.ts', { EMULATOR_PORT: '0', LOG_LEVEL: 'fatal' })
+  const emulator = run('emulator/main.ts', { EMULATOR_PORT: '0', EMULATOR_STRICT: strict, LOG_LEVEL: 'fatal' })
   const modal: Record<string, string> = {}
   await firstLine(emulator, (line) => {
     const [, name, value] = /^export (\w+)='?([^']*)'?$/.exec(line) ?? []

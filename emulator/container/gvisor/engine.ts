@@ -3,9 +3,10 @@ import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost, withoutEnvironment } from '../host.js'
 import { familyOf } from '../listeners.js'
-import type { PipeMaker } from '../pipes.js'
+import type { Pipes } from '../pipes.js'
 import { launch, signal } from '../process.js'
 import type { VolumeView } from '../setup.js'
+import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { process, variablesFor } from './config.js'
@@ -21,7 +22,7 @@ interface Parts {
   /** `runsc` with the flags of this container. */
   runsc: string[]
   id: string
-  pipes: PipeMaker
+  pipes: Pipes
 }
 
 /** gVisor: each command is an exec of `runsc`, which passes it to the container's own kernel. */
@@ -33,7 +34,7 @@ export class GvisorEngine implements Engine {
     this.#parts = parts
   }
 
-  async enter (exec: ExecSpec, spool: string): Promise<Command> {
+  async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { runsc, id, pipes } = this.#parts
     const variables = variablesFor([...exec.command, ...Object.entries(exec.env ?? {}).flat()])
     const { argv, preamble } = commandLine(exec, inVariables(variables))
@@ -42,7 +43,8 @@ export class GvisorEngine implements Engine {
       argv: withoutEnvironment([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
       input: JSON.stringify(process(argv, preamble, variables)),
       pipes,
-      spool
+      spool,
+      limits
     })
     this.#clients.add(child.pid)
     child.exited.then(async () => {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Launcher } from '../launcher.js'
-import type { PipeMaker } from '../pipes.js'
+import type { Pipes } from '../pipes.js'
 import { firstChild } from '../process.js'
 import type { Layout } from '../setup.js'
 import type { Supervisor } from '../supervisor.js'
@@ -13,11 +13,14 @@ import { GvisorEngine } from './engine.js'
 const platform = 'ptrace'
 
 export class GvisorLauncher implements Launcher {
+  readonly showsProcesses = false
   readonly name = `gVisor (runsc, ${platform}) and overlayfs`
-  readonly #pipes: PipeMaker
+  readonly needsSubstitutes: boolean
+  readonly #pipes: Pipes
   readonly #runsc: string
 
-  constructor (pipes: PipeMaker, runsc: string) {
+  constructor (pipes: Pipes, runsc: string, needsSubstitutes: boolean) {
+    this.needsSubstitutes = needsSubstitutes
     this.#pipes = pipes
     this.#runsc = runsc
   }

@@ -3,9 +3,10 @@ import { commandLine, viaDescriptor } from '../command.js'
 import type { Command, Engine } from '../engine.js'
 import { runOnHost } from '../host.js'
 import { inSameNamespace } from '../listeners.js'
-import type { PipeMaker } from '../pipes.js'
+import type { Pipes } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
 import { joinCgroups, type VolumeView } from '../setup.js'
+import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { withoutKeys } from './no-keys.js'
@@ -19,7 +20,7 @@ interface Parts {
   root: string
   userNamespace: boolean
   cgroups: string[]
-  pipes: PipeMaker
+  pipes: Pipes
   nsenter: string
   perl: string
   /** Ends the container. */
@@ -42,10 +43,15 @@ export class NamespaceEngine implements Engine {
     parts.supervisor.ended.then(() => { clearInterval(look) })
   }
 
-  async enter (exec: ExecSpec, spool: string): Promise<Command> {
+  get initPid (): number {
+    return this.#parts.initPid
+  }
+
+  async enter (exec: ExecSpec, spool: string, limits: Limits): Promise<Command> {
     const { argv, preamble } = commandLine(exec, viaDescriptor)
     const { pipes } = this.#parts
-    const child = await launch({ argv: [...this.#namespaces(), ...confined, ...argv], input: preamble, pipes, spool })
+    const entry = [...this.#namespaces(), ...confined]
+    const child = await launch({ argv: [...entry, ...argv], input: preamble, pipes, spool, limits })
     this.#entered.add(child.pid)
     child.exited.then(() => { this.#entered.delete(child.pid) })
     return Object.assign(child, { kill: async () => { await killCommand(child.pid, exec.pty === undefined ? 1 : 2) } })

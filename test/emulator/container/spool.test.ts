@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants, closeSync, openSync, writeSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -24,7 +25,7 @@ async function openSpool (t: Test, { path, segmentBytes = segment, keptBytes = 4
   const spool = new FileSpool(path ?? join(directory, 'out'), { segmentBytes, keptBytes })
   let exit = () => {}
   const exited = new Promise<void>((resolve) => { exit = resolve })
-  const filled = spool.fill(reader, exited, new Promise(() => {}))
+  const filled = spool.fill(new Socket({ fd: reader, readable: true, writable: false }), exited, new Promise(() => {}))
   const files = async () => (await readdir(directory)).filter((name) => name.startsWith('out')).sort()
   return { spool, fifo, filled, exit, files, print: (bytes: number) => writeSync(writer, Buffer.alloc(bytes, 'x')), close: () => closeSync(writer) }
 }

@@ -25,7 +25,9 @@ t.test('images: layers really run, are cached, and fail with what went wrong (1.
 
   const failing = modal.images.fromRegistry('local').dockerfileCommands(['RUN echo the reason >&2; exit 3'])
   await t.rejects(failing.build(app), { message: /Image build for im-\w+ failed with the exception:\n.*exit code 3.*the reason/s })
-  await t.rejects(modal.images.fromRegistry('nowhere:9').build(app), { message: /'nowhere:9'.*EMULATOR_IMAGES/s })
+  await t.rejects(modal.images.fromRegistry('127.0.0.1:1/nowhere:9').build(app), {
+    message: /Image build for im-\w+ failed.*'127.0.0.1:1\/nowhere:9' cannot be used.*EMULATOR_IMAGES/s
+  })
   await t.rejects(modal.images.fromRegistry('local').dockerfileCommands(['RUN true'], { gpu: 'A10G' }).build(app), /UNIMPLEMENTED.*emulator/)
 })
 

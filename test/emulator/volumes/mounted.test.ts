@@ -176,7 +176,7 @@ t.test('What a commit could not find, because its directory was moved for a mome
   await writeFile(join(upper, 'd/e/f'), 'f')
   await writeFile(join(upper, 'big'), Buffer.alloc(3e6, 'x'))
   const changes = new Changes(upper)
-  const trees = { base, merged: undefined, target, scratch: join(place, 'scratch'), link: false }
+  const trees = { base, merged: undefined, target, scratch: join(place, 'scratch'), link: false, plain: false }
   const apply = async (found: Difference) => {
     const { failures, accept } = await changes.apply(found, trees)
     await accept()

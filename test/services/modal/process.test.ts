@@ -2,7 +2,7 @@ import t from 'tap'
 import { killMarked } from '../../../services/modal/kill.js'
 import { execMarker, explainFailure, runCommand, SandboxProcess } from '../../../services/modal/process.js'
 import { eventually } from '../../helpers/containers.js'
-import { testEmulator } from '../../helpers/emulator.js'
+import { localApp, testEmulator } from '../../helpers/emulator.js'
 
 t.test('A command in a sandbox', async (t) => {
   const emulator = await testEmulator()
@@ -99,4 +99,16 @@ t.test('A command in a sandbox', async (t) => {
     await ended
     await t.rejects(runCommand(doomed, 'late', sh('true')), { code: 'SANDBOX_ENDED' })
   })
+})
+
+t.test('A sandbox that Modal has forgotten has ended, as far as its commands can tell', async (t) => {
+  const emulator = await testEmulator({ strict: 'forgotten=1' })
+  t.teardown(() => emulator.stop())
+  const { create } = await localApp(emulator.modal(), 'forgotten')
+  const sandbox = await create()
+  await sandbox.terminate()
+  t.ok(await eventually(async () => await sandbox.poll().then(() => false, () => true)))
+  await t.rejects(runCommand(sandbox, 'test', ['true']), { code: 'SANDBOX_ENDED' })
+  const ended = { code: 'SANDBOX_ENDED', details: { exitCode: null, reason: null } }
+  t.match(await explainFailure(new Error('lost'), sandbox, 'test'), ended)
 })

@@ -14,7 +14,7 @@ import { LocalWorkspace } from '../../helpers/local-workspace.js'
 import { AgentDirectory } from '../../helpers/agent-directory.js'
 import { noS3, startS3 } from '../../helpers/s3.js'
 
-const many = 210
+const many = 90
 
 t.test('Many small files come in a few packs, and from their own objects where those are of no use', { skip: noS3 }, async (t) => {
   const s3 = await startS3()

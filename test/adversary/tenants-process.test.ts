@@ -7,14 +7,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ModalClient, type Sandbox } from 'modal'
 import { SignJWT } from 'jose'
 import t from 'tap'
-import { withModalServer } from '../config.js'
-import { removeTree } from '../emulator/container/host.js'
-import { startScriptedModel } from '../emulator/model/index.js'
-import { digest, randomId } from '../lib/ids.js'
-import { Reaper } from '../services/sandboxes/reaper.js'
-import { decodeTags } from '../services/sandboxes/tags.js'
-import { startEmulatorProcess, startServiceProcess } from './helpers/processes.js'
-import { readSse } from './helpers/sse.js'
+import { withModalServer } from '../../config.js'
+import { removeTree } from '../../emulator/container/host.js'
+import { startScriptedModel } from '../../emulator/model/index.js'
+import { digest, randomId } from '../../lib/ids.js'
+import { Reaper } from '../../services/sandboxes/reaper.js'
+import { decodeTags } from '../../services/sandboxes/tags.js'
+import { startEmulatorProcess, startServiceProcess } from '../helpers/processes.js'
+import { readSse } from '../helpers/sse.js'
 
 /** How many creates are interrupted; many more than the default take minutes. */
 const interruptions = Number(process.env.INTERRUPTED_CREATES ?? 20)
@@ -79,6 +79,8 @@ t.test('The service as a process of its own, a client of the emulator', async (t
   }
 
   await t.test(`${interruptions} creates, interrupted at any moment, leave no untracked sandbox`, async (t) => {
+    // The first one takes longer than all that follow.
+    await ask(path, { json: {} })
     const started = performance.now()
     await ask(path, { json: {} })
     const usual = performance.now() - started
@@ -117,7 +119,7 @@ t.test('The service as a process of its own, a client of the emulator', async (t
       same = JSON.stringify(ids) === JSON.stringify(known.toSorted()) ? same + 1 : 0
     }
     t.strictSame(real.map(({ sandboxId }) => sandboxId).toSorted(), known.toSorted(), 'the account sees every sandbox that Modal has')
-    t.ok(real.length > 0 && real.length <= sent + 1)
+    t.ok(real.length > 0 && real.length <= sent + 2)
 
     const records = async () =>
       await Promise.all((await atProvider()).map(async (sandbox) => decodeTags(await sandbox.getTags())!))

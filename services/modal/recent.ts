@@ -1,0 +1,60 @@
+import type { ModalClient, Sandbox } from 'modal'
+import type { ClientMiddleware } from 'nice-grpc-common'
+import type { AppError } from '../../errors.js'
+import { endingOf } from './ending.js'
+
+type Tags = Record<string, string>
+
+interface Created { id: string, appId: string, tags: Tags, at: number }
+
+interface CreateRequest { appId: string, tags: { tagName: string, tagValue: string }[] }
+
+const createMethod = /\/SandboxCreate(?:V2)?$/
+/** How long a list may lack a new sandbox: then one that still is not in it counts as gone. */
+const longestMs = 5 * 60_000
+const maxCreated = 1000
+const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
+
+/** Those that no list has had yet, by id. */
+const created = new Map<string, Created>()
+
+/**
+ * gRPC middleware: how soon Modal's lists show a new sandbox is not documented, and what this process has created must
+ * not be missing when limits are checked, or when a volume is about to be deleted.
+ */
+export const tapCreates: ClientMiddleware = async function * (call, options) {
+  const response = yield * call.next(call.request, options)
+  if (call.responseStream || !createMethod.test(call.method.path)) return response
+  const { appId, tags } = call.request as CreateRequest
+  const { sandboxId: id } = response as { sandboxId: string }
+  const own = Object.fromEntries(tags.map(({ tagName, tagValue }) => [tagName, tagValue]))
+  created.set(id, { id, appId, tags: own, at: Date.now() })
+  if (created.size > maxCreated) created.delete(created.keys().next().value!)
+  return response
+}
+
+/** To be called with the sandboxes of a list. */
+export function noteListed (id: string): void {
+  created.delete(id)
+}
+
+/**
+ * The running sandboxes of an app that this process has created with such tags, and that no list has had yet.
+ * @throws {AppError} MODAL_* when one of them can't be asked.
+ */
+export async function * unlisted (client: ModalClient, appId: string, tags: Tags): AsyncGenerator<Sandbox> {
+  const wanted = Object.entries(tags)
+  for (const one of [...created.values()].filter((one) => one.appId === appId)) {
+    if (!wanted.every(([name, value]) => one.tags[name] === value)) continue
+    const sandbox = await client.sandboxes.fromId(one.id)
+    if (Date.now() < one.at + longestMs && await isRunning(sandbox)) yield sandbox
+    else created.delete(one.id)
+  }
+}
+
+async function isRunning (sandbox: Sandbox): Promise<boolean> {
+  return await endingOf(sandbox, gone).then((ending) => ending === null, (error: AppError) => {
+    if (error.code !== 'SANDBOX_NOT_FOUND') throw error
+    return false
+  })
+}
