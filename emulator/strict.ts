@@ -14,12 +14,12 @@ const behaviours = {
   /** Tags that a sandbox may have. */
   'few-tags': 8,
   /** Milliseconds after its end when a sandbox is forgotten. */
-  forgotten: 60_000,
+  forgotten: 300_000,
   /** An idle time-out and a failed start are told by a status: the exit code is 0, and the create succeeds. */
   'told-ends': 1,
   /** Commands have sockets for standard streams; MiB of unread output beyond which one has to wait. */
   sockets: 1,
-  /** Volumes keep times in whole seconds, and neither hard links nor FIFOs; there are no locks on them. */
+  /** Volumes keep times in whole seconds; there are neither hard links nor FIFOs nor locks on them. */
   'plain-volumes': 1,
   /** Nobody reaps the orphans of a sandbox. */
   zombies: 1,

@@ -2,28 +2,25 @@
 // With arguments (`npm test -- test/config.test.ts`) they go to tap, and coverage is neither measured nor judged.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Coverage, type Run, verdict } from './verdict.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const folder = mkdtempSync(join(tmpdir(), 'test-counts-'))
-const countsFile = join(folder, 'counts.json')
+const countsFile = join(root, '.tap', 'counts.json')
 const coverageFile = join(root, '.tap', 'report', 'coverage-summary.json')
 const args = process.argv.slice(2)
 const whole = args.length === 0
 
-if (whole) rmSync(coverageFile, { force: true })
+for (const file of [countsFile, coverageFile]) rmSync(file, { force: true })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => tap.kill(signal))
 const tap = spawn(join(root, 'node_modules', '.bin', 'tap'), whole ? [] : ['--disable-coverage', '--allow-empty-coverage', ...args],
-  { stdio: 'inherit', env: { ...process.env, TEST_COUNTS: countsFile } })
+  { stdio: 'inherit' })
 const [code, signal] = await once(tap, 'exit') as [number | null, NodeJS.Signals | null]
 
 const counts = read<Pick<Run, 'failed' | 'skipped'>>(countsFile)
-rmSync(folder, { recursive: true })
-const measured = whole ? read<{ total: Record<keyof Coverage, { pct: number }> }>(coverageFile)?.total : undefined
+const measured = read<{ total: Record<keyof Coverage, { pct: number }> }>(coverageFile)?.total
 const percent = (name: keyof Coverage) => measured![name].pct
 const { reasons, lines } = verdict({
   status: signal ?? code!,

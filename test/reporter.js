@@ -1,7 +1,8 @@
 // Prints failures as they happen and ends with the plain line "N passed, N failed, N skipped"; scripts/test.ts reads
-// what failed and what was skipped from a file that it names, so that two runs can go on at a time.
-import { writeFileSync } from 'node:fs'
+// from .tap/counts.json what failed and what was skipped.
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { Transform } from 'node:stream'
+import { fileURLToPath } from 'node:url'
 import { Parser } from 'tap-parser'
 
 /** tap pipes its output through this, so it must be a Transform: a plain Writable would print nothing. */
@@ -67,8 +68,9 @@ export default class Reporter extends Transform {
     this.#parser.once('complete', () => {
       const { passed, failed, skipped } = this.#counts
       this.push(`${passed} passed, ${failed} failed, ${skipped.length} skipped\n`)
-      const file = process.env.TEST_COUNTS
-      if (file) writeFileSync(file, JSON.stringify({ failed, skipped }))
+      const folder = fileURLToPath(new URL('../.tap', import.meta.url))
+      mkdirSync(folder, { recursive: true })
+      writeFileSync(`${folder}/counts.json`, JSON.stringify({ failed, skipped }))
       done()
     })
     this.#parser.end()

@@ -6,12 +6,12 @@ import type { Supervisor } from './supervisor.js'
 export interface Launcher {
   /** For people. */
   readonly name: string
-  /** Why it can't give a container a network with a list of addresses; undefined where it can. */
-  filters (): Promise<string | undefined>
   /** Whether the machine's own `ls` and `stat` fail in it: the base `local` then has others. */
   readonly needsSubstitutes: boolean
   /** Whether the machine shows the processes of containers as its own. */
   readonly showsProcesses: boolean
+  /** Why it can't give a container a network with a list of addresses; undefined where it can. */
+  filters (): Promise<string | undefined>
   /** @param directory of the container, for files of its own */
   prepare (layout: Layout, directory: string): Promise<Launch>
 }

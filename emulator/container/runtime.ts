@@ -121,6 +121,7 @@ class LocalRuntime implements ContainerRuntime {
         workdir: spec.workdir,
         resolvConf: spec.rootfs.base.kind === 'directory' || typeof spec.network === 'object',
         reaps: strictness.zombies === undefined,
+        plainVolumes: strictness['plain-volumes'] !== undefined,
         cgroups: cgroup.files
       }, directory)
       supervisor = await Supervisor.start({ script: launch.script, directory, userNamespace })

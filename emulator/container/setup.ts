@@ -37,6 +37,8 @@ export interface Layout {
   resolvConf: boolean
   /** Whether the first process reaps orphans. */
   reaps: boolean
+  /** Whether volumes have neither hard links nor FIFOs nor locks. */
+  plainVolumes: boolean
   /** Files in which each process of the container has to write its id, for its limits. */
   cgroups: string[]
 }

@@ -80,9 +80,9 @@ export class BaseImages {
     await mkdir(temporary, { recursive: true, mode: 0o700 })
     try {
       const image = base.kind === 'registry'
-        ? await pullImage(base.tag, { credentials, blobs: join(this.#directory, 'blobs'), signal, onLog })
+        ? await pullImage(base.tag, { credentials, blobs: join(this.#directory, 'blobs'), temporary, signal, onLog })
         : await (base.kind === 'layout' ? layoutImage : archiveImage)(base.path, base.tag, join(temporary, 'archive'))
-      return await this.#unpacked(image, { temporary: join(temporary, 'root'), signal, onLog })
+      return await this.#unpacked(image, join(temporary, 'root'), signal, onLog)
     } catch (error) {
       if (timeout.aborted) throw new ImageError(`it took longer than ${maxTimeMs / 60_000} minutes`, { cause: error })
       throw error
@@ -92,7 +92,7 @@ export class BaseImages {
   }
 
   async #unpacked (
-    image: ImageContent, { temporary, signal, onLog }: { temporary: string, signal: AbortSignal, onLog: OpenOptions['onLog'] }
+    image: ImageContent, temporary: string, signal: AbortSignal, onLog: OpenOptions['onLog']
   ): Promise<LayerState> {
     const path = join(this.#directory, 'roots', image.digest.replace(':', '-'))
     if (await access(path).then(() => true, () => false)) {

@@ -14,6 +14,16 @@ export interface LayerState {
   entrypoint?: string[]
 }
 
+/** What an image says of its containers, besides their files. */
+export function settingsOf ({ env, workdir, user, entrypoint }: LayerState): Omit<LayerState, 'rootfs'> {
+  return {
+    env,
+    ...workdir !== undefined && { workdir },
+    ...user !== undefined && { user },
+    ...entrypoint !== undefined && { entrypoint }
+  }
+}
+
 /** These describe an image and change no file; Modal's sandboxes don't run CMD either. */
 const descriptive = new Set(['CMD', 'EXPOSE', 'LABEL', 'MAINTAINER', 'STOPSIGNAL', 'HEALTHCHECK', 'VOLUME'])
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { removeTree } from '../container/host.js'
 import type { Container, Rootfs } from '../container/types.js'
 import { objectId } from '../control/ids.js'
+import { settingsOf } from './layer.js'
 import type { BuiltImage } from './store.js'
 
 /** How long the files of an expired image stay: a sandbox may be about to start from it. */
@@ -40,9 +41,9 @@ export class Snapshots {
   async ofFilesystem (container: Container, image: BuiltImage, seconds: number | undefined): Promise<string> {
     return await this.#make(seconds, async (imageId, draft) => {
       await container.copyLayer(join(draft, 'layer'))
-      const { rootfs, env, workdir } = image
+      const { rootfs } = image
       const layers = [...rootfs.layers, join(this.#options.directory, imageId, 'layer')]
-      return { env, rootfs: { ...rootfs, layers }, ...workdir !== undefined && { workdir } }
+      return { ...settingsOf(image), rootfs: { ...rootfs, layers } }
     })
   }
 

@@ -4,7 +4,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { fileCommand } from '../../services/files/script.js'
+import { parseListing } from '../../services/files/listing.js'
+import { fileCommand, fileError } from '../../services/files/script.js'
 import type { OwnedSandbox } from '../../services/sandboxes/owned.js'
 import { skip, startService } from '../helpers/service.js'
 
@@ -70,6 +71,25 @@ t.test('files of a workspace whose names are swapped while they are used', async
     const [, ...args] = fileCommand({ workdir: inside, mountPath: inside } as OwnedSandbox, { action: 'write', path: 'link', number: 1 })
     t.equal(spawnSync('sh', args, { input: 'x' }).status, 47, 'as before: it is a directory')
     t.same(await readdir(join(inside, 'dir')), [])
+  })
+
+  // In a directory of this machine: on gVisor, a volume may have no FIFO.
+  await t.test('A FIFO is listed, and neither read nor written: that would wait for ever', async (t) => {
+    const inside = await mkdtemp(join(tmpdir(), 'fifo-'))
+    t.teardown(() => rm(inside, { recursive: true, force: true }))
+    spawnSync('mkfifo', [join(inside, 'pipe')])
+    const run = (action: 'list' | 'read' | 'write') => {
+      const path = action === 'list' ? '.' : 'pipe'
+      const command = { action, path, nonce: 'mark', number: 1 }
+      const [, ...args] = fileCommand({ workdir: inside, mountPath: inside } as OwnedSandbox, command)
+      const { status, stdout } = spawnSync('sh', args, { input: 'x', timeout: 30_000, encoding: 'utf8' })
+      return { status, stdout }
+    }
+    t.match(parseListing(run('list').stdout, 'mark').entries, [{ name: 'pipe', type: 'other' }])
+    for (const action of ['read', 'write'] as const) {
+      const { status } = run(action)
+      t.match(fileError(status!, ''), { code: 'BAD_REQUEST', message: 'query.path is neither a file nor a directory' })
+    }
   })
 })
 

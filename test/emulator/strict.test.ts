@@ -9,6 +9,7 @@ import { isolation } from '../helpers/isolation.js'
 import { ids, run, send } from '../helpers/sdk.js'
 
 const { skip } = await openEmulator(t)
+const withoutMonitor = isolation === 'runsc' ? 'gVisor keeps its system calls to itself' : skip
 
 /** An app on an emulator that is strict in one way. */
 async function open (t: Test, strict: string) {
@@ -161,14 +162,38 @@ t.test('A volume keeps whole seconds, and neither FIFOs nor hard links: what the
   }
   const writer = await create({ volumes: { '/data': volume } })
   const write = async (script: string) => await run(writer, ['sh', '-c', `cd /data; ${script}`])
-  await write('echo linked > one; ln one two; mkfifo pipe; ln -s one link; touch -h -d "2026-01-02 03:04:05.6789" one link')
+  await write('echo linked > one; ln one two || cp one two; mkfifo pipe; ln -s one link; touch -h -d "2026-01-02 03:04:05.6789" one two link')
   await writer.reloadVolumes()
   t.equal(await seen('stat -c "%.9Y" one two link; ls; cat two; [ one -ef two ] || echo others'),
     `${'1767323045.000000000\n'.repeat(3)}link\none\ntwo\nlinked\nothers\n`, 'while it runs')
-  await write('echo again > three; ln three four')
+  await write('echo again > three; ln three four || cp three four')
   await writer.terminate({ wait: true })
   t.match(await seen('stat -c "%.9Y" three four; cat four; [ three -ef four ] || echo others'),
     /^(\d+\.0{9}\n){2}again\nothers\n$/, 'and after its end')
+})
+
+t.test('On a volume there are neither hard links nor FIFOs nor locks; elsewhere there are', { skip: withoutMonitor }, async (t) => {
+  const { create, modal } = await open(t, 'plain-volumes')
+  const volume = await modal.volumes.fromName('plainer', { createIfMissing: true })
+  const sandbox = await create({ volumes: { '/data': volume } })
+  await run(sandbox, ['sh', '-c', 'mkdir /tmp/local /data/deep; echo x > /data/file; echo x > /tmp/local/file; ln -s /data/deep /tmp/way'])
+  const lock = (kind: string) => ['perl', '-e', `use Fcntl ":DEFAULT", ":flock"; open F, "+<", "file" or die; ${kind} or die $!; print "locked\n"`]
+  const record = 'my $lock = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl F, F_SETLK, $lock'
+  const attempts = [
+    ['ln', 'file', 'name'], ['mkfifo', 'pipe'], ['flock', '-n', 'file', 'true'], lock('flock F, LOCK_EX'), lock(record)
+  ]
+  for (const command of attempts) {
+    t.equal((await run(sandbox, command, { workdir: '/tmp/local' })).code, 0, command.join(' '))
+    const { code, stderr } = await run(sandbox, command, { workdir: '/data' })
+    t.not(code, 0)
+    t.match(stderr, /Operation not permitted|No locks available/, command.join(' '))
+  }
+  for (const path of ['/data/pipe', '../../data/deep/pipe', 'deep/pipe', '/tmp/local/deep/../pipe']) {
+    const { code } = await run(sandbox, ['sh', '-c', `ln -sfn /data/deep deep; mkfifo ${path}`], { workdir: '/tmp/local' })
+    t.not(code, 0, path)
+  }
+  t.equal((await run(sandbox, ['sh', '-c', 'cd /data && ls -A . deep; cat file'])).stdout, '.:\ndeep\nfile\n\ndeep:\nx\n')
+  t.equal((await run(sandbox, ['sh', '-c', 'cd /data && git init -q . && git add file && git -c user.name=x -c user.email=x commit -qm x && git log --oneline | wc -l'])).stdout, '1\n')
 })
 
 t.test('Nobody reaps the orphans of a sandbox, or somebody does', { skip }, async (t) => {
@@ -206,7 +231,8 @@ t.test('The ENTRYPOINT of an image gets the command, and decides whether it runs
   const script = (last: string) => `RUN printf '#!/bin/sh\\necho entered > /tmp/entered\\n${last}\\n' > /entry && chmod +x /entry`
   const passing = await image(script('exec "$@"'), 'ENTRYPOINT ["/entry"]')
   const sleeping = await create({}, passing)
-  t.equal((await run(sleeping, ['cat', '/tmp/entered'])).stdout, 'entered\n')
+  const entered = ['sh', '-c', 'until cat /tmp/entered 2>/dev/null; do sleep 0.1; done']
+  t.equal((await run(sleeping, entered)).stdout, 'entered\n')
   t.equal(await sleeping.poll(), null, 'without a command it goes on')
   t.equal(await (await create({ command: ['sh', '-c', 'exit 3'] }, passing)).wait(), 3)
 

@@ -4,8 +4,12 @@ import type { Test } from 'tap'
 import type { Isolation } from '../../emulator/container/types.js'
 import { loader } from './spawn-node.js'
 
+const { TEST_RUNTIME: runtime, TEST_ON_GVISOR: onGvisor } = process.env
+/** A pattern chooses the test files whose sandboxes run on gVisor. */
+const isChosen = onGvisor !== undefined && new RegExp(onGvisor).test(process.argv[1] ?? '')
+
 /** What isolates the tests' sandboxes, whatever is installed: gVisor makes everything a few times slower. */
-export const isolation: Isolation = process.env['TEST_RUNTIME'] === 'runsc' ? 'runsc' : 'namespaces'
+export const isolation: Isolation = runtime === 'runsc' || isChosen ? 'runsc' : 'namespaces'
 
 export const noGvisor = existsSync('/usr/bin/runsc') ? false : 'runsc is not installed'
 

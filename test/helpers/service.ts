@@ -6,6 +6,7 @@ import { parseConfig } from '../../config.js'
 import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
+import { startLiveModel } from './live-model.js'
 import { strict } from './strict.js'
 
 export { readSse, type ReceivedEvent } from './sse.js'
@@ -26,6 +27,7 @@ export const accountIds = { alice: `t-${randomId('a').slice(2, 12)}`, bob: `t-${
 /** A whole service on a free port of this machine, with two accounts; everything it made is gone after `close`. */
 export async function startService (env: Record<string, string> = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), 'modal-sandbox-test-'))
+  const model = live && process.env.ANTHROPIC_API_KEY === undefined ? await startLiveModel() : undefined
   const accounts = Object.entries(keys).map(([name, key]) => ({
     id: accountIds[name as keyof typeof keys],
     apiKeys: [`sha256:${digest(key)}`],
@@ -35,7 +37,8 @@ export async function startService (env: Record<string, string> = {}) {
   const config = parseConfig({
     // Modal cannot reach this machine.
     ...(live && { CLAUDE_KEY_IN_SANDBOX: 'true' }),
-    ...(live && pick('MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'ANTHROPIC_API_KEY')),
+    ...(live && pick('MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET', 'MODAL_ENVIRONMENT', 'MODAL_SERVER_URL', 'CLAUDE_IMAGE', 'ANTHROPIC_API_KEY')),
+    ...(model !== undefined && { ANTHROPIC_BASE_URL: model.url, ANTHROPIC_API_KEY: model.apiKey }),
     DATA_DIR: dataDir,
     EMULATOR_RUNTIME: isolation,
     EMULATOR_STRICT: strict,
@@ -70,6 +73,7 @@ export async function startService (env: Record<string, string> = {}) {
     await Promise.all([...created].map(async ([id, as]) =>
       request(`/api/modal/sandbox/${id}`, { method: 'DELETE', as: as as keyof typeof keys })))
     await app.close()
+    await model?.close()
     await removeTree(dataDir)
   }
 

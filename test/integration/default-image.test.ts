@@ -8,10 +8,11 @@ import { parseConfig } from '../../config.js'
 import { removeTree } from '../../emulator/container/host.js'
 import { describeImage, imageRecipe } from '../../services/sandboxes/images.js'
 import { testEmulator } from '../helpers/emulator.js'
-import { layoutFiles, TestImage, writeFiles } from '../helpers/oci-image.js'
+import { file, layoutFiles, tarOf, TestImage, writeFiles } from '../helpers/oci-image.js'
 import { run } from '../helpers/sdk.js'
 
 const exec = promisify(execFile)
+const trusted = '/usr/local/share/machine-certificates.crt'
 const skip = process.env.TEST_DEFAULT_IMAGE === undefined
   ? 'it takes minutes: `npm run test:image` builds the default image'
   : spawnSync('mmdebstrap', ['--version']).status === 0 ? false : 'mmdebstrap is not installed'
@@ -27,9 +28,11 @@ async function debianWithNode (directory: string): Promise<TestImage> {
   await exec('ln', ['-s', '../lib/node_modules/npm/bin/npm-cli.js', join(directory, 'npm')])
   await exec('tar', ['-cf', node, '-C', '/', '--owner=0', '--group=0', rename(process.execPath, `${bin}/node`), rename(npm, modules),
     process.execPath.slice(1), npm.slice(1), '-C', directory, `--transform=s,^npm$,${bin}/npm,`, 'npm'])
-  // As it is on Docker Hub.
-  const config = { Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], Cmd: ['node'] }
-  return new TestImage({ layers: [await readFile(system), await readFile(node)], config, compress: (layer) => layer })
+  // Where a proxy of this machine's own speaks for the package registry, its certificate has to be known inside, too.
+  const certificates = tarOf([file(trusted.slice(1), await readFile('/etc/ssl/certs/ca-certificates.crt').catch(() => ''))])
+  const Env = ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', `NODE_EXTRA_CA_CERTS=${trusted}`, `SSL_CERT_FILE=${trusted}`]
+  const layers = [await readFile(system), await readFile(node), certificates]
+  return new TestImage({ layers, config: { Env, Cmd: ['node'] }, compress: (layer) => layer })
 }
 
 t.test('The default image, as it is built on Modal, is built from its recipe, and Claude runs in it (1.1)', { skip }, async (t) => {

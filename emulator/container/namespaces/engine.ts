@@ -10,6 +10,7 @@ import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
 import { ContainerError, type ExecSpec, type Network } from '../types.js'
 import { withoutKeys } from './no-keys.js'
+import { withPlainVolumes } from './plain-volumes.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
@@ -23,6 +24,8 @@ interface Parts {
   pipes: Pipes
   nsenter: string
   perl: string
+  /** Where the volumes are that have neither links nor locks. */
+  plainVolumes: string[]
   /** Ends the container. */
   lost: () => void
 }
@@ -62,10 +65,11 @@ export class NamespaceEngine implements Engine {
    * with the container's files around it, has no more than the container itself.
    */
   #namespaces (): string[] {
-    const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups } = this.#parts
+    const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups, plainVolumes } = this.#parts
     const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
+    const plain = plainVolumes.length > 0 ? withPlainVolumes(perl, initPid, plainVolumes) : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
-    return [...limits, ...outer, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network !== 'host' ? ['-n'] : [],
+    return [...limits, ...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network !== 'host' ? ['-n'] : [],
       '-U', ...userNamespace ? ['--preserve-credentials'] : []]
   }
 

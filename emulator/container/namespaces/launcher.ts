@@ -26,13 +26,14 @@ export class NamespaceLauncher implements Launcher {
   }
 
   async prepare (layout: Layout, directory: string) {
-    const { root, userNamespace, network, cgroups } = layout
+    const { root, userNamespace, network, volumes, cgroups } = layout
+    const plainVolumes = layout.plainVolumes ? volumes.map(({ path }) => path) : []
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
       script: outerScript({ ...layout, directory, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await lastChild(supervisor.pid))
-        const given = { network, root, userNamespace, cgroups, pipes, ...tools }
+        const given = { network, root, userNamespace, cgroups, plainVolumes, pipes, ...tools }
         return new NamespaceEngine({ ...given, supervisor, initPid, lost })
       }
     }

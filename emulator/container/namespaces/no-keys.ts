@@ -3,9 +3,9 @@
  * other sandboxes, through a session keyring that it has inherited, or by their numbers. So the system calls that deal
  * with keys are refused.
  */
-const [load, jumpIfEqual, jumpIfAtLeast, jumpIfAbove, and, answer] = [0x20, 0x15, 0x35, 0x25, 0x54, 0x06]
-const [offsetOfNumber, offsetOfAbi] = [0, 4]
-const allow = 0x7fff0000
+export const [load, jumpIfEqual, jumpIfAtLeast, jumpIfAbove, and, answer] = [0x20, 0x15, 0x35, 0x25, 0x54, 0x06]
+export const [offsetOfNumber, offsetOfAbi] = [0, 4]
+export const allow = 0x7fff0000
 const operationNotPermitted = 0x50001
 /** Of an x86-64 kernel's third ABI, x32. */
 const x32Bit = 0x40000000
@@ -30,7 +30,7 @@ const filter = Buffer.concat([
   instruction(answer, allow)
 ])
 
-function instruction (code: number, value: number, ifTrue = 0, ifFalse = 0): Buffer {
+export function instruction (code: number, value: number, ifTrue = 0, ifFalse = 0): Buffer {
   const bytes = Buffer.alloc(8)
   bytes.writeUInt16LE(code)
   bytes.writeUInt8(ifTrue, 2)
@@ -43,7 +43,7 @@ function instruction (code: number, value: number, ifTrue = 0, ifFalse = 0): Buf
  * Perl is the one program of every Debian that can make a system call by its number: seccomp, for a filter without the
  * slower speculation that old kernels combine it with.
  */
-const seccomp = process.arch === 'x64' ? 317 : 277
+export const seccomp = process.arch === 'x64' ? 317 : 277
 const script = `$filter = pack "H*", shift; $program = pack "S x!8 P", length($filter) / 8, $filter;
 syscall(${seccomp}, 1, 4, $program) == 0 or die "the kernel's keys could not be put out of reach: $!\\n";
 delete @ENV{grep { $_ ne "PATH" } keys %ENV};

@@ -18,6 +18,8 @@ interface PullOptions {
   credentials: Credentials | undefined
   /** Where blobs are kept, by digest. */
   blobs: string
+  /** For those that are not complete yet; on the same file system. */
+  temporary: string
   signal: AbortSignal
   onLog: (text: string) => void
 }
@@ -28,14 +30,14 @@ interface PullOptions {
  * @throws {ImageError}
  */
 export async function pullImage (name: string, options: PullOptions): Promise<ImageContent> {
-  const { credentials, blobs, signal, onLog } = options
+  const { credentials, signal, onLog } = options
   const reference = parseReference(name)
   const registry = new Registry(reference, credentials, signal)
   let left = maxBytes
   const keep = async (descriptor: Descriptor) => {
     left -= descriptor.size
     if (left < 0) throw new ImageError(`it is larger than ${maxBytes / 1024 ** 3} GiB, which is what the local emulator takes`)
-    return await keepBlob(descriptor, { registry, blobs, onLog })
+    return await keepBlob(descriptor, registry, options)
   }
   try {
     onLog(`Pulling ${reference.repository}:${reference.version} from ${reference.host}\n`)
@@ -64,7 +66,7 @@ function digestOf (document: Buffer, version: string): string {
 
 /** @returns the path of a blob, which has been fetched and checked unless it was there */
 async function keepBlob (
-  { digest, size }: Descriptor, { registry, blobs, onLog }: Pick<PullOptions, 'blobs' | 'onLog'> & { registry: Registry }
+  { digest, size }: Descriptor, registry: Registry, { blobs, temporary, onLog }: PullOptions
 ): Promise<string> {
   const { algorithm, hex } = parseDigest(digest)
   const path = join(blobs, algorithm, hex)
@@ -74,8 +76,8 @@ async function keepBlob (
     return path
   }
   await mkdir(dirname(path), { recursive: true })
-  const temporary = `${path}.${randomBytes(6).toString('hex')}`
-  const file = await open(temporary, 'wx', 0o600)
+  const part = join(temporary, `${hex.slice(0, 12)}-${randomBytes(6).toString('hex')}`)
+  const file = await open(part, 'wx', 0o600)
   try {
     let [done, told] = [0, Date.now()]
     for await (const chunk of verified(registry.blob(digest, size), digest, 'what the registry sends')) {
@@ -86,10 +88,10 @@ async function keepBlob (
       onLog(`${label}${megabytes(done)} of ${megabytes(size)}\n`)
     }
     await file.close()
-    await rename(temporary, path)
+    await rename(part, path)
   } catch (error) {
     await file.close()
-    await rm(temporary, { force: true })
+    await rm(part, { force: true })
     throw error
   }
   onLog(`${label}fetched, ${megabytes(size)}\n`)

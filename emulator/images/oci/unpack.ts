@@ -136,7 +136,7 @@ export class Unpacker {
 
   async #removeOlder (path: string): Promise<void> {
     if (!this.#written.has(path)) return await this.#remove(path)
-    if (!(await lstat(path)).isDirectory()) return
+    if (!(await lstat(path).catch(missing))?.isDirectory()) return
     for (const name of await readdir(path)) await this.#removeOlder(join(path, name))
   }
 

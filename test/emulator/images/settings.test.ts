@@ -5,7 +5,7 @@ import t from 'tap'
 import { removeTree } from '../../../emulator/container/host.js'
 import { busyboxEntries, noBusybox } from '../../helpers/busybox.js'
 import { expectNothingUnexpected, openEmulator } from '../../helpers/emulator.js'
-import { repeatOnGvisor } from '../../helpers/isolation.js'
+import { isolation, repeatOnGvisor } from '../../helpers/isolation.js'
 import { directory, file, layoutFiles, tarOf, TestImage, writeFiles } from '../../helpers/oci-image.js'
 import { dockerRegistry, noRegistry, standInRegistry } from '../../helpers/registry.js'
 import { run } from '../../helpers/sdk.js'
@@ -55,6 +55,15 @@ t.test('A sandbox has what its image says: variables, directory, user, entrypoin
   t.match(await sh(box, 'echo x > /etc/passwd'), /Permission denied|can't create/)
   t.equal(await sh(box, 'env | grep -c __modal'), '0\n')
   await box.terminate()
+})
+
+const noSnapshots = notRoot || (isolation === 'runsc' && 'gVisor keeps files to itself')
+t.test('A snapshot keeps what the image says', { skip: noSnapshots }, async (t) => {
+  const box = await sandboxOf('full')
+  const again = await modal.sandboxes.create(app, await box.snapshotFilesystem())
+  t.equal(await sh(again, 'id -u; pwd; echo $GREETING'), '1000\n/home/app\nhi\n')
+  t.match(await sh(again, 'while [ ! -s entered ]; do sleep 0.1; done; cat entered'), /^entry: first/)
+  await Promise.all([box.terminate(), again.terminate()])
 })
 
 t.test('A command of the sandbox is given to the entrypoint, and its end is the sandbox\'s', { skip: notRoot }, async (t) => {

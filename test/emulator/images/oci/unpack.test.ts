@@ -70,6 +70,8 @@ t.test('Whiteouts remove what the layers below have, and nothing of their own la
     file('b/sub/new', '2'), file('b/.wh..wh..opq'), file('b/new', '2'), file('a/new', '2'), file('a/.wh.new')
   ]])
   t.same(await paths(root), ['a', 'a/new', 'a/old', 'b', 'b/new', 'b/sub', 'b/sub/new'])
+  const replaced = await unpack(t, [[file('d/x'), file('d'), directory('d'), file('d/.wh.x'), file('d/.wh..wh..opq')]])
+  t.same(await paths(replaced.root), ['d'])
 })
 
 t.test('What a layer puts in place of something else replaces it, and links to directories are followed within the image', async (t) => {
