@@ -45,8 +45,13 @@ if [ -z "$__modal_uid" ] || { [ -z "$__modal_gid" ] && [ -n "$__modal_group" ]; 
   exit 126
 fi
 
-# So that it can open /dev/stdin, /dev/stdout and /dev/stderr again.
-__modal_tool chown -f "$__modal_uid" "/proc/$$/fd/0" "/proc/$$/fd/1" "/proc/$$/fd/2"
+# So that it can open /dev/stdin, /dev/stdout and /dev/stderr again. Nothing else than a pipe or a terminal is the
+# container's own: a descriptor of /dev/null may be that of the machine.
+for __modal_fd in 0 1 2; do
+  if [ -p "/proc/$$/fd/$__modal_fd" ] || [ -t "$__modal_fd" ]; then
+    __modal_tool chown -f "$__modal_uid" "/proc/$$/fd/$__modal_fd"
+  fi
+done
 [ -n "${HOME+set}" ] || export HOME="$__modal_home"
 __modal_groups=${__modal_groups#,}
 exec /__modal/rt/ld.so --library-path /__modal/rt/lib /__modal/rt/setpriv --reuid "$__modal_uid" \
