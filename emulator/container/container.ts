@@ -86,9 +86,9 @@ export class LocalContainer implements Container {
   }
 
   #limitMemory (): void {
-    const { spec: { memoryLimitBytes }, memoryWatch, engine: { initPid } } = this.#parts
-    if (memoryWatch === undefined || memoryLimitBytes === undefined || initPid === undefined) return
-    const release = memoryWatch.add(initPid, memoryLimitBytes, () => {
+    const { spec: { limits }, memoryWatch, engine: { initPid } } = this.#parts
+    if (memoryWatch === undefined || limits?.memoryBytes === undefined || initPid === undefined) return
+    const release = memoryWatch.add(initPid, limits.memoryBytes, () => {
       this.#isOutOfMemory = true
       this.stop().catch(() => {})
     })

@@ -77,7 +77,7 @@ class LocalRuntime implements ContainerRuntime {
   /** What is asked for and can't be had is said. */
   #told (launcher: Launcher): Launcher {
     if (this.#memoryWatch !== undefined && !launcher.showsProcesses) {
-      this.#options.log.warn({}, `emulator: memory limits are not enforced: with ${launcher.name} the machine does not show who uses how much`)
+      this.#options.log.warn({}, `emulator: a sandbox that uses too much memory does not end: with ${launcher.name} the machine does not show who uses how much`)
     }
     return launcher
   }
@@ -97,7 +97,8 @@ class LocalRuntime implements ContainerRuntime {
     let container: LocalContainer | undefined
     // Where memory is watched, the whole container is to end, not the process that the kernel would choose.
     const { memoryBytes, ...limits } = spec.limits ?? {}
-    const isKilled = memoryBytes !== undefined && this.#memoryWatch === undefined
+    const memoryWatch = launcher.showsProcesses ? this.#memoryWatch : undefined
+    const isKilled = memoryBytes !== undefined && memoryWatch === undefined
     const cgroup = await this.#cgroups.make({ ...limits, ...isKilled && { memoryBytes } })
     try {
       for (const name of ['root', 'spools', 'work', 'upper']) await mkdir(join(directory, name), { recursive: true })
@@ -129,7 +130,7 @@ class LocalRuntime implements ContainerRuntime {
       const started = new LocalContainer({
         spec,
         strictness,
-        memoryWatch: this.#memoryWatch,
+        memoryWatch,
         supervisor,
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,
@@ -158,7 +159,7 @@ class LocalRuntime implements ContainerRuntime {
   }
 
   enforces (limit: 'memory' | 'cpu'): boolean {
-    return this.#cgroups.enforces(limit)
+    return this.#cgroups.enforces(limit) || (limit === 'memory' && this.#memoryWatch !== undefined)
   }
 
   async filters (): Promise<string | undefined> {

@@ -72,10 +72,8 @@ export interface ContainerSpec {
   entrypoint?: string[]
   /** Of the main process and of all execs: name or number, maybe with a group (`app`, `1000:1000`). Default: root. */
   user?: string
-  /** Where limits are enforced, the container ends when its processes use more. */
-  memoryLimitBytes?: number
   network: Network
-  /** Those that hold here, of its processes together; {@link ContainerRuntime.enforces}. */
+  /** Of its processes together, as far as they hold here; {@link ContainerRuntime.enforces}. */
   limits?: Limits
   /** PTY for the entrypoint. */
   pty?: PtySize

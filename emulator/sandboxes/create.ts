@@ -128,7 +128,6 @@ async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox
 
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
   const { definition, image } = info
-  const { memoryMbMax = 0 } = definition.resources ?? {}
   return {
     id: info.id,
     rootfs: image.rootfs,
@@ -137,7 +136,6 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
     workdir: definition.workdir ?? image.workdir ?? '/',
     ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: definition.entrypointArgs,
-    ...(memoryMbMax > 0 && { memoryLimitBytes: memoryMbMax * 1024 ** 2 }),
     ...image.user !== undefined && { user: image.user },
     network: networkOf(definition),
     ...ptyOf(definition.ptyInfo)

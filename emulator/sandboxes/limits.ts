@@ -3,7 +3,7 @@ import type { SandboxDefinition } from '../proto/messages.js'
 
 const mebibyte = 1024 * 1024
 
-/** The limits that a definition sets and that hold here, and a warning for each that does not. */
+/** The limits that a definition sets, and a warning for each that does not hold here. */
 export function limitsOf (
   { resources }: SandboxDefinition, enforces: (limit: 'memory' | 'cpu') => boolean
 ): { limits: Limits, warnings: string[] } {
@@ -14,12 +14,12 @@ export function limitsOf (
     warnings.push(`The local emulator may not make control groups on this machine: the limit of ${what} has no effect`)
   }
   if (memoryMbMax > 0) {
-    if (enforces('memory')) limits.memoryBytes = memoryMbMax * mebibyte
-    else without(`${memoryMbMax} MiB of memory`)
+    limits.memoryBytes = memoryMbMax * mebibyte
+    if (!enforces('memory')) without(`${memoryMbMax} MiB of memory`)
   }
   if (milliCpuMax > 0) {
-    if (enforces('cpu')) limits.cpus = milliCpuMax / 1000
-    else without(`${milliCpuMax / 1000} CPUs`)
+    limits.cpus = milliCpuMax / 1000
+    if (!enforces('cpu')) without(`${milliCpuMax / 1000} CPUs`)
   }
   return { limits, warnings }
 }
