@@ -26,7 +26,7 @@ const table = {
   RUN_ACTIVE: [409, 'A run is active in this sandbox.', 'Wait for it to end, or cancel it.'],
   NETWORK_BLOCKED: [400, 'Claude cannot reach its model: the sandbox was created with network.block.', 'Create one with network.domainAllowlist instead; the model\'s host is added to it.'],
   NO_CLAUDE: [409, 'The image of the sandbox has no Claude.',
-    'Create one without image.claude false, or with an image that has claude on its PATH.'],
+    'Create one with an image that has claude on its PATH, or without image.claude false, which has it installed.'],
   NO_VOLUME: [409, 'The sandbox has no volume.', 'Name a volume when you create it.'],
   VOLUME_IN_USE: [409, 'Another sandbox has the volume mounted.', 'End the sandboxes that are named in the answer first.'],
   VOLUME_BUSY: [409, 'Files on the volume are open.', 'End the commands that use it, then reload it again.'],
@@ -62,7 +62,7 @@ const table = {
   IDENTITY_UNAVAILABLE: [503, 'Your token cannot be verified at the moment.',
     'Try again in a moment; if it persists, the operator has to check JWT_JWKS_URL.'],
   CREATE_INTERRUPTED: [503, 'The service stopped while it created the sandbox.',
-    'Send the request again, with the same Idempotency-Key.'],
+    'Send the request again, with the same Idempotency-Key if it had one.'],
   SHUTTING_DOWN: [503, 'The service is restarting.', 'Try again in a moment.'],
   MODAL_TIMEOUT: [504, 'Modal took too long to answer.', 'Try again in a moment.'],
   NO_SPACE: [507, 'No space is left where your sandboxes run.', 'Remove files or end sandboxes, then try again.']

@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { ErrorAnswer, Timestamp } from './common.js'
+import { Warning } from './sandbox.js'
 
 /** A sandbox that is being created while nobody waits. */
 export const Creation = Type.Object({
@@ -8,7 +9,8 @@ export const Creation = Type.Object({
   startedAt: Timestamp,
   step: Type.Union([Type.String(), Type.Null()], { description: 'The one that began last.' }),
   sandboxId: Type.Union([Type.String(), Type.Null()], { description: 'Once it is created.' }),
-  error: Type.Union([Type.Omit(ErrorAnswer, ['error', 'requestId'], { additionalProperties: false }), Type.Null()], {
+  warnings: Type.Array(Warning),
+  error: Type.Union([Type.Omit(ErrorAnswer, ['error', 'requestId'], { additionalProperties: true }), Type.Null()], {
     description: 'Why it failed.'
   })
 })

@@ -115,7 +115,7 @@ export type SandboxSpec = Static<typeof SandboxSpec>
 
 export const CreateHeaders = Type.Object({
   'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
-  prefer: Type.Optional(Type.String({ description: 'respond-async: 202 once nothing can be refused any more.' }))
+  prefer: Type.Optional(Type.String({ description: 'respond-async: 202 once the account\'s limits allow it.' }))
 })
 
 /** Any text: a malformed id is treated like an unknown one. */
@@ -167,7 +167,7 @@ export const SandboxView = Type.Object({
 export type SandboxView = Static<typeof SandboxView>
 
 /** What is no failure, but may cost somebody their work. */
-const Warning = Type.Object({
+export const Warning = Type.Object({
   code: Type.Union([Type.Literal('VOLUME_SHARED'), Type.Literal('PREFIX_SHARED')]),
   message: Type.String(),
   sandboxes: Type.Array(Type.String(), { description: 'Ids of the other sandboxes.' })

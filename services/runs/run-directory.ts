@@ -63,7 +63,7 @@ export function prepareCommand (
   { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord
 ): string[] {
   const files = Object.entries(scriptsOf(started)).flat()
-  const programs = started.asks ? 'claude script tee awk mkfifo' : 'claude script tee'
+  const programs = started.asks ? 'claude script tee find awk mkfifo' : 'claude script tee find'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
     writeRecord(started), programs, ...files]
 }

@@ -4,19 +4,20 @@ import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { Creation } from '../../schemas/creation.js'
+import type { CreatedSandbox } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { unlessMissing } from '../modal/errors.js'
 import { creationsName } from '../modal/names.js'
 import type { StepEvent } from './steps.js'
 
-/** An item of a creation's partition; docs/creation-format.md. What an earlier one says holds until another does. */
-type Entry = Partial<Omit<Creation, 'id'>> & { at: string }
+/** An item of a creation's partition: its state then; docs/creation-format.md. */
+type Entry = Omit<Creation, 'id'> & { at: string }
 
-/** Starts the work. @returns the id of the sandbox. */
-type Create = (onStep: (event: StepEvent) => void) => Promise<string>
+/** Starts the work. */
+type Create = (onStep: (event: StepEvent) => void) => Promise<Pick<CreatedSandbox, 'id' | 'warnings'>>
 
-/** From here on nothing of the request can be refused any more: what follows may take half an hour. */
-const admittedStep = 'image'
+/** Once one of these is done, what is left is the work itself, which may take half an hour. */
+const admittingSteps = ['limits', 'adopt']
 const beatMs = 30_000
 /** Without an entry for so long its replica has stopped: it missed three. */
 const deadMs = 4 * beatMs
@@ -30,78 +31,117 @@ const remembered = 1000
 export class Creations {
   readonly #client: ModalClient
   /** Those of this replica, by account and id. */
-  readonly #own = new Map<string, Creation>()
+  readonly #own = new Map<string, OwnCreation>()
 
   constructor (client: ModalClient) {
     this.#client = client
   }
 
   /**
-   * Returns when nothing of the request can be refused any more.
+   * Returns once the account's limits allow the sandbox, and it only has to be made.
    * @throws {AppError} what `create` throws before that; MODAL_* when the creation cannot be recorded.
    */
   async start (account: Account, create: Create, log: Log): Promise<Creation> {
-    const creation: Creation = {
-      id: randomId('create'), status: 'creating', startedAt: new Date().toISOString(), step: null, sandboxId: null, error: null
-    }
-    const { id, ...first } = creation
     const queue = await callModal('creation', lookupMs, () =>
       this.#client.queues.fromName(creationsName(account.id), { createIfMissing: true }))
-    await append(queue, id, first)
-    let recording = Promise.resolve()
-    const record = (entry: Omit<Entry, 'at'>) => {
-      Object.assign(creation, entry)
-      recording = recording.then(() => append(queue, id, entry)).catch((err: unknown) => {
-        log.warn({ creationId: id, err }, 'creation not recorded')
-      })
-    }
-    const beat = setInterval(() => record({}), beatMs).unref()
+    const creation = new OwnCreation(queue, log)
+    await creation.recorded
 
     let admit = () => {}
     const admitted = new Promise<void>((resolve) => { admit = resolve })
     const working = create(({ step, status }) => {
-      if (status !== 'started') return
-      record({ step })
-      if (step === admittedStep) admit()
-    }).then((sandboxId) => record({ status: 'created', sandboxId }), (cause: unknown) => {
+      if (status === 'started') creation.record({ step })
+      if (status === 'done' && admittingSteps.includes(step)) admit()
+    }).then(({ id: sandboxId, warnings = [] }) => creation.record({ status: 'created', sandboxId, warnings }), (cause: unknown) => {
       const error = cause instanceof AppError ? cause : wrap(cause, 'create')
-      record({ status: 'failed', error: viewOf(error) })
+      creation.record({ status: 'failed', error: viewOf(error) })
       throw error
-    }).finally(() => clearInterval(beat))
+    })
     await Promise.race([working, admitted])
+    const { id } = creation.view
     working.catch((err: AppError) => log.warn({ creationId: id, code: err.code, step: err.step, err }, 'sandbox not created'))
     this.#own.set(`${account.id}/${id}`, creation)
     if (this.#own.size > remembered) this.#own.delete(this.#own.keys().next().value!)
-    return { ...creation }
+    return { ...creation.view }
+  }
+
+  /** The service stops: what is not finished is undone by the clean-up of the deployment. */
+  async close (): Promise<void> {
+    const error = viewOf(new AppError('CREATE_INTERRUPTED'))
+    const open = [...this.#own.values()].filter(({ view }) => view.status === 'creating')
+    for (const creation of open) creation.record({ status: 'failed', error })
+    await Promise.all(open.map((creation) => creation.recorded))
   }
 
   /** @throws {AppError} CREATION_NOT_FOUND for one that is unknown, another account's, or older than a day. */
   async get (account: Account, id: string): Promise<Creation> {
+    if (!/^create_[a-z0-9]{20}$/.test(id)) throw new AppError('CREATION_NOT_FOUND')
     const own = this.#own.get(`${account.id}/${id}`)
-    if (own !== undefined) return { ...own }
-    const entries = /^create_[a-z0-9]{20}$/.test(id) ? await this.#read(account, id) : []
-    if (entries.length === 0) throw new AppError('CREATION_NOT_FOUND')
-    const { at, ...known } = entries.reduce<Entry>((all, entry) => ({ ...all, ...entry }), entries[0]!)
-    const creation = { id, ...known } as Creation
-    if (creation.status !== 'creating' || Date.now() - Date.parse(at) < deadMs) return creation
-    return { ...creation, status: 'failed', error: viewOf(new AppError('CREATE_INTERRUPTED')) }
+    if (own !== undefined) return { ...own.view }
+    const entry = await this.#latest(account, id)
+    if (entry === undefined) throw new AppError('CREATION_NOT_FOUND')
+    const { at, ...known } = entry
+    if (known.status !== 'creating' || Date.now() - Date.parse(at) < deadMs) return { id, ...known }
+    return { id, ...known, status: 'failed', error: viewOf(new AppError('CREATE_INTERRUPTED')) }
   }
 
-  async #read (account: Account, id: string): Promise<Entry[]> {
+  async #latest (account: Account, id: string): Promise<Entry | undefined> {
     return await callModal('creation', lookupMs, async () => {
       const queue = await unlessMissing(this.#client.queues.fromName(creationsName(account.id)))
-      const entries: Entry[] = []
-      if (queue !== undefined) for await (const item of queue.iterate({ partition: id })) entries.push(JSON.parse(item))
-      return entries
+      let latest: Entry | undefined
+      if (queue !== undefined) for await (const item of queue.iterate({ partition: id })) latest = JSON.parse(item)
+      return latest
     })
   }
 }
 
-async function append (queue: Queue, partition: string, entry: Omit<Entry, 'at'>): Promise<void> {
-  const item = JSON.stringify({ ...entry, at: new Date().toISOString() })
-  await callModal('creation', lookupMs, () => queue.put(item, { partition, partitionTtlMs: keptMs, timeoutMs: lookupMs }))
+/** One of this replica. It is written down at each step and every now and then, until its end is. */
+class OwnCreation {
+  readonly view: Creation = {
+    id: randomId('create'),
+    status: 'creating',
+    startedAt: new Date().toISOString(),
+    step: null,
+    sandboxId: null,
+    warnings: [],
+    error: null
+  }
+
+  /** Settles when all that was recorded so far is at Modal. */
+  recorded: Promise<void>
+  readonly #queue: Queue
+  readonly #log: Log
+  readonly #beat: NodeJS.Timeout
+
+  constructor (queue: Queue, log: Log) {
+    this.#queue = queue
+    this.#log = log
+    this.recorded = this.#append()
+    const lastBeat = Date.now() + keptMs
+    this.#beat = setInterval(() => {
+      if (Date.now() > lastBeat) clearInterval(this.#beat)
+      else this.record({})
+    }, beatMs).unref()
+    this.recorded.catch(() => clearInterval(this.#beat))
+  }
+
+  /** Its end is final. */
+  record (change: Partial<Creation>): void {
+    if (this.view.status === 'creating') Object.assign(this.view, change)
+    this.recorded = this.recorded.then(() => this.#append()).catch((err: unknown) => {
+      this.#log.warn({ creationId: this.view.id, err }, 'creation not recorded yet')
+    })
+  }
+
+  async #append (): Promise<void> {
+    const { id: partition, ...state } = this.view
+    const item = JSON.stringify({ ...state, at: new Date().toISOString() } satisfies Entry)
+    const options = { partition, partitionTtlMs: keptMs, timeoutMs: lookupMs }
+    await callModal('creation', lookupMs, () => this.#queue.put(item, options))
+    if (state.status !== 'creating') clearInterval(this.#beat)
+  }
 }
 
-function viewOf ({ statusCode, code, message, hint, step }: AppError): Creation['error'] {
-  return { statusCode, code, message, hint, ...(step !== undefined && { step }) }
+function viewOf ({ statusCode, code, message, hint, step, details }: AppError): Creation['error'] {
+  return { statusCode, code, message, hint, ...(step !== undefined && { step }), ...details }
 }

@@ -28,8 +28,8 @@ export interface ImageRecipe {
 
 /** The default image has Claude, and a client's own gets it unless told otherwise. */
 export function imageRecipe (image: SandboxSpec['image'], settings: ImageSettings): ImageRecipe {
-  const own: NonNullable<SandboxSpec['image']> = image ?? { registry: baseOf(settings) }
-  const { registry, registrySecret, dockerfileCommands, claude = true } = own
+  const wanted: NonNullable<SandboxSpec['image']> = image ?? { registry: baseOf(settings) }
+  const { registry, registrySecret, dockerfileCommands, claude = true } = wanted
   const hasClaude = registry === settings.claudeImage || (settings.backend === 'local' && registry === localImage)
   return {
     registry,
@@ -37,7 +37,6 @@ export function imageRecipe (image: SandboxSpec['image'], settings: ImageSetting
     layers: [
       ...image === undefined && !hasClaude ? [[installTools]] : [],
       ...claude && !hasClaude ? [installClaude(settings)] : [],
-      ...image === undefined && !hasClaude ? [[linkClaude]] : [],
       ...dockerfileCommands === undefined ? [] : [dockerfileCommands]
     ]
   }
@@ -61,8 +60,6 @@ function baseOf ({ claudeImage, backend }: BaseSettings): string {
 /** What Claude's tools reach for. */
 const installTools = 'RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl git procps ripgrep ' +
   '&& rm -rf /var/lib/apt/lists/*'
-
-const linkClaude = 'RUN ln -s /opt/claude/bin/claude /usr/local/bin/claude'
 
 const installScript = loadScript(import.meta.url, 'install-claude.sh').replace(/^ *#.*\n/gm, '')
 

@@ -107,11 +107,10 @@ export class SandboxService {
     return { ...view, ...(warnings.length > 0 && { warnings }) }
   }
 
-  /** Creates a sandbox while nobody waits. @throws {AppError} what is refused before its image is built. */
+  /** Creates a sandbox while nobody waits. @throws {AppError} what policy and limits refuse. */
   async startCreation (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<Creation> {
     const { log = this.#log } = options
-    return await this.#creations.start(account, async (onStep) =>
-      (await this.create(account, spec, { ...options, onStep })).id, log)
+    return await this.#creations.start(account, async (onStep) => await this.create(account, spec, { ...options, onStep }), log)
   }
 
   /** @throws {AppError} CREATION_NOT_FOUND. */
@@ -217,9 +216,11 @@ export class SandboxService {
     return await ownedRunning(this.#client, this.#owned, account, wanted)
   }
 
-  /** Ends the commands of this service before it stops: after that nothing could watch or end them. */
+  /** Ends the commands of this service before it stops, and says so of creations: nothing could watch them after that. */
   async close (): Promise<void> {
-    await withDeadline(closeMs, () => Promise.all([...this.#execs].map((exec) => exec.kill('shutdown')))).catch(() => {})
+    await withDeadline(closeMs, () => Promise.all([
+      this.#creations.close(), ...[...this.#execs].map((exec) => exec.kill('shutdown'))
+    ])).catch(() => {})
   }
 }
 

@@ -8,9 +8,9 @@ import { runCommand } from '../modal/process.js'
 const looks = 4
 const betweenLooksMs = 300
 
-const exitReadOnly = 77
+const exitNotWritable = 77
 const script = `mkdir -p -- "$1" || exit 1
-[ -w "$1" ] || [ "$2" = read-only ] || { id -u; exit ${exitReadOnly}; }`
+[ -w "$1" ] || [ "$2" = read-only ] || { id -u; exit ${exitNotWritable}; }`
 
 /**
  * Makes the working directory in a new sandbox, which also proves that the sandbox lives: a mount that fails ends it
@@ -26,11 +26,12 @@ export async function makeWorkdir (sandbox: Sandbox, workdir: string, isReadOnly
     throw await startFailure(cause, sandbox)
   })
   if (exitCode === 0) return
-  const message = exitCode === exitReadOnly
-    ? `The user of the image (id ${Number(stdout.toString('latin1', 0, 10))}) cannot write to ${workdir}. Use an image whose USER is root.`
+  const message = exitCode === exitNotWritable
+    ? `The user of the image (id ${Number(stdout.toString('latin1', 0, 10))}) cannot write to ${workdir}.`
     : `body.workdir cannot be made: ${stderr.trim().slice(0, 500)}`
+  const hint = 'Set workdir to a directory that the image\'s user may write, or use an image whose USER is root.'
   // A sandbox that ends takes its commands with it, which then have failed.
-  throw await startFailure(new AppError('INVALID_SANDBOX', { message }), sandbox)
+  throw await startFailure(new AppError('INVALID_SANDBOX', { message, hint }), sandbox)
 }
 
 /** Why the first command of a sandbox could not run. */

@@ -32,7 +32,7 @@ export const sections = [
       { name: 'image.registry', label: 'Image', placeholder: 'default image with Claude', hint: 'An image reference, such as debian:12.' },
       { name: 'image.registrySecret', label: 'Registry secret', placeholder: 'none' },
       { name: 'image.dockerfileCommands', label: 'Dockerfile commands', kind: 'lines', placeholder: 'RUN apt-get update', hint: 'One per line, without FROM.' },
-      { name: 'image.claude', label: 'Install Claude in it', kind: 'flag', fallback: true }
+      { name: 'image.claude', label: 'Install Claude in the image named above', kind: 'flag', fallback: true }
     ]
   },
   {

@@ -83,7 +83,7 @@ t.test('Claude in images of one\'s own (1.1)', { skip: notHere || live || noBusy
   await t.test('Where it cannot be installed the build says why, and what to do', async (t) => {
     const { status, body } = await create({ registry: 'none' })
     t.equal(status, 422)
-    t.match(body, { code: 'IMAGE_BUILD_FAILED', message: /neither glibc nor musl\. .*set image\.claude to false/ })
+    t.match(body, { code: 'IMAGE_BUILD_FAILED', message: /neither glibc nor musl\. Set image\.claude to false/ })
   })
 
   await t.test('One without it can be used, but for a run of Claude', async (t) => {

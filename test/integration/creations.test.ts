@@ -29,7 +29,7 @@ t.test('A sandbox whose image takes long is created while nobody waits (6.1)', {
     const begun = await begin(body, key)
     t.equal(begun.status, 202, JSON.stringify(begun.body))
     t.equal(begun.headers.get('preference-applied'), 'respond-async')
-    t.match(begun.body, { status: 'creating', step: 'image', sandboxId: null, error: null })
+    t.match(begun.body, { status: 'creating', step: /^(limits|image)$/, sandboxId: null, error: null })
     const location = begun.headers.get('location')!
     t.equal(location, `${path}/creations/${begun.body.id}`)
     t.equal((await service.request(location, { as: 'bob' })).status, 404)
@@ -48,5 +48,9 @@ t.test('A sandbox whose image takes long is created while nobody waits (6.1)', {
   await t.test('while what can be refused before is refused at once', async (t) => {
     t.match(await begin({ gpu: 'H100' }), { status: 403, body: { code: 'FORBIDDEN' } })
     t.match(await begin({ name: '' }), { status: 400, body: { code: 'BAD_REQUEST' } })
+    const volume = { name: randomId('v').slice(0, 12), exclusive: true }
+    const created = await request(path, { method: 'POST', json: { volume } })
+    t.equal(created.status, 200, 'the image is known from now on')
+    t.match(await begin({ volume }), { status: 409, body: { code: 'VOLUME_IN_USE', sandboxes: [created.body.id] } })
   })
 })

@@ -8,7 +8,7 @@ PATH=$PATH:/opt/claude/bin:$user_directory
 
 has () { command -v "$1" > /dev/null 2>&1; }
 fail () {
-  echo "Claude cannot be installed in this image: $1. Install it in dockerfileCommands, or set image.claude to false." >&2
+  echo "Claude cannot be installed in this image: $1. Set image.claude to false; dockerfileCommands can install it then." >&2
   exit 1
 }
 
@@ -20,6 +20,7 @@ install () {
       case $program in
         awk) packages="$packages mawk";;
         curl) packages="$packages curl ca-certificates";;
+        find) packages="$packages findutils";;
         script) packages="$packages bsdutils";;
         *) packages="$packages $program";;
       esac
@@ -34,7 +35,7 @@ install () {
     [ -n "$manager" ] || fail "it lacks $*, and has neither apt-get, apk, dnf nor yum to install it"
     # shellcheck disable=SC2046 # several packages
     "$manager" install -y $(printf '/usr/bin/%s ' "$@")
-  fi || fail "its user $(id -u) cannot install $*"
+  fi || fail "$* could not be installed by its user $(id -u)"
 }
 
 # busybox's wget does not check whom it talks to.
@@ -42,10 +43,10 @@ wget_checks () { wget --version 2>/dev/null | grep -q GNU; }
 # usage: download <URL> <file>
 download () {
   if has curl; then
-    curl -fsSL --retry 3 -o "$2" "$1"
+    curl -fsSL --connect-timeout 20 --retry 3 -o "$2" "$1"
   elif has wget && { wget_checks || [ "${1#http://}" != "$1" ]; }; then
     wget -q -O "$2" "$1"
-  elif has node; then
+  elif has node && node -e 'process.exit(typeof fetch === "function" ? 0 : 1)'; then
     # shellcheck disable=SC2016 # it is JavaScript
     node -e 'fetch(process.argv[1]).then(({ ok, status, body }) => {
       if (!ok) throw new Error(`status ${status}`)
@@ -60,8 +61,7 @@ download () {
 }
 
 has bash || has zsh || install bash
-has awk || install awk
-has script || install script
+for program in awk find script; do has $program || install $program; done
 if has claude; then
   claude --version || fail 'the one that it has does not start'
   exit
@@ -87,3 +87,5 @@ tar -xzOf "$archive" package/claude > "$directory/claude" || fail "what $registr
 rm "$archive"
 chmod 755 "$directory/claude"
 "$directory/claude" --version || fail 'it does not start here'
+# Where commands look for it. What the image installs there itself may take the name.
+ln -s "$directory/claude" /usr/local/bin/claude 2>/dev/null || :

@@ -14,14 +14,17 @@ const log = { debug () {}, info () {}, warn: note, error: note }
 const creations = new Creations(client)
 const otherReplica = new Creations(emulator.modal())
 
+const warning = { code: 'VOLUME_SHARED' as const, message: 'shared', sandboxes: ['sb-2'] }
+
 /** A creation whose end is the caller's. */
 async function begin () {
   let end: { created: (id: string) => void, failed: (error: Error) => void }
   const ended = new Promise<string>((resolve, reject) => { end = { created: resolve, failed: reject } })
   const { id } = await creations.start(account, async (onStep) => {
     onStep({ step: 'limits', status: 'started' })
+    onStep({ step: 'limits', status: 'done' })
     onStep({ step: 'image', status: 'started' })
-    return await ended
+    return { id: await ended, warnings: [warning] }
   }, log)
   return { id, ...end! }
 }
@@ -39,14 +42,16 @@ t.test('Every replica knows how far a creation is, and how it ended', async (t) 
   t.match(await creations.get(account, made.id), { status: 'creating', step: 'image', sandboxId: null, error: null })
   t.match(await otherReplica.get(account, made.id), { id: made.id, status: 'creating' })
   made.created('sb-1')
-  t.match(await settled(made.id), { status: 'created', sandboxId: 'sb-1', error: null })
+  t.match(await settled(made.id), { status: 'created', sandboxId: 'sb-1', warnings: [warning], error: null })
   t.strictSame(await creations.get(account, made.id), await otherReplica.get(account, made.id))
 
   const failed = await begin()
-  failed.failed(new AppError('IMAGE_BUILD_FAILED', { message: 'No such image.', step: 'image', cause: new Error('hidden') }))
+  failed.failed(new AppError('IMAGE_BUILD_FAILED', {
+    message: 'No such image.', step: 'image', details: { limit: 7 }, cause: new Error('hidden')
+  }))
   const { hint } = new AppError('IMAGE_BUILD_FAILED')
   t.match(await settled(failed.id), {
-    status: 'failed', sandboxId: null, error: { statusCode: 422, code: 'IMAGE_BUILD_FAILED', message: 'No such image.', hint, step: 'image' }
+    status: 'failed', sandboxId: null, error: { statusCode: 422, code: 'IMAGE_BUILD_FAILED', message: 'No such image.', hint, step: 'image', limit: 7 }
   })
   t.match(logged, [{ creationId: failed.id, code: 'IMAGE_BUILD_FAILED' }], 'and the log has it once')
 })
@@ -59,9 +64,19 @@ t.test('One whose replica has stopped has failed, and says what to do', async (t
   const queue = await client.queues.fromName(creationsName(account.id))
   const id = 'create_' + 'a'.repeat(20)
   const at = new Date(Date.now() - 10 * 60_000).toISOString()
-  const entry = { status: 'creating', startedAt: at, step: null, sandboxId: null, error: null, at }
+  const entry = { status: 'creating', startedAt: at, step: null, sandboxId: null, warnings: [], error: null, at }
   await queue.put(JSON.stringify(entry), { partition: id })
   t.match(await creations.get(account, id), { status: 'failed', error: { code: 'CREATE_INTERRUPTED', hint: /Idempotency-Key/ } })
+})
+
+t.test('A service that stops says so at once', async (t) => {
+  const stopping = new Creations(client)
+  const { id } = await stopping.start(account, async (onStep) => {
+    onStep({ step: 'limits', status: 'done' })
+    return await new Promise<never>(() => {})
+  }, log)
+  await stopping.close()
+  t.match(await otherReplica.get(account, id), { status: 'failed', error: { code: 'CREATE_INTERRUPTED' } })
 })
 
 t.test('Another account\'s creation is as unknown as one that never was', async (t) => {
