@@ -23,6 +23,7 @@ export class Bench {
   /** Those that run, and since when. */
   readonly #sandboxes = new Map<Sandbox, number>()
   #shared: Promise<Sandbox> | undefined
+  #isClosed = false
   #spent = 0
 
   private constructor (client: ModalClient, app: App, image: Image, volume: Volume, name: string) {
@@ -47,7 +48,9 @@ export class Bench {
     return this.#shared
   }
 
+  /** @throws {Error} once it is closed: an answer that nobody waits for any more creates nothing. */
   async create (params: SandboxCreateParams = {}, image = this.image): Promise<Sandbox> {
+    if (this.#isClosed) throw new Error('stopped')
     const all = { timeoutMs: lifetimeMs, cpu, memoryMiB, ...params }
     const creating = this.client.sandboxes.create(this.app, image, all)
     this.#creating.add(creating)
@@ -80,11 +83,21 @@ export class Bench {
     return this.#spent + running
   }
 
-  /** Ends all sandboxes, those that are still being created, too, and deletes the volume. */
-  async close (): Promise<void> {
-    await Promise.allSettled(this.#creating)
-    await Promise.allSettled([...this.#sandboxes.keys()].map((sandbox) => this.end(sandbox)))
-    await this.client.volumes.delete(this.name, { allowMissing: true })
+  /**
+   * Ends all sandboxes, those that are still being created, too, and deletes the volume and the queue; the app stays.
+   * @returns what could not be removed, and why
+   */
+  async close (): Promise<string[]> {
+    this.#isClosed = true
+    const left: string[] = []
+    const remove = async (name: string, removing: Promise<unknown>) => {
+      await removing.catch((error: Error) => { left.push(`${name} (${error.message})`) })
+    }
+    while (this.#creating.size > 0) await Promise.allSettled(this.#creating)
+    await Promise.all([...this.#sandboxes.keys()].map((sandbox) => remove(sandbox.sandboxId, this.end(sandbox))))
+    await remove(`the volume ${this.name}`, this.client.volumes.delete(this.name, { allowMissing: true }))
+    await remove(`the queue ${this.name}`, this.client.queues.delete(this.name, { allowMissing: true }))
+    return left
   }
 
   #count (sandbox: Sandbox) {

@@ -3,44 +3,53 @@
 import { loadModalConfig } from '../config.js'
 import { StartProblem } from '../lib/start-problem.js'
 import { connect } from '../plugins/modal.js'
+import { withDeadline } from '../services/modal/call.js'
 import { ask, table, type Asked } from './ask.js'
 import { Bench } from './bench.js'
+import { minute, type Fact } from './fact.js'
 import { facts } from './facts/index.js'
 
 const quiet = { debug () {}, info () {}, warn () {}, error () {} }
 
 try {
-  process.exitCode = await examine(process.argv.includes('--all'))
+  // A fact that nobody waits for any more may keep the process alive.
+  process.exit(await examine(process.argv.includes('--all')))
 } catch (error) {
   if (!(error instanceof StartProblem)) throw error
   console.error(error.message)
-  process.exitCode = 1
+  process.exit(1)
 }
 
 async function examine (all: boolean): Promise<number> {
   const { modal, image = 'node:22-slim' } = loadModalConfig()
   const client = connect(modal, quiet)
-  const chosen = facts.filter(({ isCheap }) => all || isCheap)
-  const answers: Asked[] = []
-  let bench: Bench | undefined
   const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort())
+  // The second one ends the process.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
   try {
-    bench = await Bench.open(client, image)
-    for (const [index, fact] of chosen.entries()) {
-      if (stop.signal.aborted) break
-      const answer = await ask(fact, bench, stop.signal)
-      answers.push(answer)
-      console.error(`${index + 1}/${chosen.length} ${answer.holds ? 'ok' : 'NO'}: ${fact.asked}: ${answer.found}`)
-    }
-  } catch (cause) {
-    throw new StartProblem(`Modal refused an app or a volume: ${(cause as Error).message}`, { cause })
+    const bench = await withDeadline(minute, () => Bench.open(client, image)).catch((cause: Error) => {
+      throw new StartProblem(`Modal refused an app or a volume: ${cause.message}`, { cause })
+    })
+    const answers = await askAll(facts.filter(({ isCheap }) => all || isCheap), bench, stop.signal)
+    const left = await withDeadline(2 * minute, () => bench.close()).catch((error: Error) => [`all of it (${error.message})`])
+    const wrong = answers.filter(({ holds }) => !holds).length
+    console.log(`\n${answers.length} asked, ${wrong} not as needed; about $${bench.costUsd.toFixed(4)}.`)
+    console.log(left.length === 0 ? 'All sandboxes have ended, the volume is deleted.' : `Not removed: ${left.join(', ')}`)
+    return wrong > 0 || left.length > 0 || stop.signal.aborted ? 1 : 0
   } finally {
-    await bench?.close()
     client.close()
   }
+}
+
+/** Prints each answer as it comes, and the table of all in the end. */
+async function askAll (chosen: Fact[], bench: Bench, stop: AbortSignal): Promise<Asked[]> {
+  const answers: Asked[] = []
+  for (const [index, fact] of chosen.entries()) {
+    if (stop.aborted) break
+    const answer = await ask(fact, bench, stop)
+    answers.push(answer)
+    console.error(`${index + 1}/${chosen.length} ${answer.holds ? 'ok' : 'NO'}: ${fact.asked}: ${answer.found}`)
+  }
   console.log(table(answers))
-  const wrong = answers.filter(({ holds }) => !holds).length
-  console.log(`\n${answers.length} asked, ${wrong} not as needed; about $${bench.costUsd.toFixed(4)}. All sandboxes have ended, the volume is deleted.`)
-  return wrong > 0 || stop.signal.aborted ? 1 : 0
+  return answers
 }

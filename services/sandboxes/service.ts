@@ -110,7 +110,8 @@ export class SandboxService {
   /** Creates a sandbox while nobody waits. @throws {AppError} what policy and limits refuse. */
   async startCreation (account: Account, spec: SandboxSpec, options: Partial<CreateOptions> = {}): Promise<Creation> {
     const { log = this.#log } = options
-    return await this.#creations.start(account, async (onStep) => await this.create(account, spec, { ...options, onStep }), log)
+    const create = async (onStep: CreateOptions['onStep']) => await this.create(account, spec, { ...options, onStep })
+    return await this.#creations.start(account, create, log)
   }
 
   /** @throws {AppError} CREATION_NOT_FOUND. */
@@ -216,7 +217,7 @@ export class SandboxService {
     return await ownedRunning(this.#client, this.#owned, account, wanted)
   }
 
-  /** Ends the commands of this service before it stops, and says so of creations: nothing could watch them after that. */
+  /** Ends the commands of this service before it stops, and says so of creations: nothing could watch them then. */
   async close (): Promise<void> {
     await withDeadline(closeMs, () => Promise.all([
       this.#creations.close(), ...[...this.#execs].map((exec) => exec.kill('shutdown'))
