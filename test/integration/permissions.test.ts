@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startScriptedModel } from '../../emulator/model/index.js'
+import { isolation } from '../helpers/isolation.js'
 import { installBusybox, noBusybox } from '../helpers/busybox.js'
 import { readSse, skip, startService, type ReceivedEvent } from '../helpers/service.js'
 import { openStage, type Replica } from '../helpers/stage.js'
@@ -118,7 +119,9 @@ t.test('Claude asks before it uses a tool', { skip }, async (t) => {
 })
 
 t.test('What a Claude could say that is none', { skip: skip || local }, async (t) => {
-  const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000', PERMISSION_TIMEOUT_MS: '5000' })
+  // Longer than it takes to record a hundred requests, each of which starts programs.
+  const patience = isolation === 'runsc' ? '20000' : '5000'
+  const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000', PERMISSION_TIMEOUT_MS: patience })
   t.teardown(service.close)
   const id = await create(service.request, 'alice', { env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' } })
   const { path, start, answer } = client(service.request, id)
