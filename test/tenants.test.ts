@@ -47,6 +47,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/volume': 'collection',
   // By a name that each account has for itself: see test/integration/volumes.test.ts.
   'DELETE /api/modal/volume/:name': 'collection',
+  // In a queue that each account has for itself: see test/integration/creations.test.ts.
+  'GET /api/modal/sandbox/creations/:creationId': 'collection',
   'GET /api/modal/sandbox/:id': {},
   'POST /api/modal/sandbox/:id/exec': { json: { command: ['cat', 'secret.txt'] } },
   'GET /api/modal/sandbox/:id/files': {},
