@@ -117,14 +117,21 @@ function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: Incoming
     response.pipe(answer)
   })
   outgoing.on('error', () => { refuse(unreachable, answer) })
+  // Without an answer and an error: after an upgrade that nobody asked for.
+  outgoing.on('close', () => { if (!answer.headersSent) refuse(unusable, answer) })
   answer.on('close', () => { outgoing.destroy() })
   incoming.pipe(outgoing)
 }
 
 function refuse (error: unknown, answer: ServerResponse): void {
   const { status, text } = error instanceof Refusal ? error : unreachable
-  if (answer.headersSent) answer.destroy()
-  else answer.writeHead(status, STATUS_CODES[status], { 'content-type': 'text/plain' }).end(`${text}\n`)
+  if (answer.headersSent) {
+    answer.destroy()
+    return
+  }
+  // Nothing is left out: a head that could not be written has left its reason and its length behind.
+  const headers = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(text) }
+  answer.writeHead(status, STATUS_CODES[status], headers).end(text)
 }
 
 function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer): void {

@@ -34,6 +34,7 @@ const answers = {
   'a status that does not exist': 'HTTP/1.1 000 x\r\ncontent-length: 2\r\n\r\nok',
   'a control character in the reason': 'HTTP/1.1 200 a\x01b\r\ncontent-length: 2\r\n\r\nok',
   'trailers that can\'t follow': 'HTTP/1.1 200 OK\r\ntrailer: x\r\ncontent-length: 2\r\n\r\nok',
+  'an upgrade that nobody asked for': 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
   'something else than HTTP': 'SSH-2.0-server\r\n'
 }
 
