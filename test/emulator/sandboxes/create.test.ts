@@ -22,7 +22,7 @@ function containerWith (listener: () => Promise<string | undefined>) {
 async function create (start: () => Promise<Container>) {
   const registry = new SandboxRegistry()
   const parts = {
-    state: { records: { apps: [{ id: 'ap-1', name: 'app', environment: 'main' }], environments: [{ name: 'main' }] } },
+    state: { records: { apps: [{ id: 'ap-1', name: 'app', environment: 'main' }], environments: ['main'] } },
     registry,
     images: { built: async () => ({ imageId: 'im-1', env: {}, rootfs: { base: { kind: 'local' }, layers: [] } }) },
     secrets: { values: () => ({}), resolve: () => ({}) },
@@ -31,7 +31,21 @@ async function create (start: () => Promise<Container>) {
     enforces: () => true
   } as unknown as CreateParts
   const definition = {
-    imageId: 'im-1', timeoutSecs: 60, volumeMounts: [], secretIds: [], entrypointArgs: [], readinessProbe: { tcpPort: 80 }
+    imageId: 'im-1',
+    timeoutSecs: 60,
+    volumeMounts: [],
+    cloudBucketMounts: [],
+    s3Mounts: [],
+    nfsMounts: [],
+    mountIds: [],
+    secretIds: [],
+    entrypointArgs: [],
+    inboundCidrAllowlist: [],
+    cloudProvider: 0,
+    cloudProviderStr: '',
+    experimentalOptions: {},
+    experimentalOptionsV2: {},
+    readinessProbe: { tcpPort: 80 }
   }
   const request = { appId: 'ap-1', definition, tags: [] } as unknown as SandboxCreateMessage
   return { registry, created: createSandbox(parts, request, 'V2', () => {}) }
