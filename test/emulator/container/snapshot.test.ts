@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { runOnHost } from '../../../emulator/container/host.js'
+import { repeatAsUser } from '../../helpers/as-user.js'
 import { hostDirectory, runtimeFor, seen, sh, startContainer } from '../../helpers/containers.js'
 import { isolation } from '../../helpers/isolation.js'
 
@@ -42,8 +43,9 @@ t.test('A container that swaps a directory for a link while it is copied gets no
   for (let round = 0; round < rounds; round++) {
     const at = (name: string) => join(directory, `${name}-${round}`)
     // What changes all the time may also fail to be copied.
-    await container.copyDirectory('/srv/tree', at('directory')).catch(() => {})
-    await container.copyLayer(at('layer')).catch(() => {})
+    const failed = (error: Error & { cause?: { stderr?: string } }) => { t.match(error.cause?.stderr, /cp: /) }
+    await container.copyDirectory('/srv/tree', at('directory')).catch(failed)
+    await container.copyLayer(at('layer')).catch(failed)
     for (const path of [at('directory'), join(at('layer'), 'root', 'srv', 'tree')]) {
       for (const text of await contents(path)) found.add(text)
     }
@@ -78,3 +80,5 @@ t.test('A copy of a container that ends meanwhile is none', { skip }, async (t) 
     t.match(outcome, { status: 'rejected', reason: { name: 'ContainerError', reason: 'ended' } }, copy)
   }
 })
+
+repeatAsUser(t, import.meta.url)
