@@ -45,8 +45,8 @@ if [ -z "$__modal_uid" ] || { [ -z "$__modal_gid" ] && [ -n "$__modal_group" ]; 
   exit 126
 fi
 
-# So that it can open /dev/stdin, /dev/stdout and /dev/stderr again. Nothing else than a pipe or a terminal is the
-# container's own: a descriptor of /dev/null may be that of the machine.
+# So that it can open /dev/stdin, /dev/stdout and /dev/stderr again. A pipe or a terminal is this command's alone; of
+# what else there is, a socket can't be opened again, and /dev/null is everybody's in the container.
 for __modal_fd in 0 1 2; do
   if [ -p "/proc/$$/fd/$__modal_fd" ] || [ -t "$__modal_fd" ]; then
     __modal_tool chown -f "$__modal_uid" "/proc/$$/fd/$__modal_fd"

@@ -34,6 +34,8 @@ interface ContainerParts {
   directory: string
   /** The directory of the base `local`. */
   local: string
+  /** The directory of the toolbox. */
+  toolbox: string
   userNamespace: boolean
   overlays: OverlayMount[]
   volumes: MountedVolume[]
@@ -151,15 +153,22 @@ export class LocalContainer implements Container {
   }
 
   async copyLayer (directory: string): Promise<void> {
-    this.#checkRunning()
-    const { engine, overlays } = this.#parts
-    await copyLayer(engine, overlays, directory)
+    await this.#whileRunning(async () => { await copyLayer(this.#parts, this.#parts.overlays, directory) })
   }
 
   async copyDirectory (path: string, directory: string): Promise<void> {
+    const root = join(this.#parts.directory, 'root')
+    await this.#whileRunning(async () => { await copyDirectory(this.#parts, root, path, directory) })
+  }
+
+  /** What has ended meanwhile was removed in part: whatever came of it is not whole. */
+  async #whileRunning (copy: () => Promise<void>): Promise<void> {
     this.#checkRunning()
-    const { engine } = this.#parts
-    await copyDirectory(engine, join(this.#parts.directory, 'root'), path, directory)
+    try {
+      await copy()
+    } finally {
+      this.#checkRunning()
+    }
   }
 
   async mountImage (path: string, rootfs: Rootfs | undefined): Promise<void> {
@@ -209,7 +218,7 @@ export class LocalContainer implements Container {
     await this.#parts.supervisor.end()
     const status = await Promise.race([this.main?.exited, sleep(3000, { signal: 9 }, { ref: false })]) ?? { signal: 9 }
     for (const volume of volumes) volume.release()
-    const names = ['root', 'upper', 'work', 'images', ...volumes.map((_volume, index) => `volume-${index}`)]
+    const names = ['root', 'upper', 'work', 'images', 'copy', ...volumes.map((_volume, index) => `volume-${index}`)]
     await removeTree(...names.map((name) => join(directory, name))).catch(() => {})
     onStopped()
     this.#settle(status)

@@ -1,8 +1,11 @@
 import { readdir, readFile, readlink } from 'node:fs/promises'
 
 const listening = '0A'
-/** In the kernel's notation: any address, and loopback, of IPv4 and IPv6. */
-const ipv4 = /^(?:00000000|[0-9A-F]{6}7F)$/
+/**
+ * In the kernel's notation: any address, and the one of loopback that is connected to, of IPv4 and IPv6. On another
+ * (127.0.0.2) the port may be someone else's here.
+ */
+const ipv4 = new Set(['00000000', '0100007F'])
 const ipv6 = new Set(['0'.repeat(32), '00000000000000000000000001000000'])
 
 /**
@@ -13,7 +16,7 @@ const ipv6 = new Set(['0'.repeat(32), '00000000000000000000000001000000'])
 export async function listenerAmong (pids: number[], port: number): Promise<string | undefined> {
   const [first] = pids
   if (first === undefined) return undefined
-  const inIpv4 = (await sockets(first, 'tcp', port)).filter(({ address }) => ipv4.test(address))
+  const inIpv4 = (await sockets(first, 'tcp', port)).filter(({ address }) => ipv4.has(address))
   const inIpv6 = (await sockets(first, 'tcp6', port)).filter(({ address }) => ipv6.has(address))
   if (inIpv4.length + inIpv6.length === 0) return undefined
   const own = new Set((await Promise.all(pids.map(socketsOf))).flat())

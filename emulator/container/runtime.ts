@@ -106,6 +106,7 @@ class LocalRuntime implements ContainerRuntime {
         volumes.push(await MountedVolume.open(this.volumes, mount, join(directory, `volume-${index}`)))
       }
       const local = join(this.#options.dataDir, 'local')
+      const toolbox = join(this.#options.dataDir, 'toolbox')
       const at = (name: string) => join(directory, name)
       const substitutes = launcher.needsSubstitutes ? [join(this.#options.dataDir, 'substitutes')] : []
       const place = { local, substitutes, root: at('root'), upper: at('upper'), work: at('work') }
@@ -113,7 +114,7 @@ class LocalRuntime implements ContainerRuntime {
       const userNamespace = this.mode === 'user'
       const launch = await launcher.prepare({
         root: at('root'),
-        toolbox: join(this.#options.dataDir, 'toolbox'),
+        toolbox,
         hostname: spec.id,
         userNamespace,
         network: spec.network,
@@ -135,6 +136,7 @@ class LocalRuntime implements ContainerRuntime {
         engine: await launch.engine(supervisor, () => { started.stop().catch(() => {}) }),
         directory,
         local,
+        toolbox,
         userNamespace,
         overlays,
         volumes,

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { hostTool, runOnHost } from './host.js'
 
 /** Programs that the emulator runs inside containers, whose images may lack them. */
-const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'chown', 'perl']
+const programs = ['sh', 'setpriv', 'script', 'stty', 'sleep', 'mkdir', 'rm', 'cp', 'chown', 'perl']
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 /** The programs behind the SDK's filesystem calls. */

@@ -55,7 +55,6 @@ export function snapshotHandlers (registry: SandboxRegistry, images: ImageBuilds
       async TaskMountDirectory (request: PathMessage & { imageId: string }, context) {
         const sandbox = sandboxOf(request, context)
         const path = pathOf(request)
-        if (path === '/' || isReserved(path)) throw invalid(`An image can't be mounted at ${path}`)
         const { volumeMounts } = sandbox.info.definition
         if (volumeMounts.some(({ mountPath }) => mountPathOf(mountPath) === path)) throw failedPrecondition(`A volume is mounted at ${path}`)
         const image = request.imageId === '' ? undefined : await images.built(request.imageId)
@@ -70,11 +69,13 @@ export function snapshotHandlers (registry: SandboxRegistry, images: ImageBuilds
   }
 }
 
-/** Absolute and normalized. @throws {StatusError} INVALID_ARGUMENT */
+/** Absolute and normalized, of a directory that is the sandbox's own. @throws {StatusError} INVALID_ARGUMENT */
 function pathOf ({ path }: PathMessage): string {
   const text = path.toString()
   if (!text.startsWith('/') || text.includes('\0')) throw invalid(`The path of a directory must be absolute, got: ${text}`)
-  return mountPathOf(text)
+  const normalized = mountPathOf(text)
+  if (normalized === '/' || isReserved(normalized)) throw invalid(`Images are neither mounted at ${normalized} nor made of it`)
+  return normalized
 }
 
 function secondsOf (ttlSeconds = defaultSeconds): number | undefined {

@@ -96,7 +96,8 @@ export async function createSandbox (
     if (readinessProbe) sandbox.readiness = new Readiness(container, readinessProbe)
     return sandbox
   } catch (error) {
-    if (isTold) {
+    const hasStarted = await sandbox.started.then(() => true, () => false)
+    if (isTold && !hasStarted && !isUnsupported(error)) {
       sandbox.failStart(error as Error)
       return sandbox
     }

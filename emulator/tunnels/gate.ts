@@ -1,4 +1,4 @@
-import { createServer, request, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, request, STATUS_CODES, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { listenOnLoopback, type Target } from './tunnel.js'
 
@@ -53,6 +53,7 @@ class Refusal extends Error {
 }
 
 const unreachable = new Refusal(502, 'Nothing in the sandbox listens on this port')
+const unusable = new Refusal(502, 'What the sandbox answered is not HTTP')
 
 interface Outgoing {
   request: ReturnType<typeof request>
@@ -105,19 +106,32 @@ function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: Incoming
   outgoing.on('response', (response) => {
     const headers = [...response.rawHeaders]
     if (cookie !== undefined) headers.push('set-cookie', `${tokenName}=${cookie}; Path=/; HttpOnly; SameSite=Lax`)
-    answer.writeHead(response.statusCode!, response.statusMessage, headers)
-    response.pipe(answer)
     response.on('error', () => { answer.destroy() })
+    try {
+      answer.writeHead(response.statusCode!, response.statusMessage, headers)
+    } catch {
+      // The parser of a client lets more pass (a status of 000) than a server may send.
+      refuse(unusable, answer)
+      return
+    }
+    response.pipe(answer)
   })
   outgoing.on('error', () => { refuse(unreachable, answer) })
+  // Without an answer and an error: after an upgrade that nobody asked for.
+  outgoing.on('close', () => { if (!answer.headersSent) refuse(unusable, answer) })
   answer.on('close', () => { outgoing.destroy() })
   incoming.pipe(outgoing)
 }
 
 function refuse (error: unknown, answer: ServerResponse): void {
   const { status, text } = error instanceof Refusal ? error : unreachable
-  if (answer.headersSent) answer.destroy()
-  else answer.writeHead(status, { 'content-type': 'text/plain' }).end(`${text}\n`)
+  if (answer.headersSent) {
+    answer.destroy()
+    return
+  }
+  // Nothing is left out: a head that could not be written has left its reason and its length behind.
+  const headers = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(text) }
+  answer.writeHead(status, STATUS_CODES[status], headers).end(text)
 }
 
 function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer): void {

@@ -46,14 +46,20 @@ export function configuration (layout: Layout): object {
   }
 }
 
-/** What the supervisor runs: it builds the root and the views of the volumes, starts gVisor on them, and waits. */
+/**
+ * What the supervisor runs: it builds the root and the views of the volumes, starts gVisor on them, and waits. `runsc
+ * run` gives its standard streams to another user. Output and errors are the supervisor's own; the input has to be an
+ * empty file, because a shell gives what it starts in the background the machine's /dev/null.
+ */
 export function gvisorScript (layout: Layout, directory: string, runsc: string[], id: string): string {
   const { root, volumes, userNamespace, resolvConf } = layout
   const at = shellQuote(root)
+  const empty = shellQuote(join(directory, 'empty'))
   return `${rootScript(layout)}
 ${resolvConf ? `enter ${at} etc; rm -f ./resolv.conf; printf '%s\\n' "$names" > ./resolv.conf; cd /` : ''}
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
 enter ${at} ${steps(view.path).join(' ')}; cd /`).join('\n')}
-setpriv --pdeathsig KILL ${[...runsc, 'run', '--bundle', join(directory), id].map(shellQuote).join(' ')} &
+: > ${empty}
+setpriv --pdeathsig KILL ${[...runsc, 'run', '--bundle', join(directory), id].map(shellQuote).join(' ')} < ${empty} &
 ${waitForEnd}`
 }

@@ -1,7 +1,10 @@
+import { chown, stat } from 'node:fs/promises'
 import t from 'tap'
 import { noBusybox } from '../../helpers/busybox.js'
 import { openRuntime, sh, startContainer } from '../../helpers/containers.js'
 import { noGvisor } from '../../helpers/isolation.js'
+
+const notRoot = process.getuid!() === 0 ? false : 'only root can give away what is the machine\'s'
 
 t.test('A container on gVisor', { skip: noGvisor }, async (t) => {
   const { runtime, close } = await openRuntime(undefined, 'runsc')
@@ -23,6 +26,20 @@ t.test('A container on gVisor', { skip: noGvisor }, async (t) => {
     t.same((await sh(container, 'exit 7')).status, { code: 7 })
     t.same((await sh(container, 'kill -KILL $$')).status, { code: 137 })
     t.match(await sh(container, 'sleep 100', { timeoutSeconds: 1 }), { status: { code: 137 } })
+  })
+
+  await t.test('The machine\'s /dev/null stays root\'s', { skip: notRoot }, async (t) => {
+    const owner = async () => (await stat('/dev/null')).uid
+    if (await owner() !== 0) {
+      t.comment('something else has given it away before')
+      await chown('/dev/null', 0, 0)
+    }
+    t.teardown(() => chown('/dev/null', 0, 0))
+    const apart = await startContainer(runtime, { id: 'apart', network: 'none' })
+    t.same(await sh(apart, 'cat; echo silent > /dev/null; echo $(id -u)'), { status: { code: 0 }, out: '0\n', err: '' })
+    t.equal(await owner(), 0)
+    await apart.stop()
+    t.equal(await owner(), 0)
   })
 
   await t.test('A volume is committed, and can\'t be reloaded', async (t) => {

@@ -70,7 +70,7 @@ t.test('a directory becomes an image, which is shown in another sandbox until it
   t.equal(await sh(sandbox, 'cat /mnt/data/file'), 'kept', 'nobody writes to an image')
 })
 
-t.test('a mount where it makes no sense is refused, and one in use stays', { skip }, async (t) => {
+t.test('a mount or a snapshot where it makes no sense is refused, and a mount in use stays', { skip }, async (t) => {
   const { create } = await localApp(emulator.modal(), 'snapshots')
   const sandbox = await create()
   await sh(sandbox, 'mkdir -p /mnt/data; ln -s /mnt/data /mnt/link; touch /mnt/file')
@@ -78,7 +78,10 @@ t.test('a mount where it makes no sense is refused, and one in use stays', { ski
     await t.rejects(sandbox.mountImage(path), { code: status.FAILED_PRECONDITION, message: new RegExp(`${path} is not a directory`) })
     await t.rejects(sandbox.snapshotDirectory(path), { code: status.FAILED_PRECONDITION })
   }
-  for (const path of ['/', '/proc', '/dev/shm', 'mnt']) await t.rejects(sandbox.mountImage(path), { code: status.INVALID_ARGUMENT })
+  for (const path of ['/', '/mnt/..', '/proc', '/sys', '/dev', '/dev/shm', '/__modal', 'mnt']) {
+    await t.rejects(sandbox.mountImage(path), { code: status.INVALID_ARGUMENT })
+    await t.rejects(sandbox.snapshotDirectory(path), { code: status.INVALID_ARGUMENT })
+  }
   await t.rejects(sandbox.unmountImage('/mnt/data'), { message: /no image is mounted/ })
   await sandbox.mountImage('/mnt/data')
   await t.rejects(sandbox.mountImage('/mnt/data'), { message: /already mounted/ })

@@ -92,6 +92,9 @@ t.test('nobody is connected with what others on the machine listen on', { skip }
   const { port } = other.address() as AddressInfo
   const sandbox = await create({ unencryptedPorts: [port], readinessProbe: Probe.withTcp(port, { intervalMs: 100 }) })
   const neighbour = await create({ command: echo(await freePort()) })
+  const aside = await sandbox.exec(['node', '-e', `
+    require('net').createServer().listen(${port}, '127.0.0.2', () => console.log('listening'))`])
+  await aside.stdout.getReader().read()
   const tunnel = (await sandbox.tunnels())[port]!
   const socket = connect({ host: tunnel.unencryptedHost!, port: tunnel.unencryptedPort! })
   let heard = ''

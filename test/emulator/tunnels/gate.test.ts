@@ -1,0 +1,53 @@
+import { once } from 'node:events'
+import { request, type IncomingMessage } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
+import t from 'tap'
+import { openGate } from '../../../emulator/tunnels/gate.js'
+
+/** A gate to a server that answers every request with these bytes. */
+async function gateTo (answer: string) {
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => { socket.end(answer, 'latin1') })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const gate = await openGate({
+    port,
+    allows: () => true,
+    listener: async () => '127.0.0.1',
+    userOf: async () => ({ metadata: '' })
+  })
+  const close = () => { gate.close(); server.close() }
+  return { url: gate.url, close }
+}
+
+async function ask (url: string): Promise<{ status: number | undefined, text: string }> {
+  const outgoing = request(url, { headers: { authorization: 'Bearer token' }, agent: false }).end()
+  const [response] = await once(outgoing, 'response') as [IncomingMessage]
+  let text = ''
+  for await (const chunk of response) text += String(chunk)
+  return { status: response.statusCode, text }
+}
+
+const answers = {
+  'a status that does not exist': 'HTTP/1.1 000 x\r\ncontent-length: 2\r\n\r\nok',
+  'a control character in the reason': 'HTTP/1.1 200 a\x01b\r\ncontent-length: 2\r\n\r\nok',
+  'trailers that can\'t follow': 'HTTP/1.1 200 OK\r\ntrailer: x\r\ncontent-length: 2\r\n\r\nok',
+  'an upgrade that nobody asked for': 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
+  'something else than HTTP': 'SSH-2.0-server\r\n'
+}
+
+for (const [name, answer] of Object.entries(answers)) {
+  t.test(`A server that answers ${name} is a bad gateway, and nothing ends`, async (t) => {
+    const { url, close } = await gateTo(answer)
+    t.teardown(close)
+    for (let time = 0; time < 2; time++) t.equal((await ask(url)).status, 502)
+  })
+}
+
+t.test('A server that answers properly is heard', async (t) => {
+  const { url, close } = await gateTo('HTTP/1.1 299 Own words\r\ncontent-length: 2\r\n\r\nok')
+  t.teardown(close)
+  t.same(await ask(url), { status: 299, text: 'ok' })
+})
