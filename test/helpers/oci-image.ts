@@ -50,7 +50,7 @@ export function extendedHeader (flag: 'x' | 'g', records: Record<string, string 
   return rawHeader(flag, content)
 }
 
-/** What says more of the next entry, however wrong. @param size what the header says of the content, as it is written */
+/** What says more of the next entry, however wrong. @param size what the header says of the content, maybe as bytes */
 export function rawHeader (flag: string, content: Buffer, size: number | Buffer = content.length): Buffer {
   return Buffer.concat([header({ path: 'pax', flag }, size), padded(content)])
 }

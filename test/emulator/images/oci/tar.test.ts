@@ -38,13 +38,13 @@ t.test('Records of an extended header are read to their end, and refused when th
   }
 })
 
-t.test('A header of a negative size makes no room for another that fills the memory', async (t) => {
-  const negative = Buffer.from('ff80000000000000000000', 'hex')
+t.test('A header of a negative or impossible size is refused: it makes no room for another that fills the memory', async (t) => {
+  const sizes = ['ff80'.padEnd(24, '0'), 'ff'.repeat(12), '80'.padEnd(24, 'f')]
   for (const flag of ['x', 'g', 'L', 'K']) {
-    const sizes = [Buffer.concat([negative, Buffer.alloc(1)]), Buffer.alloc(12, 0xff), Buffer.concat([Buffer.from([0x80]), Buffer.alloc(11, 0xff)])]
     for (const size of sizes) {
-      const archive = Buffer.concat([rawHeader(flag, Buffer.alloc(0), size), tarOf([file('x')])])
-      await t.rejects(pathsIn(archive), { name: 'ImageError', message: /header of an impossible size/ }, `${flag} ${size.toString('hex')}`)
+      const archive = Buffer.concat([rawHeader(flag, Buffer.alloc(0), Buffer.from(size, 'hex')), tarOf([file('x')])])
+      const refusal = { name: 'ImageError', message: /header of an impossible size/ }
+      await t.rejects(pathsIn(archive), refusal, `${flag} ${size}`)
     }
   }
 })
