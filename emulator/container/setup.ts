@@ -43,8 +43,9 @@ export interface Layout {
   cgroups: string[]
 }
 
-/** Makes the shell that reads it, and what it starts, subject to limits. */
-export const joinCgroups = (files: string[]): string => files.map((file) => `echo $$ > ${shellQuote(file)}`).join('; ')
+/** Makes the shell that reads it, and what it starts, subject to limits; without them, nothing is to run. */
+export const joinCgroups = (files: string[]): string => files.map((file) =>
+  `echo $$ > ${shellQuote(file)} || { echo 'the limits of the sandbox could not be set' >&2; exit 126; }`).join('\n')
 
 export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
