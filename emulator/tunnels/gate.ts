@@ -142,5 +142,7 @@ function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer)
     response.pipe(socket)
   })
   outgoing.on('error', () => { socket.destroy() })
-  outgoing.end()
+  socket.on('close', () => { outgoing.destroy() })
+  if (socket.destroyed) outgoing.destroy()
+  else outgoing.end()
 }
