@@ -20,8 +20,8 @@ export function inVariables (names: string[]): Way {
 
 /**
  * The emulator's own programs run first, with an empty environment; the last of them, a shell, reads the command's
- * environment and arguments from the preamble. Values of variables thus appear in no argument list, and a user's
- * variables (LD_PRELOAD, NODE_OPTIONS) affect the command alone.
+ * environment and arguments from the preamble, as the user of the command. Values of variables thus appear in no
+ * argument list, and a user's variables (LD_PRELOAD, NODE_OPTIONS) affect the command alone.
  */
 export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdout, stderr }: ExecSpec, way: Way): CommandLine {
   const shell = (script: string, ...args: string[]) => [...toolboxCommand('sh'), '-c', script, 'sh', ...args]
@@ -31,9 +31,9 @@ export function commandLine ({ command, env = {}, user, workdir = '/', pty, stdo
     const tools = [...toolboxCommand('node'), '/__modal/rt/fs-tools/main.mjs', ...command.slice(1)]
     return { argv: shell(`${silence}exec 3<&-; exec "$@"`, ...tools), preamble: '' }
   }
-  const become = isRoot(user) ? '' : `${toolboxCommand('sh').join(' ')} /__modal/rt/as-user.sh ${shellQuote(user!)} `
-  // What gVisor sets is root's; as-user.sh sets the user's.
-  const last = `unset OLDPWD${become === '' ? '' : ' HOME'}; ${way.read}; exec ${become}"$@"`
+  const run = `${way.read}; exec "$@"`
+  const asUser = [...toolboxCommand('sh'), '/__modal/rt/as-user.sh', user ?? '', ...shell(run)]
+  const last = `unset OLDPWD; ${isRoot(user) ? run : `exec ${asUser.map(shellQuote).join(' ')}`}`
   const start = `${silence}cd "$1" || exit 126; umask 022; ${pty === undefined ? last : terminal(last, pty)}`
   return { argv: shell(start, workdir), preamble: preamble(command, env, way) }
 }

@@ -4,8 +4,7 @@ import { shellQuote } from '../lib/shell.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
 import { overlaysOf } from './overlays.js'
-import { existing, overlayCommand, steps } from './setup.js'
-import { noDirectory } from './snapshot.js'
+import { enterExisting, overlayCommand, steps, withoutDirectory } from './setup.js'
 import { ContainerError, type Rootfs } from './types.js'
 
 interface Parts {
@@ -19,8 +18,6 @@ interface Parts {
 }
 
 interface MountedImage { rootfs: Rootfs | undefined, directory: string, staging: string, isTwofold: boolean }
-
-const noDirectoryStatus = 44
 
 /** Images that are shown at paths of a running container. What is written there goes with the mount. */
 export class MountedImages {
@@ -49,10 +46,9 @@ export class MountedImages {
       const overlays = await overlaysOf(shown, { local, root: at('root'), upper: at('upper'), work: at('work') })
       const staging = at('root')
       await engine.onHost(`set -e
-${existing}
 ${overlays.map((overlay) => overlayCommand(overlay, userNamespace)).join('\n')}
 trap 'cd /; umount -R ${shellQuote(staging)}' EXIT
-existing ${shellQuote(root)} ${steps(path).join(' ')} || exit ${noDirectoryStatus}
+${enterExisting(root, steps(path))}
 mount -c --rbind ${shellQuote(staging)} .
 trap - EXIT`).catch(async (cause) => {
         await removeTree(directory)
@@ -70,8 +66,7 @@ trap - EXIT`).catch(async (cause) => {
       const last = `./${names.at(-1)}`
       const staging = shellQuote(mounted.staging)
       await this.#parts.engine.onHost(`set -e
-${existing}
-existing ${shellQuote(this.#parts.root)} ${names.slice(0, -1).join(' ')} || exit ${noDirectoryStatus}
+${enterExisting(this.#parts.root, names.slice(0, -1))}
 ${mounted.isTwofold ? `umount -c ${last}/usr\ntrap 'mount -c --bind ${staging}/usr ${last}/usr' EXIT` : ''}
 umount -c ${last}
 trap - EXIT
@@ -90,7 +85,8 @@ umount -R ${staging}`).catch((cause) => { throw this.#failure(path, cause) })
 
   #failure (path: string, cause: Error & { code?: unknown, stderr?: string }): Error {
     if (cause instanceof ContainerError) return cause
-    if (cause.code === noDirectoryStatus) return noDirectory(path)
+    const missing = withoutDirectory(path, cause)
+    if (missing !== undefined) return missing
     if (/busy/.test(cause.stderr ?? '')) {
       return new ContainerError('busy', `there are open files preventing the operation on ${path}`, { cause })
     }

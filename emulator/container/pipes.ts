@@ -62,7 +62,7 @@ export class PipeMaker implements Pipes {
   }
 
   async make (): Promise<StandardStreams> {
-    const [input, output, errors] = await Promise.all([this.#input(), this.#output(), this.#output()])
+    const [input, output, errors] = await this.#all()
     const theirs = [input.reader, output.writer, errors.writer]
     const reader = (fd: number) => new Socket({ fd, readable: true, writable: false })
     return {
@@ -77,23 +77,29 @@ export class PipeMaker implements Pipes {
     }
   }
 
+  /** For input, output and errors; none is left open when one fails. */
+  async #all (): Promise<[Pipe, Pipe, Pipe]> {
+    const made = [this.#input(), this.#output(), this.#output()] as const
+    return await Promise.all(made).catch(async (error) => {
+      const pipes = (await Promise.allSettled(made)).flatMap((one) => one.status === 'fulfilled' ? one.value : [])
+      await closeAll(pipes.flatMap(({ reader, writer }) => [reader, writer]))
+      throw error
+    })
+  }
+
   /** For output: our end is non-blocking, the process's end blocks. */
   async #output (): Promise<Pipe> {
-    const path = await this.#take()
-    const reader = await openFd(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const writer = await openFd(path, constants.O_WRONLY)
-    await unlinkFile(path)
-    return { reader, writer }
+    const { O_RDONLY, O_WRONLY, O_NONBLOCK } = constants
+    const [reader, writer] = await openings(await this.#take(), O_RDONLY | O_NONBLOCK, O_WRONLY)
+    return { reader: reader!, writer: writer! }
   }
 
   /** For input: the process's end blocks, ours is non-blocking. */
   async #input (): Promise<Pipe> {
-    const path = await this.#take()
-    const both = await openFd(path, constants.O_RDWR)
-    const reader = await openFd(path, constants.O_RDONLY)
-    const writer = await openFd(path, constants.O_WRONLY | constants.O_NONBLOCK)
-    await Promise.all([closeFd(both), unlinkFile(path)])
-    return { reader, writer }
+    const { O_RDWR, O_RDONLY, O_WRONLY, O_NONBLOCK } = constants
+    const [both, reader, writer] = await openings(await this.#take(), O_RDWR, O_RDONLY, O_WRONLY | O_NONBLOCK)
+    await closeFd(both!)
+    return { reader: reader!, writer: writer! }
   }
 
   async #take (): Promise<string> {
@@ -109,6 +115,19 @@ export class PipeMaker implements Pipes {
     const paths = Array.from({ length: fifosPerBatch }, () => join(this.#directory, String(this.#made++)))
     await runOnHost(this.#mkfifo, '-m', '600', ...paths)
     this.#ready.push(...paths)
+  }
+}
+
+/** Opens a FIFO in these ways, one after the other, and removes its name; nothing is left open when that fails. */
+async function openings (path: string, ...ways: number[]): Promise<number[]> {
+  const opened: number[] = []
+  try {
+    for (const way of ways) opened.push(await openFd(path, way))
+    await unlinkFile(path)
+    return opened
+  } catch (error) {
+    await closeAll(opened)
+    throw error
   }
 }
 

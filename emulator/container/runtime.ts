@@ -97,7 +97,7 @@ class LocalRuntime implements ContainerRuntime {
     let container: LocalContainer | undefined
     // Where memory is watched, the whole container is to end, not the process that the kernel would choose.
     const { memoryBytes, ...limits } = spec.limits ?? {}
-    const memoryWatch = launcher.showsProcesses ? this.#memoryWatch : undefined
+    const memoryWatch = this.#watchOf(launcher)
     const isKilled = memoryBytes !== undefined && memoryWatch === undefined
     const cgroup = await this.#cgroups.make({ ...limits, ...isKilled && { memoryBytes } })
     try {
@@ -160,8 +160,13 @@ class LocalRuntime implements ContainerRuntime {
     }
   }
 
-  enforces (limit: 'memory' | 'cpu'): boolean {
-    return this.#cgroups.enforces(limit) || (limit === 'memory' && this.#memoryWatch !== undefined)
+  async enforces (limit: 'memory' | 'cpu'): Promise<boolean> {
+    if (this.#cgroups.enforces(limit)) return true
+    return limit === 'memory' && this.#watchOf(await this.#launcher) !== undefined
+  }
+
+  #watchOf ({ showsProcesses }: Launcher): MemoryWatch | undefined {
+    return showsProcesses ? this.#memoryWatch : undefined
   }
 
   async filters (): Promise<string | undefined> {

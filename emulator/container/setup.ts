@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import { shellQuote } from '../lib/shell.js'
 import { toolboxCommand } from './toolbox.js'
-import type { Network } from './types.js'
+import { ContainerError, type Network } from './types.js'
 
 /**
  * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
@@ -43,8 +43,9 @@ export interface Layout {
   cgroups: string[]
 }
 
-/** Makes the shell that reads it, and what it starts, subject to limits. */
-export const joinCgroups = (files: string[]): string => files.map((file) => `echo $$ > ${shellQuote(file)}`).join('; ')
+/** Makes the shell that reads it, and what it starts, subject to limits; without them, nothing is to run. */
+export const joinCgroups = (files: string[]): string => files.map((file) =>
+  `echo $$ > ${shellQuote(file)} || { echo 'the limits of the sandbox could not be set' >&2; exit 126; }`).join('\n')
 
 export function overlayCommand ({ path, lower, upper, work }: OverlayMount, userNamespace: boolean): string {
   const escape = (directory: string) => directory.replaceAll('\\', '\\\\').replaceAll(':', '\\:')
@@ -72,16 +73,28 @@ export const enter = `enter () {
   done
 }`
 
-/** The same for a directory that is to be there already; fails where it is not, or a link leads there. */
-export const existing = `existing () {
+export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
+
+const noDirectoryStatus = 44
+
+/**
+ * Shell commands: the same for a directory that is to be there already. Where it is not, or a link leads there, the
+ * script ends; {@link withoutDirectory} tells that. @param names quoted
+ */
+export const enterExisting = (root: string, names: string[]): string => `existing () {
   at=$1; shift; cd -P "$at"
   for name; do
     cd -P "./$name" 2>/dev/null || return 1; at=$at/$name
     [ "$(pwd -P)" = "$at" ] || return 1
   done
-}`
+}
+existing ${shellQuote(root)} ${names.join(' ')} || exit ${noDirectoryStatus}`
 
-export const steps = (path: string) => path.split('/').filter(Boolean).map(shellQuote)
+/** What a script has failed with, if there was no such directory. */
+export function withoutDirectory (path: string, { code }: Error & { code?: unknown }): ContainerError | undefined {
+  if (code !== noDirectoryStatus) return undefined
+  return new ContainerError('failed', `${path} is not a directory in the sandbox, or a link leads there`)
+}
 
 /** Builds the root in a mount namespace with the host's view. */
 export function rootScript ({ root, toolbox, overlays, userNamespace, cgroups }: Layout): string {

@@ -2,12 +2,9 @@ import { basename, join } from 'node:path'
 import { shellQuote } from '../lib/shell.js'
 import type { Engine } from './engine.js'
 import { cleanLayer, volatilePaths } from './layer.js'
-import { existing, steps, type OverlayMount } from './setup.js'
+import { enterExisting, type OverlayMount, steps, withoutDirectory } from './setup.js'
 import { toolboxCommand } from './toolbox.js'
 import { ContainerError } from './types.js'
-
-/** Exit status of a script when the path in the container is not a directory, or has a link on the way. */
-const noDirectoryStatus = 44
 
 /** `cp` says so of what was removed or renamed below the directory while it copied: a container goes on meanwhile. */
 const removedMeanwhile = /^\S*cp: cannot (stat|open|access|read) (?!'from\/\.':).*: No such file or directory$/
@@ -45,21 +42,17 @@ export async function copyLayer (workshop: Workshop, overlays: OverlayMount[], d
 
 /** Copies a directory as it looks in the container: with what is mounted there. */
 export async function copyDirectory (workshop: Workshop, root: string, path: string, target: string): Promise<void> {
-  await run(workshop.engine, `${existing}
-existing ${shellQuote(root)} ${steps(path).join(' ')} || exit ${noDirectoryStatus}
+  await run(workshop.engine, `${enterExisting(root, steps(path))}
 ${copy(workshop, '.', target)}\n${end}`, path)
 }
 
 async function run (engine: Engine, script: string, path = '/'): Promise<void> {
   await engine.onHost(script).catch((error: Error & { code?: unknown, stderr?: string }) => {
     if (error instanceof ContainerError) throw error
-    if (error.code === noDirectoryStatus) throw noDirectory(path)
+    const missing = withoutDirectory(path, error)
+    if (missing !== undefined) throw missing
     const lines = (error.stderr ?? '').trim().split('\n')
     if (lines.every((line) => removedMeanwhile.test(line))) return
     throw new ContainerError('failed', `copying ${path} failed`, { cause: error })
   })
-}
-
-export function noDirectory (path: string): ContainerError {
-  return new ContainerError('failed', `${path} is not a directory in the sandbox, or a link leads there`)
 }

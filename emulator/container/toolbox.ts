@@ -28,6 +28,8 @@ export async function makeToolbox (directory: string): Promise<void> {
   const fresh = `${directory}.new`
   await rm(fresh, { recursive: true, force: true })
   await mkdir(join(fresh, 'rt', 'lib'), { recursive: true })
+  // An image's user runs programs in it as well, whatever the umask of the emulator.
+  for (const name of ['', 'rt', 'rt/lib']) await chmod(join(fresh, name), 0o755)
   await mkdir(join(fresh, 'old'))
   const paths = [...await Promise.all(programs.map(hostTool)), process.execPath]
   for (const path of paths) {

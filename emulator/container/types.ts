@@ -25,7 +25,7 @@ export interface ContainerRuntime {
   readonly volumes: VolumeStore
   start (spec: ContainerSpec): Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
-  enforces (limit: 'memory' | 'cpu'): boolean
+  enforces (limit: 'memory' | 'cpu'): Promise<boolean>
   /** Why a container can't have a network with a list of addresses here; undefined where it can. */
   filters (): Promise<string | undefined>
   /** What running containers are made of. */

@@ -35,7 +35,8 @@ export function sandboxHandlers (parts: SandboxParts): Handlers {
       SandboxCreateV2: (request: SandboxCreateMessage, { metadata, warn }) => idempotency.once(metadata, async () => {
         const sandbox = await createSandbox(parts, request, 'V2', warn)
         const { id: sandboxId, info: { taskId } } = sandbox
-        const tunnels = sandbox.ports?.tunnels ?? []
+        // One that could not be started has none; its result tells so.
+        const tunnels = await sandbox.ports.then(({ tunnels }) => tunnels, () => [])
         const commandRouterAccess = await access(sandbox)
         return { sandboxId, taskId, tunnels, metadata: handleMetadata(sandbox), commandRouterAccess }
       }),

@@ -1,8 +1,7 @@
 import { validateHeaderValue } from 'node:http'
 import type { Authority } from '../auth.js'
 import { failedPrecondition, invalid, unimplemented } from '../control/status.js'
-import { networkAccess } from '../proto/messages.js'
-import { hasOutboundList } from '../sandboxes/definition.js'
+import { hasOutboundList, isBlocked } from '../sandboxes/definition.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Family } from '../sandboxes/sandbox.js'
 import type { Handlers, Unary } from './adapter.js'
@@ -21,23 +20,21 @@ export function tunnelHandlers (registry: SandboxRegistry, authority: Authority)
     return {
       async [`SandboxGetTunnels${suffix}`] ({ sandboxId }: { sandboxId: string }) {
         const sandbox = registry.byId(sandboxId, family)
-        await sandbox.started
-        return { tunnels: sandbox.ports?.tunnels ?? [], ...sandbox.result && { result: sandbox.result } }
+        const { tunnels } = await sandbox.ports
+        return { tunnels, ...sandbox.result && { result: sandbox.result } }
       },
       async [`SandboxCreateConnectToken${suffix}`] ({ sandboxId, userMetadata, port = defaultPort }: ConnectMessage) {
         const sandbox = registry.byId(sandboxId, family)
-        await sandbox.started
-        if (!sandbox.running || !sandbox.ports) throw failedPrecondition(`Sandbox ${sandboxId} has already finished`)
-        const { blockNetwork, networkAccess: access } = sandbox.info.definition
-        if (blockNetwork || access?.networkAccessType === networkAccess.blocked) {
-          throw failedPrecondition(`The network of sandbox ${sandboxId} is blocked`)
-        }
-        if (hasOutboundList(sandbox.info.definition)) {
+        const ports = await sandbox.ports
+        if (!sandbox.running) throw failedPrecondition(`Sandbox ${sandboxId} has already finished`)
+        const { definition } = sandbox.info
+        if (isBlocked(definition)) throw failedPrecondition(`The network of sandbox ${sandboxId} is blocked`)
+        if (hasOutboundList(definition)) {
           throw unimplemented('connect tokens of a sandbox with an outbound allowlist, which has a network of its own')
         }
         if (port < 1 || port > 65_535) throw invalid(`port must be between 1 and 65535, got ${port}`)
         const token = await authority.connectToken({ sandboxId, port, metadata: checkMetadata(userMetadata) })
-        return { url: await sandbox.ports.gate(port), token }
+        return { url: await ports.gate(port), token }
       }
     }
   }

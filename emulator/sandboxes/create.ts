@@ -7,7 +7,7 @@ import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
 import type { BuiltImage } from '../images/store.js'
-import { networkAccess, type SandboxCreateMessage, type SandboxDefinition } from '../proto/messages.js'
+import type { SandboxCreateMessage, SandboxDefinition } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { failedPrecondition, invalid, notFound, StatusError, unimplemented } from '../control/status.js'
@@ -16,7 +16,7 @@ import type { Certificate } from '../tunnels/certificate.js'
 import { inboundCheck } from '../tunnels/inbound.js'
 import { SandboxPorts } from '../tunnels/ports.js'
 import type { VolumeCatalog } from '../volumes/catalog.js'
-import { checkDefinition, checkTags, hasOutboundList, mountPathOf } from './definition.js'
+import { checkDefinition, checkTags, hasOutboundList, isBlocked, mountPathOf } from './definition.js'
 import { ptyOf } from './exec.js'
 import { limitsOf } from './limits.js'
 import { placementWarnings } from './placement.js'
@@ -34,7 +34,7 @@ export interface CreateParts {
   start: (spec: ContainerSpec) => Promise<Container>
   strictness: Strictness
   /** Whether limits of memory, or of CPUs, hold on this machine. */
-  enforces: (limit: 'memory' | 'cpu') => boolean
+  enforces: (limit: 'memory' | 'cpu') => Promise<boolean>
   /** Why outbound allowlists can't be enforced here; undefined where they can. */
   filters: () => Promise<string | undefined>
   /** Signs an identity token. */
@@ -80,16 +80,20 @@ export async function createSandbox (
   }
   const spec = containerSpec(parts, request, info)
   if (definition.includeOidcIdentityToken) spec.env['MODAL_IDENTITY_TOKEN'] = await parts.identityToken(bearerOf(info))
-  const { limits, warnings } = limitsOf(definition, parts.enforces)
+  const { limits, warnings } = await limitsOf(definition, parts.enforces)
   spec.limits = limits
   // No await between this check and the registration, which takes the name.
   if (definition.name) registry.checkNameFree(app.id, definition.name)
-  const sandbox = new Sandbox(info, tags, () => parts.start(spec), isTold ? 0 : undefined)
+  const opening = {
+    start: () => parts.start(spec),
+    open: (container: Container) => openPorts(parts, sandbox, container)
+  }
+  const sandbox: Sandbox = new Sandbox(info, tags, opening, isTold ? 0 : undefined)
   registry.add(sandbox)
   try {
     const container = await sandbox.started
     for (const text of [...placementWarnings(definition), ...warnings]) warn(text)
-    await openPorts(parts, sandbox, container)
+    await sandbox.ports
     const { readinessProbe } = definition
     // Fails at once where it can't be known.
     if (readinessProbe?.tcpPort !== undefined) await container.listener(readinessProbe.tcpPort)
@@ -114,17 +118,20 @@ function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definit
   return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }
 }
 
-async function openPorts ({ certificate, userOf }: CreateParts, sandbox: Sandbox, container: Container): Promise<void> {
+async function openPorts (
+  { certificate, userOf }: CreateParts, sandbox: Sandbox, container: Container
+): Promise<SandboxPorts> {
   const { inboundCidrAllowlist, openPorts } = sandbox.info.definition
-  sandbox.ports = new SandboxPorts({
+  const ports = new SandboxPorts({
     certificate,
     listener: (port) => container.listener(port),
     allows: inboundCheck(inboundCidrAllowlist),
     track: (activity) => { sandbox.lifetime.track(activity).catch(() => {}) },
     userOf: (token, port) => userOf(token, sandbox.id, port)
   })
-  container.exited.then(() => { sandbox.ports?.close() }, () => {})
-  await sandbox.ports.open(openPorts?.ports ?? [])
+  container.exited.then(() => { ports.close() }, () => {})
+  await ports.open(openPorts?.ports ?? [])
+  return ports
 }
 
 function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info: SandboxInfo): ContainerSpec {
@@ -144,9 +151,8 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
 }
 
 function networkOf (definition: SandboxDefinition): Network {
-  const { blockNetwork, networkAccess: access } = definition
-  if (hasOutboundList(definition)) return { cidrs: access?.allowedCidrs ?? [] }
-  return blockNetwork || access?.networkAccessType === networkAccess.blocked ? 'none' : 'host'
+  if (isBlocked(definition)) return 'none'
+  return hasOutboundList(definition) ? { cidrs: definition.networkAccess?.allowedCidrs ?? [] } : 'host'
 }
 
 function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {

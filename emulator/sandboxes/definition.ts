@@ -37,8 +37,12 @@ function checkResources ({ resources }: SandboxDefinition): void {
   if (memoryMbMax > 0 && memoryMbMax < memoryMb) throw invalid('memory_mb_max must not be less than memory_mb')
 }
 
-export const hasOutboundList = ({ networkAccess: access }: SandboxDefinition): boolean =>
-  access?.networkAccessType === networkAccess.allowlist
+export const isBlocked = ({ blockNetwork, networkAccess: access }: SandboxDefinition): boolean =>
+  blockNetwork || access?.networkAccessType === networkAccess.blocked
+
+/** Whether it reaches the addresses of a list; what blocks the network wins over one. */
+export const hasOutboundList = (definition: SandboxDefinition): boolean =>
+  !isBlocked(definition) && definition.networkAccess?.networkAccessType === networkAccess.allowlist
 
 /** @throws {StatusError} INVALID_ARGUMENT for an empty, overlong or repeated tag. */
 export function checkTags (tags: SandboxTag[]): SandboxTag[] {
@@ -77,14 +81,13 @@ function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
 }
 
 function checkPorts (definition: SandboxDefinition): void {
-  const { openPorts, inboundCidrAllowlist, blockNetwork, networkAccess: access } = definition
+  const { openPorts, inboundCidrAllowlist } = definition
   const ports = (openPorts?.ports ?? []).map(({ port }) => port)
   const wrong = ports.find((port) => port < 1 || port > 65_535)
   if (wrong !== undefined) throw invalid(`open_ports must be between 1 and 65535, got ${wrong}`)
   if (new Set(ports).size < ports.length) throw invalid('open_ports must not name a port twice')
   inboundCidrAllowlist.forEach(parseCidr)
-  const isBlocked = blockNetwork || access?.networkAccessType === networkAccess.blocked
-  if (isBlocked && ports.length + inboundCidrAllowlist.length > 0) {
+  if (isBlocked(definition) && ports.length + inboundCidrAllowlist.length > 0) {
     throw invalid('open_ports and inbound_cidr_allowlist cannot be used when the network is blocked')
   }
 }

@@ -4,9 +4,9 @@ import type { SandboxDefinition } from '../proto/messages.js'
 const mebibyte = 1024 * 1024
 
 /** The limits that a definition sets, and a warning for each that does not hold here. */
-export function limitsOf (
-  { resources }: SandboxDefinition, enforces: (limit: 'memory' | 'cpu') => boolean
-): { limits: Limits, warnings: string[] } {
+export async function limitsOf (
+  { resources }: SandboxDefinition, enforces: (limit: 'memory' | 'cpu') => Promise<boolean>
+): Promise<{ limits: Limits, warnings: string[] }> {
   const { memoryMbMax = 0, milliCpuMax = 0 } = resources ?? {}
   const limits: Limits = {}
   const warnings: string[] = []
@@ -15,11 +15,11 @@ export function limitsOf (
   }
   if (memoryMbMax > 0) {
     limits.memoryBytes = memoryMbMax * mebibyte
-    if (!enforces('memory')) without(`${memoryMbMax} MiB of memory`)
+    if (!await enforces('memory')) without(`${memoryMbMax} MiB of memory`)
   }
   if (milliCpuMax > 0) {
     limits.cpus = milliCpuMax / 1000
-    if (!enforces('cpu')) without(`${milliCpuMax / 1000} CPUs`)
+    if (!await enforces('cpu')) without(`${milliCpuMax / 1000} CPUs`)
   }
   return { limits, warnings }
 }

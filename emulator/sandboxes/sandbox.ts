@@ -26,6 +26,12 @@ export interface SandboxInfo {
   createdAt: number
 }
 
+/** How a sandbox begins: its container, and then the ways into that. */
+interface Opening {
+  start: () => Promise<Container>
+  open: (container: Container) => Promise<SandboxPorts>
+}
+
 /** A container with what Modal adds to it: a name, tags, deadlines, and a result that outlives it. */
 export class Sandbox {
   readonly info: SandboxInfo
@@ -39,8 +45,8 @@ export class Sandbox {
   /** Resolves when the result is known, after the final commit of the volumes. */
   readonly ended: Promise<void>
   result: GenericResult | undefined
-  /** Set once it has started. */
-  ports: SandboxPorts | undefined
+  /** Resolves when the ways into it are open; rejects when it could not be started. */
+  readonly ports: Promise<SandboxPorts>
   /** Set only with a readiness probe. */
   readiness: Readiness | undefined
   #reason: EndReason | undefined
@@ -49,7 +55,7 @@ export class Sandbox {
   readonly #idleExitCode: number
 
   /** @param idleExitCode what an idle time-out ends with: Modal's own is not known */
-  constructor (info: SandboxInfo, tags: SandboxTag[], start: () => Promise<Container>, idleExitCode = 137) {
+  constructor (info: SandboxInfo, tags: SandboxTag[], { start, open }: Opening, idleExitCode = 137) {
     const { timeoutSecs, idleTimeoutSecs } = info.definition
     this.info = info
     this.name = info.definition.name || undefined
@@ -57,6 +63,8 @@ export class Sandbox {
     this.#idleExitCode = idleExitCode
     this.lifetime = new Lifetime(timeoutSecs, idleTimeoutSecs, (reason) => this.stop(reason))
     this.started = start()
+    this.ports = this.started.then(open)
+    this.ports.catch(() => {})
     this.ended = this.started.then((container) => this.#watch(container))
     this.ended.catch(() => {})
   }

@@ -1,5 +1,6 @@
 import { createServer, request, STATUS_CODES, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { listenOnLoopback, type Target } from './tunnel.js'
 
 /** Names the query parameter and the cookie. */
@@ -135,7 +136,12 @@ function refuse (error: unknown, answer: ServerResponse): void {
 }
 
 function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer): void {
+  // Only who reads notices that a client has left.
+  const sent = socket.pipe(new PassThrough())
+  const leave = () => { outgoing.destroy() }
+  socket.once('end', leave).once('close', leave)
   const begin = (response: IncomingMessage, left: string[] = []) => {
+    socket.off('end', leave)
     const lines = response.rawHeaders.flatMap((name, index, all) =>
       index % 2 === 0 && !left.includes(name.toLowerCase()) ? [`${name}: ${all[index + 1]}`] : [])
     socket.write([`HTTP/1.1 ${response.statusCode} ${response.statusMessage}`, ...lines, '', ''].join('\r\n'))
@@ -147,7 +153,7 @@ function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer)
     socket.on('close', () => { target.destroy() })
     socket.write(first)
     target.write(head)
-    socket.pipe(target)
+    sent.pipe(target)
     target.pipe(socket)
   })
   outgoing.on('response', (response) => {
@@ -156,5 +162,6 @@ function upgrade ({ request: outgoing }: Outgoing, socket: Socket, head: Buffer)
     response.pipe(socket)
   })
   outgoing.on('error', () => { socket.destroy() })
-  outgoing.end()
+  if (socket.destroyed) outgoing.destroy()
+  else outgoing.end()
 }

@@ -28,14 +28,17 @@ export async function openTunnel (options: Options): Promise<{ port: number, clo
       socket.destroy()
       return
     }
-    open.add(socket)
     track(new Promise((resolve) => { socket.once('close', resolve) }))
-    socket.once('close', () => { open.delete(socket) })
     forward(socket, options).catch(() => { socket.destroy() })
   }
   const server = tls
     ? createTlsServer({ cert: tls.cert, key: tls.key, ALPNProtocols: tls.protocols, allowHalfOpen: true }, take)
     : createServer({ allowHalfOpen: true }, take)
+  // Also what is still agreeing on its encryption, which ends with the connection below.
+  server.on('connection', (socket: Socket) => {
+    open.add(socket)
+    socket.once('close', () => { open.delete(socket) })
+  })
   const port = await listenOnLoopback(server)
   return {
     port,

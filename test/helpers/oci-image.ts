@@ -47,10 +47,15 @@ function blocksOf (entry: TarInput): Buffer[] {
 /** What says more of the next entry (`x`), or of all that follow (`g`). */
 export function extendedHeader (flag: 'x' | 'g', records: Record<string, string | Buffer>): Buffer {
   const content = Buffer.concat(Object.entries(records).map((record) => recordOf(...record)))
-  return Buffer.concat([header({ path: 'pax', flag }, content.length), padded(content)])
+  return rawHeader(flag, content)
 }
 
-function header (entry: TarInput, size: number): Buffer {
+/** What says more of the next entry, however wrong. @param size what the header says of the content, maybe as bytes */
+export function rawHeader (flag: string, content: Buffer, size: number | Buffer = content.length): Buffer {
+  return Buffer.concat([header({ path: 'pax', flag }, size), padded(content)])
+}
+
+function header (entry: TarInput, size: number | Buffer): Buffer {
   const { path, flag = '0', target = '', mode = 0o644, uid = 0, gid = 0, mtime = 1_700_000_000 } = entry
   const block = Buffer.alloc(512)
   const octal = (value: number, start: number, length: number) =>
@@ -59,7 +64,8 @@ function header (entry: TarInput, size: number): Buffer {
   octal(mode, 100, 8)
   octal(uid, 108, 8)
   octal(gid, 116, 8)
-  octal(size, 124, 12)
+  if (typeof size === 'number') octal(size, 124, 12)
+  else size.copy(block, 124, 0, 12)
   octal(mtime, 136, 12)
   block.write(flag, 156)
   Buffer.from(target).copy(block, 157, 0, 100)

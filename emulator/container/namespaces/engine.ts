@@ -66,7 +66,7 @@ export class NamespaceEngine implements Engine {
    */
   #namespaces (): string[] {
     const { nsenter, perl, initPid, supervisor, userNamespace, network, cgroups, plainVolumes } = this.#parts
-    const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}; exec "$@"`, 'sh'] : []
+    const limits = cgroups.length > 0 ? ['/bin/sh', '-c', `${joinCgroups(cgroups)}\nexec "$@"`, 'sh'] : []
     const plain = plainVolumes.length > 0 ? withPlainVolumes(perl, initPid, plainVolumes) : []
     const outer = userNamespace ? [nsenter, '-t', String(supervisor.pid), '-U', '--preserve-credentials'] : []
     return [...limits, ...outer, ...plain, ...withoutKeys(perl), nsenter, '-t', String(initPid), '-m', '-p', '-i', '-u', ...network !== 'host' ? ['-n'] : [],

@@ -44,17 +44,21 @@ export async function readDocument (source: AsyncIterable<Buffer>, what: string)
 export async function * decompressed (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]()
   let start: Buffer = Buffer.alloc(0)
-  for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
-    start = Buffer.concat([start, next.value])
-    if (start.length >= 4) break
-  }
   const whole = async function * () {
     yield start
     yield * { [Symbol.asyncIterator]: () => chunks }
   }
-  if (start.length >= 2 && start.readUInt16BE() === 0x1f8b) yield * through(whole(), zlib.createGunzip())
-  else if (start.length >= 4 && start.readUInt32LE() === 0xfd2fb528) yield * unzstd(whole())
-  else yield * whole()
+  try {
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+      start = Buffer.concat([start, next.value])
+      if (start.length >= 4) break
+    }
+    if (start.length >= 2 && start.readUInt16BE() === 0x1f8b) yield * through(whole(), zlib.createGunzip())
+    else if (start.length >= 4 && start.readUInt32LE() === 0xfd2fb528) yield * unzstd(whole())
+    else yield * whole()
+  } finally {
+    await chunks.return?.()
+  }
 }
 
 /** Of Node since 22.15. */

@@ -35,6 +35,7 @@ type Extensions = Map<string, Buffer>
 const types: Record<string, TarEntry['type']> = {
   '\0': 'file', 0: 'file', 7: 'file', 1: 'hard link', 2: 'link', 3: 'device', 4: 'device', 5: 'directory', 6: 'device'
 }
+const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0
 const noArchive = 'it is not a tar archive, or a damaged one'
 const xattrPrefix = 'SCHILY.xattr.'
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -47,6 +48,16 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
  */
 export async function * readTar (source: AsyncIterable<Buffer>): AsyncGenerator<[TarEntry, AsyncIterable<Buffer>]> {
   const bytes = new Bytes(source)
+  try {
+    yield * entriesOf(bytes)
+    // What is behind the end is part of the blob whose digest is verified.
+    await bytes.skip(Infinity)
+  } finally {
+    await bytes.close()
+  }
+}
+
+async function * entriesOf (bytes: Bytes): AsyncGenerator<[TarEntry, AsyncIterable<Buffer>]> {
   const global: Extensions = new Map()
   let extensions: Extensions = new Map()
   let [extensionBytes, globalBytes] = [0, 0]
@@ -55,6 +66,7 @@ export async function * readTar (source: AsyncIterable<Buffer>): AsyncGenerator<
     const size = number(header, 124, 12)
     const type = String.fromCharCode(header[156]!)
     if ('xgLK'.includes(type)) {
+      if (!isCount(size)) throw new ImageError('the archive has a header of an impossible size')
       if (type === 'g') globalBytes += size
       else extensionBytes += size
       if (extensionBytes > maxExtensionBytes || globalBytes > maxGlobalBytes) {
@@ -74,8 +86,6 @@ export async function * readTar (source: AsyncIterable<Buffer>): AsyncGenerator<
     yield [entry, bytes.until(end)]
     await bytes.skip(end - bytes.position + padding(entry.size))
   }
-  // What is behind the end is part of the blob whose digest is verified.
-  await bytes.skip(Infinity)
 }
 
 function entryOf (header: Buffer, flag: string, extensions: Extensions, offset: number): TarEntry {
@@ -93,7 +103,6 @@ function entryOf (header: Buffer, flag: string, extensions: Extensions, offset: 
   }
   const isDirectory = type === 'directory' || (flag === '\0' && path.endsWith('/'))
   const [size, uid, gid] = [exact('size', 124, 12), exact('uid', 108, 8), exact('gid', 116, 8)]
-  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0
   if (!isCount(size)) throw new ImageError('the archive has an entry of an impossible size')
   if (![uid, gid].every((id) => isCount(id) && id < 2 ** 32 - 1)) throw new ImageError('the archive has an entry of an impossible owner')
   return {
@@ -115,13 +124,14 @@ function entryOf (header: Buffer, flag: string, extensions: Extensions, offset: 
 function readRecords (content: Buffer, into: Extensions): void {
   for (let start = 0; start < content.length;) {
     const space = content.indexOf(' ', start)
-    const length = Number(content.toString('latin1', start, space))
+    const digits = content.toString('latin1', start, Math.max(start, space))
+    const end = start + Number(digits)
     const equals = content.indexOf('=', space)
-    if (!Number.isInteger(length) || start + length > content.length || equals < space || equals > start + length) {
+    if (!/^[1-9]\d*$/.test(digits) || end > content.length || equals < space || equals >= end || content[end - 1] !== 0x0a) {
       throw new ImageError('the archive has an extended header that cannot be read')
     }
-    into.set(content.toString('utf8', space + 1, equals), content.subarray(equals + 1, start + length - 1))
-    start += length
+    into.set(content.toString('utf8', space + 1, equals), content.subarray(equals + 1, end - 1))
+    start = end
   }
 }
 
@@ -173,6 +183,11 @@ class Bytes {
 
   constructor (source: AsyncIterable<Buffer>) {
     this.#source = source[Symbol.asyncIterator]()
+  }
+
+  /** Tells the source that no more of it is read. */
+  async close (): Promise<void> {
+    await this.#source.return?.()
   }
 
   /** The next header; undefined at the end of the archive. */

@@ -57,6 +57,16 @@ t.test('A sandbox has what its image says: variables, directory, user, entrypoin
   await box.terminate()
 })
 
+t.test('A variable of the image that names a library to load affects the command alone', { skip: notRoot }, async (t) => {
+  const box = await sandboxOf('full', [], { env: { LD_PRELOAD: '/missing.so' } })
+  for (const params of [{}, { pty: true }]) {
+    const told = await sh(box, 'id -u; echo $LD_PRELOAD; env | grep -c __modal', params)
+    t.equal(told.replaceAll('\r', ''), '1000\n/missing.so\n0\n')
+  }
+  t.equal(await sh(box, '[ -e /proc/$$/fd/3 ] || echo none'), 'none\n', 'what it was read from is closed')
+  await box.terminate()
+})
+
 const noSnapshots = notRoot || (isolation === 'runsc' && 'gVisor keeps files to itself')
 t.test('A snapshot keeps what the image says', { skip: noSnapshots }, async (t) => {
   const box = await sandboxOf('full')

@@ -8,7 +8,7 @@ import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/e
 import { isolation } from '../../helpers/isolation.js'
 import { run } from '../../helpers/sdk.js'
 
-const { emulator, skip: broken } = await openEmulator(t)
+const { emulator, bare, skip: broken } = await openEmulator(t)
 const isInstalled = await hostTool('slirp4netns').then(() => true, () => false)
 const outside = Object.values(networkInterfaces()).flat().find((one) => one?.family === 'IPv4' && !one.internal)?.address
 const skip = broken || (isolation === 'runsc' && 'gVisor has no such network') ||
@@ -48,9 +48,26 @@ t.test('what such a sandbox can not have is refused', { skip }, async (t) => {
   const { create } = await localApp(emulator.modal(), 'lists')
   const outboundCidrAllowlist = ['10.0.0.0/8']
   await t.rejects(create({ outboundCidrAllowlist: ['not-an-ip/8'] }), { code: status.INVALID_ARGUMENT, message: /Invalid CIDR: not-an-ip\/8/ })
+  for (const wrong of ['10.1.2.3/8', 'fe80::1%lo/64']) {
+    const message = new RegExp(`Invalid CIDR: ${wrong}`)
+    await t.rejects(create({ outboundCidrAllowlist: [wrong] }), { code: status.INVALID_ARGUMENT, message }, wrong)
+  }
   await t.rejects(create({ outboundCidrAllowlist, unencryptedPorts: [8080] }), { code: status.UNIMPLEMENTED })
   const sandbox = await create({ outboundCidrAllowlist })
   await t.rejects(sandbox.createConnectToken(), { code: status.UNIMPLEMENTED })
+})
+
+t.test('a network that is blocked stays so, whatever list comes with it', { skip: broken }, async (t) => {
+  const { app: { appId }, image: { imageId } } = await localApp(emulator.modal(), 'lists')
+  const listed = { networkAccessType: 3, allowedCidrs: ['0.0.0.0/0'] }
+  const definition = { imageId, timeoutSecs: 60, blockNetwork: true, networkAccess: listed }
+  const { sandboxId, taskId } = await bare.control('SandboxCreateV2', { appId, definition })
+  const { jwt } = await bare.task(sandboxId)
+  const inside = ['perl', '-ne', '$up++ if /:/ && !/^ *lo:/; END { exit $up ? 1 : 0 }', '/proc/net/dev']
+  await bare.router(jwt, 'TaskExecStart', { taskId, execId: 'look', commandArgs: inside })
+  t.same(await bare.router(jwt, 'TaskExecWait', { taskId, execId: 'look' }), { code: 0 })
+  const token = bare.control('SandboxCreateConnectTokenV2', { sandboxId })
+  await t.rejects(token, { code: status.FAILED_PRECONDITION, details: /blocked/ })
 })
 
 t.test('where it can not be enforced a list is refused with the reason', {

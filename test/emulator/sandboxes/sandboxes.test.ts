@@ -79,7 +79,10 @@ t.test('of ended sandboxes the oldest are forgotten, and what they have printed 
     const [id, definition] = [`sb-${index}`, { timeoutSecs: 1, volumeMounts: [] }]
     const container = { exited: Promise.resolve({ code: 0 }), discard: async () => { discarded.push(id) } }
     const info = { id, taskId: `ta-${index}`, definition } as unknown as SandboxInfo
-    const sandbox = new Sandbox(info, [], async () => container as unknown as Container)
+    const sandbox = new Sandbox(info, [], {
+      start: async () => container as unknown as Container,
+      open: async () => { throw new Error('it has no network') }
+    })
     registry.add(sandbox)
     await sandbox.ended
   }

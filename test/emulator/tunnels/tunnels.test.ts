@@ -13,7 +13,7 @@ import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/e
 import { isolation } from '../../helpers/isolation.js'
 import { freePort } from '../../helpers/port.js'
 
-const { emulator, skip } = await openEmulator(t)
+const { emulator, bare, skip } = await openEmulator(t)
 
 /** In a sandbox: answers with the request's line and headers; an upgrade with what it is sent. */
 const echo = (port: number) => ['node', '-e', `
@@ -82,6 +82,18 @@ for (const family of ['V1', 'V2'] as const) {
     await t.rejects(once(connect({ host, port }), 'connect'), { code: 'ECONNREFUSED' }, 'it is gone with its sandbox')
   })
 }
+
+t.test('who finds a sandbox by its name before it has started waits for its tunnels', { skip }, async (t) => {
+  const { create } = await localApp(emulator.modal(), 'early')
+  const port = await freePort()
+  const creating = create({ name: 'early', unencryptedPorts: [port] })
+  const find = async () => await bare.control('SandboxGetFromNameV2', { sandboxName: 'early', appName: 'early' })
+  let found: { sandboxId: string } | undefined
+  while (found === undefined) found = await find().catch(() => undefined)
+  const { tunnels } = await bare.control('SandboxGetTunnelsV2', { sandboxId: found.sandboxId })
+  t.match(tunnels, [{ containerPort: port }])
+  await (await creating).terminate()
+})
 
 t.test('nobody is connected with what others on the machine listen on', { skip }, async (t) => {
   const { create } = await localApp(emulator.modal(), 'tunnels')

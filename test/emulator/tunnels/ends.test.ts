@@ -1,0 +1,57 @@
+import { once } from 'node:events'
+import { mkdtemp } from 'node:fs/promises'
+import { request } from 'node:http'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as secureConnect } from 'node:tls'
+import t, { type Test } from 'tap'
+import { hostTool, removeTree } from '../../../emulator/container/host.js'
+import { openCertificate } from '../../../emulator/tunnels/certificate.js'
+import { openGate } from '../../../emulator/tunnels/gate.js'
+import { openTunnel } from '../../../emulator/tunnels/tunnel.js'
+import { eventually } from '../../helpers/containers.js'
+
+/** Stands for a sandbox that takes connections and says nothing. */
+async function silentServer (t: Test) {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => { sockets.push(socket.on('error', () => {}).resume()) })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { for (const socket of sockets) socket.destroy(); server.close() })
+  const target = { port: (server.address() as AddressInfo).port, listener: async () => '127.0.0.1', allows: () => true }
+  return { sockets, target }
+}
+
+t.test('Who leaves before an upgrade is answered takes the connection to the sandbox along', async (t) => {
+  const { sockets, target } = await silentServer(t)
+  const { url, close } = await openGate({ ...target, userOf: async () => ({ metadata: '' }) })
+  t.teardown(close)
+  const headers = { connection: 'Upgrade', upgrade: 'websocket', authorization: 'Bearer token' }
+  const outgoing = request(url, { headers })
+  outgoing.on('error', () => {})
+  outgoing.end()
+  t.ok(await eventually(async () => sockets.length === 1))
+  t.equal(sockets[0]!.destroyed, false)
+  outgoing.destroy()
+  t.ok(await eventually(async () => sockets[0]!.destroyed))
+})
+
+const noOpenssl = await hostTool('openssl').then(() => false, () => 'openssl is not installed')
+t.test('A tunnel that closes hangs up on everybody, also in the middle of a handshake', { skip: noOpenssl }, async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'tunnel-'))
+  t.teardown(() => removeTree(directory))
+  const certificate = await openCertificate(directory)
+  const { sockets, target } = await silentServer(t)
+  const tls = { ...certificate, protocols: ['http/1.1'] }
+  const { port, close } = await openTunnel({ ...target, tls, track: () => {} })
+  const shaking = connect({ host: '127.0.0.1', port })
+  await once(shaking, 'connect')
+  shaking.write(Buffer.from([22, 3, 1]))
+  const secure = secureConnect({ host: '127.0.0.1', port, ca: certificate.cert })
+  await once(secure, 'secureConnect')
+  t.ok(await eventually(async () => sockets.length === 1))
+  for (const socket of [shaking, secure]) socket.on('error', () => {}).resume()
+  close()
+  t.ok(await eventually(async () => shaking.destroyed && secure.destroyed && sockets[0]!.destroyed))
+})
