@@ -70,6 +70,18 @@ t.test('A copy has modes, links and times', { skip }, async (t) => {
   t.equal(sizes(await onHost(join(layer, 'root', 'srv', 'whole'))), sizes(out))
 })
 
+t.test('What was removed or replaced is so in a container of the layer', { skip }, async (t) => {
+  const container = await startContainer(runtime, { id: 'before' })
+  t.teardown(() => container.discard())
+  const look = 'ls -A /etc/default; ls -d /etc/passwd 2>/dev/null'
+  await sh(container, 'rm -r /etc/default; mkdir /etc/default; touch /etc/default/own; rm /etc/passwd')
+  const layer = join(directory, 'removed')
+  await container.copyLayer(layer)
+  const after = await startContainer(runtime, { id: 'after', rootfs: { base: { kind: 'local' }, layers: [layer] } })
+  t.teardown(() => after.discard())
+  t.equal((await sh(after, look)).out, 'own\n')
+})
+
 t.test('A copy of a container that ends meanwhile is none', { skip }, async (t) => {
   for (const copy of ['copyLayer', 'copyDirectory'] as const) {
     const container = await startContainer(runtime, { id: copy.toLowerCase() })
