@@ -61,7 +61,8 @@ export async function endingOf (sandbox: Sandbox, meanings?: ErrorMeanings): Pro
   return exitCode === null ? null : withReason(sandbox, exitCode)
 }
 
-const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
+/** What Modal's answers mean of a sandbox that has run before. */
+export const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
 
 /**
  * How a sandbox that has run before has ended: Modal may have forgotten it since. Null while it runs, and when Modal

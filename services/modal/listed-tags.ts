@@ -1,8 +1,7 @@
 import type { ModalClient, Sandbox, SandboxListParams } from 'modal'
 import type { ClientMiddleware } from 'nice-grpc-common'
 import { noteListed, unlisted } from './recent.js'
-
-export type Tags = Record<string, string>
+import { tagsOf, type Tags, type WireTag } from './wire-tags.js'
 
 /** A running sandbox of a list. */
 export interface Listed {
@@ -12,7 +11,7 @@ export interface Listed {
 }
 
 /** SandboxListResponse, of V1 and V2: `sandboxes` are SandboxInfo messages. */
-interface ListResponse { sandboxes?: { id: string, tags?: { tagName: string, tagValue: string }[] }[] }
+interface ListResponse { sandboxes?: { id: string, tags?: WireTag[] }[] }
 
 const listMethod = /\/SandboxList(?:V2)?$/
 
@@ -30,7 +29,7 @@ export const tapListedTags: ClientMiddleware = async function * (call, options) 
   }
   const response = yield * call.next(call.request, options)
   for (const { id, tags = [] } of (response as ListResponse | undefined)?.sandboxes ?? []) {
-    if (tags.length > 0) arrived.set(id, Object.fromEntries(tags.map(({ tagName, tagValue }) => [tagName, tagValue])))
+    if (tags.length > 0) arrived.set(id, tagsOf(tags))
   }
   return response
 }

@@ -1,19 +1,17 @@
 import type { ModalClient, Sandbox } from 'modal'
 import type { ClientMiddleware } from 'nice-grpc-common'
 import type { AppError } from '../../errors.js'
-import { endingOf } from './ending.js'
-
-type Tags = Record<string, string>
+import { endingOf, gone } from './ending.js'
+import { tagsOf, type Tags, type WireTag } from './wire-tags.js'
 
 interface Created { id: string, appId: string, tags: Tags, at: number }
 
-interface CreateRequest { appId: string, tags: { tagName: string, tagValue: string }[] }
+interface CreateRequest { appId: string, tags: WireTag[] }
 
 const createMethod = /\/SandboxCreate(?:V2)?$/
 /** How long a list may lack a new sandbox: then one that still is not in it counts as gone. */
 const longestMs = 5 * 60_000
 const maxCreated = 1000
-const gone = { notFound: 'SANDBOX_NOT_FOUND', invalid: 'SANDBOX_NOT_FOUND' } as const
 
 /** Those that no list has had yet, by id. */
 const created = new Map<string, Created>()
@@ -27,8 +25,7 @@ export const tapCreates: ClientMiddleware = async function * (call, options) {
   if (call.responseStream || !createMethod.test(call.method.path)) return response
   const { appId, tags } = call.request as CreateRequest
   const { sandboxId: id } = response as { sandboxId: string }
-  const own = Object.fromEntries(tags.map(({ tagName, tagValue }) => [tagName, tagValue]))
-  created.set(id, { id, appId, tags: own, at: Date.now() })
+  created.set(id, { id, appId, tags: tagsOf(tags), at: Date.now() })
   if (created.size > maxCreated) created.delete(created.keys().next().value!)
   return response
 }

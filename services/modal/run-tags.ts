@@ -1,6 +1,6 @@
 import type { Sandbox } from 'modal'
 import { callModal, lookupMs } from './call.js'
-import type { Tags } from './listed-tags.js'
+import type { Tags } from './wire-tags.js'
 
 export type RunState = 'running' | 'ended' | 'unknown'
 

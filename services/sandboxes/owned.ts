@@ -2,7 +2,7 @@ import type { ModalClient, Sandbox } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import type { Tags } from '../modal/listed-tags.js'
+import type { Tags } from '../modal/wire-tags.js'
 import { appName } from '../modal/names.js'
 import { decodeTags, type SandboxRecord } from './tags.js'
 

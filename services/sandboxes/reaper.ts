@@ -3,7 +3,8 @@ import type { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { listRunning, type Listed, type Tags } from '../modal/listed-tags.js'
+import { listRunning, type Listed } from '../modal/listed-tags.js'
+import type { Tags } from '../modal/wire-tags.js'
 import { decodeTags, searchTags, type SandboxRecord } from './tags.js'
 
 export interface ReaperOptions {

@@ -1,5 +1,5 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
-import type { Tags } from '../modal/listed-tags.js'
+import type { Tags } from '../modal/wire-tags.js'
 
 /**
  * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. A user's tags are in
