@@ -37,7 +37,7 @@ export function tryAgain (text: string, seconds: number): StatusError {
 }
 
 /** `google.rpc.Status {1: int32 code, 3: Any details}` with Modal's `RPCRetryPolicy {1: float retry_after_secs}`. */
-function retryPolicy (code: status, seconds: number): Buffer {
+export function retryPolicy (code: status, seconds: number): Buffer {
   const bytes = (field: number, value: Buffer) => Buffer.concat([Buffer.from([field << 3 | 2, value.length]), value])
   const policy = Buffer.alloc(5)
   policy[0] = 1 << 3 | 5
@@ -45,6 +45,7 @@ function retryPolicy (code: status, seconds: number): Buffer {
   const detail = [bytes(1, Buffer.from('type.googleapis.com/modal.client.RPCRetryPolicy')), bytes(2, policy)]
   return Buffer.concat([Buffer.from([1 << 3, code]), bytes(3, Buffer.concat(detail))])
 }
+
 const notSupported = (reason: string) => `Not supported by the local emulator: ${reason}`
 
 /** For what the emulator can't do honestly. The text names the emulator, so that nobody blames Modal. */

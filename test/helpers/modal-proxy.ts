@@ -4,6 +4,7 @@ import {
 } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { loadServices } from '../../emulator/proto/load.js'
+import { retryPolicy } from '../../emulator/control/status.js'
 
 /**
  * What happens to a call on its way to Modal. `held`: carried out, and answered only after `release`. `delayed`: it
@@ -104,14 +105,4 @@ function refuse (stream: ServerHttp2Stream, { status, throttle }: Extract<Fault,
     'grpc-message': 'refused by a test',
     ...(throttle !== undefined && { 'grpc-status-details-bin': retryPolicy(status, throttle).toString('base64') })
   }, { endStream: true })
-}
-
-/** `google.rpc.Status` with Modal's `RPCRetryPolicy {1: float retry_after_secs}`, as Modal's own messages have it. */
-function retryPolicy (status: number, seconds: number): Buffer {
-  const bytes = (field: number, value: Buffer) => Buffer.concat([Buffer.from([field << 3 | 2, value.length]), value])
-  const policy = Buffer.alloc(5)
-  policy[0] = 1 << 3 | 5
-  policy.writeFloatLE(seconds, 1)
-  const detail = [bytes(1, Buffer.from('type.googleapis.com/modal.client.RPCRetryPolicy')), bytes(2, policy)]
-  return Buffer.concat([Buffer.from([1 << 3, status]), bytes(3, Buffer.concat(detail))])
 }
