@@ -1,3 +1,4 @@
+import type { Bench } from '../bench.js'
 import { minute, expects, either, type Fact } from '../fact.js'
 
 const tries = `cd /workspace
@@ -6,6 +7,14 @@ echo x > f
 echo "FIFO $(try mkfifo fifo), hard link $(try ln f hard), symbolic link $(try ln -s f soft), lock $(try flock -n f true),\
  owner $(try chown 1234 f), append $(try sh -c 'echo y >> f'), rename over $(try sh -c 'echo z > g && mv g f')"`
 
+/** What a script says in a sandbox of its own on the volume. */
+async function inNext (bench: Bench, script: string): Promise<string> {
+  const sandbox = await bench.create({ volumes: { '/workspace': bench.volume } })
+  const { out } = await bench.sh(script, { sandbox })
+  await bench.end(sandbox)
+  return out.trim()
+}
+
 /** What a volume keeps. */
 export const volumes: readonly Fact[] = [{
   asked: 'What a sandbox wrote to a volume is there for the next one after its end',
@@ -13,14 +22,9 @@ export const volumes: readonly Fact[] = [{
   otherwise: 'Work is lost between sandboxes that have no S3.',
   timeoutMs: 4 * minute,
   ask: async (bench) => {
-    const mounted = { volumes: { '/workspace': bench.volume } }
-    const first = await bench.create(mounted)
-    await bench.sh('mkdir -p /workspace/d && echo kept > /workspace/d/f && chmod 741 /workspace/d/f', { sandbox: first })
-    await bench.end(first)
-    const second = await bench.create(mounted)
-    const { out } = await bench.sh('cat /workspace/d/f; stat -c %a /workspace/d/f', { sandbox: second })
-    await bench.end(second)
-    return expects(out.trim().split('\n').join(' '), 'kept 741')
+    await inNext(bench, 'mkdir -p /workspace/d && echo kept > /workspace/d/f && chmod 741 /workspace/d/f')
+    const out = await inNext(bench, 'cat /workspace/d/f; stat -c %a /workspace/d/f')
+    return expects(out.split('\n').join(' '), 'kept 741')
   }
 }, {
   asked: 'Times of files on a volume have fractions of a second, after its next mount, too',
@@ -28,15 +32,8 @@ export const volumes: readonly Fact[] = [{
   otherwise: '',
   timeoutMs: 4 * minute,
   ask: async (bench) => {
-    const mounted = { volumes: { '/workspace': bench.volume } }
-    const time = async (script: string) => {
-      const sandbox = await bench.create(mounted)
-      const { out } = await bench.sh(script, { sandbox })
-      await bench.end(sandbox)
-      return out.trim()
-    }
-    const before = await time('touch -d "2020-01-01 00:00:00.123456789" /workspace/t; stat -c %y /workspace/t')
-    return either(`${before}, then ${await time('stat -c %y /workspace/t')}`)
+    const before = await inNext(bench, 'touch -d "2020-01-01 00:00:00.123456789" /workspace/t; stat -c %y /workspace/t')
+    return either(`${before}, then ${await inNext(bench, 'stat -c %y /workspace/t')}`)
   }
 }, {
   asked: 'What a volume can do',
