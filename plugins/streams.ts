@@ -19,6 +19,8 @@ declare module 'fastify' {
      * @throws {AppError} LIMIT_REACHED.
      */
     wantsSse (fallback: boolean): boolean
+    /** Whether the client would rather not wait for the result: `Prefer: respond-async` (RFC 7240). */
+    prefersAsync (): boolean
   }
 }
 
@@ -53,6 +55,11 @@ export default fp<StreamsOptions>(async (fastify, { heartbeatMs }) => {
     const wants = accept.includes('text/event-stream') || (!prefersJson && fallback)
     if (wants) slots.acquire(this)
     return wants
+  })
+
+  fastify.decorateRequest('prefersAsync', function (this: FastifyRequest) {
+    const preferences = [this.headers.prefer ?? []].flat().join().split(',')
+    return preferences.some((preference) => /^\s*respond-async\s*(;|$)/i.test(preference))
   })
 
   fastify.addHook('onResponse', async (request) => slots.release(request))
