@@ -1,6 +1,7 @@
 import type { Snapshots } from '../images/snapshots.js'
 import type { Handlers } from './adapter.js'
 import { appHandlers } from './apps.js'
+import { fileHandlers } from './files.js'
 import { Idempotency } from './idempotency.js'
 import { imageHandlers } from './images.js'
 import { logHandlers } from './logs.js'
@@ -28,7 +29,8 @@ export function allHandlers (parts: Parts): { client: Handlers, commandRouter: H
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
       tunnelHandlers(registry, authority),
-      logHandlers(registry)
+      logHandlers(registry),
+      fileHandlers(registry)
     )),
     commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))
   }
