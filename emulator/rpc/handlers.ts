@@ -8,13 +8,14 @@ import { logHandlers } from './logs.js'
 import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
-import { snapshotHandlers } from './snapshots.js'
+import { olderSnapshotHandlers, snapshotHandlers } from './snapshots.js'
 import { strictly } from './strict.js'
 import { taskHandlers } from './tasks.js'
 import { tunnelHandlers } from './tunnels.js'
+import { type VolumeFileParts, volumeFileHandlers } from './volume-files.js'
 import { volumeHandlers } from './volumes.js'
 
-interface Parts extends Omit<SandboxParts, 'idempotency'> { snapshots: Snapshots }
+interface Parts extends Omit<SandboxParts, 'idempotency'>, VolumeFileParts { snapshots: Snapshots }
 
 /** The handlers of every supported RPC, by service. */
 export function allHandlers (parts: Parts): { client: Handlers, commandRouter: Handlers } {
@@ -30,7 +31,9 @@ export function allHandlers (parts: Parts): { client: Handlers, commandRouter: H
       sandboxHandlers({ ...parts, idempotency }),
       tunnelHandlers(registry, authority),
       logHandlers(registry),
-      fileHandlers(registry)
+      fileHandlers(registry),
+      volumeFileHandlers(parts),
+      olderSnapshotHandlers(registry, snapshots)
     )),
     commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))
   }

@@ -1,6 +1,7 @@
 import { failedPrecondition, invalid, notFound, permissionDenied, unimplemented } from '../control/status.js'
 import type { ImageBuilds } from '../images/builds.js'
 import type { Snapshots } from '../images/snapshots.js'
+import { resultStatus } from '../proto/messages.js'
 import { isReserved, mountPathOf } from '../sandboxes/definition.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Sandbox } from '../sandboxes/sandbox.js'
@@ -64,6 +65,20 @@ export function snapshotHandlers (registry: SandboxRegistry, images: ImageBuilds
       async TaskUnmountDirectory (request: PathMessage, context) {
         await (await sandboxOf(request, context).started).unmountImage(pathOf(request))
         return {}
+      }
+    }
+  }
+}
+
+/** As SDKs of before the command router take them, of V1 sandboxes. */
+export function olderSnapshotHandlers (registry: SandboxRegistry, snapshots: Snapshots): Handlers {
+  return {
+    unary: {
+      async SandboxSnapshotFs ({ sandboxId }: { sandboxId: string }) {
+        const sandbox = registry.byId(sandboxId, 'V1')
+        if (!sandbox.running) throw notFound(`Sandbox ${sandboxId} has already finished`)
+        const imageId = await snapshots.ofFilesystem(await sandbox.started, sandbox.info.image, defaultSeconds)
+        return { imageId, result: { status: resultStatus.success } }
       }
     }
   }

@@ -84,7 +84,7 @@ function readBundle () {
       /if \(message\.(?<single>\w+)(?:\.length)? !== (?<unset>[^)]*)\) \{/,
       /Object\.entries\(message\.(?<map>\w+)\)\.forEach[^\n]*/
     ]
-    const call = /\s*(?:(?<type>\w+)\.encode\(\s*(?:v|message\.\w+|\{ key, value \}),\s*)?/
+    const call = /\s*(?:(?<type>\w+)\.encode\(\s*(?:v|message\.\w+|toTimestamp\(message\.\w+\)|\{ key, value \}),\s*)?/
     const tag = /writer\.uint32\((?<tag>\d+)\)\.(?<scalar>\w+)\(/
     const head = heads.map((part) => part.source).join('|')
     const field = new RegExp(`(?:${head})${call.source}${tag.source}`, 'g')
