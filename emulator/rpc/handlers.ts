@@ -8,6 +8,7 @@ import { logHandlers } from './logs.js'
 import { queueHandlers } from './queues.js'
 import { sandboxHandlers, type SandboxParts } from './sandboxes.js'
 import { secretHandlers } from './secrets.js'
+import { sidecarCreation, sidecarHandlers } from './sidecars.js'
 import { olderSnapshotHandlers, snapshotHandlers } from './snapshots.js'
 import { strictly } from './strict.js'
 import { taskHandlers } from './tasks.js'
@@ -29,13 +30,18 @@ export function allHandlers (parts: Parts): { client: Handlers, commandRouter: H
       queueHandlers(state),
       volumeHandlers(state, volumes, idempotency),
       sandboxHandlers({ ...parts, idempotency }),
+      sidecarCreation({ ...parts, idempotency }),
       tunnelHandlers(registry, authority),
       logHandlers(registry),
       fileHandlers(registry),
       volumeFileHandlers(parts),
       olderSnapshotHandlers(registry, snapshots)
     )),
-    commandRouter: merge(taskHandlers(registry, secrets), snapshotHandlers(registry, images, snapshots))
+    commandRouter: merge(
+      taskHandlers(registry, secrets),
+      snapshotHandlers(registry, images, snapshots),
+      sidecarHandlers({ ...parts, idempotency })
+    )
   }
 }
 

@@ -6,7 +6,6 @@ const memory = 'memory snapshots need Modal\'s runtime'
 const snapshots = 'snapshots in the background; the SDKs of today take them through the command router'
 const exitSnapshots = 'snapshots at the end of a sandbox'
 const network = 'the network of a running sandbox can\'t be changed: its allowlist is set when it is created'
-const sidecars = 'a sandbox has one container'
 const logs = 'entrypoint logs are not kept; read the sandbox\'s stdout and stderr'
 
 const volumes = 'commits and reloads from a client inside a container; those outside have reloadVolumes'
@@ -23,7 +22,6 @@ const reasons = {
     SandboxSnapshotFsAsync: snapshots,
     SandboxGetExitSnapshot: exitSnapshots,
     SandboxGetExitSnapshotV2: exitSnapshots,
-    SandboxContainerCreateV2: sidecars,
     SandboxGetResourceUsage: 'resource usage is not measured',
     AppFetchLogs: logs,
     AppCountLogs: logs,
@@ -34,12 +32,7 @@ const reasons = {
   commandRouter: {
     TaskSnapshotMemory: memory,
     TaskSetNetworkAccess: network,
-    TaskSetOutboundPolicy: network,
-    TaskContainerCreate: sidecars,
-    TaskContainerGet: sidecars,
-    TaskContainerList: sidecars,
-    TaskContainerTerminate: sidecars,
-    TaskContainerWait: sidecars
+    TaskSetOutboundPolicy: network
   }
 }
 

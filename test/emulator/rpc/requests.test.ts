@@ -81,9 +81,9 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
     [...exec({ commandArgs: ['x'.repeat(70_000)] }), wrong, /65536/],
     [...exec({ workdir: 'here' }), wrong, /workdir/],
     [...exec({ timeoutSecs: 0 }), wrong, /timeout_secs/],
-    [...exec({ containerId: 'side' }), status.UNIMPLEMENTED, /one container/],
+    [...exec({ containerId: 'side' }), status.NOT_FOUND, /Container with ID side/],
     ['TaskExecPoll', { taskId, execId: 'none' }, status.NOT_FOUND, /Exec with ID none/],
-    ['TaskReloadVolumes', { taskId, containerId: 'side' }, status.UNIMPLEMENTED, /one container/]
+    ['TaskReloadVolumes', { taskId, containerId: 'side' }, status.NOT_FOUND, /Container with ID side/]
   ]
   for (const [method, request, code, details] of routed) {
     await t.rejects(bare.router(jwt, method, request), { code, details }, `${method} ${details}`)
