@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -40,6 +40,8 @@ export class Contents {
    */
   async receive (id: string, stream: Readable | Iterable<Buffer>, maxBytes: number): Promise<Content> {
     const path = this.pathOf(id)
+    // Whoever sends it again may overlap with what is left of the first time.
+    const part = `${path}.${randomUUID()}`
     const hashes = { sha256: createHash('sha256'), md5: createHash('md5') }
     let size = 0
     const count = new Transform({
@@ -51,10 +53,10 @@ export class Contents {
       }
     })
     try {
-      await pipeline(stream, count, createWriteStream(`${path}.part`))
-      await rename(`${path}.part`, path)
+      await pipeline(stream, count, createWriteStream(part))
+      await rename(part, path)
     } catch (error) {
-      await rm(`${path}.part`, { force: true })
+      await rm(part, { force: true })
       throw error
     }
     return this.#keep(id, { path, size, sha256: hashes.sha256.digest('hex'), md5: hashes.md5.digest('hex') })

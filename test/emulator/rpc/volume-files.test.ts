@@ -1,4 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { request } from 'node:http'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
 import { isolation } from '../../helpers/isolation.js'
@@ -241,6 +244,30 @@ t.test('content counts only for whoever has sent it, as announced', async (t) =>
   await t.rejects(bare.control('MountPutFile', { sha256Hex, dataBlobId: 'bl-none' }), { code: 9 })
   await t.rejects(bare.control('VolumePutFiles', { volumeId, files: [{ filename: 'a', sha256Hex }] }), { code: 9, details: /was not sent/ })
   await t.rejects(bare.control('VolumeGetFile2', { volumeId: 'vo-none', path: 'a' }), { code: 5 })
+})
+
+t.test('content that is sent again is whole, whatever becomes of the first time', async (t) => {
+  const content = randomBytes(5 * 1024 * 1024)
+  const { blobId, uploadUrl } = await bare.control('BlobCreate', { contentLength: content.length })
+  const send = () => {
+    const sending = request(uploadUrl, { method: 'PUT', headers: { 'Content-Length': content.length } })
+    sending.write(content.subarray(0, content.length / 2))
+    return sending
+  }
+  const [first, second] = [send(), send()]
+  first.on('error', () => {})
+  await setTimeout(100)
+  first.destroy()
+  await setTimeout(100)
+  second.end(content.subarray(content.length / 2))
+  const [answer] = await once(second, 'response')
+  t.equal(answer.statusCode, 200)
+  answer.resume()
+  const sha256Hex = hash(content).toString('hex')
+  t.match(await bare.control('MountPutFile', { sha256Hex, dataBlobId: blobId }), { exists: true })
+  const { volumeId } = await makeVolume('again', 1)
+  await bare.control('VolumePutFiles', { volumeId, files: [{ filename: 'a', sha256Hex }] })
+  t.ok(content.equals(await common(volumeId, '').read('a')))
 })
 
 t.test('a volume is created once, found by its id, and renamed', async (t) => {
