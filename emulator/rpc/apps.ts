@@ -19,6 +19,7 @@ interface EnvironmentMessage { deploymentName: string, objectCreationType: numbe
 export function appHandlers (state: State, authority: Authority): Handlers {
   return {
     unary: {
+      ClientHello: () => ({ imageBuilderVersion }),
       AuthTokenGet: async () => ({ token: await authority.clientToken() }),
 
       async EnvironmentGetOrCreate ({ deploymentName, objectCreationType }: EnvironmentMessage) {
