@@ -5,7 +5,7 @@ import type { RawData, WebSocket } from 'ws'
 import { AppError } from '../errors.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
-import { TerminalQuery, TerminalResize, type TerminalMessage } from '../schemas/terminal.js'
+import { TerminalQuery, TerminalRequest, type TerminalMessage } from '../schemas/terminal.js'
 import type { Terminal, Viewer } from '../services/sandboxes/terminal.js'
 import type { Terminals } from '../services/sandboxes/terminals.js'
 
@@ -103,10 +103,15 @@ class Connection implements Viewer {
   }
 
   async #receive (terminal: Terminal, data: RawData, isBinary: boolean) {
-    if (!isBinary) return await terminal.resize(readResize(String(data)))
+    if (!isBinary) return await this.#obey(terminal, readRequest(String(data)))
     this.#socket.pause()
     await terminal.write(data as Buffer)
     this.#socket.resume()
+  }
+
+  async #obey (terminal: Terminal, request: TerminalRequest) {
+    if (request.type === 'resize') await terminal.resize(request)
+    else await terminal.kill('closed by its user')
   }
 
   #tell (message: TerminalMessage) {
@@ -122,10 +127,12 @@ class Connection implements Viewer {
 }
 
 /** @throws {AppError} BAD_REQUEST. */
-function readResize (text: string): TerminalResize {
+function readRequest (text: string): TerminalRequest {
   try {
     const message: unknown = JSON.parse(text)
-    if (Value.Check(TerminalResize, message)) return message
+    if (Value.Check(TerminalRequest, message)) return message
   } catch {}
-  throw new AppError('BAD_REQUEST', { message: 'A text message must be {"type": "resize", "columns": 2-1000, "rows": 2-1000}.' })
+  throw new AppError('BAD_REQUEST', {
+    message: 'A text message must be {"type": "resize", "columns": 2-1000, "rows": 2-1000} or {"type": "end"}.'
+  })
 }
