@@ -89,17 +89,17 @@ class Connection implements Viewer {
 
   exit (exitCode: number) {
     this.#tell({ type: 'exit', exitCode })
-    this.#socket.close(closeCodes.ended)
+    this.#close(closeCodes.ended)
   }
 
   fail (error: unknown) {
     const { code, message, hint } = this.#request.report(error)
     this.#tell({ type: 'error', code, message, hint })
-    this.#socket.close(closeCodes.failed)
+    this.#close(closeCodes.failed)
   }
 
   replaced () {
-    this.#socket.close(closeCodes.replaced)
+    this.#close(closeCodes.replaced)
   }
 
   async #receive (terminal: Terminal, data: RawData, isBinary: boolean) {
@@ -112,6 +112,12 @@ class Connection implements Viewer {
   async #obey (terminal: Terminal, request: TerminalRequest) {
     if (request.type === 'resize') await terminal.resize(request)
     else await terminal.kill('closed by its user')
+  }
+
+  /** A paused socket would not see the client's answer. */
+  #close (code: number) {
+    this.#socket.resume()
+    this.#socket.close(code)
   }
 
   #tell (message: TerminalMessage) {

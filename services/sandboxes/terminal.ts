@@ -10,6 +10,8 @@ import { FirstLine, InputQueue, OutputTail } from './terminal-streams.js'
 
 const script = loadScript(import.meta.url, 'terminal.sh')
 const startMs = 60_000
+/** As when a terminal is closed; an interactive shell ignores SIGTERM. */
+const hangUp = [{ signal: 'HUP', waitMs: 1000 }, { signal: 'KILL', waitMs: 2000 }] as const
 
 /** Who looks at a terminal. */
 export interface Viewer {
@@ -42,6 +44,8 @@ export class Terminal {
   #size: TerminalSize | undefined
   #resizing = false
   #killed: Promise<void> | undefined
+  /** Whether the shell has ended: nothing would be said to another viewer. */
+  isOver = false
   /** Resolves when the shell and all that it has started are gone. */
   readonly ended: Promise<void>
 
@@ -118,7 +122,7 @@ export class Terminal {
 
   /** Ends the shell and everything it has started. Never rejects: what could not be ended is logged. */
   async kill (reason: string): Promise<void> {
-    this.#killed ??= killMarked(this.owned.sandbox, `${execMarker}=${this.id}`).then(
+    this.#killed ??= killMarked(this.owned.sandbox, `${execMarker}=${this.id}`, hangUp).then(
       (gone) => this.#log.info({ terminalId: this.id, reason, gone }, 'terminal killed'),
       (err: unknown) => this.#log.warn({ terminalId: this.id, reason, err }, 'terminal could not be killed'))
     await this.#killed
@@ -127,9 +131,11 @@ export class Terminal {
   async #run (): Promise<void> {
     try {
       const exitCode = await this.#process.pipe(async (_stream, bytes) => await this.#show(bytes))
+      this.isOver = true
       this.#log.info({ terminalId: this.id, exitCode }, 'terminal ended')
       this.#viewer?.exit(exitCode)
     } catch (error) {
+      this.isOver = true
       const failure = await explainFailure(error, this.owned.sandbox, 'terminal')
       this.#log.info({ terminalId: this.id, err: failure }, 'terminal lost')
       this.#viewer?.fail(failure)

@@ -41,7 +41,7 @@ export class Terminals {
   /** @throws {AppError} TERMINAL_NOT_FOUND. */
   find (owned: OwnedSandbox, id: string): Terminal {
     const terminal = this.#open.get(id)
-    if (terminal?.owned.id !== owned.id) throw new AppError('TERMINAL_NOT_FOUND')
+    if (terminal === undefined || terminal.isOver || terminal.owned.id !== owned.id) throw new AppError('TERMINAL_NOT_FOUND')
     return terminal
   }
 

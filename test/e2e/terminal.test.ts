@@ -26,7 +26,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.keyboard.type('echo $((6*7)); printf "\\033[38;2;200;30;30mred\\033[0m\\n"; stty size\n')
       await shows(1, /42\s*red/)
       const [, columns] = /(\d+) (\d+)/.exec(await shell(1).locator('.xterm-rows > div', { hasText: /^\d+ \d+\s*$/ }).innerText())!.slice(1)
-      t.ok(Number(columns) > 40, columns)
+      t.ok(Number(columns) > 40, String(columns))
       await page.setViewportSize({ width: 900, height: 700 })
       await page.keyboard.type('sleep 1; stty size | tr " " x\n')
       await shell(1).locator('.xterm-rows > div', { hasText: /^\d+x\d+\s*$/ }).waitFor()
