@@ -54,7 +54,6 @@ export class Terminal {
     this.owned = owned
     this.#process = process
     this.#log = log
-    process.write(this.#input).catch(() => {})
     this.ended = this.#run()
   }
 
@@ -146,12 +145,18 @@ export class Terminal {
   }
 
   async #show (bytes: Uint8Array): Promise<void> {
-    const isNamed = this.#name.text !== undefined
+    const wasNamed = this.#name.text !== undefined
     const shown = this.#name.cut(bytes)
-    if (!isNamed && this.#device !== undefined && this.#size !== undefined) this.resize(this.#size)
+    if (!wasNamed && this.#name.text !== undefined) this.#startInput()
     if (shown.length === 0) return
     this.#output.add(shown)
     await this.#viewer?.output(shown)
+  }
+
+  /** What is typed before the name has come would be shown in front of it. */
+  #startInput () {
+    this.#process.write(this.#input).catch(() => {})
+    if (this.#size !== undefined) this.resize(this.#size)
   }
 
   /** Only a path of this form is ever passed to a command: the sandbox says what it wants. */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../helpers/containers.js'
+import { isolation } from '../helpers/isolation.js'
 import { sendRaw } from '../helpers/raw-http.js'
 import { keys, skip, startService } from '../helpers/service.js'
 
@@ -66,7 +67,9 @@ t.test('terminal', { skip }, async (t) => {
     t.match(await isClosed(), { told: [{ type: 'open', from: 0 }, { type: 'exit', exitCode: 7 }], code: 4000 })
   })
 
-  await t.test('Ctrl-C interrupts what runs, and only that', async () => {
+  // Elsewhere the terminal is the host's; the emulator makes one inside, where Debian 12's runsc sends no signals.
+  const noSignals = isolation === 'runsc' && 'a terminal made in gVisor sends no signals'
+  await t.test('Ctrl-C interrupts what runs, and only that', { skip: noSignals }, async () => {
     const { shows, type, ask } = connect()
     type('sleep 1000; echo "status $?"\r')
     await shows(/sleep 1000/)
