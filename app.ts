@@ -17,6 +17,7 @@ import storage from './plugins/storage.js'
 import streams from './plugins/streams.js'
 import validation from './plugins/validation.js'
 import web from './plugins/web.js'
+import websocket from './plugins/websocket.js'
 import exec from './routes/exec.js'
 import files from './routes/files.js'
 import gatewayRoutes from './routes/gateway.js'
@@ -27,6 +28,7 @@ import sessions from './routes/sessions.js'
 import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
+import terminal from './routes/terminal.js'
 import volumes from './routes/volumes.js'
 import { BrowserSessions } from './services/accounts/browser-sessions.js'
 import { developmentAccount } from './services/accounts/development.js'
@@ -60,6 +62,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
 
   // For every request: ids, errors; then validation, rate limit, authentication.
   await app.register(sensible)
+  await app.register(websocket)
   await app.register(context)
   await app.register(errors)
 
@@ -97,6 +100,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     api.addHook('onRequest', api.requireAccount)
     await api.register(sandboxes)
     await api.register(exec)
+    await api.register(terminal, { heartbeatMs: config.run.heartbeatMs })
     await api.register(files)
     await api.register(runs)
     await api.register(sync)

@@ -89,9 +89,12 @@ export function readSession (request: FastifyRequest): string | undefined {
   return session
 }
 
-/** Browsers send the cookie with every request, so one that another site's page made must be refused. */
-function refuseCrossSite ({ method, headers, server }: FastifyRequest) {
-  if (method === 'GET' || method === 'HEAD') return
+/**
+ * Browsers send the cookie with every request, so one that another site's page made must be refused; of those that only
+ * read, a WebSocket's, as any page may read what comes over it.
+ */
+function refuseCrossSite ({ method, headers, server, ws }: FastifyRequest) {
+  if ((method === 'GET' || method === 'HEAD') && !ws) return
   const site = headers['sec-fetch-site']
   const sameOrigin = site !== undefined
     ? site === 'same-origin'

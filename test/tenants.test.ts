@@ -37,6 +37,9 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /vendor/highlight.js': 'open',
   'GET /vendor/marked.js': 'open',
   'GET /vendor/purify.js': 'open',
+  'GET /vendor/xterm-fit.js': 'open',
+  'GET /vendor/xterm.css': 'open',
+  'GET /vendor/xterm.js': 'open',
   // For tokens of runs: see test/adversary/model-key.test.ts.
   'POST /model/v1/messages': 'open',
   'POST /model/v1/messages/count_tokens': 'open',
@@ -51,6 +54,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/sandbox/creations/:creationId': 'collection',
   'GET /api/modal/sandbox/:id': {},
   'POST /api/modal/sandbox/:id/exec': { json: { command: ['cat', 'secret.txt'] } },
+  // Over a WebSocket: see test/integration/terminal.test.ts.
+  'GET /api/modal/sandbox/:id/terminal': { owner: 426 },
   'GET /api/modal/sandbox/:id/files': {},
   'GET /api/modal/sandbox/:id/files/content': { query: '?path=secret.txt' },
   'PUT /api/modal/sandbox/:id/files/content': { query: '?path=other.txt', file: 'x' },

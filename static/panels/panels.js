@@ -2,6 +2,7 @@ import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { FilesPanel } from './files.js'
 import { SyncPanel } from './sync.js'
+import { TerminalsPanel } from './terminals.js'
 
 /** The panels beside the chat, one at a time. A panel is created when it is first opened. */
 export class Panels {
@@ -12,10 +13,16 @@ export class Panels {
   #title = h('h2', { id: 'panel-title', tabindex: '-1' })
   #open
 
-  /** @param {{since: () => string}} options the time since when changed files are shown */
-  constructor (sandbox, { since }) {
+  /**
+   * @param {{since: () => string, onLeave: () => void, onSandboxEnded: () => void}} options the time since when changed
+   * files are shown; what to do when the keyboard leaves a terminal, and when one finds that the sandbox has ended
+   */
+  constructor (sandbox, { since, onLeave, onSandboxEnded }) {
     this.#kinds = {
       files: { title: 'Files', symbol: 'folder', create: () => new FilesPanel(sandbox, { since }) },
+      terminal: {
+        title: 'Terminal', symbol: 'terminal', create: () => new TerminalsPanel(sandbox, { onLeave, onSandboxEnded })
+      },
       ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: () => new SyncPanel(sandbox) } })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
@@ -44,12 +51,22 @@ export class Panels {
     this.element.hidden = this.#open === undefined
     for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
     if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
-    const { title, create } = this.#kinds[name]
-    if (!this.#created.has(name)) this.#created.set(name, create())
+    const { title } = this.#kinds[name]
     this.#title.textContent = title
-    this.#body.replaceChildren(this.#created.get(name).element)
-    this.#created.get(name).shown()
+    this.element.dataset.kind = name
+    this.#show(name)
     this.#title.focus()
+    this.#created.get(name).shown()
+  }
+
+  /** Panels stay in the document: a terminal's frame would start again when it is put back. */
+  #show (name) {
+    if (!this.#created.has(name)) {
+      const panel = this.#kinds[name].create()
+      this.#created.set(name, panel)
+      this.#body.append(panel.element)
+    }
+    for (const [key, { element }] of this.#created) element.hidden = key !== name
   }
 
   /** Closes the panel that has the focus. @returns whether there was one */
@@ -67,5 +84,6 @@ export class Panels {
   close () {
     if (this.#open !== undefined) this.toggle(this.#open)
     for (const button of this.#buttons.values()) button.hidden = true
+    for (const panel of this.#created.values()) panel.close?.()
   }
 }
