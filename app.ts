@@ -5,6 +5,7 @@ import type { Config } from './config.js'
 import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
+import cors from './plugins/cors.js'
 import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
 import gateway, { gatewayPrefix } from './plugins/gateway.js'
 import metrics from './plugins/metrics.js'
@@ -74,12 +75,18 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   }
 
   await app.register(validation)
+  await app.register(cors, { origins: config.corsOrigins })
   await app.register(security)
   const { client } = app.modal
   const secret = config.sessionSecret ?? client.profile.tokenSecret!
   const ended = new ModalEndedSessions(client)
   const browserSessions = new BrowserSessions({ accounts, ended, secret, deployment: config.deployment })
-  await app.register(auth, { accounts, browserSessions, secure: config.publicUrl?.startsWith('https:') ?? false })
+  await app.register(auth, {
+    accounts,
+    browserSessions,
+    secure: config.publicUrl?.startsWith('https:') ?? false,
+    trustedOrigins: config.corsOrigins
+  })
   await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
   await app.register(metrics)
   await app.register(openapi)
