@@ -35,6 +35,6 @@ export default fp(async (fastify) => {
     }
   })
   for (const [name, file] of Object.entries(libraries)) {
-    fastify.get(`/vendor/${name}`, async (_request, reply) => await reply.sendFile(basename(file), dirname(file)))
+    fastify.get(`/vendor/${name}`, { schema: { hide: true } }, async (_request, reply) => await reply.sendFile(basename(file), dirname(file)))
   }
 }, { name: 'web', fastify: '5.x' })

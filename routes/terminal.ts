@@ -22,6 +22,7 @@ const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fast
     method: 'GET',
     url: '/:id/terminal',
     schema: {
+      operationId: 'openTerminal', summary: 'Open a terminal over a WebSocket', tags: ['commands'],
       params: SandboxParams, querystring: TerminalQuery, response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     },
     handler: async ({ account, params: { id } }) => {
