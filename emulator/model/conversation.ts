@@ -35,6 +35,8 @@ export interface Conversation {
   results: ToolResult[]
   /** Absolute path; undefined when the client does not name it. */
   workdir: string | undefined
+  /** Where the client wants the plan to be written, while it plans. */
+  planFile: string | undefined
   /** Names of the tools the client offers. */
   tools: string[]
 }
@@ -56,7 +58,8 @@ export function readConversation (request: MessagesRequest): Conversation {
     prompt: last?.text ?? '',
     promptNumber: Math.max(1, prompts.length),
     results: blocks.slice((last?.at ?? -1) + 1).filter(({ type }) => type === 'tool_result').map(readResult),
-    workdir: workdirOf(request),
+    workdir: lastNamed(request, /working directory: (\/.*)$/gim),
+    planFile: lastNamed(request, /plan (?:at|file already exists at) (\/\S+?\.md)\b/gi),
     tools: (request.tools ?? []).flatMap(({ name }) => name ?? [])
   }
 }
@@ -91,9 +94,9 @@ function blocksOf (content: Static<typeof Content>): Block[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : content
 }
 
-/** The CLI names the directory in its system text; the last one named is where it runs now. */
-function workdirOf (request: MessagesRequest) {
+/** What the CLI names in its system texts; the last one named is what counts now. */
+function lastNamed (request: MessagesRequest, pattern: RegExp) {
   const texts = [request.system, ...request.messages.filter(({ role }) => role === 'system').map((m) => m.content)]
-  const named = texts.flatMap((text) => [...textOf(text).matchAll(/working directory: (\/.*)$/gim)])
+  const named = texts.flatMap((text) => [...textOf(text).matchAll(pattern)])
   return named.at(-1)?.[1]?.trim()
 }

@@ -1,5 +1,5 @@
-# Stands between Claude and the run's log when its tools need permission: requests become records of the run, and the
-# records of answers come in between Claude's lines. Needs: state (of the run), run (id), timeout_ms (of a request),
+# Stands between Claude and the run's log when it may ask: requests become records of the run, and the records of answers
+# come in between Claude's lines. Needs: state (of the run), run (id), timeout_ms (of a request),
 # resolved_head (how the record of an answer begins, up to the id).
 
 # Reads the keys of an object that say what it is, wherever they stand: sets `type`, `id` and, of the request in it,
@@ -34,8 +34,8 @@ function is_escaped(part) {
 }
 
 function refuse() {
-  printf "{\"type\":\"control_response\",\"response\":{\"subtype\":\"error\",\"request_id\":\"%s\",\"error\":\"not supported\"}}\n", id > input
-  close(input)
+  print "refuse " id > answers
+  close(answers)
 }
 
 function record(line,    command) {
@@ -76,7 +76,7 @@ function mark_logged(id,    file) {
   close(file)
 }
 
-BEGIN { input = state "/input" }
+BEGIN { answers = state "/answers" }
 
 {
   line = held $0
