@@ -35,6 +35,14 @@ const kinds = {
   WebSearch: { icon: 'globe', category: 'read', main: ({ query }) => query },
   Task: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
   Agent: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
+  AskUserQuestion: {
+    icon: 'chat',
+    category: 'plan',
+    main: ({ questions }) => Array.isArray(questions) ? questions.map((question) => text(question?.question)).join(' ') : '',
+    texts: () => []
+  },
+  EnterPlanMode: { icon: 'list', category: 'plan', main: () => '', texts: () => [] },
+  ExitPlanMode: { icon: 'list', category: 'plan', main: ({ plan }) => plan, texts: ({ plan }) => [['markdown', plan]] },
   TodoWrite: {
     icon: 'list',
     category: 'plan',

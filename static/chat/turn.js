@@ -3,7 +3,11 @@ import { stripAnsi } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
+import { PlanCard } from './plan.js'
+import { QuestionCard } from './question.js'
 import { runFooter } from './run-footer.js'
+
+const cards = { tool: PermissionCard, question: QuestionCard, plan: PlanCard }
 
 /** One prompt and the run that answers it. */
 export class Turn {
@@ -30,6 +34,7 @@ export class Turn {
     if (event === 'claude') {
       this.#output = undefined
       this.claude.handle(data)
+      this.#showAnswers(data)
     } else if (event === 'run.started') this.#runId = data.runId
     else if (event === 'output') this.#showOutput(data.text)
     else if (event === 'permission.requested') this.#showPermission(data)
@@ -53,7 +58,7 @@ export class Turn {
     for (const card of this.#permissions.values()) card.close()
   }
 
-  /** The oldest permission request without an answer, as its card. */
+  /** The oldest request without an answer, as its card. */
   get openRequest () {
     return [...this.#permissions.values()].find(({ open }) => open)
   }
@@ -61,15 +66,25 @@ export class Turn {
   #showPermission (request) {
     if (this.#permissions.has(request.id)) return
     const { workdir } = this.claude
-    const card = new PermissionCard(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
+    const card = new cards[request.kind](request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
     this.#permissions.set(request.id, card)
     this.claude.element.append(card.element)
-    this.claude.onActivity('Waiting for you')
+    this.claude.setWaiting(request.toolUseId, true)
   }
 
   #resolvePermission (answer) {
-    this.#permissions.get(answer.id)?.resolve(answer)
-    if (this.openRequest === undefined) this.claude.onActivity('Thinking')
+    const card = this.#permissions.get(answer.id)
+    if (card === undefined) return
+    card.resolve(answer)
+    if (answer.decision === 'allow') this.claude.setWaiting(card.toolUseId, false)
+    else this.claude.deny(card.toolUseId, card.labelOf(answer.decision, answer.by))
+  }
+
+  /** What was answered is in the tool's result, so it is there after a reload, too. */
+  #showAnswers ({ type, message, tool_use_result: result }) {
+    if (type !== 'user' || typeof result?.answers !== 'object' || result.answers === null) return
+    const ids = message.content.map((block) => block.tool_use_id)
+    for (const card of this.#permissions.values()) if (ids.includes(card.toolUseId)) card.showAnswers?.(result.answers)
   }
 
   /** Shows output that is not JSON, in its place between the events. */
