@@ -38,7 +38,8 @@ export class QuestionCard extends RequestCard {
   }
 
   /** Moves the focus here, where keys answer, unless the user is in the middle of something. */
-  takeFocus () {
+  show () {
+    super.show()
     const { activeElement } = document
     const isIdle = activeElement === document.body || (activeElement.matches('textarea') && activeElement.value === '')
     if (!isIdle || !window.matchMedia('(pointer: fine)').matches) return

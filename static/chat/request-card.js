@@ -60,6 +60,12 @@ export class RequestCard {
     return this.#labels[decision === 'deny' && resolvedBy !== 'user' ? 'lapse' : decision]
   }
 
+  /** Of a card that does not fit into the view its beginning is read first, not its end. */
+  show () {
+    const { clientHeight } = this.element.closest('.scroller')
+    if (this.element.offsetHeight > clientHeight) this.element.scrollIntoView({ block: 'start' })
+  }
+
   /** Stops the countdown. */
   close () {
     clearInterval(this.#timer)

@@ -94,7 +94,7 @@ export class FollowedRun {
     if (request === undefined) return
     announce(`${request.alert}. ${request.summary}`)
     callAttention(request.alert, request.summary)
-    request.takeFocus?.()
+    request.show()
   }
 
   #setConnection (state) {
