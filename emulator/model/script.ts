@@ -101,13 +101,14 @@ export function scriptIn (prompt: string, registered: ReadonlyMap<string, Script
  * The turn for the next request of a prompt, after `served` requests. Past the end, a failure persists (the API is
  * still down, the key still wrong), and anything else ends with a text, so a script can't make the client loop.
  */
-export function turnAt (script: Script, served: number, { planFile }: Pick<Conversation, 'planFile'>): Turn {
+export function turnAt (script: Script, served: number, { plan }: Pick<Conversation, 'plan'>): Turn {
   const { blocks, ...turn } = scriptedTurnAt(script, served)
-  return { ...turn, ...blocks && { blocks: blocks.map((block) => 'plan' in block ? writePlan(block.plan, planFile) : block) } }
+  return { ...turn, ...blocks && { blocks: blocks.map((block) => 'plan' in block ? writePlan(block.plan, plan) : block) } }
 }
 
-function writePlan (content: string, path: string | undefined): Block {
-  return path === undefined ? { text: 'The client names no file for a plan.' } : { tool: 'Write', input: { file_path: path, content } }
+function writePlan (content: string, plan: Conversation['plan']): Block {
+  if (plan === undefined) return { text: 'The client is not in plan mode: it names no file for a plan.' }
+  return { tool: 'Write', input: { file_path: plan.file, content } }
 }
 
 function scriptedTurnAt (script: Script, served: number): ScriptedTurn {

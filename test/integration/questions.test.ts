@@ -116,6 +116,22 @@ t.test('Claude asks, and somebody answers', { skip }, async (t) => {
     t.ok(await has('mine.txt'))
   })
 
+  await t.test('Without a key, too, people see how it is: the demo plans, and asks when it is told to (8.6)', async (t) => {
+    const received = await read(await start({ permissionMode: 'plan', prompt: 'Write a program. Ask me first.' }), async ({ event, data }, [started]) => {
+      if (event !== 'permission.requested') return
+      const answers = data.kind === 'question' ? { answers: [{ options: ['A greeting', 'A number'] }] } : { permissionMode: 'bypassPermissions' }
+      t.match(await answer(started!.data.runId, data.id, { decision: 'allow', ...answers }), { status: 200 })
+    })
+    t.match(askedIn(received), [{ kind: 'plan', plan: /^# A small program/ }, { kind: 'question' }])
+    t.match(received.findLast(({ data }) => data.type === 'result')!.data.result, /step 3 of 3\nAbout the end you said: [^\n]*"A greeting, A number"/)
+    const { runId, sessionId } = received[0]!.data
+    const again = await waitFor({ interactive: true, permissionMode: 'plan', sessionId, prompt: 'Another one' })
+    t.match(again.asked, [{ kind: 'plan', plan: /^# A small program/ }], 'the plan that is there already')
+    t.match(await answer(again.runId, again.asked[0].id, { decision: 'deny' }), { status: 200 })
+    t.match((await follow(again.runId)).findLast(({ data }) => data.type === 'result')!.data.result, /because \*\*the plan\*\* did not go through/)
+    t.not(again.runId, runId)
+  })
+
   await t.test('What is remembered is not asked again in this run, and in no other', async (t) => {
     const agent = { tool: 'Agent', input: { description: 'x', subagent_type: 'general-purpose', prompt: scripted([bash('touch by-agent.txt')], end) } }
     const write = { tool: 'Write', input: { file_path: '/workspace/written.txt', content: 'x' } }
