@@ -9,7 +9,7 @@ import {
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
 
-/** Runs of Claude in a sandbox: start, follow, answer permission requests, cancel. */
+/** Runs of Claude in a sandbox: start, follow, answer what Claude asks, cancel. */
 const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   const { sandboxes, runs } = fastify
   const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }

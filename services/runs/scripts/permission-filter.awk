@@ -33,9 +33,9 @@ function is_escaped(part) {
   return match(part, /\\+$/) && RLENGTH % 2 == 1
 }
 
+# By the shell, which opens the FIFO for reading as well: nothing blocks when there is nobody any more who reads it.
 function refuse() {
-  print "refuse " id > answers
-  close(answers)
+  system("echo 'refuse " id "' 1<>'" state "/answers'")
 }
 
 function record(line,    command) {
@@ -75,8 +75,6 @@ function mark_logged(id,    file) {
   }
   close(file)
 }
-
-BEGIN { answers = state "/answers" }
 
 {
   line = held $0
