@@ -6,7 +6,7 @@ import type { AskedRecord } from './records.js'
 
 /** What the CLI takes as the answer to a `can_use_tool` request. */
 export type Response =
-  | { behavior: 'allow', updatedInput?: object, updatedPermissions?: object[] }
+  | { behavior: 'allow', updatedInput: object, updatedPermissions?: object[] }
   | { behavior: 'deny', message: string }
 
 /** The CLI allows four questions with four options each. A tool's input that is no such thing is shown as it is. */
@@ -63,14 +63,19 @@ function questionsIn (input: unknown): Question[] | undefined {
   return distinct && JSON.stringify(questions).length <= longest ? questions : undefined
 }
 
-/** What Claude is told. @throws {AppError} BAD_REQUEST, naming the field, when that is no answer to this request. */
-export function responseTo (request: PendingPermission, answer: PermissionAnswer): Response {
+/**
+ * What Claude is told. Some versions of the CLI (2.1.197) insist on the input of a tool that is allowed.
+ * @throws {AppError} BAD_REQUEST, naming the field, when that is no answer to this request.
+ */
+export function responseTo (record: AskedRecord, answer: PermissionAnswer): Response {
+  const request = describeRequest(record)
   checkFields(request, answer)
   if (answer.decision === 'deny') return { behavior: 'deny', message: answer.message ?? denials[request.kind] }
   const { questions } = request
   if (questions !== undefined) return { behavior: 'allow', updatedInput: answered(questions, answer.answers) }
+  const { input } = record.request.request
   const change = changeOf(request, answer)
-  return { behavior: 'allow', ...change && { updatedPermissions: [{ ...change, destination: 'session' }] } }
+  return { behavior: 'allow', updatedInput: input, ...change && { updatedPermissions: [{ ...change, destination: 'session' }] } }
 }
 
 /** What changes for the rest of the run. The rules that the CLI suggests are narrower: the tool would ask again. */

@@ -10,7 +10,7 @@ import { appName } from '../modal/names.js'
 import { tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
-import { answerPermission, findPermission } from './permissions.js'
+import { answerPermission } from './permissions.js'
 import type { StartedRecord } from './records.js'
 import { RunRegistry } from './registry.js'
 import { Run } from './run.js'
@@ -90,14 +90,9 @@ export class RunService {
    */
   async answer (run: Run, permissionId: string, answer: PermissionAnswer): Promise<RunView> {
     checkHere(run)
-    const { interactive, pendingPermissions } = run.view()
-    if (!interactive) throw notAsking()
-    // What it was to the one who answers is found in the sandbox, unless this replica sees the log as it grows.
-    const request = pendingPermissions.find(({ id }) => id === permissionId) ??
-      await findPermission(run.owned, run.id, permissionId, this.#secrets)
-    await answerPermission(run.owned, run.id, request, answer)
+    if (!run.view().interactive) throw notAsking()
+    const kind = await answerPermission(run.owned, run.id, permissionId, answer)
     const { decision } = answer
-    const { kind } = request
     this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, kind, decision }, 'permission answered')
     const view = await this.view(run)
     // It is in the log only a moment later.

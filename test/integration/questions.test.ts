@@ -177,41 +177,64 @@ t.test('Claude asks, and somebody answers', { skip }, async (t) => {
   })
 })
 
-t.test('Answers that are long reach Claude whole, also side by side; what only looks like a question is shown as it is', { skip: skip || local }, async (t) => {
+t.test('What a Claude that is none could do', { skip: skip || local }, async (t) => {
   const service = await startService({ RUN_DISCONNECT_GRACE_MS: '20000' })
   t.teardown(service.close)
   const id = await create(service.request, 'alice', { env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' } })
-  const { start, answer } = client(service.request, id)
-  const question = { ...colour, options: [{ ...option('Red'), preview: 'x'.repeat(90_000) }, option('Blue')] }
-  const names = ['one', 'two', 'three', 'four']
-  const requests = [
-    ...names.map((name) => asks(name, { tool_name: 'AskUserQuestion', input: { questions: [question] } })),
-    asks('odd', { tool_name: 'AskUserQuestion', input: { questions: [{ ...colour, options: 'x' }] } }),
-    asks('none', { tool_name: 'ExitPlanMode', input: { plan: { x: 1 } } })
-  ]
-  const claude = `#!/bin/sh\nread -r prompt; exec 3<&0; cat <&3 > told & cat lines; until [ "$(wc -l < told)" -ge 6 ]; do sleep 0.1; done\n${result}\nwait\n`
-  await exec(service.request, id, 'cat > lines', `${requests.join('\n')}\n`)
-  await exec(service.request, id, 'mkdir -p bin && cat > bin/claude && chmod +x bin/claude', claude)
+  const { path, start, answer } = client(service.request, id)
+  const install = async (script: string) =>
+    await exec(service.request, id, 'mkdir -p bin && cat > bin/claude && chmod +x bin/claude', `#!/bin/sh\n${script}\n`)
 
-  const text = 'Grün '.repeat(700).trim()
-  const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
-    if (event !== 'permission.requested' || data.id !== 'none') return
-    const { runId } = started!.data
-    t.match(data, { kind: 'plan', plan: '' })
-    const answers = await Promise.all([
-      ...names.map(async (name) => await answer(runId, name, { decision: 'allow', answers: [{ text: `${name} ${text}` }] })),
-      answer(runId, 'odd', { decision: 'deny' }), answer(runId, 'none', { decision: 'deny' })
-    ])
-    t.strictSame(answers.map(({ status }) => status), Array(6).fill(200))
+  await t.test('Answers that are long reach it whole, also side by side; what only looks like a question is shown as it is', async (t) => {
+    const question = { ...colour, options: [{ ...option('Red'), preview: 'x'.repeat(90_000) }, option('Blue')] }
+    const names = ['one', 'two', 'three', 'four']
+    const requests = [
+      ...names.map((name) => asks(name, { tool_name: 'AskUserQuestion', input: { questions: [question] } })),
+      asks('odd', { tool_name: 'AskUserQuestion', input: { questions: [{ ...colour, options: 'x' }] } }),
+      asks('none', { tool_name: 'ExitPlanMode', input: { plan: { x: 1 } } })
+    ]
+    await exec(service.request, id, 'cat > lines', `${requests.join('\n')}\n`)
+    await install(`read -r prompt; exec 3<&0; cat <&3 > told & cat lines; until [ "$(wc -l < told)" -ge 6 ]; do sleep 0.1; done\n${result}\nwait`)
+
+    const text = 'Grün '.repeat(700).trim()
+    const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
+      if (event !== 'permission.requested' || data.id !== 'none') return
+      const { runId } = started!.data
+      t.match(data, { kind: 'plan', plan: '' })
+      const answers = await Promise.all([
+        ...names.map(async (name) => await answer(runId, name, { decision: 'allow', answers: [{ text: `${name} ${text}` }] })),
+        answer(runId, 'odd', { decision: 'deny' }), answer(runId, 'none', { decision: 'deny' })
+      ])
+      t.strictSame(answers.map(({ status }) => status), Array(6).fill(200))
+    })
+    t.match(askedIn(received).find((asked) => asked.id === 'odd'), { kind: 'tool', input: { questions: [{ options: 'x' }] } })
+    t.match(received.at(-1)!.data, { outcome: 'result' })
+    const told = (await exec(service.request, id, 'cat told')).trim().split('\n').map((line) => JSON.parse(line).response)
+    const answerTo = (name: string) => told.find(({ request_id: of }) => of === name).response
+    for (const name of names) {
+      t.strictSame(answerTo(name), { behavior: 'allow', updatedInput: { questions: [question], answers: { 'Which colour?': `${name} ${text}` } } })
+    }
+    t.match(answerTo('none'), { behavior: 'deny', message: /go on planning/ })
   })
-  t.match(askedIn(received).find((asked) => asked.id === 'odd'), { kind: 'tool', input: { questions: [{ options: 'x' }] } })
-  t.match(received.at(-1)!.data, { outcome: 'result' })
-  const told = (await exec(service.request, id, 'cat told')).trim().split('\n').map((line) => JSON.parse(line).response)
-  const answerTo = (name: string) => told.find(({ request_id: of }) => of === name).response
-  for (const name of names) {
-    t.strictSame(answerTo(name), { behavior: 'allow', updatedInput: { questions: [question], answers: { 'Which colour?': `${name} ${text}` } } })
-  }
-  t.match(answerTo('none'), { behavior: 'deny', message: /go on planning/ })
+
+  await t.test('Whether it reads nothing, or asks when its input has ended: nothing hangs, and nothing is left', async (t) => {
+    const hook = '{"type":"control_request","request_id":"hook","request":{"subtype":"hook_callback"}}'
+    const left = async () => await exec(service.request, id, "grep -lsE 'run_|permission' /proc/[0-9]*/cmdline; true")
+    const cases: [string, string, string][] = [
+      ['exits without reading', 'exit 3', 'exit'],
+      ['waits without reading', 'echo "{}"; sleep 100', 'cancelled'],
+      ['asks after its result', `cat > /dev/null & ${result}; sleep 0.5; echo '${hook}'; sleep 0.5; echo '${asks('late')}'; sleep 0.5`, 'result']
+    ]
+    for (const [what, script, outcome] of cases) {
+      await install(script)
+      const received = await read(await start({ prompt: 'x'.repeat(900_000) }), async ({ event, data }, [started]) => {
+        if (event !== 'output' || data.text !== '{}\n') return
+        await service.request(`${path}/${started!.data.runId}/cancel`, { method: 'POST' })
+      })
+      t.match(received.at(-1)!.data, { outcome }, what)
+      t.equal(await left(), '', what)
+    }
+  })
 })
 
 t.test('A question survives the service', { skip: local }, async (t) => {

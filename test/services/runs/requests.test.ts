@@ -1,21 +1,24 @@
 import t from 'tap'
 import type { PermissionAnswer } from '../../../schemas/run.js'
 import { describeRequest, responseTo } from '../../../services/runs/requests.js'
+import type { AskedRecord } from '../../../services/runs/records.js'
 import { asked } from '../../helpers/run-log.js'
 
 const option = (label: string) => ({ label, description: `It is ${label}` })
 const colour = { question: 'Which colour?', header: 'Colour', multiSelect: false, options: [option('Red'), { ...option('Blue'), preview: '# blue' }] }
 const sizes = { question: 'Which sizes?', header: 'Sizes', multiSelect: true, options: [option('S'), option('M'), option('L, wide')] }
-const describe = (toolName: string, input: object, more: object = {}) =>
-  describeRequest({ ...asked, request: { request_id: 'a-1', request: { tool_name: toolName, input: input as Record<string, unknown>, ...more } } })
-const question = describe('AskUserQuestion', { questions: [colour, sizes], more: 1 })
-const plan = describe('ExitPlanMode', { plan: '# Do it', planFilePath: '/x.md' })
-const tool = describe('Bash', { command: 'x' }, { permission_suggestions: [{ type: 'addRules' }] })
+const record = (toolName: string, input: object, more: object = {}): AskedRecord =>
+  ({ ...asked, request: { request_id: 'a-1', request: { tool_name: toolName, input: input as Record<string, unknown>, ...more } } })
+const describe = (...request: Parameters<typeof record>) => describeRequest(record(...request))
+const question = record('AskUserQuestion', { questions: [colour, sizes], more: 1 })
+const plan = record('ExitPlanMode', { plan: '# Do it', planFilePath: '/x.md' })
+const suggested = { permission_suggestions: [{ type: 'addRules' }] }
+const tool = record('Bash', { command: 'x' }, suggested)
 
 t.test('A request is a question, a plan, or a tool with its input; what is odd is a tool', async (t) => {
   const times = { requestedAt: '2023-11-14T22:13:20.000Z', expiresAt: '2023-11-14T22:14:20.000Z' }
-  t.strictSame(question, { id: 'a-1', kind: 'question', toolName: 'AskUserQuestion', toolUseId: null, questions: [colour, sizes], ...times })
-  t.strictSame(plan, { id: 'a-1', kind: 'plan', toolName: 'ExitPlanMode', toolUseId: null, plan: '# Do it', ...times })
+  t.strictSame(describeRequest(question), { id: 'a-1', kind: 'question', toolName: 'AskUserQuestion', toolUseId: null, questions: [colour, sizes], ...times })
+  t.strictSame(describeRequest(plan), { id: 'a-1', kind: 'plan', toolName: 'ExitPlanMode', toolUseId: null, plan: '# Do it', ...times })
   t.strictSame(describe('Bash', { command: 'x' }, { tool_use_id: 'toolu_1' }),
     { id: 'a-1', kind: 'tool', toolName: 'Bash', toolUseId: 'toolu_1', input: { command: 'x' }, canRemember: false, ...times })
   t.match(describe('ExitPlanMode', {}), { kind: 'plan', plan: '' }, 'a plan that was never written')
@@ -35,7 +38,7 @@ t.test('A request is a question, a plan, or a tool with its input; what is odd i
     t.match(describe('Bash', {}, { permission_suggestions: suggestions }), { canRemember: false })
   }
   t.match(describe('Bash', {}, { tool_use_id: { x: 1 } }), { toolUseId: null })
-  t.match(tool, { canRemember: true })
+  t.match(describe('Bash', {}, suggested), { canRemember: true })
 })
 
 t.test('Claude is told what was chosen, what was written, or what was refused', async (t) => {
@@ -46,15 +49,18 @@ t.test('Claude is told what was chosen, what was written, or what was refused', 
   })
   t.match(responseTo(question, { ...allow, answers: [{ text: 'Green\nor so' }, { text: 'none' }] }),
     { updatedInput: { answers: { 'Which colour?': 'Green\nor so', 'Which sizes?': 'none' } } })
-  const proto = describe('AskUserQuestion', { questions: [{ ...colour, question: '__proto__' }] })
+  const proto = record('AskUserQuestion', { questions: [{ ...colour, question: '__proto__' }] })
   t.match(JSON.stringify(responseTo(proto, { ...allow, answers: [{ options: ['Red'] }] })), '"answers":{"__proto__":"Red"}')
 
-  const change = (more: object) => ({ behavior: 'allow', updatedPermissions: [{ ...more, destination: 'session' }] })
-  t.strictSame(responseTo(plan, allow), { behavior: 'allow' }, 'with the mode it had before')
-  t.strictSame(responseTo(plan, { ...allow, permissionMode: 'ask' }), change({ type: 'setMode', mode: 'default' }))
-  t.strictSame(responseTo(plan, { ...allow, permissionMode: 'bypassPermissions' }), change({ type: 'setMode', mode: 'bypassPermissions' }))
-  t.strictSame(responseTo(tool, allow), { behavior: 'allow' })
-  t.strictSame(responseTo(tool, { ...allow, remember: 'run' }), change({ type: 'addRules', rules: [{ toolName: 'Bash' }], behavior: 'allow' }))
+  const input = { plan: '# Do it', planFilePath: '/x.md' }
+  const allowed = { behavior: 'allow', updatedInput: input }
+  const changed = (more: object) => ({ ...allowed, updatedPermissions: [{ ...more, destination: 'session' }] })
+  t.strictSame(responseTo(plan, allow), allowed, 'with the mode it had before')
+  t.strictSame(responseTo(plan, { ...allow, permissionMode: 'ask' }), changed({ type: 'setMode', mode: 'default' }))
+  t.strictSame(responseTo(plan, { ...allow, permissionMode: 'bypassPermissions' }), changed({ type: 'setMode', mode: 'bypassPermissions' }))
+  t.strictSame(responseTo(record('Write', input), allow), allowed)
+  t.strictSame(responseTo(record('Write', input, suggested), { ...allow, remember: 'run' }),
+    changed({ type: 'addRules', rules: [{ toolName: 'Write' }], behavior: 'allow' }))
 
   for (const request of [question, plan, tool]) {
     t.strictSame(responseTo(request, { decision: 'deny', message: 'No "x"' }), { behavior: 'deny', message: 'No "x"' })
@@ -65,7 +71,7 @@ t.test('Claude is told what was chosen, what was written, or what was refused', 
 t.test('What is no answer to a request is refused, and the field is named', async (t) => {
   const two = (...answers: object[]) => ({ decision: 'allow', answers })
   const red = { options: ['Red'] }
-  const cases: [typeof question, object, RegExp][] = [
+  const cases: [AskedRecord, object, RegExp][] = [
     [question, { decision: 'allow' }, /^body\.answers is missing/],
     [question, two(red), /^body\.answers has 1 answers for 2 questions/],
     [question, two(red, red, red), /^body\.answers has 3 answers/],
@@ -84,7 +90,7 @@ t.test('What is no answer to a request is refused, and the field is named', asyn
     [plan, { decision: 'allow', remember: 'run' }, /^body\.remember is for requests of the kind tool/],
     [tool, { decision: 'allow', permissionMode: 'acceptEdits' }, /^body\.permissionMode is for requests of the kind plan/],
     [tool, { decision: 'deny', remember: 'run' }, /^body\.remember goes with body\.decision allow/],
-    [{ ...tool, canRemember: false }, { decision: 'allow', remember: 'run' }, /^body\.remember: Claude asks for this each time/]
+    [record('Bash', {}), { decision: 'allow', remember: 'run' }, /^body\.remember: Claude asks for this each time/]
   ]
   for (const [request, answer, message] of cases) {
     t.throws(() => responseTo(request, answer as PermissionAnswer), { code: 'BAD_REQUEST', message }, JSON.stringify(answer))
