@@ -1,6 +1,7 @@
 import t from 'tap'
 import { startScriptedModel } from '../../emulator/model/index.js'
 import { asks, bash, client, create, exec, json, read, result, scripted, settled } from '../helpers/asking.js'
+import { until } from '../helpers/run-stage.js'
 import { skip, startService, type ReceivedEvent } from '../helpers/service.js'
 import { openStage } from '../helpers/stage.js'
 
@@ -219,7 +220,7 @@ t.test('What a Claude that is none could do', { skip: skip || local }, async (t)
 
   await t.test('Whether it reads nothing, or asks when its input has ended: nothing hangs, and nothing is left', async (t) => {
     const hook = '{"type":"control_request","request_id":"hook","request":{"subtype":"hook_callback"}}'
-    const left = async () => await exec(service.request, id, "grep -lsE 'run_|permission' /proc/[0-9]*/cmdline; true")
+    const left = async () => await exec(service.request, id, 'grep -lsE "MODAL_SANDBOX_(RUN|EXEC)_ID=run_" /proc/[0-9]*/environ; true')
     const cases: [string, string, string][] = [
       ['exits without reading', 'exit 3', 'exit'],
       ['waits without reading', 'echo "{}"; sleep 100', 'cancelled'],
@@ -229,10 +230,11 @@ t.test('What a Claude that is none could do', { skip: skip || local }, async (t)
       await install(script)
       const received = await read(await start({ prompt: 'x'.repeat(900_000) }), async ({ event, data }, [started]) => {
         if (event !== 'output' || data.text !== '{}\n') return
+        t.match(await left(), '/environ', 'this would show')
         await service.request(`${path}/${started!.data.runId}/cancel`, { method: 'POST' })
       })
       t.match(received.at(-1)!.data, { outcome }, what)
-      t.equal(await left(), '', what)
+      await until(async () => await left() === '')
     }
   })
 })
