@@ -47,18 +47,18 @@ export class QuestionCard extends RequestCard {
     this.element.focus({ preventScroll: true })
   }
 
-  answer (decision) {
-    if (decision === 'deny') return this.send({ decision })
+  async answer (decision) {
+    if (decision === 'deny') return await this.send({ decision })
     const missing = this.#fields.find((field) => !field.answered)
     this.#missing.textContent = missing ? `Answer this, too: ${missing.question}` : ''
     if (missing) return missing.focus()
-    return this.send({ decision, answers: this.#fields.map(({ answer }) => answer) })
+    const counts = await this.send({ decision, answers: this.#fields.map(({ answer }) => answer) })
+    if (counts) this.#show(this.#fields.map(({ question, text }) => [question, text]))
   }
 
   resolve (answer) {
     const hadFocus = this.element.contains(document.activeElement)
     super.resolve(answer)
-    if (answer.decision === 'allow') this.#show(this.#fields.map((field) => [field.question, field.text]))
     if (hadFocus) this.#focusBefore?.focus()
   }
 

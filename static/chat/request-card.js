@@ -71,7 +71,7 @@ export class RequestCard {
     clearInterval(this.#timer)
   }
 
-  /** @param {{decision: 'allow' | 'deny'}} answer the body of the request */
+  /** @param {{decision: 'allow' | 'deny'}} answer the body of the request @returns whether it counts */
   async send (answer) {
     this.element.querySelector('.notice')?.remove()
     this.keepFocus()
@@ -81,10 +81,13 @@ export class RequestCard {
       await send('POST', this.#path, { json: answer })
       announce(this.labelOf(answer.decision, 'user'))
       if (this.open) this.resolve({ decision: answer.decision, by: 'user' })
+      return true
     } catch (error) {
-      if (!this.open) return
-      for (const control of controls) control.disabled = false
-      this.element.append(notice(error))
+      if (this.open) {
+        for (const control of controls) control.disabled = false
+        this.element.append(notice(error))
+      }
+      return false
     }
   }
 

@@ -66,7 +66,8 @@ export class Turn {
   #showPermission (request) {
     if (this.#permissions.has(request.id)) return
     const { workdir } = this.claude
-    const card = new cards[request.kind](request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
+    const Card = cards[request.kind] ?? PermissionCard
+    const card = new Card(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
     this.#permissions.set(request.id, card)
     this.claude.element.append(card.element)
     this.claude.setWaiting(request.toolUseId, true)
