@@ -19,17 +19,20 @@ export class RequestCard {
   #timer
   #path
   #labels
+  #onAnswered
 
   /**
    * @param {{id, toolUseId, expiresAt}} request the data of `permission.requested`
-   * @param {{sandboxId, runId}} run
+   * @param {{sandboxId, runId, onAnswered: () => void}} run `onAnswered` is called when an answer of this page counts
    * @param {{label, symbol, title, alert, summary, labels: {allow, deny, lapse}}} texts `alert` and `summary` are for
    * users who look elsewhere; `labels` say what has become of it
    */
-  constructor ({ id, toolUseId, expiresAt }, { sandboxId, runId }, { label, symbol, title, alert, summary, labels }) {
+  constructor ({ id, toolUseId, expiresAt }, { sandboxId, runId, onAnswered }, texts) {
+    const { label, symbol, title, alert, summary, labels } = texts
     Object.assign(this, { toolUseId, alert, summary })
     this.#path = paths.permission(sandboxId, runId, id)
     this.#labels = labels
+    this.#onAnswered = onAnswered
     this.element = h('section', { class: 'permission', 'data-state': 'open', tabindex: '-1', 'aria-label': label },
       h('div', { class: 'permission-head' }, icon(symbol), h('p', {}, title), this.#left),
       this.body, this.form)
@@ -81,6 +84,7 @@ export class RequestCard {
       await send('POST', this.#path, { json: answer })
       announce(this.labelOf(answer.decision, 'user'))
       if (this.open) this.resolve({ decision: answer.decision, by: 'user' })
+      this.#onAnswered()
       return true
     } catch (error) {
       if (this.open) {

@@ -17,11 +17,13 @@ export class Turn {
   #output
   #sandboxId
   #runId
+  #onAnswered
 
-  /** @param {{prompt?: string, scripted: boolean, sandboxId: string, workdir: string}} options */
-  constructor ({ prompt, scripted, sandboxId, workdir }) {
+  /** @param {{prompt?: string, scripted, sandboxId, workdir, onAnswered?: () => void}} options */
+  constructor ({ prompt, scripted, sandboxId, workdir, onAnswered }) {
     this.scripted = scripted
     this.#sandboxId = sandboxId
+    this.#onAnswered = onAnswered
     this.claude = new ClaudeView({ workdir })
     this.#body.append(this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
@@ -67,7 +69,8 @@ export class Turn {
     if (this.#permissions.has(request.id)) return
     const { workdir } = this.claude
     const Card = cards[request.kind] ?? PermissionCard
-    const card = new Card(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
+    const run = { sandboxId: this.#sandboxId, runId: this.#runId, workdir, onAnswered: this.#onAnswered }
+    const card = new Card(request, run)
     this.#permissions.set(request.id, card)
     this.claude.element.append(card.element)
     this.claude.setWaiting(request.toolUseId, true)

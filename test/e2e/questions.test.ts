@@ -96,6 +96,19 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await finished(page)
     })
 
+    await t.test('Of what is higher than the window the beginning is shown, and after the answer the page follows again', async () => {
+      await page.setViewportSize({ width: 1280, height: 500 })
+      await send(page, scripted([ask(colour, sizes), [{ text: 'Line\n\n', repeat: 40 }]]))
+      await open.waitFor()
+      await focusOn('.permission')
+      const place = (selector: string) => `[...document.querySelectorAll('${selector}')].at(-1).getBoundingClientRect().top`
+      await page.waitForFunction(`${place('.permission-head')} > 50`, undefined, { timeout: 20_000 })
+      for (const key of ['1', '1', 'Enter']) await page.keyboard.press(key)
+      await finished(page)
+      await page.waitForFunction(`${place('.run-footer')} < 500`, undefined, { timeout: 20_000 })
+      await page.setViewportSize({ width: 1280, height: 800 })
+    })
+
     await t.test('An answer that another browser gave is shown, also after a reload', async (t) => {
       await send(page, scripted([ask(colour), bash('sleep 3'), end]))
       await open.waitFor()
