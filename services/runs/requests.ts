@@ -26,7 +26,7 @@ const Plan = Type.Object({ plan: Type.String() })
 
 const denials = {
   tool: 'The user does not allow this.',
-  question: 'The user does not answer this.',
+  question: 'The user does not answer this. Decide yourself, or go on without it.',
   plan: 'The user does not approve this plan, and wants you to go on planning.'
 }
 
