@@ -9,7 +9,7 @@ import { describeTool } from './tool-kinds.js'
 const initialLines = 200
 const maxCharacters = 500_000
 
-const stateLabels = { running: 'Running', waiting: 'Waiting for you', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
+const stateLabels = { running: 'Running', waiting: 'Waiting for you', stopped: 'Stopped' }
 
 /** One tool call: a line that opens to show input and output. Failed calls are open from the start. */
 export class ToolCard {
@@ -57,7 +57,7 @@ export class ToolCard {
     else if (this.#described.category === 'agent') this.element.open = false
   }
 
-  deny (label = stateLabels.denied) {
+  deny (label = 'Denied') {
     this.#denial = label
     this.#show('denied')
   }
@@ -74,8 +74,8 @@ export class ToolCard {
 
   #show (state, ms) {
     this.element.dataset.state = state
-    const label = state === 'denied' ? this.#denial : stateLabels[state]
-    this.#state.textContent = label ?? (ms >= 100 ? formatDuration(ms) : '')
+    const labels = { ...stateLabels, failed: this.#described.failed, denied: this.#denial }
+    this.#state.textContent = labels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
   }
 

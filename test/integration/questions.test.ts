@@ -195,7 +195,9 @@ t.test('What a Claude that is none could do', { skip: skip || local }, async (t)
       asks('none', { tool_name: 'ExitPlanMode', input: { plan: { x: 1 } } })
     ]
     await exec(service.request, id, 'cat > lines', `${requests.join('\n')}\n`)
-    await install(`read -r prompt; exec 3<&0; cat <&3 > told & cat lines; until [ "$(wc -l < told)" -ge 6 ]; do sleep 0.1; done\n${result}\nwait`)
+    // It begins to read when all have been given, and so are in each other's way.
+    const reading = 'until [ -e go ]; do sleep 0.1; done; cat <&3 > told'
+    await install(`read -r prompt; exec 3<&0; { ${reading}; } & : > told; cat lines; until [ "$(wc -l < told)" -ge 6 ]; do sleep 0.1; done\n${result}\nwait`)
 
     const text = 'Grün '.repeat(700).trim()
     const received = await read(await start({ prompt: 'x' }), async ({ event, data }, [started]) => {
@@ -207,6 +209,7 @@ t.test('What a Claude that is none could do', { skip: skip || local }, async (t)
         answer(runId, 'odd', { decision: 'deny' }), answer(runId, 'none', { decision: 'deny' })
       ])
       t.strictSame(answers.map(({ status }) => status), Array(6).fill(200))
+      await exec(service.request, id, ': > go')
     })
     t.match(askedIn(received).find((asked) => asked.id === 'odd'), { kind: 'tool', input: { questions: [{ options: 'x' }] } })
     t.match(received.at(-1)!.data, { outcome: 'result' })
