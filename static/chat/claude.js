@@ -46,6 +46,18 @@ export class ClaudeView {
     this.#endRetry()
   }
 
+  /** A tool waits for the user, or goes on. */
+  setWaiting (toolUseId, waiting) {
+    this.#tools.get(toolUseId)?.setWaiting(waiting)
+    this.onActivity(waiting ? 'Waiting for you' : 'Thinking')
+  }
+
+  /** @param {string} label what has become of the request to use it */
+  deny (toolUseId, label) {
+    this.#tools.get(toolUseId)?.deny(label)
+    this.onActivity('Thinking')
+  }
+
   get workdir () {
     return this.#workdir
   }

@@ -19,7 +19,7 @@ export class Conversation {
 
   constructor ({ sandboxId, workdir, scripted, welcome }) {
     this.#sandboxId = sandboxId
-    this.#options = { scripted, sandboxId, workdir }
+    this.#options = { scripted, sandboxId, workdir, onAnswered: () => this.column.follow() }
     this.welcome = welcome
     this.column = followingColumn(this.#turns)
   }

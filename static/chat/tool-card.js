@@ -9,7 +9,7 @@ import { describeTool } from './tool-kinds.js'
 const initialLines = 200
 const maxCharacters = 500_000
 
-const stateLabels = { running: 'Running', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
+const stateLabels = { running: 'Running', waiting: 'Waiting for you', stopped: 'Stopped' }
 
 /** One tool call: a line that opens to show input and output. Failed calls are open from the start. */
 export class ToolCard {
@@ -20,6 +20,8 @@ export class ToolCard {
   #described
   #filled = false
   #output
+  /** What has become of the request to use it, if that was denied. */
+  #denial
 
   constructor ({ name, input }, { workdir, startedAt }) {
     this.name = name
@@ -48,26 +50,32 @@ export class ToolCard {
   /** Shows the CLI's `tool_result` block, whose content is text or a list of blocks. */
   finish ({ content, is_error: failed }, endedAt) {
     this.#output = { text: stripAnsi(resultText(content)), failed }
-    const denied = this.element.dataset.state === 'denied'
     const ms = endedAt - this.#startedAt
-    this.#show(denied ? 'denied' : failed ? 'failed' : 'done', ms)
+    this.#show(this.#denial ? 'denied' : failed ? 'failed' : 'done', ms)
     if (this.#filled) this.#showOutput()
     if (failed) this.element.open = true
     else if (this.#described.category === 'agent') this.element.open = false
   }
 
-  deny () {
+  deny (label = 'Denied') {
+    this.#denial = label
     this.#show('denied')
+  }
+
+  /** Whether the user has yet to allow or to answer it. */
+  setWaiting (waiting) {
+    if (this.#output === undefined) this.#show(waiting ? 'waiting' : 'running')
   }
 
   /** The run has ended before the tool did. */
   stop () {
-    if (this.running) this.#show('stopped')
+    if (this.running || this.element.dataset.state === 'waiting') this.#show('stopped')
   }
 
   #show (state, ms) {
     this.element.dataset.state = state
-    this.#state.textContent = stateLabels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
+    const labels = { ...stateLabels, failed: this.#described.failed, denied: this.#denial }
+    this.#state.textContent = labels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
   }
 

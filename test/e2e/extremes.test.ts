@@ -205,12 +205,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 
   t.test('Limits and gaps are shown, and a broken stream is resumed', async (t) => {
     const { page, on } = await open(t, someAnswers(), chat)
-    await page.getByLabel('What Claude may do').selectOption('Plan only')
+    await page.getByLabel('What Claude may do').selectOption('Plan first')
     await page.getByLabel('Prompt', { exact: true }).fill('Do it')
     await page.keyboard.press('Enter')
     const run = on(`${base}/claude`)
     await run.opened()
-    t.match(await page.evaluate('sent'), [{ prompt: 'Do it', permissionMode: 'plan', onDisconnect: 'continue', sessionId: /^[0-9a-f-]{36}$/ }])
+    t.match(await page.evaluate('sent'), [{ prompt: 'Do it', interactive: true, permissionMode: 'plan', onDisconnect: 'continue', sessionId: /^[0-9a-f-]{36}$/ }])
     await run.emit(['run.started', { runId: 'run_1', sessionId: 's', startedAt: sandbox.createdAt }])
     await run.emit(['claude', { type: 'rate_limit_event', rate_limit_info: { status: 'allowed_warning', utilization: 0.91, resetsAt: 1_900_000_000 } }])
     await page.getByText(/You are close to the limit of your plan \(91 % used\); it resets at/).waitFor()

@@ -33,7 +33,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.match(await card.locator('.diff').innerText(), /Written by the scripted demo model/)
       await page.locator('.activity', { hasText: 'Waiting for you' }).waitFor()
       await page.locator('#status', { hasText: 'Claude needs your permission. It wants to use Write.' }).waitFor({ state: 'attached' })
-      await card.getByRole('button', { name: 'Allow' }).press('Enter')
+      await card.getByRole('button', { name: 'Allow', exact: true }).press('Enter')
       await page.locator('.permission[data-state=allow]', { hasText: 'Allowed' }).waitFor()
       await page.locator('.tool[data-tool=Write][data-state=done]').waitFor()
       t.equal(await page.evaluate('document.activeElement.className'), 'permission', 'the focus stays where it was')
