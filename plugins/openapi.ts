@@ -37,6 +37,7 @@ export default fp(async (fastify) => {
     transform: describe,
     openapi: {
       openapi: '3.1.0',
+      servers: [{ url: '/' }],
       info: { title: 'Modal Sandbox', version: '1', description },
       components: {
         securitySchemes: {

@@ -8,9 +8,13 @@ import { SandboxParams } from '../schemas/sandbox.js'
 const exec: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/exec', {
     schema: {
-      operationId: 'runCommand', summary: 'Run a command', tags: ['commands'],
+      operationId: 'runCommand',
+      summary: 'Run a command',
+      tags: ['commands'],
       events: ExecEvents,
-      params: SandboxParams, body: ExecSpec, response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      params: SandboxParams,
+      body: ExecSpec,
+      response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request

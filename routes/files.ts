@@ -21,8 +21,12 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/files', {
     schema: {
-      operationId: 'listFiles', summary: 'List a directory, or what has changed below it', tags: ['files'],
-      params: SandboxParams, querystring: FilesQuery, response: { 200: FileListing, ...errors }
+      operationId: 'listFiles',
+      summary: 'List a directory, or what has changed below it',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FilesQuery,
+      response: { 200: FileListing, ...errors }
     }
   }, async (request) => {
     const { path = '.', since } = request.query
@@ -32,8 +36,12 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/files/content', {
     schema: {
-      operationId: 'readFile', summary: 'Read a file', tags: ['files'],
-      params: SandboxParams, querystring: FileQuery, response: { 200: Content, ...errors }
+      operationId: 'readFile',
+      summary: 'Read a file',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: Content, ...errors }
     }
   }, async (request, reply) => {
     const { path } = request.query
@@ -51,9 +59,13 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.put('/:id/files/content', {
     schema: {
-      operationId: 'writeFile', summary: 'Write a file', tags: ['files'],
+      operationId: 'writeFile',
+      summary: 'Write a file',
+      tags: ['files'],
       takesFile: true,
-      params: SandboxParams, querystring: FileQuery, response: { 200: FileEntry, ...errors }
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: FileEntry, ...errors }
     },
     // Before a parser complains that the file is no valid JSON.
     preParsing: async (request) => {
@@ -74,8 +86,12 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.delete('/:id/files/content', {
     schema: {
-      operationId: 'deleteFile', summary: 'Delete a file', tags: ['files'],
-      params: SandboxParams, querystring: FileQuery, response: { 200: Type.Object({}), ...errors }
+      operationId: 'deleteFile',
+      summary: 'Delete a file',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: Type.Object({}), ...errors }
     }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.files.remove(access(request, signal), request.query.path))

@@ -16,9 +16,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.post('/:id/claude', {
     schema: {
-      operationId: 'runPrompt', summary: 'Run a prompt', tags: ['runs'],
-      events: RunEvents, headers: RunHeaders,
-      params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors }
+      operationId: 'runPrompt',
+      summary: 'Run a prompt',
+      tags: ['runs'],
+      events: RunEvents,
+      headers: RunHeaders,
+      params: SandboxParams,
+      body: RunSpec,
+      response: { 202: RunView, ...errors }
     }
   }, async (request, reply) => {
     const isAsync = request.prefersAsync()
@@ -34,8 +39,11 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/claude', {
     schema: {
-      operationId: 'listRuns', summary: 'List the runs of a sandbox', tags: ['runs'],
-      params: SandboxParams, response: { 200: RunList, ...errors }
+      operationId: 'listRuns',
+      summary: 'List the runs of a sandbox',
+      tags: ['runs'],
+      params: SandboxParams,
+      response: { 200: RunList, ...errors }
     }
   }, async ({ account, params: { id } }) => {
     const found = await runs.list(await sandboxes.find(account, id))
@@ -44,16 +52,24 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/claude/:runId', {
     schema: {
-      operationId: 'getRun', summary: 'Get a run', tags: ['runs'],
-      params: RunParams, response: { 200: RunView, ...errors }
+      operationId: 'getRun',
+      summary: 'Get a run',
+      tags: ['runs'],
+      params: RunParams,
+      response: { 200: RunView, ...errors }
     }
   }, async (request) => await runs.view(await find(request)))
 
   fastify.get('/:id/claude/:runId/events', {
     schema: {
-      operationId: 'streamEvents', summary: 'Follow or replay the events of a run', tags: ['runs'],
-      events: RunEvents, headers: EventsHeaders,
-      params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, 204: NothingMore, ...errors }
+      operationId: 'streamEvents',
+      summary: 'Follow or replay the events of a run',
+      tags: ['runs'],
+      events: RunEvents,
+      headers: EventsHeaders,
+      params: RunParams,
+      querystring: EventsQuery,
+      response: { 200: EventsPage, 204: NothingMore, ...errors }
     }
   }, async (request, reply) => {
     const run = await find(request)
@@ -72,8 +88,11 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.post('/:id/claude/:runId/cancel', {
     schema: {
-      operationId: 'cancelRun', summary: 'Cancel a run', tags: ['runs'],
-      params: RunParams, response: { 200: Cancellation, ...errors }
+      operationId: 'cancelRun',
+      summary: 'Cancel a run',
+      tags: ['runs'],
+      params: RunParams,
+      response: { 200: Cancellation, ...errors }
     }
   }, async (request) => {
     const run = await find(request)
@@ -83,8 +102,12 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.post('/:id/claude/:runId/permissions/:permissionId', {
     schema: {
-      operationId: 'answerPermission', summary: 'Answer what Claude asks', tags: ['runs'],
-      params: PermissionParams, body: PermissionAnswer, response: { 200: RunView, ...errors }
+      operationId: 'answerPermission',
+      summary: 'Answer what Claude asks',
+      tags: ['runs'],
+      params: PermissionParams,
+      body: PermissionAnswer,
+      response: { 200: RunView, ...errors }
     }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))
 

@@ -2,8 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import { Creation, CreationParams } from '../schemas/creation.js'
 import {
-  CreatedSandbox, CreateEvents, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, TerminateQuery,
-  Termination
+  CreatedSandbox, CreateEvents, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec,
+  TerminateQuery, Termination
 } from '../schemas/sandbox.js'
 import { ReloadedVolume } from '../schemas/volume.js'
 import { AppError } from '../errors.js'
@@ -16,9 +16,13 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/', {
     schema: {
-      operationId: 'createSandbox', summary: 'Create a sandbox', tags: ['sandboxes'],
+      operationId: 'createSandbox',
+      summary: 'Create a sandbox',
+      tags: ['sandboxes'],
       events: CreateEvents,
-      body: SandboxSpec, headers: CreateHeaders, response: { 200: CreatedSandbox, 202: Creation, ...errors }
+      body: SandboxSpec,
+      headers: CreateHeaders,
+      response: { 200: CreatedSandbox, 202: Creation, ...errors }
     }
   }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key']
@@ -48,22 +52,31 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/', {
     schema: {
-      operationId: 'listSandboxes', summary: 'List your running sandboxes', tags: ['sandboxes'],
-      querystring: ListQuery, response: { 200: SandboxPage, ...errors }
+      operationId: 'listSandboxes',
+      summary: 'List your running sandboxes',
+      tags: ['sandboxes'],
+      querystring: ListQuery,
+      response: { 200: SandboxPage, ...errors }
     }
   }, async (request) => await fastify.sandboxes.list(request.account, request.query))
 
   fastify.get('/creations/:creationId', {
     schema: {
-      operationId: 'getCreation', summary: 'Get how far an asynchronous create is', tags: ['sandboxes'],
-      params: CreationParams, response: { 200: Creation, ...errors }
+      operationId: 'getCreation',
+      summary: 'Get how far an asynchronous create is',
+      tags: ['sandboxes'],
+      params: CreationParams,
+      response: { 200: Creation, ...errors }
     }
   }, async ({ account, params }) => await fastify.sandboxes.creation(account, params.creationId))
 
   fastify.get('/:id', {
     schema: {
-      operationId: 'getSandbox', summary: 'Get a sandbox', tags: ['sandboxes'],
-      params: SandboxParams, response: { 200: SandboxDetails, ...errors }
+      operationId: 'getSandbox',
+      summary: 'Get a sandbox',
+      tags: ['sandboxes'],
+      params: SandboxParams,
+      response: { 200: SandboxDetails, ...errors }
     }
   }, async ({ account, params: { id } }) => {
     const sandbox = await fastify.sandboxes.get(account, id)
@@ -75,8 +88,11 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.post('/:id/volume/reload', {
     schema: {
-      operationId: 'reloadVolume', summary: 'Show what other sandboxes have stored on the volume', tags: ['volumes'],
-      params: SandboxParams, response: { 200: ReloadedVolume, ...errors }
+      operationId: 'reloadVolume',
+      summary: 'Show what other sandboxes have stored on the volume',
+      tags: ['volumes'],
+      params: SandboxParams,
+      response: { 200: ReloadedVolume, ...errors }
     }
   }, async ({ account, params: { id } }) => {
     const owned = await fastify.sandboxes.open(account, id)
@@ -88,8 +104,12 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.delete('/:id', {
     schema: {
-      operationId: 'endSandbox', summary: 'End a sandbox', tags: ['sandboxes'],
-      params: SandboxParams, querystring: TerminateQuery, response: { 200: Termination, ...errors }
+      operationId: 'endSandbox',
+      summary: 'End a sandbox',
+      tags: ['sandboxes'],
+      params: SandboxParams,
+      querystring: TerminateQuery,
+      response: { 200: Termination, ...errors }
     }
   }, async (request) => {
     const { account, log, query, params: { id } } = request

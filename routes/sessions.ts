@@ -9,8 +9,11 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/:id/sessions', {
     schema: {
-      operationId: 'listSessions', summary: 'List the conversations on the volume', tags: ['sessions'],
-      params: SandboxParams, response: { 200: SessionList, ...errors }
+      operationId: 'listSessions',
+      summary: 'List the conversations on the volume',
+      tags: ['sessions'],
+      params: SandboxParams,
+      response: { 200: SessionList, ...errors }
     }
   }, async ({ account, params: { id } }) => {
     return { sessions: await fastify.sessions.list(await fastify.sandboxes.find(account, id)) }
@@ -18,8 +21,12 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/sessions/:sessionId', {
     schema: {
-      operationId: 'listMessages', summary: 'List the messages of a conversation', tags: ['sessions'],
-      params: SessionParams, querystring: SessionQuery, response: { 200: SessionPage, ...errors }
+      operationId: 'listMessages',
+      summary: 'List the messages of a conversation',
+      tags: ['sessions'],
+      params: SessionParams,
+      querystring: SessionQuery,
+      response: { 200: SessionPage, ...errors }
     }
   }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
     const owned = await fastify.sandboxes.find(account, id)

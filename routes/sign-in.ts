@@ -22,8 +22,11 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
 
   fastify.post('/api/session', {
     schema: {
-      operationId: 'signIn', summary: 'Sign a browser in', tags: ['service'],
-      body: Credential, response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      operationId: 'signIn',
+      summary: 'Sign a browser in',
+      tags: ['service'],
+      body: Credential,
+      response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     }
   }, async (request, reply) => {
     const credential = link?.redeem(request.body.credential) ?? request.body.credential
@@ -36,7 +39,9 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
 
   fastify.delete('/api/session', {
     schema: {
-      operationId: 'signOut', summary: 'Sign a browser out', tags: ['service'],
+      operationId: 'signOut',
+      summary: 'Sign a browser out',
+      tags: ['service'],
       response: { 200: Type.Object({}), '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     }
   }, async (request, reply) => {

@@ -9,9 +9,13 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/sync', {
     schema: {
-      operationId: 'syncWorkspace', summary: 'Sync the workspace with S3', tags: ['sync'],
+      operationId: 'syncWorkspace',
+      summary: 'Sync the workspace with S3',
+      tags: ['sync'],
       events: SyncEvents,
-      params: SandboxParams, body: SyncSpec, response: { 200: SyncReport, ...errors }
+      params: SandboxParams,
+      body: SyncSpec,
+      response: { 200: SyncReport, ...errors }
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request
@@ -31,8 +35,11 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
 
   fastify.get('/:id/sync', {
     schema: {
-      operationId: 'getSyncState', summary: 'Get the last sync, and the versions', tags: ['sync'],
-      params: SandboxParams, response: { 200: SyncState, ...errors }
+      operationId: 'getSyncState',
+      summary: 'Get the last sync, and the versions',
+      tags: ['sync'],
+      params: SandboxParams,
+      response: { 200: SyncState, ...errors }
     }
   }, async ({ account, params: { id } }) => await fastify.sync.state(await fastify.sandboxes.openStored(account, id)))
 }

@@ -8,15 +8,20 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 const volumes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/', {
     schema: {
-      operationId: 'listVolumes', summary: 'List your volumes', tags: ['volumes'],
+      operationId: 'listVolumes',
+      summary: 'List your volumes',
+      tags: ['volumes'],
       response: { 200: VolumeList, ...errors }
     }
   }, async ({ account }) => ({ volumes: await fastify.sandboxes.volumes(account) }))
 
   fastify.delete('/:name', {
     schema: {
-      operationId: 'deleteVolume', summary: 'Delete a volume that no sandbox mounts', tags: ['volumes'],
-      params: VolumeParams, response: { 200: DeletedVolume, ...errors }
+      operationId: 'deleteVolume',
+      summary: 'Delete a volume that no sandbox mounts',
+      tags: ['volumes'],
+      params: VolumeParams,
+      response: { 200: DeletedVolume, ...errors }
     }
   }, async ({ account, log, params: { name } }) => {
     await fastify.sandboxes.deleteVolume(account, name, log)

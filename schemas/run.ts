@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { strict, Timestamp, WholeSeconds } from './common.js'
+import { ErrorAnswer, strict, Timestamp, WholeSeconds } from './common.js'
+import { eventStream } from './operation.js'
 
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })
 /** Tools or patterns, such as `Bash` or `Bash(git *)`. */
@@ -149,3 +150,35 @@ export const Cancellation = Type.Composite([RunView, Type.Object({
   left: Type.Integer({ description: 'Processes of the run that are still alive: always 0, as any other number is the error RUN_NOT_ENDED.' }),
   durationMs: Type.Integer()
 })])
+
+export const RunHeaders = Type.Object({
+  prefer: Type.Optional(Type.String({
+    description: 'respond-async: 202 at once. Without a reader the run goes on if onDisconnect is continue.'
+  })),
+  accept: Type.Optional(Type.String({ description: 'application/json: as with respond-async. Otherwise the events are streamed.' }))
+})
+
+export const EventsHeaders = Type.Object({
+  'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event received. `after` counts more.' })),
+  accept: Type.Optional(Type.String({ description: 'application/json: one page. Otherwise the events are streamed.' }))
+})
+
+export const RunEvents = eventStream({
+  'run.started': Type.Object({
+    runId: Type.String(), sandboxId: Type.String(), sessionId: Type.Union([Type.String(), Type.Null()]), startedAt: Timestamp
+  }),
+  claude: Type.Object({ type: Type.String() }, {
+    additionalProperties: true, description: 'An object of the CLI\'s stream-json output, unchanged.'
+  }),
+  output: Type.Object({ text: Type.String() }, { description: 'What was printed that is not JSON.' }),
+  'permission.requested': PendingPermission,
+  'permission.resolved': Type.Object({
+    id: Type.String(),
+    decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+    by: Type.Union(['user', 'deadline', 'run_end', 'claude'].map((who) => Type.Literal(who)))
+  }),
+  'sandbox.expiring': Type.Object({ expiresAt: Timestamp }),
+  gap: Type.Object({ from: Type.Integer(), to: Type.Integer() }, { description: 'Events between these ids are lost.' }),
+  error: ErrorAnswer,
+  'run.completed': Completion
+})
