@@ -96,16 +96,21 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await finished(page)
     })
 
-    await t.test('Of what is higher than the window the beginning is shown, and after the answer the page follows again', async () => {
+    await t.test('Of what is higher than the window the beginning is shown, and after the answer the page follows again', async (t) => {
       await page.setViewportSize({ width: 1280, height: 500 })
       await send(page, scripted([ask(colour, sizes), [{ text: 'Line\n\n', repeat: 40 }]]))
       await open.waitFor()
       await focusOn('.permission')
       const place = (selector: string) => `[...document.querySelectorAll('${selector}')].at(-1).getBoundingClientRect().top`
-      await page.waitForFunction(`${place('.permission-head')} > 50`, undefined, { timeout: 20_000 })
+      // The page forbids to evaluate strings, which waiting for a function takes.
+      const becomes = async (condition: string) => {
+        for (let tries = 0; tries < 200 && !await page.evaluate(condition); tries++) await sleep(50)
+        t.ok(await page.evaluate(condition), condition)
+      }
+      await becomes(`${place('.permission-head')} > 50`)
       for (const key of ['1', '1', 'Enter']) await page.keyboard.press(key)
       await finished(page)
-      await page.waitForFunction(`${place('.run-footer')} < 500`, undefined, { timeout: 20_000 })
+      await becomes(`${place('.run-footer')} < 500`)
       await page.setViewportSize({ width: 1280, height: 800 })
     })
 
