@@ -1,28 +1,48 @@
 import { createRequire } from 'node:module'
-import { basename, dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
+import { negotiate } from '@fastify/accept-negotiator'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { AppError } from '../errors.js'
+import { Page, type Served } from '../services/page/page.js'
+import { contentSecurityPolicy } from './security.js'
 
 const { resolve } = createRequire(import.meta.url)
 
 /** The page's libraries, each a single file of an installed package: no CDN and no build. */
 const libraries = {
-  'marked.js': fileURLToPath(import.meta.resolve('marked')),
-  'purify.js': fileURLToPath(import.meta.resolve('dompurify')),
-  'highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js')
+  'vendor/marked.js': fileURLToPath(import.meta.resolve('marked')),
+  'vendor/purify.js': fileURLToPath(import.meta.resolve('dompurify')),
+  'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js')
 }
 
 /** The web UI: plain files, no build (7.9). */
 export default fp(async (fastify) => {
-  await fastify.register(fastifyStatic, {
-    root: fileURLToPath(new URL('../static', import.meta.url)),
-    dotfiles: 'ignore',
-    cacheControl: false,
-    // File names carry no version: a browser revalidates each time, and mostly gets a 304.
-    setHeaders: (response) => { response.header('cache-control', 'no-cache') }
-  })
-  for (const [name, file] of Object.entries(libraries)) {
-    fastify.get(`/vendor/${name}`, async (_request, reply) => await reply.sendFile(basename(file), dirname(file)))
+  const page = await Page.read({ root: fileURLToPath(new URL('../static', import.meta.url)), libraries })
+  const { directives, ...policy } = contentSecurityPolicy
+  const scriptSrc = ["'self'", page.importMapSource]
+
+  const serve = async (request: FastifyRequest, reply: FastifyReply) => {
+    const served = page.find(request.url.replace(/[?#].*$/s, ''))
+    if (served === undefined) throw new AppError('NOT_FOUND')
+    return await send(served, request, reply)
   }
-}, { name: 'web', fastify: '5.x' })
+  // The page alone may have an import map, and only this one.
+  const helmet = { contentSecurityPolicy: { ...policy, directives: { ...directives, scriptSrc } } }
+  for (const url of ['/', '/index.html']) fastify.get(url, { schema: { hide: true }, helmet }, serve)
+  fastify.get('/*', { schema: { hide: true } }, serve)
+}, { name: 'web', fastify: '5.x', dependencies: ['security'] })
+
+async function send ({ asset, immutable }: Served, request: FastifyRequest, reply: FastifyReply) {
+  const etag = `W/"${asset.hash}"`
+  reply.headers({
+    'cache-control': immutable ? 'public, max-age=31536000, immutable' : 'no-cache',
+    etag,
+    vary: 'accept-encoding'
+  })
+  if (request.headers['if-none-match']?.includes(etag)) return await reply.code(304).send()
+  const accepted = request.headers['accept-encoding'] ?? 'identity'
+  const encoding = negotiate(accepted, [...asset.encodings]) ?? 'identity'
+  if (encoding !== 'identity') reply.header('content-encoding', encoding)
+  return await reply.type(asset.type).send(await asset.encoded(encoding))
+}

@@ -4,13 +4,17 @@ import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
 import { shortcutOf, showShortcuts } from './lib/keys.js'
 import { themeButton } from './lib/theme.js'
-import { ChatView } from './views/chat.js'
-import { CreateForm } from './views/create-form.js'
 import { button, notice } from './views/notice.js'
-import { ProgressView } from './views/progress.js'
-import { signIn, SignInView } from './views/sign-in.js'
 import { lastSpec } from './views/specs.js'
-import { StartView } from './views/start.js'
+
+/** The views are loaded when they are needed; the service has browsers fetch them ahead, in this order. */
+const views = {
+  signIn: () => import('./views/sign-in.js'),
+  start: () => import('./views/start.js'),
+  chat: () => import('./views/chat.js'),
+  progress: () => import('./views/progress.js'),
+  createForm: () => import('./views/create-form.js')
+}
 
 const main = document.getElementById('main')
 /** The chats of this page by sandbox id; they are kept while another view is shown. */
@@ -48,7 +52,7 @@ async function start (problem) {
   }
   showHeader()
   if (status.account) return route()
-  show(new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
+  open('signIn', ({ SignInView }) => new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
 }
 
 /** The sign-in link has its code behind the `#`, where no server and no log can see it. */
@@ -57,6 +61,7 @@ async function redeemLink () {
   if (code === undefined) return
   history.replaceState(null, '', location.pathname + location.search)
   try {
+    const { signIn } = await load('signIn')
     await signIn(decodeURIComponent(code))
   } catch (error) {
     if (error.transient) throw error
@@ -69,17 +74,40 @@ async function route () {
   if (location.hash.startsWith('#code=')) return start()
   if (!status?.account) return
   const id = /^#sandbox=(.+)$/.exec(location.hash)?.[1]
-  if (id === undefined) return show(new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
+  if (id === undefined) {
+    return open('start', ({ StartView }) => new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
+  }
   const chat = chats.get(id)
   if (chat) return show(chat)
   show({ element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
   try {
-    const sandbox = await getJson(paths.sandbox(id))
+    const [sandbox] = await Promise.all([getJson(paths.sandbox(id)), load('chat')])
     if (sandbox.status !== 'running') throw new ApiError(endedProblem)
-    if (location.hash === `#sandbox=${id}`) show(openChat(sandbox))
+    const chat = await openChat(sandbox)
+    if (location.hash === `#sandbox=${id}`) show(chat)
   } catch (error) {
     const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
     showProblem(error, create, button('All sandboxes', () => go('')))
+  }
+}
+
+/** Loads a view and shows it, unless another one was shown meanwhile. */
+async function open (name, create) {
+  const previous = view
+  try {
+    const module = await load(name)
+    if (view === previous) show(create(module))
+  } catch (error) {
+    showProblem(error, button('Reload', () => location.reload()))
+  }
+}
+
+/** @throws ApiError when a part of the page is gone: the service was updated after the page was loaded */
+async function load (name) {
+  try {
+    return await views[name]()
+  } catch {
+    throw new ApiError({ message: 'This part of the page could not be loaded.', hint: 'Reload the page.' })
   }
 }
 
@@ -87,17 +115,19 @@ function showProblem (error, ...actions) {
   show({ element: h('div', { class: 'card narrow' }, notice(error, { dismissible: false, actions })) })
 }
 
-function openChat (sandbox) {
+async function openChat (sandbox) {
+  const { ChatView } = await load('chat')
   const chat = new ChatView(sandbox, { scripted: status.model === 'scripted', newSandbox })
   chats.set(sandbox.id, chat)
   return chat
 }
 
 function newSandbox (spec = lastSpec()) {
-  show(new ProgressView({
+  open('progress', ({ ProgressView }) => new ProgressView({
     spec,
-    onCreated: (sandbox) => {
-      openChat(sandbox).warn(sandbox.warnings)
+    onCreated: async (sandbox) => {
+      const chat = await openChat(sandbox)
+      chat.warn(sandbox.warnings)
       openSandbox(sandbox.id)
     },
     onEdit: (problem) => showCreateForm({ spec, problem }),
@@ -106,7 +136,7 @@ function newSandbox (spec = lastSpec()) {
 }
 
 function showCreateForm ({ spec, problem } = {}) {
-  show(new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
+  open('createForm', ({ CreateForm }) => new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
 }
 
 function openSandbox (id) {
@@ -123,11 +153,11 @@ function show (next) {
   if (view === next) return
   const previous = view
   view?.hidden?.()
-  // A chat is kept until the page is closed; other views are closed when they are replaced.
-  if (!(view instanceof ChatView)) view?.close?.()
+  // A chat lasts until the page is closed; other views are closed when they are replaced.
+  if (!view?.lasting) view?.close?.()
   view = next
   main.replaceChildren(next.element)
-  main.classList.toggle('full', next instanceof ChatView)
+  main.classList.toggle('full', next.lasting === true)
   next.shown?.()
   // Keyboard users continue at the top of the new view.
   if (previous && document.activeElement === document.body) main.focus()

@@ -1,4 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
+import { loadRenderer } from '../markdown/live.js'
 import { Turn } from './turn.js'
 
 const pageSize = 200
@@ -14,9 +15,10 @@ export async function listSessions (sandboxId) {
   return sessions
 }
 
-/** Every message of a conversation, oldest first. */
+/** Every message of a conversation, oldest first. What shows them is loaded at the same time. */
 export async function readMessages (sandboxId, sessionId, signal) {
   const messages = []
+  const loading = loadRenderer()
   let after
   do {
     const fields = { limit: String(pageSize), ...(after && { after }) }
@@ -24,6 +26,7 @@ export async function readMessages (sandboxId, sessionId, signal) {
     messages.push(...page.messages)
     after = page.next
   } while (after)
+  await loading
   return messages
 }
 

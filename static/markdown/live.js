@@ -1,9 +1,23 @@
 import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
-import { blocksOf, renderBlock } from './render.js'
 
 /** Short enough to look fluent, long enough to leave the browser idle in between. */
 const renderIntervalMs = 60
+
+/** What renders markdown, once there was some. */
+let renderer
+let loading
+
+/** Markdown that is there before this has resolved is shown as it was written, and rendered then. */
+export async function loadRenderer () {
+  loading ??= import('./render.js')
+  try {
+    renderer = await loading
+  } catch {
+    // Tried again with the next text.
+    loading = undefined
+  }
+}
 
 /** Markdown that is still being written. Settled blocks are not rendered again; only the last ones are (7.5). */
 export class LiveMarkdown {
@@ -14,6 +28,8 @@ export class LiveMarkdown {
   /** The blocks after that offset: `{token, elements}`. */
   #tail = []
   #timer
+  #finished = false
+  #waiting = false
 
   append (text) {
     this.#text += text.replaceAll('\r', '')
@@ -27,6 +43,7 @@ export class LiveMarkdown {
     // A link definition may also apply to blocks above it, which are rendered already.
     if (!text.startsWith(this.#text.slice(0, this.#settled)) || /^ {0,3}\[[^\]]+\]:/m.test(text)) this.#restart()
     this.#text = text
+    this.#finished = true
     this.#render()
     for (const { elements } of this.#tail) for (const element of elements) highlight(element)
   }
@@ -37,6 +54,19 @@ export class LiveMarkdown {
     this.element.remove()
   }
 
+  /** Until what renders markdown has been loaded. */
+  async #showPlain () {
+    this.element.textContent = this.#text
+    if (this.#waiting) return
+    this.#waiting = true
+    await loadRenderer()
+    this.#waiting = false
+    if (renderer === undefined) return
+    this.element.replaceChildren()
+    if (this.#finished) this.finish()
+    else this.#render()
+  }
+
   #restart () {
     this.element.replaceChildren()
     this.#settled = 0
@@ -45,6 +75,8 @@ export class LiveMarkdown {
 
   #render () {
     this.#timer = undefined
+    if (renderer === undefined) return this.#showPlain()
+    const { blocksOf, renderBlock } = renderer
     const tokens = blocksOf(this.#text.slice(this.#settled))
     const same = tokens.findIndex((token, index) => token.raw !== this.#tail[index]?.token.raw)
     const kept = same === -1 ? tokens.length : same

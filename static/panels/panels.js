@@ -1,7 +1,5 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
-import { FilesPanel } from './files.js'
-import { SyncPanel } from './sync.js'
 
 /** The panels beside the chat, one at a time. A panel is created when it is first opened. */
 export class Panels {
@@ -15,8 +13,8 @@ export class Panels {
   /** @param {{since: () => string}} options the time since when changed files are shown */
   constructor (sandbox, { since }) {
     this.#kinds = {
-      files: { title: 'Files', symbol: 'folder', create: () => new FilesPanel(sandbox, { since }) },
-      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: () => new SyncPanel(sandbox) } })
+      files: { title: 'Files', symbol: 'folder', create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since }) },
+      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: async () => new (await import('./sync.js')).SyncPanel(sandbox) } })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
       h('div', { class: 'panel-head' }, this.#title,
@@ -38,18 +36,19 @@ export class Panels {
     return this.element.contains(document.activeElement)
   }
 
-  toggle (name) {
+  async toggle (name) {
     const previous = this.#open
     this.#open = name === previous ? undefined : name
     this.element.hidden = this.#open === undefined
     for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
     if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
     const { title, create } = this.#kinds[name]
-    if (!this.#created.has(name)) this.#created.set(name, create())
     this.#title.textContent = title
+    this.#title.focus()
+    if (!this.#created.has(name)) this.#created.set(name, await create())
+    if (this.#open !== name) return
     this.#body.replaceChildren(this.#created.get(name).element)
     this.#created.get(name).shown()
-    this.#title.focus()
   }
 
   /** Closes the panel that has the focus. @returns whether there was one */

@@ -18,6 +18,7 @@ import { button, notice } from './notice.js'
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
+  lasting = true
   #run
   #ended = false
   /** Conversations being loaded. */

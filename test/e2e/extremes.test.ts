@@ -263,7 +263,7 @@ const foreign = `(() => {
   for (const element of document.querySelectorAll('*')) {
     const name = element.localName
     if (!ours.test(name)) wrong.push(name)
-    if (name === 'script' && element.getAttribute('src') !== 'app.js') wrong.push('script')
+    if (name === 'script' && element.type !== 'importmap' && !/^app\\.\\w+\\.js$/.test(element.getAttribute('src'))) wrong.push('script')
     if (name === 'img' && element.getAttribute('src') !== 'favicon.svg') wrong.push('img')
     if (name === 'svg' && element.getAttribute('class') !== 'icon') wrong.push('svg')
     for (const { name, value } of element.attributes) {
