@@ -31,11 +31,13 @@ export class ImportGraph {
     return [...found]
   }
 
-  /** What the module imports when it needs it, with everything without which that cannot run. */
-  laterClosure (entry: string): string[] {
-    const now = new Set(this.closure(entry))
-    const later = this.#imports.get(entry)!.later.flatMap((target) => this.closure(target))
-    return [...new Set(later)].filter((path) => !now.has(path))
+  /** All that the module may ever import besides, in the order in which it and what it imports name it. */
+  later (entry: string, found = new Set<string>()): string[] {
+    const needed = this.closure(entry).filter((path) => !found.has(path))
+    for (const path of needed) found.add(path)
+    const later = needed.flatMap((path) => this.#imports.get(path)!.later)
+      .flatMap((target) => [...this.closure(target).filter((path) => !found.has(path)), ...this.later(target, found)])
+    return [...new Set(later)]
   }
 }
 

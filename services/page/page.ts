@@ -60,7 +60,8 @@ export class Page {
     const imports = Object.fromEntries(others.map(({ path, hashedPath }) => [`/${path}`, `/${hashedPath}`]))
     const importMap = JSON.stringify({ imports })
     const tags = await headOf(html, { styles, importMap, others })
-    const page = new Asset(indexPath, Buffer.from(html.replace(styleTag, '').replace(scriptTag, () => tags)))
+    const whole = html.replace(styleTag, '').replace(scriptTag, () => tags)
+    const page = new Asset(indexPath, Buffer.from(nameByHash(whole, others)))
     const served = new Map<string, Served>()
     for (const asset of others) served.set(`/${asset.path}`, { asset, immutable: false })
     for (const asset of [...others, styles]) served.set(`/${asset.hashedPath}`, { asset, immutable: true })
@@ -82,6 +83,16 @@ function joinStyles (html: string, assets: Asset[]): Asset {
   return new Asset('styles.css', Buffer.concat(sheets.map((sheet) => (sheet as Asset).content)))
 }
 
+/** Whatever else the page names, such as its icon. */
+function nameByHash (html: string, assets: Asset[]): string {
+  const paths = new Map(assets.map(({ path, hashedPath }) => [path, hashedPath]))
+  return html.replace(/ (href|src)="([^"]+)"/g, (whole, attribute, path) =>
+    paths.has(path) ? ` ${attribute}="${paths.get(path)}"` : whole)
+}
+
+/** Libraries are heavy, and many a conversation needs none: they are loaded when they are needed. */
+const isLibrary = (path: string) => path.startsWith('vendor/')
+
 /** The tags for the head of the page. An import map must come before all that it concerns. */
 async function headOf (
   html: string, { styles, importMap, others }: { styles: Asset, importMap: string, others: Asset[] }
@@ -96,7 +107,7 @@ async function headOf (
     `<link rel="stylesheet" href="${styles.hashedPath}">`,
     `<script type="importmap">${importMap}</script>`,
     ...graph.closure(entry).map((path) => `<link rel="modulepreload" href="${url(path)}">`),
-    ...graph.laterClosure(entry).map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
+    ...graph.later(entry).filter((path) => !isLibrary(path)).map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
     `<script type="module" src="${url(entry)}"></script>`
   ].map((tag) => `  ${tag}\n`).join('')
 }

@@ -1,6 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
 import { loadRenderer } from '../markdown/live.js'
-import { Turn } from './turn.js'
 
 const pageSize = 200
 /** Messages rendered before the browser may paint. */
@@ -38,11 +37,10 @@ export async function listRuns (sandboxId) {
 
 /**
  * Renders messages as turns, without blocking the page.
- * @param {object} options of a turn
- * @param {object[]} options.runs newest first; a turn's duration and cost are those of its run
- * @param {(turn: Turn) => void} onTurn receives each turn while it is still empty
+ * @param {object[]} runs newest first; a turn's duration and cost are those of its run
+ * @param {(prompt?: string) => import('./turn.js').Turn} newTurn puts an empty turn on the page
  */
-export async function showMessages (messages, { runs, ...options }, onTurn) {
+export async function showMessages (messages, runs, newTurn) {
   const unused = new Set(runs)
   let turn
   let turnMessages = []
@@ -58,8 +56,7 @@ export async function showMessages (messages, { runs, ...options }, onTurn) {
     if (prompt !== undefined || turn === undefined) {
       endTurn()
       turnMessages = []
-      turn = new Turn({ ...options, prompt })
-      onTurn(turn)
+      turn = newTurn(prompt)
     }
     turnMessages.push(message)
     if (prompt === undefined) turn.handle('claude', asEvent(message))

@@ -120,14 +120,19 @@ export class ChatView {
 
   #submit (prompt) {
     if (this.#ended) return
-    if (this.#run || this.#loading > 0) return this.queue.add(prompt)
+    if (!this.#ready) return this.queue.add(prompt)
     const { sessionId } = this.conversation
     this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
+  /** Whether a prompt can be sent now. */
+  get #ready () {
+    return this.#run === undefined && this.#loading === 0 && this.conversation.ready
+  }
+
   /** @returns whether there was a queued prompt */
   #sendNext () {
-    const next = this.#ended || this.#run || this.#loading > 0 ? undefined : this.queue.next()
+    const next = this.#ended || !this.#ready ? undefined : this.queue.next()
     if (next !== undefined) this.#submit(next)
     return next !== undefined
   }

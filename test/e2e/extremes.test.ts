@@ -264,7 +264,7 @@ const foreign = `(() => {
     const name = element.localName
     if (!ours.test(name)) wrong.push(name)
     if (name === 'script' && element.type !== 'importmap' && !/^app\\.\\w+\\.js$/.test(element.getAttribute('src'))) wrong.push('script')
-    if (name === 'img' && element.getAttribute('src') !== 'favicon.svg') wrong.push('img')
+    if (name === 'img' && !/^favicon\\.\\w+\\.svg$/.test(element.getAttribute('src'))) wrong.push('img')
     if (name === 'svg' && element.getAttribute('class') !== 'icon') wrong.push('svg')
     for (const { name, value } of element.attributes) {
       if (/^on/.test(name) || (name === 'style' && element.id !== 'prompt') || name === 'srcdoc' || name === 'formaction') wrong.push(name)
