@@ -1,4 +1,6 @@
+import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -10,10 +12,17 @@ import { contentSecurityPolicy } from './security.js'
 const { resolve } = createRequire(import.meta.url)
 
 /** The page's libraries, each a single file of an installed package: no CDN and no build. */
-const libraries = {
+const libraries: Record<string, string> = {
   'vendor/marked.js': fileURLToPath(import.meta.resolve('marked')),
   'vendor/purify.js': fileURLToPath(import.meta.resolve('dompurify')),
-  'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js')
+  'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js'),
+  'vendor/katex.js': resolve('katex/dist/katex.min.js'),
+  'vendor/katex.css': resolve('katex/dist/katex.min.css')
+}
+/** The style sheet of the formulas names them beside itself, and each browser loads the first kind that it knows. */
+const fonts = dirname(resolve('katex/dist/fonts/KaTeX_Main-Regular.woff2'))
+for (const name of readdirSync(fonts).filter((name) => name.endsWith('.woff2'))) {
+  libraries[`vendor/fonts/${name}`] = join(fonts, name)
 }
 
 /** The web UI: plain files, no build (7.9). */

@@ -34,6 +34,14 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   main.focus()
 })
 document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
+// Otherwise the browser would leave the page for a file that is dropped beside the places that take files.
+for (const kind of ['dragover', 'drop']) {
+  window.addEventListener(kind, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes('Files')) return
+    event.preventDefault()
+    event.dataTransfer.dropEffect = 'none'
+  })
+}
 document.getElementById('settings').append(notifyButton(), themeButton(), h('button', {
   type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
 }, icon('keyboard')))

@@ -6,7 +6,7 @@ import { listSessions } from './history.js'
 
 /** A menu that shows the current conversation and lists the others on the volume. */
 export class ConversationPicker {
-  #title = h('span', { class: 'conversation-title' }, 'New conversation')
+  #title = h('span', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
   #list = h('ul', {})
   #box
   #sandboxId
@@ -51,7 +51,7 @@ export class ConversationPicker {
     return h('li', {}, h('button', {
       type: 'button', class: 'conversation-row', onclick: () => this.#choose(() => this.onOpen(session))
     },
-    h('span', { class: 'conversation-row-title' }, session.title || 'Untitled'),
+    h('span', { class: 'conversation-row-title', dir: 'auto' }, session.title || 'Untitled'),
     h('span', { class: 'muted small' }, `${age} ago · ${session.messages} messages`)))
   }
 

@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
+import { typeset } from './math.js'
 
 /** Short enough to look fluent, long enough to leave the browser idle in between. */
 const renderIntervalMs = 60
@@ -45,7 +46,7 @@ export class LiveMarkdown {
     this.#text = text
     this.#finished = true
     this.#render()
-    for (const { elements } of this.#tail) for (const element of elements) highlight(element)
+    for (const { elements } of this.#tail) for (const element of elements) complete(element)
   }
 
   remove () {
@@ -106,7 +107,13 @@ export class LiveMarkdown {
     const settled = this.#tail.splice(0, this.#tail.indexOf(written.at(-2)))
     for (const { token, elements } of settled) {
       this.#settled += token.raw.length
-      for (const element of elements) highlight(element)
+      for (const element of elements) complete(element)
     }
   }
+}
+
+/** What would be wrong, or in vain, before a block is complete. */
+function complete (element) {
+  highlight(element)
+  typeset(element)
 }

@@ -52,8 +52,8 @@ export class ChatView {
       onSend: (prompt) => this.#submit(prompt), onEdit: (prompt) => this.composer.restore(prompt)
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element,
-      h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock), this.panels.element)
+    this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
+    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
       onEnded: () => this.#showEnded('The sandbox has ended.'),
@@ -70,6 +70,7 @@ export class ChatView {
       'Ctrl Shift ;': () => copyLast(this.conversation.last, '.markdown .code code')
     })
     this.#open()
+    this.#acceptDrops()
   }
 
   /** The view is now on the page. */
@@ -101,6 +102,15 @@ export class ChatView {
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt })
     this.composer.setBusy(false)
     this.#sendNext()
+  }
+
+  /** Until this is loaded, or if it cannot be, drops are refused. */
+  async #acceptDrops () {
+    const { acceptDrops } = await import('../chat/drop.js').catch(() => ({}))
+    const uploads = acceptDrops?.(this.main, {
+      sandbox: this.sandbox, accepts: () => !this.#ended, onUploaded: (names) => this.composer.mention(names)
+    })
+    if (uploads && !this.#ended) this.composer.element.before(uploads)
   }
 
   async #switch (change) {
@@ -166,10 +176,11 @@ export class ChatView {
   }
 
   #showFailure (error, turn, prompt) {
+    // What is shown then says it, and what to do about it.
+    if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
     if (prompt) this.composer.restore(prompt)
-    if (error.sandboxEnded) this.#showEnded('The sandbox has ended.')
   }
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */

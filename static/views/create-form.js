@@ -67,7 +67,8 @@ export class CreateForm {
   #showProblem (problem) {
     const named = problem.field ?? /\bbody\.([\w.]+)/.exec(problem.message)?.[1]
     const entry = [...this.#inputs].find(([{ name }]) => named === name || named?.startsWith(`${name}.`))
-    this.#problem.replaceChildren(notice(problem, { dismissible: false }))
+    const message = entry && !problem.field ? problem.message.replace(`body.${entry[0].name}`, `“${entry[0].label}”`) : problem.message
+    this.#problem.replaceChildren(notice({ ...problem, message }, { dismissible: false }))
     if (!entry) return
     const [, input] = entry
     input.setAttribute('aria-invalid', 'true')

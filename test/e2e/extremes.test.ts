@@ -258,7 +258,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 
 /** Elements, attributes and links that are not the page's own; empty if there are none. */
 const foreign = `(() => {
-  const ours = /^(a|article|aside|blockquote|body|br|button|code|dd|del|details|dialog|div|dl|dt|em|figcaption|figure|footer|form|h[1-6]|head|header|hr|html|img|input|kbd|label|li|link|main|meta|noscript|ol|option|p|path|pre|progress|script|section|select|span|strong|summary|svg|table|tbody|td|textarea|th|thead|title|tr|ul)$/
+  const ours = /^(a|article|aside|blockquote|body|br|button|code|dd|del|details|dialog|div|dl|dt|em|figcaption|figure|footer|form|h[1-6]|head|header|hr|html|img|input|kbd|label|li|link|main|meta|noscript|ol|option|p|path|pre|progress|script|section|select|span|strong|summary|sup|svg|table|tbody|td|textarea|th|thead|title|tr|ul)$/
   const wrong = []
   for (const element of document.querySelectorAll('*')) {
     const name = element.localName
