@@ -17,12 +17,28 @@ const libraries: Record<string, string> = {
   'vendor/purify.js': fileURLToPath(import.meta.resolve('dompurify')),
   'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js'),
   'vendor/katex.js': resolve('katex/dist/katex.min.js'),
-  'vendor/katex.css': resolve('katex/dist/katex.min.css')
+  'vendor/katex.css': resolve('katex/dist/katex.min.css'),
+  'vendor/mermaid.js': resolve('@mermaid-js/tiny')
 }
 /** The style sheet of the formulas names them beside itself, and each browser loads the first kind that it knows. */
 const fonts = dirname(resolve('katex/dist/fonts/KaTeX_Main-Regular.woff2'))
 for (const name of readdirSync(fonts).filter((name) => name.endsWith('.woff2'))) {
   libraries[`vendor/fonts/${name}`] = join(fonts, name)
+}
+
+/** A frame without an origin, in which a library may style what it draws, and reaches nothing. */
+const frameHelmet = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'unsafe-inline'"],
+      frameAncestors: ["'self'"],
+      sandbox: ['allow-scripts']
+    }
+  },
+  originAgentCluster: false
 }
 
 /** The web UI: plain files, no build (7.9). */
@@ -39,6 +55,7 @@ export default fp(async (fastify) => {
   // The page alone may have an import map, and only this one.
   const helmet = { contentSecurityPolicy: { ...policy, directives: { ...directives, scriptSrc } } }
   for (const url of ['/', '/index.html']) fastify.get(url, { schema: { hide: true }, helmet }, serve)
+  fastify.get('/diagram.html', { schema: { hide: true }, helmet: frameHelmet }, serve)
   fastify.get('/*', { schema: { hide: true } }, serve)
 }, { name: 'web', fastify: '5.x', dependencies: ['security'] })
 
@@ -46,6 +63,8 @@ async function send ({ asset, immutable }: Served, request: FastifyRequest, repl
   const etag = `W/"${asset.hash}"`
   reply.headers({
     'cache-control': immutable ? 'public, max-age=31536000, immutable' : 'no-cache',
+    // The frame has no origin, and the files are public.
+    'cross-origin-resource-policy': 'cross-origin',
     etag,
     vary: 'accept-encoding'
   })

@@ -30,6 +30,7 @@ interface Foreign {
 const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /': 'open',
   'GET /*': 'open',
+  'GET /diagram.html': 'open',
   'GET /index.html': 'open',
   'GET /healthz': 'open',
   'GET /readyz': 'open',

@@ -54,10 +54,11 @@ export class Page {
   static async of (assets: Asset[]): Promise<Page> {
     const index = assets.find(({ path }) => path === indexPath)
     if (index === undefined) throw new Error(`the page has no ${indexPath}`)
-    const others = assets.filter((asset) => asset !== index)
+    const others = nameByHashIn(assets.filter((asset) => asset !== index))
     const html = index.content.toString()
     const styles = joinStyles(html, others)
-    const imports = Object.fromEntries(others.map(({ path, hashedPath }) => [`/${path}`, `/${hashedPath}`]))
+    const asked = others.filter(({ path }) => /\.(js|css)$/.test(path) && !html.includes(`"${path}"`))
+    const imports = Object.fromEntries(asked.map(({ path, hashedPath }) => [`/${path}`, `/${hashedPath}`]))
     const importMap = JSON.stringify({ imports })
     const tags = await headOf(html, { styles, importMap, others })
     const whole = html.replace(styleTag, '').replace(scriptTag, () => tags)
@@ -90,7 +91,17 @@ function nameByHash (html: string, assets: Asset[]): string {
     paths.has(path) ? ` ${attribute}="${paths.get(path)}"` : whole)
 }
 
-/** Libraries are heavy, and many a conversation needs none: they are loaded when they are needed. */
+/** The documents that the page has in frames, and everything else. */
+function nameByHashIn (assets: Asset[]): Asset[] {
+  return assets.map((asset) => asset.path.endsWith('.html')
+    ? new Asset(asset.path, Buffer.from(nameByHash(asset.content.toString(), assets)))
+    : asset)
+}
+
+/**
+ * Libraries are heavy, and many a conversation needs none: they are loaded when they are needed. Each is a single file
+ * that imports nothing.
+ */
 const isLibrary = (path: string) => path.startsWith('vendor/')
 
 /** The tags for the head of the page. An import map must come before all that it concerns. */
@@ -100,7 +111,7 @@ async function headOf (
   const entry = scriptTag.exec(html)?.[1]
   if (entry === undefined) throw new Error(`${indexPath} has no module as its script`)
   const modules = new Map(others.filter(({ path }) => path.endsWith('.js')).map((asset) => [asset.path, asset]))
-  const texts = [...modules.values()].map(({ path, content }) => ({ path, text: content.toString() }))
+  const texts = [...modules.values()].map(({ path, content }) => ({ path, text: isLibrary(path) ? '' : content.toString() }))
   const graph = await ImportGraph.of(texts)
   const url = (path: string) => modules.get(path)!.hashedPath
   return [

@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
+import { drawDiagrams } from './diagram.js'
 import { typeset } from './math.js'
 
 /** Short enough to look fluent, long enough to leave the browser idle in between. */
@@ -116,4 +117,5 @@ export class LiveMarkdown {
 function complete (element) {
   highlight(element)
   typeset(element)
+  drawDiagrams(element)
 }
