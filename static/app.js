@@ -87,7 +87,7 @@ async function route () {
   }
   const chat = chats.get(id)
   if (chat) return show(chat)
-  show({ element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
+  show({ full: true, element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
   try {
     const [sandbox] = await Promise.all([getJson(paths.sandbox(id)), load('chat')])
     if (sandbox.status !== 'running') throw new ApiError(endedProblem)
@@ -162,10 +162,11 @@ function show (next) {
   const previous = view
   view?.hidden?.()
   // A chat lasts until the page is closed; other views are closed when they are replaced.
-  if (!view?.lasting) view?.close?.()
+  if (!chats.has(view?.sandbox?.id)) view?.close?.()
   view = next
   main.replaceChildren(next.element)
-  main.classList.toggle('full', next.lasting === true)
+  document.getElementById('bar').replaceChildren(next.bar?.element ?? '')
+  main.classList.toggle('full', next.full === true)
   next.shown?.()
   // Keyboard users continue at the top of the new view.
   if (previous && document.activeElement === document.body) main.focus()
@@ -175,7 +176,10 @@ function showHeader () {
   const { backend, model, account } = status
   document.getElementById('badges').replaceChildren(
     backend === 'local' ? h('span', { class: 'badge', title: 'Sandboxes run on this machine, not on Modal' }, 'Local mode') : '',
-    model === 'scripted' ? h('span', { class: 'badge warn', title: 'No model key is set: the answers are scripted' }, icon('warning'), 'Scripted demo model, not Claude') : '')
+    model === 'scripted'
+      ? h('span', { class: 'badge demo', title: 'No model key is set: the answers are scripted, not Claude\'s' },
+        icon('warning'), h('span', {}, 'Scripted demo model, not Claude'))
+      : '')
   document.getElementById('account').replaceChildren(...account
     ? [h('span', { class: 'muted account-name', title: 'Your account' }, account), button('Sign out', signOut, { kind: 'small' })]
     : [])
@@ -189,6 +193,7 @@ async function signOut () {
   }
   for (const chat of chats.values()) chat.close()
   chats.clear()
+  view = undefined
   history.replaceState(null, '', location.pathname)
   await start()
 }

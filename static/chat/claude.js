@@ -1,6 +1,6 @@
 import { h } from '../lib/dom.js'
 import { formatDuration } from '../lib/format.js'
-import { LiveMarkdown } from '../markdown/live.js'
+import { LiveMarkdown, loadRenderer } from '../markdown/live.js'
 import { ToolCard } from './tool-card.js'
 import { Thinking } from './thinking.js'
 
@@ -26,6 +26,8 @@ export class ClaudeView {
   /** @param {{workdir: string}} options used until Claude's first event names its own workdir */
   constructor ({ workdir }) {
     this.#workdir = workdir
+    // While Claude is still thinking.
+    loadRenderer()
   }
 
   handle (event) {

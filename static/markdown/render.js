@@ -53,8 +53,8 @@ export function renderBlock (token) {
   for (const code of fragment.querySelectorAll('pre > code')) {
     code.parentNode.replaceWith(codeBlock(code.textContent.replace(/\n$/, ''), languageOf(code.className.replace('language-', ''))))
   }
-  // Each in the direction of its own language.
-  for (const element of fragment.querySelectorAll('p, li, ul, ol, blockquote, h3, h4, h5, h6, th, td')) element.dir = 'auto'
+  // Each in the direction of its own language: what is in a list or a quotation in that of the whole.
+  for (const element of [...fragment.children, ...fragment.querySelectorAll('th, td')]) element.dir = 'auto'
   for (const table of fragment.querySelectorAll('table')) {
     const box = h('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': 'Table' })
     table.replaceWith(box)

@@ -18,7 +18,8 @@ import { button, notice } from './notice.js'
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
-  lasting = true
+  /** The chat has the whole height, and its bar takes the place of the name of the page. */
+  full = true
   #run
   #ended = false
   /** Conversations being loaded. */
@@ -53,7 +54,7 @@ export class ChatView {
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element, this.main, this.panels.element)
+    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
       onEnded: () => this.#showEnded('The sandbox has ended.'),

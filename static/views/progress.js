@@ -5,6 +5,7 @@ import { icon } from '../lib/icons.js'
 import { uuid } from '../lib/ids.js'
 import { openEvents } from '../lib/sse.js'
 import { stepName } from './chat-parts.js'
+import { nameFields } from './create-fields.js'
 import { button, notice } from './notice.js'
 import { rememberSandbox } from './specs.js'
 
@@ -125,7 +126,7 @@ export class ProgressView {
     for (const step of open) this.#show({ step, status: step === failed ? 'failed' : 'stopped' }, this.#nameOf(step))
     if (this.#log.textContent !== '') this.#logBox.open = true
     const edit = button('Edit options', () => this.onEdit(error), { kind: 'primary' })
-    this.#problem.replaceChildren(notice(error, {
+    this.#problem.replaceChildren(notice({ ...error, message: nameFields(error.message) }, {
       dismissible: false,
       actions: [
         correctable.includes(error.code) && edit,
