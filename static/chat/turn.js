@@ -21,7 +21,7 @@ export class Turn {
     this.claude = new ClaudeView({ workdir })
     this.#body.append(this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
-      prompt !== undefined && h('div', { class: 'prompt', dir: 'auto' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),
+      prompt !== undefined && h('div', { class: 'prompt', dir: 'auto' }, h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '), prompt),
       this.#body)
   }
 

@@ -3,7 +3,6 @@ import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
 import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
-import { FollowedRun } from '../chat/run.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { ConversationPicker } from '../chat/conversation-picker.js'
@@ -11,7 +10,6 @@ import { SandboxMonitor } from '../chat/sandbox-monitor.js'
 import { asApiError } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
-import { copyLast } from '../markdown/copy.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
@@ -21,6 +19,8 @@ export class ChatView {
   /** The chat has the whole height, and its bar takes the place of the name of the page. */
   full = true
   #run
+  /** The class, loaded while one can write a prompt. */
+  #FollowedRun
   #ended = false
   /** Conversations being loaded. */
   #loading = 0
@@ -67,8 +67,8 @@ export class ChatView {
       'Ctrl Shift Backspace': () => this.#run?.turn.openRequest?.answer('deny'),
       'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
-      'Ctrl Shift C': () => copyLast(this.conversation.last, '.claude > .markdown'),
-      'Ctrl Shift ;': () => copyLast(this.conversation.last, '.markdown .code code')
+      'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
+      'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })
     this.#open()
     this.#acceptDrops()
@@ -99,10 +99,27 @@ export class ChatView {
   async #open () {
     const { activeRun } = this.sandbox
     this.composer.setBusy(Boolean(activeRun))
-    const run = await this.#load(() => this.conversation.open({ activeRun }))
+    const run = await this.#load(() => this.#openConversation(activeRun))
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt })
     this.composer.setBusy(false)
     this.#sendNext()
+  }
+
+  /** A part of the page that cannot be loaded is told; prompts then wait in the queue for a reload. */
+  async #openConversation (activeRun) {
+    try {
+      const parts = [import('../chat/run.js'), this.conversation.open({ activeRun })]
+      const [{ FollowedRun }, run] = await Promise.all(parts)
+      this.#FollowedRun = FollowedRun
+      return run
+    } catch (error) {
+      this.conversation.showError(asApiError(error))
+    }
+  }
+
+  async #copyLast (selector) {
+    const { copyLast } = await import('../markdown/copy.js')
+    await copyLast(this.conversation.last, selector)
   }
 
   /** Until this is loaded, or if it cannot be, drops are refused. */
@@ -138,7 +155,7 @@ export class ChatView {
 
   /** Whether a prompt can be sent now. */
   get #ready () {
-    return this.#run === undefined && this.#loading === 0 && this.conversation.ready
+    return this.#run === undefined && this.#loading === 0 && this.conversation.ready && this.#FollowedRun !== undefined
   }
 
   /** @returns whether there was a queued prompt */
@@ -152,7 +169,7 @@ export class ChatView {
   async #follow ({ prompt, request, runId }) {
     const { sandbox, activity, bar } = this
     const turn = this.conversation.add(prompt)
-    const run = this.#run = new FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
+    const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
     let completed
