@@ -124,10 +124,10 @@ export class ClaudeView {
     this.onActivity(`Running ${block.name}`)
   }
 
-  #user ({ message, timestamp, isReplay, isSynthetic }, agent) {
+  #user ({ message, timestamp, isReplay, isSynthetic, tool_use_result: details }, agent) {
     if (!Array.isArray(message?.content)) return
     for (const block of message.content) {
-      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp))
+      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp), details)
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, agent)
     }
     const running = [...this.#tools.values()].findLast((tool) => tool.running)

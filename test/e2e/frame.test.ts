@@ -10,7 +10,6 @@ import { startService } from '../helpers/service.js'
 
 const base = `/api/modal/sandbox/${sandbox.id}`
 const chat = `#sandbox=${sandbox.id}`
-const phone = { viewport: { width: 390, height: 844 } }
 const session = { sessionId: 's', title: 'A long talk', startedAt: sandbox.createdAt, updatedAt: sandbox.createdAt, messages: 80 }
 const says = (id: string, role: 'user' | 'assistant', content: unknown) =>
   ({ id, type: role, time: sandbox.createdAt, parentToolUseId: null, message: { role, content } })
@@ -167,13 +166,16 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     t.equal(sent.length, 2)
   })
 
-  t.test('The chat fits a phone', async (t) => {
-    const { page } = await open(t, chat, long, phone)
+  t.test('The bar of a chat has room for the title of the conversation at any width', async (t) => {
+    const { page } = await open(t, chat, long)
     await page.locator('.turn').nth(39).waitFor()
-    t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390)
-    const { x, width } = (await page.getByRole('button', { name: 'End session' }).boundingBox())!
-    t.ok(x + width <= 390, 'all of the bar')
-    t.ok((await page.locator('.conversation-title').boundingBox())!.width > 60)
+    for (const width of [360, 390, 768, 900, 1280, 1440]) {
+      await page.setViewportSize({ width, height: 800 })
+      t.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
+      const end = (await page.getByRole('button', { name: 'End session' }).boundingBox())!
+      t.ok(end.x + end.width <= width, 'all of the bar')
+      t.ok((await page.locator('.conversation-title').boundingBox())!.width > 50, `${width} px`)
+    }
   })
 }
 
