@@ -28,6 +28,7 @@ t.test('What a browser may keep it is told: a file with its hash for good, the p
     const answer = await get(`/${hashed(path)}`)
     t.match(answer, { statusCode: 200, headers: { 'cache-control': 'public, max-age=31536000, immutable' } }, path)
   }
+  t.match(await get('/app.0123456789.js'), { statusCode: 200, headers: { 'cache-control': 'no-cache' } }, 'of another version')
   t.match(await get('/app.js'), { statusCode: 200, headers: { 'cache-control': 'no-cache', 'content-type': 'text/javascript; charset=utf-8' } })
   for (const url of ['/', '/app.js']) {
     const { headers: { etag } } = await get(url)
@@ -72,7 +73,7 @@ t.test('The frame for diagrams has no origin and reaches nothing, and only the p
 
 t.test('Nothing beside the page is served', async (t) => {
   const { get, app } = await webUi(t)
-  for (const url of ['/package.json', '/../package.json', '/%2e%2e/package.json', '/static/app.js', '/app.0123456789.js', '/lib', '/lib/']) {
+  for (const url of ['/package.json', '/../package.json', '/%2e%2e/package.json', '/static/app.js', '/nothing.0123456789.js', '/lib', '/lib/']) {
     t.match((await get(url)).json(), { statusCode: 404, code: 'NOT_FOUND' }, url)
   }
   t.equal((await app.inject({ method: 'POST', url: '/app.js' })).statusCode, 404)

@@ -31,7 +31,7 @@ export class ImportGraph {
     return [...found]
   }
 
-  /** All that the module may ever import besides, in the order in which it and what it imports name it. */
+  /** All that may follow the closure: what is imported when it is needed, in the order in which it is named. */
   later (entry: string, found = new Set<string>()): string[] {
     const needed = this.closure(entry).filter((path) => !found.has(path))
     for (const path of needed) found.add(path)

@@ -70,9 +70,12 @@ export class Page {
     return new Page(served, `'sha256-${createHash('sha256').update(importMap).digest('base64')}'`)
   }
 
-  /** What is at the path of a URL, if anything. */
+  /**
+   * What is at the path of a URL, if anything. While replicas are replaced, a page comes from one version and asks
+   * another for its files: better this version's file than none.
+   */
   find (path: string): Served | undefined {
-    return this.#served.get(path)
+    return this.#served.get(path) ?? this.#served.get(path.replace(/\.\w{10}(\.\w+)$/, '$1'))
   }
 }
 
