@@ -7,7 +7,7 @@ import { themeButton } from './lib/theme.js'
 import { button, notice } from './views/notice.js'
 import { lastSpec } from './views/specs.js'
 
-/** The views are loaded when they are needed; the service has browsers fetch them ahead, in this order. */
+/** The views are loaded when they are needed. The page has browsers fetch those ahead that may come first. */
 const views = {
   signIn: () => import('./views/sign-in.js'),
   start: () => import('./views/start.js'),
@@ -15,6 +15,8 @@ const views = {
   progress: () => import('./views/progress.js'),
   createForm: () => import('./views/create-form.js')
 }
+/** When the rest of the page is loaded: the first view is there by then, also over a slow network. */
+const restDelayMs = 3000
 
 const main = document.getElementById('main')
 /** The chats of this page by sandbox id; they are kept while another view is shown. */
@@ -49,6 +51,7 @@ document.addEventListener('signed-out', () => {
   if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to continue.' })
 })
 start()
+setTimeout(() => { for (const load of Object.values(views)) load().catch(() => {}) }, restDelayMs)
 
 /** Loads the service's status and shows either the sign-in form or the view of the current route. */
 async function start (problem) {

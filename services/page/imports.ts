@@ -23,21 +23,17 @@ export class ImportGraph {
     return graph
   }
 
-  /** The module and everything without which it cannot run; what is imported first comes first. */
-  closure (entry: string): string[] {
-    const found = new Set([entry])
+  /**
+   * These modules and everything without which they cannot run; what is imported first comes first.
+   * @throws Error when one of them does not exist
+   */
+  closure (...entries: string[]): string[] {
+    const missing = entries.find((entry) => !this.#imports.has(entry))
+    if (missing !== undefined) throw new Error(`there is no module ${missing}`)
+    const found = new Set(entries)
     // A set is walked in the order of insertion, including what is inserted meanwhile.
     for (const path of found) for (const target of this.#imports.get(path)!.now) found.add(target)
     return [...found]
-  }
-
-  /** All that may follow the closure: what is imported when it is needed, in the order in which it is named. */
-  later (entry: string, found = new Set<string>()): string[] {
-    const needed = this.closure(entry).filter((path) => !found.has(path))
-    for (const path of needed) found.add(path)
-    const later = needed.flatMap((path) => this.#imports.get(path)!.later)
-      .flatMap((target) => [...this.closure(target).filter((path) => !found.has(path)), ...this.later(target, found)])
-    return [...new Set(later)]
   }
 }
 

@@ -7,6 +7,7 @@ import { ImportGraph } from './imports.js'
 
 const indexPath = 'index.html'
 const styleTag = /^ *<link rel="stylesheet" href="([^"]+)">\n/gm
+const preloadTag = /^ *<link rel="modulepreload" href="([^"]+)">\n/gm
 const scriptTag = /^ *<script type="module" src="([^"]+)"><\/script>\n/m
 
 /** An asset at one of its two addresses. */
@@ -19,8 +20,8 @@ export interface Served {
 /**
  * The page as browsers get it. What is on disk is what they run, without a build: each file is served as it is, under
  * its own name and under one with its hash, which a browser keeps for good. An import map leads from one to the other.
- * The page itself is changed on the way: it gets that map, one style sheet instead of several, and a preload for every
- * module of the first view, which a browser would otherwise find one import after another.
+ * The page itself is changed on the way: it gets that map, one style sheet instead of several, and beside each module
+ * that it names a preload for all that this one imports, which a browser would otherwise find one import after another.
  */
 export class Page {
   readonly #served: Map<string, Served>
@@ -57,11 +58,11 @@ export class Page {
     const others = nameByHashIn(assets.filter((asset) => asset !== index))
     const html = index.content.toString()
     const styles = joinStyles(html, others)
-    const asked = others.filter(({ path }) => /\.(js|css)$/.test(path) && !html.includes(`"${path}"`))
+    const asked = others.filter(({ path }) => path.endsWith('.js') || (path.endsWith('.css') && isLibrary(path)))
     const imports = Object.fromEntries(asked.map(({ path, hashedPath }) => [`/${path}`, `/${hashedPath}`]))
     const importMap = JSON.stringify({ imports })
     const tags = await headOf(html, { styles, importMap, others })
-    const whole = html.replace(styleTag, '').replace(scriptTag, () => tags)
+    const whole = html.replace(styleTag, '').replace(preloadTag, '').replace(scriptTag, () => tags)
     const page = new Asset(indexPath, Buffer.from(nameByHash(whole, others)))
     const served = new Map<string, Served>()
     for (const asset of others) served.set(`/${asset.path}`, { asset, immutable: false })
@@ -117,11 +118,15 @@ async function headOf (
   const texts = [...modules.values()].map(({ path, content }) => ({ path, text: isLibrary(path) ? '' : content.toString() }))
   const graph = await ImportGraph.of(texts)
   const url = (path: string) => modules.get(path)!.hashedPath
+  const needed = graph.closure(entry)
+  // One after another: what belongs to several views comes with the first of them.
+  const next = [...new Set([...html.matchAll(preloadTag)].flatMap(([, path]) => graph.closure(path!)))]
+    .filter((path) => !needed.includes(path) && !isLibrary(path))
   return [
     `<link rel="stylesheet" href="${styles.hashedPath}">`,
     `<script type="importmap">${importMap}</script>`,
-    ...graph.closure(entry).map((path) => `<link rel="modulepreload" href="${url(path)}">`),
-    ...graph.later(entry).filter((path) => !isLibrary(path)).map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
+    ...needed.map((path) => `<link rel="modulepreload" href="${url(path)}">`),
+    ...next.map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
     `<script type="module" src="${url(entry)}"></script>`
   ].map((tag) => `  ${tag}\n`).join('')
 }

@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { formatDuration } from '../lib/format.js'
-import { LiveMarkdown, loadRenderer } from '../markdown/live.js'
+import { LiveMarkdown } from '../markdown/live.js'
+import { loadRenderer } from '../markdown/renderer.js'
 import { ToolCard } from './tool-card.js'
 import { Thinking } from './thinking.js'
 

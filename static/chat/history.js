@@ -1,5 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
-import { loadRenderer } from '../markdown/live.js'
+import { loadRenderer } from '../markdown/renderer.js'
 
 const pageSize = 200
 /** Messages rendered before the browser may paint. */

@@ -2,24 +2,10 @@ import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
 import { drawDiagrams } from './diagram.js'
 import { typeset } from './math.js'
+import { loadRenderer, renderer } from './renderer.js'
 
 /** Short enough to look fluent, long enough to leave the browser idle in between. */
 const renderIntervalMs = 60
-
-/** What renders markdown, once there was some. */
-let renderer
-let loading
-
-/** Markdown that is there before this has resolved is shown as it was written, and rendered then. */
-export async function loadRenderer () {
-  loading ??= import('./render.js')
-  try {
-    renderer = await loading
-  } catch {
-    // Tried again with the next text.
-    loading = undefined
-  }
-}
 
 /** Markdown that is still being written. Settled blocks are not rendered again; only the last ones are (7.5). */
 export class LiveMarkdown {

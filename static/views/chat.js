@@ -71,7 +71,6 @@ export class ChatView {
       'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })
     this.#open()
-    this.#acceptDrops()
   }
 
   /** The view is now on the page. */
@@ -111,6 +110,7 @@ export class ChatView {
       const parts = [import('../chat/run.js'), this.conversation.open({ activeRun })]
       const [{ FollowedRun }, run] = await Promise.all(parts)
       this.#FollowedRun = FollowedRun
+      this.#acceptDrops()
       return run
     } catch (error) {
       this.conversation.showError(asApiError(error))

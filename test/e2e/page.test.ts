@@ -200,7 +200,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const { page } = await openPage(t, browser, service.url)
     await page.goto(service.url)
     const render = (text: string, size: number) => page.evaluate(`(async () => {
-      const { LiveMarkdown, loadRenderer } = await import('/markdown/live.js')
+      const { LiveMarkdown } = await import('/markdown/live.js')
+      const { loadRenderer } = await import('/markdown/renderer.js')
       await loadRenderer()
       const text = ${JSON.stringify(text)}, live = new LiveMarkdown()
       for (let at = 0; at < text.length; at += ${size}) {

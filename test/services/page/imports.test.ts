@@ -15,16 +15,15 @@ t.test('A module needs what it imports, and what that imports, and each once', a
   t.strictSame(graph.closure('app.js'), ['app.js', 'lib/a.js', 'lib/b.js', 'd.js'])
 })
 
-t.test('What is imported later comes in the order in which it is named, with what it needs, and without what is there', async (t) => {
+t.test('What is imported when it is needed is not needed before, and several modules share what they import', async (t) => {
   const graph = await graphOf({
-    'app.js': "import './shared.js'\nconst one = () => import('./one.js')\nconst two = () => import('./two.js')",
+    'one.js': "import './shared.js'\nconst later = () => import('./later.js')",
+    'two.js': "import './shared.js'",
     'shared.js': '',
-    'one.js': "import './shared.js'\nimport './one-part.js'",
-    'one-part.js': "const more = () => import('./one-later.js')",
-    'one-later.js': "import './one-part.js'",
-    'two.js': "import './one-part.js'\nconst back = () => import('./app.js')"
+    'later.js': ''
   })
-  t.strictSame(graph.later('app.js'), ['one.js', 'one-part.js', 'one-later.js', 'two.js'])
+  t.strictSame(graph.closure('one.js', 'two.js'), ['one.js', 'two.js', 'shared.js'])
+  t.throws(() => graph.closure('one.js', 'three.js'), { message: 'there is no module three.js' })
 })
 
 t.test('A module that does not exist is named, with the one that imports it', async (t) => {

@@ -10,6 +10,7 @@ const html = `<!doctype html>
   <link rel="stylesheet" href="styles/one.css">
   <link rel="stylesheet" href="styles/two.css">
   <script type="module" src="app.js"></script>
+  <link rel="modulepreload" href="view.js">
 </head>
 <body><img src="icon.svg"><a href="#">icon.svg</a></body>
 `
@@ -19,9 +20,11 @@ const files: Record<string, string> = {
   'icon.svg': '<svg/>',
   'styles/one.css': 'a { color: red }\n',
   'styles/two.css': 'a { color: blue }\n',
-  'app.js': "import './lib.js'\nconst view = () => import('./view.js')\n",
+  'app.js': "import './lib.js'\nconst view = () => [import('./view.js'), import('./other.js')]\n",
   'lib.js': 'export const one = 1\n',
-  'view.js': "const big = () => import('./vendor/big.js')\n",
+  'view.js': "import './lib.js'\nimport './part.js'\nimport './vendor/big.js'\n",
+  'part.js': '',
+  'other.js': '',
   'vendor/big.js': 'not a module at all: }',
   'vendor/big.css': ''
 }
@@ -54,17 +57,17 @@ t.test('The page has an import map, before all that it concerns, which its polic
   const page = await Page.of(assetsOf())
   const text = textAt(page, '/')
   const [, map] = /<script type="importmap">(.*?)<\/script>/.exec(text)!
-  t.match(JSON.parse(map!).imports, { '/lib.js': `/${hashed('lib.js')}`, '/vendor/big.css': `/${hashed('vendor/big.css')}` })
+  t.match(JSON.parse(map!).imports, { '/lib.js': `/${hashed('lib.js')}`, '/view.js': `/${hashed('view.js')}`, '/vendor/big.css': `/${hashed('vendor/big.css')}` })
   t.equal(page.importMapSource, `'sha256-${createHash('sha256').update(map!).digest('base64')}'`)
   t.ok(text.indexOf('importmap') < text.indexOf('modulepreload'))
   t.equal(textAt(page, '/index.html'), text)
   t.equal(page.find('/')!.immutable, false)
 })
 
-t.test('Modules are preloaded: at once what the first one needs, less urgently what may follow, and no library', async (t) => {
+t.test('Modules are preloaded with what they import: the first one at once, others that the page names less urgently, no library', async (t) => {
   const text = textAt(await Page.of(assetsOf()), '/')
   t.strictSame([...text.matchAll(/<link rel="modulepreload" href="([^"]+)"( fetchpriority="low")?>/g)].map(([, href, low]) => [href, low !== undefined]), [
-    [hashed('app.js'), false], [hashed('lib.js'), false], [hashed('view.js'), true]
+    [hashed('app.js'), false], [hashed('lib.js'), false], [hashed('view.js'), true], [hashed('part.js'), true]
   ])
   t.match(text, `<script type="module" src="${hashed('app.js')}"></script>`)
 })
