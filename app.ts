@@ -5,6 +5,7 @@ import type { Config } from './config.js'
 import { randomId } from './lib/ids.js'
 import auth from './plugins/auth.js'
 import context from './plugins/context.js'
+import cors from './plugins/cors.js'
 import errors, { handleClientError, handleFrameworkError } from './plugins/errors.js'
 import gateway, { gatewayPrefix } from './plugins/gateway.js'
 import metrics from './plugins/metrics.js'
@@ -17,6 +18,7 @@ import storage from './plugins/storage.js'
 import streams from './plugins/streams.js'
 import validation from './plugins/validation.js'
 import web from './plugins/web.js'
+import websocket from './plugins/websocket.js'
 import exec from './routes/exec.js'
 import files from './routes/files.js'
 import gatewayRoutes from './routes/gateway.js'
@@ -27,6 +29,7 @@ import sessions from './routes/sessions.js'
 import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
 import sync from './routes/sync.js'
+import terminal from './routes/terminal.js'
 import volumes from './routes/volumes.js'
 import { BrowserSessions } from './services/accounts/browser-sessions.js'
 import { developmentAccount } from './services/accounts/development.js'
@@ -60,6 +63,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
 
   // For every request: ids, errors; then validation, rate limit, authentication.
   await app.register(sensible)
+  await app.register(websocket)
   await app.register(context)
   await app.register(errors)
 
@@ -71,12 +75,18 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
   }
 
   await app.register(validation)
+  await app.register(cors, { origins: config.corsOrigins })
   await app.register(security)
   const { client } = app.modal
   const secret = config.sessionSecret ?? client.profile.tokenSecret!
   const ended = new ModalEndedSessions(client)
   const browserSessions = new BrowserSessions({ accounts, ended, secret, deployment: config.deployment })
-  await app.register(auth, { accounts, browserSessions, secure: config.publicUrl?.startsWith('https:') ?? false })
+  await app.register(auth, {
+    accounts,
+    browserSessions,
+    secure: config.publicUrl?.startsWith('https:') ?? false,
+    trustedOrigins: config.corsOrigins
+  })
   await app.register(streams, { heartbeatMs: config.run.heartbeatMs })
   await app.register(metrics)
   await app.register(openapi)
@@ -97,6 +107,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     api.addHook('onRequest', api.requireAccount)
     await api.register(sandboxes)
     await api.register(exec)
+    await api.register(terminal, { heartbeatMs: config.run.heartbeatMs })
     await api.register(files)
     await api.register(runs)
     await api.register(sync)

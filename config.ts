@@ -23,6 +23,7 @@ const Environment = Type.Object({
     { default: 'info' }),
   PUBLIC_URL: httpUrl,
   TRUST_PROXY: text,
+  CORS_ORIGINS: text,
   MODAL_TOKEN_ID: text,
   MODAL_TOKEN_SECRET: text,
   MODAL_ENVIRONMENT: text,
@@ -145,6 +146,11 @@ export function withModalServer<T> (url: string | undefined, construct: () => T)
   }
 }
 
+/** The items between commas. */
+function listOf (text = ''): string[] {
+  return text.split(',').map((item) => item.trim()).filter((item) => item !== '')
+}
+
 /** Whether Modal itself is configured; otherwise the emulator is used (9.6). */
 export function configured (config: Pick<Config, 'modal'>): boolean {
   return config.modal.token !== undefined
@@ -176,6 +182,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     logLevel: env.LOG_LEVEL,
     publicUrl: env.PUBLIC_URL?.replace(/\/+$/, ''),
     trustProxy: env.TRUST_PROXY,
+    corsOrigins: listOf(env.CORS_ORIGINS),
     modal: modalOf(env),
     claude: {
       apiKey: env.ANTHROPIC_API_KEY,
@@ -259,6 +266,9 @@ function checkTogether (env: Environment, accounts: Account[] | undefined, probl
   if (env.MODAL_TOKEN_ID && accounts === undefined && !tokens) {
     problem('ACCOUNTS', 'is missing: with Modal credentials the service needs accounts (ACCOUNTS, ACCOUNTS_FILE, ' +
       'JWT_SECRET or JWT_JWKS_URL); otherwise anyone could run up costs in your Modal workspace')
+  }
+  if (!listOf(env.CORS_ORIGINS).every((origin) => URL.canParse(origin) && new URL(origin).origin === origin)) {
+    problem('CORS_ORIGINS', 'must be a list of origins, such as https://app.example.com, without paths')
   }
   if (!(env.TRUST_PROXY ?? 'loopback').split(',').every(isNetwork)) {
     problem('TRUST_PROXY', 'must be a list of addresses or networks, such as loopback, 10.0.0.0/8')

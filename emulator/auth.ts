@@ -34,6 +34,16 @@ export async function openCredentials (dataDir: string): Promise<Credentials> {
   return credentials
 }
 
+/** What somebody may do who knows an address for the transfer of a file's content. */
+export interface TransferGrant {
+  id: string
+  method: 'GET' | 'PUT'
+  /** Bytes to be read. */
+  start: number
+  /** As many as are read, or may be written at most. */
+  length: number
+}
+
 export interface ConnectGrant { sandboxId: string, port: number, metadata: string }
 
 /** Checks the token headers of control-plane calls; issues and checks the JWTs of the command router. */
@@ -77,6 +87,22 @@ export class Authority {
     try {
       const { payload } = await jwtVerify(token, this.#key, { algorithms: ['HS256'], audience: 'connect' })
       return { sandboxId: String(payload.sub), port: Number(payload['port']), metadata: String(payload['metadata']) }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** A part of the address at which content is sent or fetched, for an hour. */
+  transferToken (grant: TransferGrant): Promise<string> {
+    return new SignJWT({ ...grant }).setProtectedHeader({ alg: 'HS256' }).setAudience('transfer').setIssuedAt()
+      .setExpirationTime(`${lifetimeSeconds}s`).sign(this.#key)
+  }
+
+  /** What a part of an address is good for; undefined when it is not, or no longer. */
+  async transferGrant (token: string): Promise<TransferGrant | undefined> {
+    try {
+      const { payload } = await jwtVerify(token, this.#key, { algorithms: ['HS256'], audience: 'transfer' })
+      return payload as unknown as TransferGrant
     } catch {
       return undefined
     }

@@ -16,8 +16,11 @@ import { Secrets } from './control/secrets.js'
 import { listen, shutdown } from './server.js'
 import { State } from './control/state.js'
 import { parseStrictness, type Strictness } from './strict.js'
+import { Contents } from './transfers/contents.js'
+import { TransferServer } from './transfers/server.js'
 import { type Certificate, openCertificate } from './tunnels/certificate.js'
 import { VolumeCatalog } from './volumes/catalog.js'
+import { VolumeFiles } from './volumes/files.js'
 
 /** How long calls in flight may still take when the emulator closes. */
 const shutdownGraceMs = 250
@@ -96,6 +99,8 @@ async function openBackend (options: EmulatorOptions, authority: Authority, stri
   const registry = new SandboxRegistry(strictness)
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
+  const contents = await Contents.open(join(dataDir, 'transfers'))
+  const transfers = new TransferServer({ authority, contents, log })
   const store = new ImageStore({ dataDir: join(dataDir, 'images'), runtime, images })
   const snapshots = new Snapshots({
     directory: join(dataDir, 'images'), inUse: () => runtime.rootfsInUse, deleted: () => state.records.deletedImages
@@ -116,6 +121,9 @@ async function openBackend (options: EmulatorOptions, authority: Authority, stri
     snapshots,
     secrets,
     volumes,
+    volumeFiles: new VolumeFiles(runtime.volumes),
+    contents,
+    transfers,
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     enforces: runtime.enforces.bind(runtime),
@@ -132,6 +140,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority, stri
     async close () {
       clearInterval(collecting)
       volumes.close()
+      await transfers.close()
       await store.close()
       await Promise.allSettled(registry.all().map((sandbox) => sandbox.stop('terminated')))
       await runtime.close()

@@ -11,6 +11,8 @@ const behaviours = {
   'slow-creates': 100,
   /** Milliseconds after which a new sandbox appears in lists. */
   'late-lists': 1000,
+  /** A list of sandboxes is one of an app: Modal calls the list of a whole environment deprecated. */
+  'lists-of-apps': 1,
   /** Tags that a sandbox may have. */
   'few-tags': 8,
   /** Milliseconds after its end when a sandbox is forgotten. */

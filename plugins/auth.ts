@@ -19,6 +19,7 @@ declare module 'fastify' {
     accounts: AccountRegistry
     browserSessions: BrowserSessions
     sessionCookie: SessionCookie
+    trustedOrigins: readonly string[]
   }
 }
 
@@ -27,6 +28,8 @@ interface AuthOptions {
   browserSessions: BrowserSessions
   /** Whether browsers may send the cookie over TLS only. */
   secure: boolean
+  /** Whose pages may send it, besides the service's own. */
+  trustedOrigins?: readonly string[]
 }
 
 /** The web UI's cookie. It holds a session, never a credential, and scripts cannot read it. */
@@ -40,10 +43,11 @@ function sessionCookie (secure: boolean): SessionCookie {
 }
 
 /** Authentication: `Authorization: Bearer`, `x-api-key`, or the web UI's cookie. */
-export default fp<AuthOptions>(async (fastify, { accounts, browserSessions, secure }) => {
+export default fp<AuthOptions>(async (fastify, { accounts, browserSessions, secure, trustedOrigins = [] }) => {
   fastify.decorate('accounts', accounts)
   fastify.decorate('browserSessions', browserSessions)
   fastify.decorate('sessionCookie', sessionCookie(secure))
+  fastify.decorate('trustedOrigins', trustedOrigins)
   fastify.decorateRequest('account', null as unknown as Account)
 
   const countRequest = fastify.createRateLimit({
@@ -89,9 +93,13 @@ export function readSession (request: FastifyRequest): string | undefined {
   return session
 }
 
-/** Browsers send the cookie with every request, so one that another site's page made must be refused. */
-function refuseCrossSite ({ method, headers, server }: FastifyRequest) {
-  if (method === 'GET' || method === 'HEAD') return
+/**
+ * Browsers send the cookie with every request, so one that another site's page made must be refused; of those that only
+ * read, a WebSocket's, as any page may read what comes over it.
+ */
+function refuseCrossSite ({ method, headers, server, ws }: FastifyRequest) {
+  if ((method === 'GET' || method === 'HEAD') && !ws) return
+  if (server.trustedOrigins.includes(headers.origin ?? '')) return
   const site = headers['sec-fetch-site']
   const sameOrigin = site !== undefined
     ? site === 'same-origin'

@@ -7,11 +7,13 @@ import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
+import { Terminals } from '../services/sandboxes/terminals.js'
 import { decodeTags } from '../services/sandboxes/tags.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
     sandboxes: SandboxService
+    terminals: Terminals
     runs: RunService
     readiness: Readiness
     files: FileService
@@ -41,7 +43,9 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
     ownerOf: (tags) => decodeTags(tags)?.owner,
     onCompleted: (owned) => { storage.afterRun(owned) }
   })
+  const terminals = new Terminals()
   fastify.decorate('sandboxes', sandboxes)
+  fastify.decorate('terminals', terminals)
   fastify.decorate('runs', runs)
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
@@ -51,7 +55,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   // In local mode there is nothing to build.
   if (backend === 'modal') fastify.addHook('onReady', async () => { sandboxes.buildDefaultImage() })
   // Hooks run in this order: readers are notified (streams), runs without readers are stopped, Modal is disconnected.
-  fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close()]) })
+  fastify.addHook('onClose', async () => { await Promise.all([runs.close(), sandboxes.close(), terminals.close()]) })
 }, { name: 'services', fastify: '5.x', dependencies: ['modal', 'gateway', 'storage'] })
 
 /** Where Claude itself calls its model, when it has the key. */

@@ -19,6 +19,10 @@ declare module 'fastify' {
      * @throws {AppError} LIMIT_REACHED.
      */
     wantsSse (fallback: boolean): boolean
+    /** Takes such a slot for another kind of stream, until its connection closes. @throws {AppError} LIMIT_REACHED. */
+    takeStreamSlot (): void
+    /** Whether the client would rather not wait for the result: `Prefer: respond-async` (RFC 7240). */
+    prefersAsync (): boolean
   }
 }
 
@@ -51,8 +55,15 @@ export default fp<StreamsOptions>(async (fastify, { heartbeatMs }) => {
     const accept = this.headers.accept ?? '*/*'
     const prefersJson = !accept.includes('text/event-stream') && accept.includes('application/json')
     const wants = accept.includes('text/event-stream') || (!prefersJson && fallback)
-    if (wants) slots.acquire(this)
+    if (wants) this.takeStreamSlot()
     return wants
+  })
+
+  fastify.decorateRequest('takeStreamSlot', function (this: FastifyRequest) { slots.acquire(this) })
+
+  fastify.decorateRequest('prefersAsync', function (this: FastifyRequest) {
+    const preferences = [this.headers.prefer ?? []].flat().join().split(',')
+    return preferences.some((preference) => /^\s*respond-async\s*(;|$)/i.test(preference))
   })
 
   fastify.addHook('onResponse', async (request) => slots.release(request))

@@ -18,7 +18,10 @@ const libraries: Record<string, string> = {
   'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js'),
   'vendor/katex.js': resolve('katex/dist/katex.min.js'),
   'vendor/katex.css': resolve('katex/dist/katex.min.css'),
-  'vendor/mermaid.js': resolve('@mermaid-js/tiny')
+  'vendor/mermaid.js': resolve('@mermaid-js/tiny'),
+  'vendor/xterm.js': resolve('@xterm/xterm/lib/xterm.mjs'),
+  'vendor/xterm.css': resolve('@xterm/xterm/css/xterm.css'),
+  'vendor/xterm-fit.js': resolve('@xterm/addon-fit/lib/addon-fit.mjs')
 }
 /** The style sheet of the formulas names them beside itself, and each browser loads the first kind that it knows. */
 const fonts = dirname(resolve('katex/dist/fonts/KaTeX_Main-Regular.woff2'))
@@ -41,6 +44,22 @@ const frameHelmet = {
   originAgentCluster: false
 }
 
+/** The terminal's document: it is framed by the page, and xterm.js makes inline styles. */
+const terminalHelmet = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'self'"],
+      baseUri: ["'none'"],
+      frameAncestors: ["'self'"],
+      formAction: ["'none'"],
+      objectSrc: ["'none'"],
+      styleSrc: ["'self'", "'unsafe-inline'"],
+      imgSrc: ["'self'", 'data:']
+    }
+  }
+}
+
 /** The web UI: plain files, no build (7.9). */
 export default fp(async (fastify) => {
   const page = await Page.read({ root: fileURLToPath(new URL('../static', import.meta.url)), libraries })
@@ -56,6 +75,7 @@ export default fp(async (fastify) => {
   const helmet = { contentSecurityPolicy: { ...policy, directives: { ...directives, scriptSrc } } }
   for (const url of ['/', '/index.html']) fastify.get(url, { schema: { hide: true }, helmet }, serve)
   fastify.get('/diagram.html', { schema: { hide: true }, helmet: frameHelmet }, serve)
+  fastify.get('/terminal.html', { schema: { hide: true }, helmet: terminalHelmet }, serve)
   fastify.get('/*', { schema: { hide: true } }, serve)
 }, { name: 'web', fastify: '5.x', dependencies: ['security'] })
 

@@ -17,13 +17,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/claude', {
     schema: { params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors } }
   }, async (request, reply) => {
-    const isAsync = request.headers.prefer?.includes('respond-async') ?? false
+    const isAsync = request.prefersAsync()
     const streams = !isAsync && request.wantsSse(true)
     const owned = await sandboxes.open(request.account, request.params.id)
     const run = await runs.start(request.account, owned, request.body, request.log)
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
-    if (!streams) return reply.code(202).header('preference-applied', 'respond-async').send(run.view())
+    if (isAsync) reply.header('preference-applied', 'respond-async')
+    if (!streams) return reply.code(202).send(run.view())
     await streamRun(run, 0, request, reply)
   })
 

@@ -21,7 +21,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
     const options = { log: request.log, ...(idempotencyKey !== undefined && { idempotencyKey }) }
     const create = (more?: Partial<CreateOptions>) =>
       fastify.sandboxes.create(request.account, request.body, { ...options, ...more })
-    if (request.headers.prefer?.includes('respond-async')) {
+    if (request.prefersAsync()) {
       const creation = await fastify.sandboxes.startCreation(request.account, request.body, options)
       reply.header('location', `/api/modal/sandbox/creations/${creation.id}`)
       return await reply.code(202).header('preference-applied', 'respond-async').send(creation)

@@ -55,12 +55,13 @@ t.test('All invalid settings are reported together, by name and never with their
     ANTHROPIC_API_KEY: 'sk-secret',
     CLAUDE_SECRET_NAME: 'some-secret',
     TRUST_PROXY: 'everybody-secret',
+    CORS_ORIGINS: 'https://x.example/-secret',
     CLAUDE_VERSION: 'secret'
   }))
   t.type(thrown, ConfigError)
   const { problems, message } = thrown as unknown as ConfigError
   for (const name of ['PORT', 'LOG_LEVEL', 'MODAL_TOKEN_SECRET', 'PUBLIC_URL', 'SANDBOX_TIMEOUT_MS', 'JWT_SECRET', 'ACCOUNTS',
-    'TRUST_PROXY', 'EMULATOR_IMAGES', 'CLAUDE_SECRET_NAME', 'CLAUDE_VERSION']) {
+    'TRUST_PROXY', 'CORS_ORIGINS', 'EMULATOR_IMAGES', 'CLAUDE_SECRET_NAME', 'CLAUDE_VERSION']) {
     t.ok(problems.some((problem) => problem.startsWith(name)), `${name} is reported`)
   }
   t.notMatch(message, /-secret\b|secret"/, 'no value is shown')

@@ -32,6 +32,7 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /*': 'open',
   'GET /diagram.html': 'open',
   'GET /index.html': 'open',
+  'GET /terminal.html': 'open',
   'GET /healthz': 'open',
   'GET /readyz': 'open',
   'GET /metrics': 'open',
@@ -51,6 +52,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/sandbox/creations/:creationId': 'collection',
   'GET /api/modal/sandbox/:id': {},
   'POST /api/modal/sandbox/:id/exec': { json: { command: ['cat', 'secret.txt'] } },
+  // Over a WebSocket: see test/integration/terminal.test.ts.
+  'GET /api/modal/sandbox/:id/terminal': { owner: 426 },
   'GET /api/modal/sandbox/:id/files': {},
   'GET /api/modal/sandbox/:id/files/content': { query: '?path=secret.txt' },
   'PUT /api/modal/sandbox/:id/files/content': { query: '?path=other.txt', file: 'x' },

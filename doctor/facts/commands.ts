@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { killMarked } from '../../services/modal/kill.js'
 import { execMarker } from '../../services/modal/process.js'
+import { quote } from '../../services/modal/script.js'
 import { either, expects, minute, second, type Fact } from '../fact.js'
 
 /** How commands run: their terminal, streams, ends, and what one can do to another. */
@@ -16,6 +17,29 @@ export const commands: readonly Fact[] = [{
     const { out, code } = await bench.sh(script, { pty: true })
     const [line = '', last] = out.split('\n').slice(-3)
     return expects(`${line.match(/x*$/)![0].length} characters, ${last}, exit code ${code}`, '100000 characters, é, exit code 7')
+  }
+}, {
+  asked: 'Another command can change the size of a terminal, and Ctrl-C interrupts what runs in it',
+  expected: '40 120, interrupted',
+  otherwise: 'Terminals of the page keep their first size, or a program in them can only be ended with its tab.',
+  timeoutMs: minute,
+  ask: async (bench) => {
+    const box = await bench.box()
+    const shell = await box.exec(['sh', '-c', 'tty; read line; stty size; trap "echo interrupted; exit" INT; sleep 20; echo not'], { pty: true })
+    const reader = shell.stdout.getReader()
+    let out = ''
+    const until = async (pattern: RegExp) => {
+      for (let chunk; !pattern.test(out) && !(chunk = await reader.read()).done;) out += chunk.value
+    }
+    const writer = shell.stdin.getWriter()
+    await until(/\n/)
+    await bench.sh(`stty -F ${quote(out.split('\n')[0]!.trim())} rows 40 cols 120`)
+    await writer.write('\r')
+    await until(/\d+ \d+\s/)
+    await writer.write('\x03')
+    await until(/interrupted|not/)
+    const size = /(\d+ \d+)\s/.exec(out)?.[1]
+    return expects(`${size ?? 'no size'}, ${/interrupted|not/.exec(out)?.[0] ?? 'not'}`, '40 120, interrupted')
   }
 }, {
   asked: 'util-linux `script` gives a command a terminal of its own',

@@ -2,10 +2,12 @@ import { type GrpcObject, loadPackageDefinition, type ServiceClientConstructor, 
 import { loadSync } from '@grpc/proto-loader'
 import { fileURLToPath } from 'node:url'
 
+const client = 'modal.client.ModalClient'
+
 /** The two gRPC services, from the `.proto` files beside this module. */
 export function loadServices (): { client: ServiceDefinition, commandRouter: ServiceDefinition } {
   return {
-    client: service('client.proto', 'modal.client.ModalClient'),
+    client: { ...service('client.proto', client), ...service('older-clients.proto', client) },
     commandRouter: service('command-router.proto', 'modal.task_command_router.TaskCommandRouter')
   }
 }

@@ -33,7 +33,7 @@ export interface PtyInfo {
   envColorterm: string
 }
 
-interface VolumeMountMessage {
+export interface VolumeMountMessage {
   volumeId: string
   mountPath: string
   allowBackgroundCommits: boolean

@@ -9,6 +9,9 @@ import type { Handlers } from './adapter.js'
 /** The builder version that the SDK sends with image requests. */
 const imageBuilderVersion = '2025.06'
 
+/** `AppState`: an app with a name. */
+const deployed = 3
+
 interface AppMessage { appName: string, environmentName: string, objectCreationType: number }
 interface EnvironmentMessage { deploymentName: string, objectCreationType: number }
 
@@ -16,6 +19,7 @@ interface EnvironmentMessage { deploymentName: string, objectCreationType: numbe
 export function appHandlers (state: State, authority: Authority): Handlers {
   return {
     unary: {
+      ClientHello: () => ({ imageBuilderVersion }),
       AuthTokenGet: async () => ({ token: await authority.clientToken() }),
 
       async EnvironmentGetOrCreate ({ deploymentName, objectCreationType }: EnvironmentMessage) {
@@ -46,6 +50,12 @@ export function appHandlers (state: State, authority: Authority): Handlers {
           await state.save()
         }
         return { appId: app.id, handleMetadata: { appId: app.id, environmentName: environment } }
+      },
+
+      AppList ({ environmentName }: { environmentName: string }) {
+        const environment = environmentOf(state, environmentName)
+        const apps = state.records.apps.filter((app) => app.environment === environment)
+        return { apps: apps.map(({ id, name }) => ({ appId: id, name, description: name, state: deployed })) }
       }
     }
   }

@@ -1,10 +1,13 @@
-import { failedPrecondition, invalid, notFound, permissionDenied, unimplemented } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, unimplemented } from '../control/status.js'
 import type { ImageBuilds } from '../images/builds.js'
 import type { Snapshots } from '../images/snapshots.js'
+import { resultStatus } from '../proto/messages.js'
 import { isReserved, mountPathOf } from '../sandboxes/definition.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Sandbox } from '../sandboxes/sandbox.js'
+import type { Inside } from '../sandboxes/sidecar.js'
 import type { Context, Handlers } from './adapter.js'
+import { sandboxOfTask } from './sandbox-of-task.js'
 
 interface TaskMessage { taskId: string, containerId: string, customerSuppliedEncryptionKey?: Buffer }
 interface SnapshotMessage extends TaskMessage { snapshotId: string, ttlSeconds?: number }
@@ -28,42 +31,55 @@ export function snapshotHandlers (registry: SandboxRegistry, images: ImageBuilds
     sandbox.ended.finally(() => { made.delete(key) }).catch(() => {})
     return answer
   }
-  const sandboxOf = (request: TaskMessage, context: Context): Sandbox => {
+  const placeOf = (request: TaskMessage, context: Context): { sandbox: Sandbox, inside: Inside } => {
     const { taskId, containerId, customerSuppliedEncryptionKey } = request
-    if (taskId !== context.taskId) throw permissionDenied('The token is for another task')
-    if (containerId !== '') throw unimplemented('a sandbox has one container')
+    const sandbox = sandboxOfTask(registry, taskId, context)
     if (customerSuppliedEncryptionKey?.length) throw unimplemented('encrypted snapshots')
-    const sandbox = registry.byTask(taskId)
     if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
-    return sandbox
+    const inside = sandbox.inside(containerId)
+    if (!inside.running) throw notFound(`Container ${containerId} has already finished`)
+    return { sandbox, inside }
   }
 
   return {
     unary: {
       async TaskSnapshotFilesystem (request: SnapshotMessage, context) {
-        const sandbox = sandboxOf(request, context)
+        const { sandbox, inside } = placeOf(request, context)
         const seconds = secondsOf(request.ttlSeconds)
         return await once(sandbox, request.snapshotId, async () =>
-          await snapshots.ofFilesystem(await sandbox.started, sandbox.info.image, seconds))
+          await snapshots.ofFilesystem(await inside.started, inside.image, seconds))
       },
       async TaskSnapshotDirectory (request: SnapshotMessage & PathMessage, context) {
-        const sandbox = sandboxOf(request, context)
+        const { sandbox, inside } = placeOf(request, context)
         const [path, seconds] = [pathOf(request), secondsOf(request.ttlSeconds)]
         return await once(sandbox, request.snapshotId, async () =>
-          await snapshots.ofDirectory(await sandbox.started, path, seconds))
+          await snapshots.ofDirectory(await inside.started, path, seconds))
       },
       async TaskMountDirectory (request: PathMessage & { imageId: string }, context) {
-        const sandbox = sandboxOf(request, context)
+        const { inside } = placeOf(request, context)
         const path = pathOf(request)
-        const { volumeMounts } = sandbox.info.definition
-        if (volumeMounts.some(({ mountPath }) => mountPathOf(mountPath) === path)) throw failedPrecondition(`A volume is mounted at ${path}`)
+        if (inside.volumeMounts.some(({ mountPath }) => mountPathOf(mountPath) === path)) throw failedPrecondition(`A volume is mounted at ${path}`)
         const image = request.imageId === '' ? undefined : await images.built(request.imageId)
-        await (await sandbox.started).mountImage(path, image?.rootfs)
+        await (await inside.started).mountImage(path, image?.rootfs)
         return {}
       },
       async TaskUnmountDirectory (request: PathMessage, context) {
-        await (await sandboxOf(request, context).started).unmountImage(pathOf(request))
+        await (await placeOf(request, context).inside.started).unmountImage(pathOf(request))
         return {}
+      }
+    }
+  }
+}
+
+/** As SDKs of before the command router take them, of V1 sandboxes. */
+export function olderSnapshotHandlers (registry: SandboxRegistry, snapshots: Snapshots): Handlers {
+  return {
+    unary: {
+      async SandboxSnapshotFs ({ sandboxId }: { sandboxId: string }) {
+        const sandbox = registry.byId(sandboxId, 'V1')
+        if (!sandbox.running) throw notFound(`Sandbox ${sandboxId} has already finished`)
+        const imageId = await snapshots.ofFilesystem(await sandbox.started, sandbox.info.image, defaultSeconds)
+        return { imageId, result: { status: resultStatus.success } }
       }
     }
   }

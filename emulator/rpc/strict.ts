@@ -16,12 +16,13 @@ const slowestFactor = 10
 
 /** The same handlers, as strict as asked for. */
 export function strictly (strictness: Strictness, { unary = {}, ...streams }: Handlers): Handlers {
-  const { throttle, 'slow-creates': delay, 'late-lists': lag, 'few-tags': most } = strictness
+  const { throttle, 'slow-creates': delay, 'late-lists': lag, 'lists-of-apps': needsApp, 'few-tags': most } = strictness
   const wraps: Array<[methods: string[], wrap: Wrap | undefined]> = [
     [tagging, most === undefined ? undefined : fewTags(most)],
     [creates, delay === undefined ? undefined : slow(delay)],
     [creates, throttle === undefined ? undefined : throttled(throttle)],
-    [lists, lag === undefined ? undefined : late(lag)]
+    [lists, lag === undefined ? undefined : late(lag)],
+    [lists, needsApp === undefined ? undefined : ofOneApp]
   ]
   const strict = { ...unary }
   for (const [methods, wrap] of wraps) {
@@ -66,6 +67,11 @@ function throttled (perSecond: number): Wrap {
     tokens--
     return handler(request, context)
   }
+}
+
+const ofOneApp: Wrap = (handler) => (request: SandboxListMessage, context) => {
+  if (request.appId === '') throw invalid('A list of sandboxes needs the id of an app')
+  return handler(request, context)
 }
 
 /** Pages go back in time: they begin a moment ago. */

@@ -6,18 +6,16 @@ import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Sandbox } from '../sandboxes/sandbox.js'
 import type { Exec } from '../sandboxes/stdin.js'
 import type { Secrets } from '../control/secrets.js'
-import { failedPrecondition, invalid, notFound, permissionDenied, StatusError, unimplemented } from '../control/status.js'
+import { failedPrecondition, invalid, notFound, StatusError } from '../control/status.js'
 import { type Context, type Handlers, settledWithin } from './adapter.js'
+import { sandboxOfTask } from './sandbox-of-task.js'
 
 interface StdioReadMessage extends ExecMessage { offset: number, fileDescriptor: number }
 interface TaskMessage { taskId: string, containerId: string }
 
 /** The command router: execs, and whatever else goes straight to a sandbox's machine. */
 export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Handlers {
-  const sandboxOf = (taskId: string, context: Context): Sandbox => {
-    if (taskId !== context.taskId) throw permissionDenied('The token is for another task')
-    return registry.byTask(taskId)
-  }
+  const sandboxOf = (taskId: string, context: Context) => sandboxOfTask(registry, taskId, context)
   const execOf = async ({ taskId, execId }: ExecMessage, context: Context): Promise<Exec> => {
     const exec = await sandboxOf(taskId, context).execs.get(execId)
     if (exec) return exec
@@ -56,10 +54,9 @@ export function taskHandlers (registry: SandboxRegistry, secrets: Secrets): Hand
         return {}
       },
       async TaskReloadVolumes ({ taskId, containerId }: TaskMessage, context) {
-        if (containerId !== '') throw unimplemented('a sandbox has one container')
         const sandbox = sandboxOf(taskId, context)
         if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
-        await (await sandbox.started).reloadVolumes()
+        await (await sandbox.inside(containerId).started).reloadVolumes()
         return {}
       },
       async SandboxWaitUntilReady ({ taskId, timeout }: { taskId: string, timeout: number }, context) {

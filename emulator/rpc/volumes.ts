@@ -17,6 +17,8 @@ interface VolumeListMessage {
   pagination: { maxObjects: number, createdBefore: number } | null
 }
 
+const making: number[] = [creation.createIfMissing, creation.failIfExists]
+
 export function volumeHandlers (state: State, volumes: VolumeCatalog, idempotency: Idempotency): Handlers {
   return {
     unary: {
@@ -36,6 +38,15 @@ export function volumeHandlers (state: State, volumes: VolumeCatalog, idempotenc
         return { items, environmentName }
       },
 
+      VolumeGetById ({ volumeId }: { volumeId: string }) {
+        return { volumeId, metadata: metadataOf(volumes.byId(volumeId)) }
+      },
+
+      async VolumeRename ({ volumeId, name }: { volumeId: string, name: string }) {
+        await volumes.rename(volumeId, name)
+        return {}
+      },
+
       VolumeHeartbeat ({ volumeId }: { volumeId: string }) {
         volumes.heartbeat(volumeId)
         return {}
@@ -50,12 +61,13 @@ export function volumeHandlers (state: State, volumes: VolumeCatalog, idempotenc
 
   function find ({ deploymentName: name, environmentName, objectCreationType, version }: VolumeMessage) {
     const environment = environmentOf(state, environmentName)
-    if (objectCreationType === creation.ephemeral) return volumes.ephemeral(environment)
-    if (objectCreationType !== creation.unspecified && objectCreationType !== creation.createIfMissing) {
+    if (objectCreationType === creation.ephemeral) return volumes.ephemeral(environment, version)
+    if (objectCreationType !== creation.unspecified && !making.includes(objectCreationType)) {
       throw unimplemented('this way of creating a volume')
     }
-    const createIfMissing = objectCreationType === creation.createIfMissing
-    return volumes.named({ name, environment, version, createIfMissing })
+    const createIfMissing = making.includes(objectCreationType)
+    const failIfExists = objectCreationType === creation.failIfExists
+    return volumes.named({ name, environment, version, createIfMissing, failIfExists })
   }
 }
 

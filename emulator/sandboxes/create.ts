@@ -7,7 +7,7 @@ import type { Bearer } from '../control/identity.js'
 import { objectId, ulidId } from '../control/ids.js'
 import type { ImageBuilds } from '../images/builds.js'
 import type { BuiltImage } from '../images/store.js'
-import type { SandboxCreateMessage, SandboxDefinition } from '../proto/messages.js'
+import type { SandboxCreateMessage, SandboxDefinition, VolumeMountMessage } from '../proto/messages.js'
 import { type Secrets, variables } from '../control/secrets.js'
 import type { State } from '../control/state.js'
 import { failedPrecondition, invalid, notFound, StatusError, unimplemented } from '../control/status.js'
@@ -112,7 +112,7 @@ export async function createSandbox (
   }
 }
 
-const isUnsupported = (error: unknown) => error instanceof ContainerError && error.reason === 'unsupported'
+export const isUnsupported = (error: unknown) => error instanceof ContainerError && error.reason === 'unsupported'
 
 function bearerOf ({ id: sandboxId, taskId, appId, appName, environment, definition }: SandboxInfo): Bearer {
   return { sandboxId, taskId, appId, appName, environment, timeoutSecs: definition.timeoutSecs }
@@ -139,7 +139,7 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
   return {
     id: info.id,
     rootfs: image.rootfs,
-    volumes: volumeMounts(parts.volumes, definition),
+    volumes: volumeMounts(parts.volumes, definition.volumeMounts),
     env: { ...systemVariables(info, image), ...image.env, ...givenVariables(parts.secrets, request, definition) },
     workdir: definition.workdir ?? image.workdir ?? '/',
     ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
@@ -150,13 +150,14 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
   }
 }
 
-function networkOf (definition: SandboxDefinition): Network {
+export function networkOf (definition: SandboxDefinition): Network {
   if (isBlocked(definition)) return 'none'
   return hasOutboundList(definition) ? { cidrs: definition.networkAccess?.allowedCidrs ?? [] } : 'host'
 }
 
-function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): VolumeMount[] {
-  return definition.volumeMounts.map(({ volumeId, mountPath, readOnly, subPath }) => ({
+/** @throws {StatusError} NOT_FOUND */
+export function volumeMounts (volumes: VolumeCatalog, mounts: VolumeMountMessage[]): VolumeMount[] {
+  return mounts.map(({ volumeId, mountPath, readOnly, subPath }) => ({
     volumeId: volumes.byId(volumeId).id,
     path: mountPathOf(mountPath),
     readOnly,
@@ -164,7 +165,7 @@ function volumeMounts (volumes: VolumeCatalog, definition: SandboxDefinition): V
   }))
 }
 
-function systemVariables (info: SandboxInfo, image: BuiltImage): Record<string, string> {
+export function systemVariables (info: SandboxInfo, image: BuiltImage): Record<string, string> {
   return {
     PATH: image.env['PATH'] ?? defaultPath,
     // Another user's is in the image.

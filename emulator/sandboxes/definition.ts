@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
 import { checkName } from '../control/environments.js'
-import { networkAccess, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import { networkAccess, type SandboxDefinition, type SandboxTag, type VolumeMountMessage } from '../proto/messages.js'
 import { checkVariables, variables } from '../control/secrets.js'
 import { invalid, unimplemented } from '../control/status.js'
 import { parseCidr } from '../tunnels/inbound.js'
@@ -28,7 +28,7 @@ export function checkDefinition (definition: SandboxDefinition): void {
   checkPlacement(definition)
   checkPorts(definition)
   checkProbe(definition)
-  checkVolumeMounts(definition)
+  checkVolumeMounts(definition.volumeMounts)
 }
 
 function checkResources ({ resources }: SandboxDefinition): void {
@@ -63,7 +63,8 @@ export const isReserved = (path: string): boolean =>
 /** The path of a mount, normalized: without `..`, `.` and empty names. */
 export const mountPathOf = (path: string): string => posix.normalize(path).replace(/(.)\/$/, '$1')
 
-function checkVolumeMounts ({ volumeMounts }: SandboxDefinition): void {
+/** @throws {StatusError} INVALID_ARGUMENT */
+export function checkVolumeMounts (volumeMounts: VolumeMountMessage[]): void {
   const paths = new Set<string>()
   const volumes = new Set<string>()
   for (const { mountPath, subPath, volumeId } of volumeMounts) {
@@ -100,7 +101,8 @@ function checkProbe ({ readinessProbe: probe }: SandboxDefinition): void {
   if (intervalMs === 0) throw invalid('interval_ms must be positive')
 }
 
-function refuseUnsupported (definition: SandboxDefinition): void {
+/** @throws {StatusError} UNIMPLEMENTED */
+export function refuseUnsupported (definition: SandboxDefinition): void {
   const { resources, networkAccess: network } = definition
   const hasList = hasOutboundList(definition)
   const reasons: Array<[unknown, string]> = [

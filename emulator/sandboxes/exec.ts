@@ -1,7 +1,7 @@
 import type { ExecSpec, PtySize } from '../container/types.js'
 import type { ExecStartMessage, PtyInfo } from '../proto/messages.js'
 import { checkVariables, type Secrets } from '../control/secrets.js'
-import { invalid, notFound, unimplemented } from '../control/status.js'
+import { invalid, notFound } from '../control/status.js'
 import type { EndedOutput } from './ended-output.js'
 import type { Sandbox } from './sandbox.js'
 import { type Exec, StdinWriter } from './stdin.js'
@@ -23,7 +23,7 @@ export async function startExec (
   const known = sandbox.execs.get(request.execId)
   if (known) return known
   if (!sandbox.running) throw notFound(`Sandbox ${sandbox.id} has already finished`)
-  const exec = start(sandbox, execSpec(request, secrets))
+  const exec = start(sandbox, request.containerId, execSpec(request, secrets))
   sandbox.execs.set(request.execId, exec)
   const forget = async () => {
     sandbox.execs.delete(request.execId)
@@ -35,8 +35,8 @@ export async function startExec (
   return exec
 }
 
-async function start (sandbox: Sandbox, spec: ExecSpec): Promise<Exec> {
-  const container = await sandbox.started
+async function start (sandbox: Sandbox, containerId: string, spec: ExecSpec): Promise<Exec> {
+  const container = await sandbox.inside(containerId).started
   const process = await sandbox.lifetime.track(container.exec(spec))
   sandbox.lifetime.track(process.exited).catch(() => {})
   return { process, stdin: new StdinWriter(process.stdin) }
@@ -45,7 +45,6 @@ async function start (sandbox: Sandbox, spec: ExecSpec): Promise<Exec> {
 function execSpec (request: ExecStartMessage, secrets: Secrets): ExecSpec {
   const { commandArgs, timeoutSecs, workdir } = request
   if (request.execId === '') throw invalid('exec_id must not be empty')
-  if (request.containerId !== '') throw unimplemented('a sandbox has one container')
   if (commandArgs.length === 0) throw invalid('command_args must not be empty')
   if (commandArgs.some((arg) => arg.includes('\0'))) throw invalid('command_args must not contain NUL bytes')
   const length = commandArgs.reduce((sum, arg) => sum + arg.length, 0)

@@ -3,6 +3,7 @@ import { alreadyExists, notFound } from '../control/status.js'
 import type { Strictness } from '../strict.js'
 import { EndedOutput } from './ended-output.js'
 import type { Family, Sandbox } from './sandbox.js'
+import type { Inside } from './sidecar.js'
 
 /** Ended sandboxes still answer; beyond this many, the oldest are forgotten. */
 const maxEnded = 500
@@ -89,8 +90,8 @@ export class SandboxRegistry {
 
   /** Resolves once no running sandbox mounts the volume. */
   released (volumeId: string): Promise<unknown> {
-    const users = this.all().filter(({ running, info }) =>
-      running && info.definition.volumeMounts.some((mount) => mount.volumeId === volumeId))
+    const mounts = ({ volumeMounts }: Inside) => volumeMounts.some((mount) => mount.volumeId === volumeId)
+    const users = this.all().filter((sandbox) => sandbox.running && [sandbox, ...sandbox.sidecars].some(mounts))
     return Promise.allSettled(users.map((sandbox) => sandbox.ended))
   }
 

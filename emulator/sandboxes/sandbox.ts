@@ -1,16 +1,16 @@
-import type { Container, ExitStatus } from '../container/types.js'
+import type { Container } from '../container/types.js'
+import { notFound } from '../control/status.js'
 import type { BuiltImage } from '../images/store.js'
-import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag } from '../proto/messages.js'
+import { type GenericResult, resultStatus, type SandboxDefinition, type SandboxTag, type VolumeMountMessage } from '../proto/messages.js'
 import type { SandboxPorts } from '../tunnels/ports.js'
 import { Lifetime } from './lifetime.js'
 import type { Readiness } from './readiness.js'
+import { type EndReason, resultOf } from './result.js'
+import type { Inside, Sidecar } from './sidecar.js'
 import { type Exec, StdinWriter } from './stdin.js'
 
 /** Modal has two backends; the shape of the id tells the SDK which RPCs to use. */
 export type Family = 'V1' | 'V2'
-
-/** Why the emulator ended a sandbox that did not end by itself. */
-type EndReason = 'terminated' | 'timeout' | 'idle' | 'memory'
 
 export interface SandboxInfo {
   id: string
@@ -33,12 +33,14 @@ interface Opening {
 }
 
 /** A container with what Modal adds to it: a name, tags, deadlines, and a result that outlives it. */
-export class Sandbox {
+export class Sandbox implements Inside {
   readonly info: SandboxInfo
   name: string | undefined
   tags: SandboxTag[]
   /** By exec id, so that a repeated start finds the first one. */
   readonly execs = new Map<string, Promise<Exec>>()
+  /** Those that have ended, too. */
+  readonly sidecars: Sidecar[] = []
   readonly lifetime: Lifetime
   /** Resolves when the container runs; rejects when it could not be started. */
   readonly started: Promise<Container>
@@ -52,6 +54,7 @@ export class Sandbox {
   #reason: EndReason | undefined
   #stop: Promise<void> | undefined
   #stdin: StdinWriter | undefined
+  #isOver = false
   readonly #idleExitCode: number
 
   /** @param idleExitCode what an idle time-out ends with: Modal's own is not known */
@@ -72,6 +75,34 @@ export class Sandbox {
   get id (): string { return this.info.id }
 
   get running (): boolean { return this.result === undefined }
+
+  get image (): BuiltImage { return this.info.image }
+
+  get volumeMounts (): VolumeMountMessage[] { return this.info.definition.volumeMounts }
+
+  /** The sandbox's own container for an empty id, else a sidecar. @throws {StatusError} NOT_FOUND */
+  inside (containerId: string): Inside {
+    return containerId === '' ? this : this.sidecar(containerId)
+  }
+
+  /** @throws {StatusError} NOT_FOUND */
+  sidecar (id: string): Sidecar {
+    const sidecar = this.sidecars.find((sidecar) => sidecar.id === id)
+    if (sidecar) return sidecar
+    throw notFound(`Container with ID ${id} not found in sandbox ${this.id}`)
+  }
+
+  /** @throws {StatusError} NOT_FOUND once the sandbox ends, and with it all that it has */
+  addSidecar (sidecar: Sidecar): void {
+    this.sidecars.push(sidecar)
+    if (!this.#isOver) return
+    sidecar.stop().catch(() => {})
+    throw notFound(`Sandbox ${this.id} has already finished`)
+  }
+
+  removeSidecar (sidecar: Sidecar): void {
+    this.sidecars.splice(this.sidecars.indexOf(sidecar), 1)
+  }
 
   /** The entrypoint's standard input, written by offset. */
   async stdin (): Promise<StdinWriter> {
@@ -105,34 +136,16 @@ export class Sandbox {
   /** Ends the sandbox and removes the output of its commands. */
   async discard (): Promise<void> {
     await (await this.started).discard()
+    await Promise.all(this.sidecars.map(async ({ started }) => { await (await started).discard() }))
   }
 
   async #watch (container: Container): Promise<void> {
     this.lifetime.begin()
     const status = await container.exited
     this.lifetime.end()
+    this.#isOver = true
+    await Promise.allSettled(this.sidecars.map((sidecar) => sidecar.stop()))
     if (container.isOutOfMemory) this.#reason ??= 'memory'
     this.result = resultOf(this.#reason, status, this.#idleExitCode)
   }
-}
-
-function resultOf (reason: EndReason | undefined, status: ExitStatus, idleExitCode: number): GenericResult {
-  switch (reason) {
-    case 'terminated':
-      return { status: resultStatus.terminated, exitcode: 137, exception: 'Task terminated due to user request' }
-    case 'timeout':
-      return { status: resultStatus.timeout, exitcode: 124, exception: 'Sandbox reached its timeout' }
-    case 'idle':
-      return { status: resultStatus.idleTimeout, exitcode: idleExitCode, exception: 'Sandbox reached its idle timeout' }
-    case 'memory':
-      return { status: resultStatus.evicted, exitcode: 137, exception: 'Sandbox used more memory than its limit' }
-    case undefined: {
-      const exitcode = exitCode(status)
-      return { status: exitcode === 0 ? resultStatus.success : resultStatus.failure, exitcode }
-    }
-  }
-}
-
-function exitCode (status: ExitStatus): number {
-  return 'code' in status ? status.code : 128 + status.signal
 }

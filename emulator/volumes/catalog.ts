@@ -1,7 +1,7 @@
 import { checkName } from '../control/environments.js'
 import { objectId } from '../control/ids.js'
 import type { State, VolumeRecord } from '../control/state.js'
-import { invalid, notFound } from '../control/status.js'
+import { alreadyExists, invalid, notFound } from '../control/status.js'
 import type { VolumeStore } from './store.js'
 
 /** The SDK sends a heartbeat every 5 minutes; an ephemeral volume is deleted after three missed ones. */
@@ -12,6 +12,7 @@ interface VolumeRequest {
   name: string
   environment: string
   createIfMissing: boolean
+  failIfExists?: boolean
   /** 0: any version; a new volume gets 1. */
   version: number
 }
@@ -38,22 +39,33 @@ export class VolumeCatalog {
     for (const volume of state.records.volumes) this.#heartbeats.set(volume.id, Date.now())
   }
 
-  /** @throws {StatusError} NOT_FOUND, INVALID_ARGUMENT */
+  /** @throws {StatusError} NOT_FOUND, ALREADY_EXISTS, INVALID_ARGUMENT */
   async named (request: VolumeRequest): Promise<VolumeRecord> {
-    const { name, environment, version } = request
-    if (![0, 1, 2].includes(version)) throw invalid(`Volume version must be 1 or 2, got ${version}`)
-    const known = this.#records.find((volume) => volume.name === name && volume.environment === environment)
+    const { name, environment } = request
+    const version = checkVersion(request.version)
+    const known = this.#byName(name, environment)
+    if (known && request.failIfExists) throw alreadyExists(`Volume '${name}' already exists`)
     if (known) {
       await this.#creating.get(known.id)
       return known
     }
     if (!request.createIfMissing) throw notFound(`Volume '${name}' not found`)
-    return this.#create({ name: checkName(name, 'Volume'), environment, version: version === 2 ? 2 : 1 })
+    return this.#create({ name: checkName(name, 'Volume'), environment, version })
   }
 
   /** A volume that is deleted when its heartbeats stop. */
-  ephemeral (environment: string): Promise<VolumeRecord> {
-    return this.#create({ environment, version: 1 })
+  ephemeral (environment: string, version = 1): Promise<VolumeRecord> {
+    return this.#create({ environment, version: checkVersion(version) })
+  }
+
+  /** @throws {StatusError} NOT_FOUND, ALREADY_EXISTS, INVALID_ARGUMENT */
+  async rename (id: string, name: string): Promise<void> {
+    const volume = this.byId(id)
+    if (volume.name === undefined) throw invalid(`Volume ${id} is ephemeral and has no name`)
+    const holder = this.#byName(checkName(name, 'Volume'), volume.environment)
+    if (holder !== undefined && holder !== volume) throw alreadyExists(`Volume '${name}' already exists`)
+    volume.name = name
+    await this.#state.save()
   }
 
   /** @throws {StatusError} NOT_FOUND */
@@ -88,6 +100,10 @@ export class VolumeCatalog {
 
   get #records (): VolumeRecord[] { return this.#state.records.volumes }
 
+  #byName (name: string, environment: string): VolumeRecord | undefined {
+    return this.#records.find((volume) => volume.name === name && volume.environment === environment)
+  }
+
   async #create (properties: Omit<VolumeRecord, 'id' | 'createdAt'>): Promise<VolumeRecord> {
     const volume: VolumeRecord = { id: objectId('vo'), createdAt: Date.now() / 1000, ...properties }
     this.#records.push(volume)
@@ -110,4 +126,10 @@ export class VolumeCatalog {
       name === undefined && Date.now() - (this.#heartbeats.get(id) ?? 0) > ephemeralLifeMs
     for (const volume of this.#records.filter(silent)) this.delete(volume.id).catch(() => {})
   }
+}
+
+/** @throws {StatusError} INVALID_ARGUMENT */
+function checkVersion (version: number): 1 | 2 {
+  if (![0, 1, 2].includes(version)) throw invalid(`Volume version must be 1 or 2, got ${version}`)
+  return version === 2 ? 2 : 1
 }

@@ -54,6 +54,12 @@ export function isInvalid (error: unknown): boolean {
   return error instanceof InvalidError
 }
 
+/** Whether Modal does not offer what was asked for, in any of the ways in which it may say so. */
+export function isNotOffered (error: unknown): boolean {
+  const codes = [status.invalidArgument, status.failedPrecondition, status.unimplemented]
+  return isInvalid(error) || (isGrpcError(error) && codes.includes(error.code))
+}
+
 /** Whether the answer to a call may have been lost after Modal carried it out. */
 export function mayHaveHappened (error: AppError): boolean {
   return ['MODAL_TIMEOUT', 'MODAL_UNAVAILABLE', 'MODAL_ERROR'].includes(error.code)

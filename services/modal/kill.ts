@@ -3,7 +3,7 @@ import { runCommand } from './process.js'
 import { loadScript } from './script.js'
 
 export interface KillStage {
-  signal: 'INT' | 'TERM' | 'KILL'
+  signal: 'HUP' | 'INT' | 'TERM' | 'KILL'
   /** How long to wait for the processes to go before the next stage; tenths of a second count. */
   waitMs: number
 }

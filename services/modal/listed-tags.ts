@@ -1,5 +1,6 @@
 import type { ModalClient, Sandbox, SandboxListParams } from 'modal'
 import type { ClientMiddleware } from 'nice-grpc-common'
+import { isNotOffered } from './errors.js'
 import { noteListed, unlisted } from './recent.js'
 import { tagsOf, type Tags, type WireTag } from './wire-tags.js'
 
@@ -55,4 +56,23 @@ export async function * listRunning (client: ModalClient, params: SandboxListPar
   for await (const sandbox of unlisted(client, appId, tags)) {
     if (!seen.has(sandbox.sandboxId)) yield { sandbox, tags: undefined }
   }
+}
+
+/**
+ * The running sandboxes of all accounts. One list of the whole environment has them, but Modal's SDK calls that
+ * deprecated: where it is refused, the lists of all apps do.
+ */
+export async function * listRunningOfAll (client: ModalClient, tags: Tags): AsyncGenerator<Listed> {
+  let isOffered = false
+  try {
+    for await (const listed of listRunning(client, { tags })) {
+      isOffered = true
+      yield listed
+    }
+    return
+  } catch (error) {
+    if (isOffered || !isNotOffered(error)) throw error
+  }
+  const { apps } = await client.cpClient.appList({ environmentName: client.environmentName() })
+  for (const { appId, stoppedAt } of apps) if (stoppedAt === 0) yield * listRunning(client, { appId, tags })
 }

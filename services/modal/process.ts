@@ -27,6 +27,8 @@ interface StartOptions {
   secrets?: Secret[]
   /** Modal's own limit. Without one the SDK keeps no timer for each stream. */
   timeoutMs?: number
+  /** Gives it a terminal: then all its output is `stdout`. */
+  pty?: boolean
   /** Value of {@link execMarker} in the environment, by which `killMarked` finds the command and its descendants. */
   marker?: string
   meanings?: ErrorMeanings
@@ -79,11 +81,12 @@ export class SandboxProcess {
 
   /** @throws {AppError} SANDBOX_ENDED, MODAL_*, or as `meanings` say. */
   static async start (sandbox: Sandbox, command: string[], options: StartOptions): Promise<SandboxProcess> {
-    const { step, workdir = '/', env = {}, secrets, timeoutMs, marker } = options
+    const { step, workdir = '/', env = {}, pty = false, secrets, timeoutMs, marker } = options
     const { meanings = sandboxGone, startMs = lookupMs, silenceMs = 10_000 } = options
     const process = await callModal(step, startMs, () => sandbox.exec(command, {
       mode: 'binary',
       workdir,
+      pty,
       env: { ...env, ...(marker !== undefined && { [execMarker]: marker }) },
       ...(secrets !== undefined && { secrets }),
       ...(timeoutMs !== undefined && { timeoutMs: Math.min(timeoutMs, maxExecMs) })

@@ -3,7 +3,7 @@ import type { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { listRunning, type Listed } from '../modal/listed-tags.js'
+import { listRunningOfAll, type Listed } from '../modal/listed-tags.js'
 import type { Tags } from '../modal/wire-tags.js'
 import { decodeTags, searchTags, type SandboxRecord } from './tags.js'
 
@@ -69,7 +69,7 @@ export class Reaper {
     const { client, deployment } = this.#options
     return await callModal('reaper list', 4 * lookupMs, async () => {
       const listed: Listed[] = []
-      for await (const one of listRunning(client, { tags: searchTags({ deployment }) })) listed.push(one)
+      for await (const one of listRunningOfAll(client, searchTags({ deployment }))) listed.push(one)
       return listed
     })
   }

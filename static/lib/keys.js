@@ -9,6 +9,7 @@ const shortcuts = [
   ['Shift Esc', 'Go to the prompt'],
   ['Ctrl Shift O', 'New conversation'],
   ['Ctrl Shift F', 'Files'],
+  ['Ctrl `', 'Terminal'],
   ['Ctrl Shift C', 'Copy the latest answer'],
   ['Ctrl Shift ;', 'Copy the latest code'],
   ['?', 'Show this list']
@@ -20,6 +21,7 @@ export function shortcutOf (event) {
   const typing = event.target.closest?.('input, textarea, select')
   if (event.key === 'Escape') return event.shiftKey ? 'Shift Esc' : 'Esc'
   if (event.key === '?' && !typing) return '?'
+  if (event.ctrlKey && event.code === 'Backquote') return 'Ctrl `'
   if (!(event.ctrlKey || event.metaKey) || !event.shiftKey) return
   const letter = event.code === 'Semicolon' ? ';' : event.key.length > 1 ? event.key : event.key.toUpperCase()
   return ['O', 'F', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined

@@ -10,11 +10,25 @@ export class Panels {
   #title = h('h2', { id: 'panel-title', tabindex: '-1' })
   #open
 
-  /** @param {{since: () => string}} options the time since when changed files are shown */
-  constructor (sandbox, { since }) {
+  /**
+   * @param {{since: () => string, onLeave: () => void, onSandboxEnded: () => void}} options the time since when changed
+   * files are shown; what to do when the keyboard leaves a terminal, and when one finds that the sandbox has ended
+   */
+  constructor (sandbox, { since, onLeave, onSandboxEnded }) {
     this.#kinds = {
-      files: { title: 'Files', symbol: 'folder', create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since }) },
-      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: async () => new (await import('./sync.js')).SyncPanel(sandbox) } })
+      files: {
+        title: 'Files',
+        symbol: 'folder',
+        create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since })
+      },
+      terminal: {
+        title: 'Terminal',
+        symbol: 'terminal',
+        create: async () => new (await import('./terminals.js')).TerminalsPanel(sandbox, { onLeave, onSandboxEnded })
+      },
+      ...(sandbox.s3 && {
+        sync: { title: 'Sync', symbol: 'sync', create: async () => new (await import('./sync.js')).SyncPanel(sandbox) }
+      })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
       h('div', { class: 'panel-head' }, this.#title,
@@ -42,13 +56,22 @@ export class Panels {
     this.element.hidden = this.#open === undefined
     for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
     if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
-    const { title, create } = this.#kinds[name]
-    this.#title.textContent = title
+    this.#title.textContent = this.#kinds[name].title
+    this.element.dataset.kind = name
     this.#title.focus()
-    if (!this.#created.has(name)) this.#created.set(name, await create())
-    if (this.#open !== name) return
-    this.#body.replaceChildren(this.#created.get(name).element)
-    this.#created.get(name).shown()
+    await this.#show(name)
+  }
+
+  /** Panels stay in the document: a terminal's frame would start again when it is put back. */
+  async #show (name) {
+    const kind = this.#kinds[name]
+    const panel = await (kind.created ??= kind.create())
+    if (!this.#created.has(name)) {
+      this.#created.set(name, panel)
+      this.#body.append(panel.element)
+    }
+    for (const [key, { element }] of this.#created) element.hidden = key !== this.#open
+    if (this.#open === name) panel.shown()
   }
 
   /** Closes the panel that has the focus. @returns whether there was one */
@@ -66,5 +89,6 @@ export class Panels {
   close () {
     if (this.#open !== undefined) this.toggle(this.#open)
     for (const button of this.#buttons.values()) button.hidden = true
+    for (const panel of this.#created.values()) panel.close?.()
   }
 }

@@ -33,7 +33,9 @@ export class ChatView {
       sandboxId: sandbox.id, workdir: sandbox.workdir, scripted, welcome: welcome((prompt) => this.#submit(prompt))
     })
     this.panels = new Panels(sandbox, {
-      since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt
+      since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
+      onLeave: () => this.composer.focus(),
+      onSandboxEnded: () => this.monitor.check()
     })
     this.picker = new ConversationPicker(sandbox.id, {
       onNew: () => this.#switch(() => this.conversation.startNew()),
@@ -67,6 +69,7 @@ export class ChatView {
       'Ctrl Shift Backspace': () => this.#run?.turn.openRequest?.answer('deny'),
       'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
+      'Ctrl `': () => this.panels.toggle('terminal'),
       'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
       'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { handle } from './handle.mjs'
 import { watch } from './watch.mjs'
 
 const maxReadBytes = 5 * 1024 ** 3
@@ -24,7 +25,8 @@ const operations = {
   WriteFile: { run: writeFile, kinds: { ENOTDIR: 'NotDirectory', EEXIST: 'AlreadyExists', EISDIR: 'IsDirectory' } },
   MakeDirectory: { run: makeDirectory, kinds: { ENOTDIR: 'NotDirectory', EEXIST: 'PathAlreadyExists' } },
   Remove: { run: remove, kinds: { ENOTDIR: 'NotFound', ENOTEMPTY: 'DirectoryNotEmpty' } },
-  Watch: { run: watch, kinds: { ENOTDIR: 'NotFound' } }
+  Watch: { run: watch, kinds: { ENOTDIR: 'NotFound' } },
+  Handle: { run: handle, kinds: {} }
 }
 
 class ToolError extends Error {

@@ -39,6 +39,18 @@ t.test('a sandbox of a snapshot has the files of the other as they were, and it 
   t.equal(await sh(await create({}, built), 'cat /srv/copy'), '1')
 })
 
+t.test('SDKs of before the command router make a snapshot of a V1 sandbox through the control plane', { skip }, async (t) => {
+  const modal = emulator.modal('V1')
+  const { create } = await localApp(modal, 'snapshots')
+  const sandbox = await create()
+  await sh(sandbox, 'echo kept > /srv/file')
+  const { imageId, result } = await bare.control('SandboxSnapshotFs', { sandboxId: sandbox.sandboxId, timeout: 55 })
+  t.equal(result.status, 1)
+  t.equal(await sh(await create({}, await modal.images.fromId(imageId)), 'cat /srv/file'), 'kept')
+  await sandbox.terminate({ wait: true })
+  await t.rejects(bare.control('SandboxSnapshotFs', { sandboxId: sandbox.sandboxId }), { code: status.NOT_FOUND })
+})
+
 t.test('what is written and removed while it is copied does not fail a snapshot', { skip }, async (t) => {
   const { create } = await localApp(emulator.modal(), 'snapshots')
   const sandbox = await create()

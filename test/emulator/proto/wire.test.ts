@@ -5,6 +5,9 @@ import t from 'tap'
 import { loadServices } from '../../../emulator/proto/load.js'
 import { unsupported } from '../../../emulator/rpc/unsupported.js'
 
+/** Of SDKs before the installed one. */
+const gone = ['ContainerFilesystemExecGetOutput', 'ContainerFilesystemExecGetOutputRequest', 'FilesystemRuntimeOutputBatch', 'SystemErrorMessage']
+
 /** One line per field, `repeated string dockerfileCommands = 6`, by message; RPCs as `stream A -> B`, by name. */
 interface Schema { messages: Record<string, string[]>, rpcs: Record<string, string> }
 
@@ -23,6 +26,16 @@ for (const { file, name } of services) {
     for (const [message, fields] of Object.entries(ours.messages)) t.same(bundle.fields(message), fields, message)
   })
 }
+
+t.test('older-clients.proto is the wire of the installed SDK, as far as that still has it', async (t) => {
+  const ours = readProto('older-clients.proto')
+  const known = bundle.rpcs('modal.client.ModalClient')
+  const names = [...Object.keys(ours.rpcs), ...Object.keys(ours.messages)]
+  t.same(names.filter((name) => known[name] === undefined && !bundle.has(name)), gone)
+  for (const [message, fields] of Object.entries(ours.messages)) {
+    if (bundle.has(message)) t.same(bundle.fields(message), fields, message)
+  }
+})
 
 t.test('every RPC that is refused by name exists in the installed SDK, and none is answered, too', async (t) => {
   const answered = loadServices()
@@ -71,7 +84,7 @@ function readBundle () {
       /if \(message\.(?<single>\w+)(?:\.length)? !== (?<unset>[^)]*)\) \{/,
       /Object\.entries\(message\.(?<map>\w+)\)\.forEach[^\n]*/
     ]
-    const call = /\s*(?:(?<type>\w+)\.encode\(\s*(?:v|message\.\w+|\{ key, value \}),\s*)?/
+    const call = /\s*(?:(?<type>\w+)\.encode\(\s*(?:v|message\.\w+|toTimestamp\(message\.\w+\)|\{ key, value \}),\s*)?/
     const tag = /writer\.uint32\((?<tag>\d+)\)\.(?<scalar>\w+)\(/
     const head = heads.map((part) => part.source).join('|')
     const field = new RegExp(`(?:${head})${call.source}${tag.source}`, 'g')
@@ -87,6 +100,8 @@ function readBundle () {
     return type ?? (unset === 'void 0' ? `optional ${scalar}` : scalar)
   }
   return {
+    has: (message: string) => bodies.has(message),
+
     fields: (message: string) => parts(message).map((part) =>
       `${typeOf(part)} ${camelCase(part['map'] ?? part['repeated'] ?? part['single'])} = ${part['number']}`),
 

@@ -62,7 +62,8 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
     ['SecretGetOrCreate', { objectCreationType: 5, envDict: { '1A': 'x' } }, wrong, /'1A'/],
     ['SecretDelete', { secretId: 'st-none' }, status.NOT_FOUND, /st-none/],
     ['VolumeGetOrCreate', { deploymentName: 'v', objectCreationType: 1, version: 3 }, wrong, /version/],
-    ['VolumeGetOrCreate', { deploymentName: 'v', objectCreationType: 2 }, status.UNIMPLEMENTED, /creating a volume/],
+    ['VolumeGetOrCreate', { deploymentName: 'v', objectCreationType: 3 }, status.UNIMPLEMENTED, /creating a volume/],
+    ['VolumeGetOrCreate', { objectCreationType: 5, version: 3 }, wrong, /version/],
     ['VolumeHeartbeat', { volumeId: 'vo-none' }, status.NOT_FOUND, /vo-none/]
   ]
   for (const [method, request, code, details] of refusals) {
@@ -80,9 +81,9 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
     [...exec({ commandArgs: ['x'.repeat(70_000)] }), wrong, /65536/],
     [...exec({ workdir: 'here' }), wrong, /workdir/],
     [...exec({ timeoutSecs: 0 }), wrong, /timeout_secs/],
-    [...exec({ containerId: 'side' }), status.UNIMPLEMENTED, /one container/],
+    [...exec({ containerId: 'side' }), status.NOT_FOUND, /Container with ID side/],
     ['TaskExecPoll', { taskId, execId: 'none' }, status.NOT_FOUND, /Exec with ID none/],
-    ['TaskReloadVolumes', { taskId, containerId: 'side' }, status.UNIMPLEMENTED, /one container/]
+    ['TaskReloadVolumes', { taskId, containerId: 'side' }, status.NOT_FOUND, /Container with ID side/]
   ]
   for (const [method, request, code, details] of routed) {
     await t.rejects(bare.router(jwt, method, request), { code, details }, `${method} ${details}`)
@@ -97,6 +98,13 @@ t.test('what is asked wrongly is refused at once, with a status the SDK does not
   await t.rejects(bare.control('SandboxSetName', { sandboxId, name: 'late' }), { code: status.FAILED_PRECONDITION })
   const { sandboxes } = await bare.control('SandboxListV2', { appId, includeFinished: true })
   t.match(sandboxes, [{ id: sandboxId, taskInfo: { result: { status: 3, exitcode: 137 } } }])
+})
+
+t.test('no function is deployed, and the first call of Python\'s SDK is answered', async (t) => {
+  const modal = emulator.modal()
+  await t.rejects(modal.functions.fromName('app', 'none'), { name: 'NotFoundError', message: /app\/none/ })
+  await t.rejects(modal.cls.fromName('app', 'None'), { name: 'NotFoundError' })
+  t.match(await bare.control('ClientHello', {}), { imageBuilderVersion: /^20\d\d\.\d\d$/, serverWarnings: { length: 0 } })
 })
 
 t.test('a repeated start, write or create is done once', { skip }, async (t) => {

@@ -1,8 +1,8 @@
 import type { Sandbox } from 'modal'
-import type { ClientMiddleware } from 'nice-grpc-common'
+import { ClientError, Status, type ClientMiddleware } from 'nice-grpc-common'
 import t from 'tap'
 import type { Account } from '../../../schemas/account.js'
-import { listRunning, tapListedTags } from '../../../services/modal/listed-tags.js'
+import { listRunning, listRunningOfAll, tapListedTags } from '../../../services/modal/listed-tags.js'
 import { appName } from '../../../services/modal/names.js'
 import { listSandboxes } from '../../../services/sandboxes/list.js'
 import { OwnedSandboxes } from '../../../services/sandboxes/owned.js'
@@ -64,4 +64,34 @@ t.test('A list of sandboxes is one call to Modal, not one for each of them', { s
     t.ok(first.value?.tags)
     for await (const { tags } of slow) t.ok(tags)
   })
+})
+
+t.test('Sandboxes of all apps are found where Modal lists them by app only', { skip }, async (t) => {
+  const tags = { deployment: 'everywhere' }
+  for (const strict of ['0', 'lists-of-apps']) {
+    const { emulator } = await openEmulator(t, { strict })
+    for (const backend of ['V1', 'V2'] as const) {
+      const client = sdkClient(emulator.url, emulator, backend)
+      t.teardown(() => client.close())
+      const made: string[] = []
+      for (const name of ['acct-one', 'acct-two']) {
+        const { create } = await localApp(client, name)
+        made.push((await create({ tags: { ...tags, backend } })).sandboxId)
+        await create({ tags: { ...tags, backend: 'another' } })
+      }
+      const found: string[] = []
+      for await (const { sandbox } of listRunningOfAll(client, { ...tags, backend })) found.push(sandbox.sandboxId)
+      t.strictSame(found.sort(), made.sort(), `${strict} ${backend}`)
+    }
+  }
+})
+
+t.test('A list of all sandboxes that fails is a failure, not a reason to list them by app', async (t) => {
+  const failing: ClientMiddleware = async function * (call) {
+    t.match(call.method.path, /SandboxList/)
+    throw new ClientError(call.method.path, Status.PERMISSION_DENIED, 'no')
+  }
+  const client = sdkClient('http://127.0.0.1:1', { tokenId: 'x', tokenSecret: 'x' }, 'V2', { grpcMiddleware: [failing] })
+  t.teardown(() => client.close())
+  await t.rejects(listRunningOfAll(client, {}).next(), { code: Status.PERMISSION_DENIED })
 })

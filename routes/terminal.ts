@@ -1,0 +1,144 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { FastifyRequest } from 'fastify'
+import type { RawData, WebSocket } from 'ws'
+import { AppError } from '../errors.js'
+import { ErrorAnswer } from '../schemas/common.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+import { TerminalQuery, TerminalRequest, type TerminalMessage } from '../schemas/terminal.js'
+import type { Terminal, Viewer } from '../services/sandboxes/terminal.js'
+import type { Terminals } from '../services/sandboxes/terminals.js'
+
+/** Why a connection was closed; an application's own codes begin at 4000. */
+const closeCodes = { ended: 4000, failed: 4001, replaced: 4002 }
+
+interface TerminalRoute { Params: SandboxParams, Querystring: TerminalQuery }
+
+/** An interactive shell in a sandbox, over a WebSocket; `docs/terminal.md` describes its messages. */
+const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fastify, { heartbeatMs }) => {
+  const { sandboxes, terminals } = fastify
+
+  fastify.route<TerminalRoute>({
+    method: 'GET',
+    url: '/:id/terminal',
+    schema: {
+      params: SandboxParams, querystring: TerminalQuery, response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+    },
+    handler: async ({ account, params: { id } }) => {
+      await sandboxes.open(account, id)
+      throw new AppError('UPGRADE_REQUIRED', { headers: { upgrade: 'websocket', connection: 'upgrade' } })
+    },
+    // Errors are told over the connection: a page can't see the answer to a handshake.
+    wsHandler: async (socket, request) => {
+      const connection = new Connection(socket, request, heartbeatMs)
+      try {
+        request.takeStreamSlot()
+        const { account, query, params: { id } } = request
+        const owned = await sandboxes.open(account, id)
+        const terminal = query.terminalId === undefined
+          ? await terminals.open(owned, query, request.log)
+          : terminals.find(owned, query.terminalId)
+        connection.show(terminal, terminals, query.from)
+      } catch (error) {
+        connection.fail(error)
+      }
+    }
+  })
+}
+
+export default terminal
+
+/** A WebSocket that shows a terminal. */
+class Connection implements Viewer {
+  readonly #socket: WebSocket
+  readonly #request: FastifyRequest
+  readonly #heartbeat: NodeJS.Timeout
+  #terminal: Terminal | undefined
+  #isAlive = true
+
+  constructor (socket: WebSocket, request: FastifyRequest, heartbeatMs: number) {
+    this.#socket = socket
+    this.#request = request
+    // Nothing is read before there is a terminal for it.
+    socket.pause()
+    socket.on('pong', () => { this.#isAlive = true })
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref()
+    socket.on('close', () => clearInterval(this.#heartbeat))
+  }
+
+  show (terminal: Terminal, terminals: Terminals, from: number) {
+    // The client may have left while the shell was started: the terminal is kept for it.
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    this.#terminal = terminal
+    this.#socket.on('close', () => terminals.detach(terminal, this))
+    this.#socket.on('message', (data, isBinary) => {
+      this.#receive(terminal, data, isBinary).catch((error: unknown) => this.fail(error))
+    })
+    terminals.attach(terminal, this, from)
+    this.#socket.resume()
+  }
+
+  open (from: number) {
+    this.#tell({ type: 'open', terminalId: this.#terminal!.id, from })
+  }
+
+  async output (bytes: Uint8Array) {
+    // A client that has left is not waited for.
+    await new Promise<void>((resolve) => this.#socket.send(bytes, () => resolve()))
+  }
+
+  exit (exitCode: number) {
+    this.#tell({ type: 'exit', exitCode })
+    this.#close(closeCodes.ended)
+  }
+
+  fail (error: unknown) {
+    const { code, message, hint } = this.#request.report(error)
+    this.#tell({ type: 'error', code, message, hint })
+    this.#close(closeCodes.failed)
+  }
+
+  replaced () {
+    this.#close(closeCodes.replaced)
+  }
+
+  async #receive (terminal: Terminal, data: RawData, isBinary: boolean) {
+    if (!isBinary) return await this.#obey(terminal, readRequest(String(data)))
+    this.#socket.pause()
+    await terminal.write(data as Buffer)
+    this.#socket.resume()
+  }
+
+  async #obey (terminal: Terminal, request: TerminalRequest) {
+    if (request.type === 'resize') await terminal.resize(request)
+    else await terminal.kill('closed by its user')
+  }
+
+  /** A paused socket would not see the client's answer. */
+  #close (code: number) {
+    this.#socket.resume()
+    this.#socket.close(code)
+  }
+
+  #tell (message: TerminalMessage) {
+    this.#socket.send(JSON.stringify(message), () => {})
+  }
+
+  /** Proxies close what is silent, and a client may be gone without a word. */
+  #beat () {
+    if (!this.#isAlive) return this.#socket.terminate()
+    this.#isAlive = false
+    this.#socket.ping()
+  }
+}
+
+/** @throws {AppError} BAD_REQUEST. */
+function readRequest (text: string): TerminalRequest {
+  try {
+    const message: unknown = JSON.parse(text)
+    if (Value.Check(TerminalRequest, message)) return message
+  } catch {}
+  throw new AppError('BAD_REQUEST', {
+    message: 'A text message must be {"type": "resize", "columns": 2-1000, "rows": 2-1000} or {"type": "end"}.'
+  })
+}
