@@ -155,7 +155,7 @@ export const RunHeaders = Type.Object({
   prefer: Type.Optional(Type.String({
     description: 'respond-async: 202 at once. Without a reader the run goes on if onDisconnect is continue.'
   })),
-  accept: Type.Optional(Type.String({ description: 'application/json: as with respond-async. Otherwise the events are streamed.' }))
+  accept: Type.Optional(Type.String({ description: 'application/json: as with respond-async. Otherwise events are streamed.' }))
 })
 
 export const EventsHeaders = Type.Object({
@@ -165,7 +165,10 @@ export const EventsHeaders = Type.Object({
 
 export const RunEvents = eventStream({
   'run.started': Type.Object({
-    runId: Type.String(), sandboxId: Type.String(), sessionId: Type.Union([Type.String(), Type.Null()]), startedAt: Timestamp
+    runId: Type.String(),
+    sandboxId: Type.String(),
+    sessionId: Type.Union([Type.String(), Type.Null()]),
+    startedAt: Timestamp
   }),
   claude: Type.Object({ type: Type.String() }, {
     additionalProperties: true, description: 'An object of the CLI\'s stream-json output, unchanged.'

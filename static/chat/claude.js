@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { formatDuration } from '../lib/format.js'
 import { LiveMarkdown } from '../markdown/live.js'
+import { loadRenderer } from '../markdown/renderer.js'
 import { ToolCard } from './tool-card.js'
 import { Thinking } from './thinking.js'
 
@@ -26,6 +27,8 @@ export class ClaudeView {
   /** @param {{workdir: string}} options used until Claude's first event names its own workdir */
   constructor ({ workdir }) {
     this.#workdir = workdir
+    // While Claude is still thinking.
+    loadRenderer()
   }
 
   handle (event) {
@@ -134,10 +137,10 @@ export class ClaudeView {
     this.onActivity(`Running ${block.name}`)
   }
 
-  #user ({ message, timestamp, isReplay, isSynthetic }, agent) {
+  #user ({ message, timestamp, isReplay, isSynthetic, tool_use_result: details }, agent) {
     if (!Array.isArray(message?.content)) return
     for (const block of message.content) {
-      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp))
+      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp), details)
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, agent)
     }
     const running = [...this.#tools.values()].findLast((tool) => tool.running)

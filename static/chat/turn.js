@@ -25,9 +25,9 @@ export class Turn {
     this.#sandboxId = sandboxId
     this.#onAnswered = onAnswered
     this.claude = new ClaudeView({ workdir })
-    this.#body.append(this.claude.element)
+    this.#body.append(h('h2', { class: 'visually-hidden' }, 'Answer'), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
-      prompt !== undefined && h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),
+      prompt !== undefined && h('div', { class: 'prompt', dir: 'auto', tabindex: mayScroll(prompt) && '0' }, h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '), prompt),
       this.#body)
   }
 
@@ -121,4 +121,9 @@ export class Turn {
     const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
     if (footer.hasChildNodes()) this.#body.append(footer)
   }
+}
+
+/** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */
+function mayScroll (prompt) {
+  return prompt.length > 500 || prompt.split('\n').length > 12
 }

@@ -76,7 +76,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       while (!(await page.title()).startsWith('(!) Claude needs your permission')) await sleep(20)
       await page.keyboard.press('Control+Shift+Backspace')
       await page.locator('.turn').last().locator('.run-footer').waitFor()
-      t.match(await page.locator('.turn').last().locator('.tool-result').innerText(), /The user does not allow this/)
+      t.match(await page.locator('.turn').last().locator('.tool-error').innerText(), /The user does not allow this/)
     })
   })
 }
