@@ -143,7 +143,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await open.getByLabel('What should be different?').fill('Do *less*')
       await page.keyboard.press('Enter')
       await turn.locator('.permission[data-state=deny]', { hasText: 'Sent back' }).waitFor()
-      await turn.locator('.tool[data-tool=ExitPlanMode] .tool-result', { hasText: 'Do *less*' }).waitFor()
+      await turn.locator('.tool[data-tool=ExitPlanMode] .tool-error', { hasText: 'Do *less*' }).waitFor()
       await page.reload()
       await page.locator('.permission[data-state=open] .plan', { hasText: 'Another' }).waitFor()
       t.match(await open.getByLabel('How Claude goes on').innerText(), /full access[^]*without asking[^]*ask before/)
