@@ -70,7 +70,7 @@ export async function openStage ({ env = {}, account = {} }: { env?: Record<stri
     await rm(dataDir, { recursive: true, force: true })
   }
 
-  return { client, app, request, close, servicePid: service.pid! }
+  return { url, apiKey, client, app, request, close, servicePid: service.pid! }
 }
 
 export type Stage = Awaited<ReturnType<typeof openStage>>

@@ -7,20 +7,23 @@ import { AppError } from '../errors.js'
 /** Requests per minute from one address, authenticated or not: it limits the guessing of keys. */
 const maxPerAddress = 3000
 
+/** Nothing but the service's own files, and no script or style within a document. */
+export const contentSecurityPolicy = {
+  useDefaults: false,
+  directives: {
+    defaultSrc: ["'self'"],
+    baseUri: ["'none'"],
+    frameAncestors: ["'none'"],
+    formAction: ["'self'"],
+    imgSrc: ["'self'", 'data:'],
+    objectSrc: ["'none'"]
+  }
+}
+
 /** Security headers, cookies, and a rate limit per address that applies before authentication. */
 export default fp(async (fastify) => {
   await fastify.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'self'"],
-        baseUri: ["'none'"],
-        frameAncestors: ["'none'"],
-        formAction: ["'self'"],
-        imgSrc: ["'self'", 'data:'],
-        objectSrc: ["'none'"]
-      }
-    },
+    contentSecurityPolicy,
     // TLS ends at a proxy in front of this service, which also decides about HSTS.
     strictTransportSecurity: false
   })

@@ -1,40 +1,96 @@
+import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename, dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import fastifyStatic from '@fastify/static'
+import { negotiate } from '@fastify/accept-negotiator'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { AppError } from '../errors.js'
+import { Page, type Served } from '../services/page/page.js'
+import { contentSecurityPolicy } from './security.js'
 
 const { resolve } = createRequire(import.meta.url)
 
 /** The page's libraries, each a single file of an installed package: no CDN and no build. */
-const libraries = {
-  'marked.js': fileURLToPath(import.meta.resolve('marked')),
-  'purify.js': fileURLToPath(import.meta.resolve('dompurify')),
-  'xterm.js': resolve('@xterm/xterm/lib/xterm.mjs'),
-  'xterm.css': resolve('@xterm/xterm/css/xterm.css'),
-  'xterm-fit.js': resolve('@xterm/addon-fit/lib/addon-fit.mjs'),
-  'highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js')
+const libraries: Record<string, string> = {
+  'vendor/marked.js': fileURLToPath(import.meta.resolve('marked')),
+  'vendor/purify.js': fileURLToPath(import.meta.resolve('dompurify')),
+  'vendor/highlight.js': resolve('@highlightjs/cdn-assets/es/highlight.min.js'),
+  'vendor/katex.js': resolve('katex/dist/katex.min.js'),
+  'vendor/katex.css': resolve('katex/dist/katex.min.css'),
+  'vendor/mermaid.js': resolve('@mermaid-js/tiny'),
+  'vendor/xterm.js': resolve('@xterm/xterm/lib/xterm.mjs'),
+  'vendor/xterm.css': resolve('@xterm/xterm/css/xterm.css'),
+  'vendor/xterm-fit.js': resolve('@xterm/addon-fit/lib/addon-fit.mjs')
+}
+/** The style sheet of the formulas names them beside itself, and each browser loads the first kind that it knows. */
+const fonts = dirname(resolve('katex/dist/fonts/KaTeX_Main-Regular.woff2'))
+for (const name of readdirSync(fonts).filter((name) => name.endsWith('.woff2'))) {
+  libraries[`vendor/fonts/${name}`] = join(fonts, name)
+}
+
+/** A frame without an origin, in which a library may style what it draws, and reaches nothing. */
+const frameHelmet = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      styleSrc: ["'unsafe-inline'"],
+      frameAncestors: ["'self'"],
+      sandbox: ['allow-scripts']
+    }
+  },
+  originAgentCluster: false
 }
 
 /** The terminal's document: it is framed by the page, and xterm.js makes inline styles. */
-const framePolicy = [
-  "default-src 'self'", "base-uri 'none'", "frame-ancestors 'self'", "form-action 'none'", "object-src 'none'",
-  "style-src 'self' 'unsafe-inline'", "img-src 'self' data:"
-].join(';')
+const terminalHelmet = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'self'"],
+      baseUri: ["'none'"],
+      frameAncestors: ["'self'"],
+      formAction: ["'none'"],
+      objectSrc: ["'none'"],
+      styleSrc: ["'self'", "'unsafe-inline'"],
+      imgSrc: ["'self'", 'data:']
+    }
+  }
+}
 
 /** The web UI: plain files, no build (7.9). */
 export default fp(async (fastify) => {
-  await fastify.register(fastifyStatic, {
-    root: fileURLToPath(new URL('../static', import.meta.url)),
-    dotfiles: 'ignore',
-    cacheControl: false,
-    // File names carry no version: a browser revalidates each time, and mostly gets a 304.
-    setHeaders: (response, path) => {
-      response.header('cache-control', 'no-cache')
-      if (basename(path) === 'terminal.html') response.header('content-security-policy', framePolicy)
-    }
-  })
-  for (const [name, file] of Object.entries(libraries)) {
-    fastify.get(`/vendor/${name}`, async (_request, reply) => await reply.sendFile(basename(file), dirname(file)))
+  const page = await Page.read({ root: fileURLToPath(new URL('../static', import.meta.url)), libraries })
+  const { directives, ...policy } = contentSecurityPolicy
+  const scriptSrc = ["'self'", page.importMapSource]
+
+  const serve = async (request: FastifyRequest, reply: FastifyReply) => {
+    const served = page.find(request.url.replace(/[?#].*$/s, ''))
+    if (served === undefined) throw new AppError('NOT_FOUND')
+    return await send(served, request, reply)
   }
-}, { name: 'web', fastify: '5.x' })
+  // The page alone may have an import map, and only this one.
+  const helmet = { contentSecurityPolicy: { ...policy, directives: { ...directives, scriptSrc } } }
+  for (const url of ['/', '/index.html']) fastify.get(url, { schema: { hide: true }, helmet }, serve)
+  fastify.get('/diagram.html', { schema: { hide: true }, helmet: frameHelmet }, serve)
+  fastify.get('/terminal.html', { schema: { hide: true }, helmet: terminalHelmet }, serve)
+  fastify.get('/*', { schema: { hide: true } }, serve)
+}, { name: 'web', fastify: '5.x', dependencies: ['security'] })
+
+async function send ({ asset, immutable }: Served, request: FastifyRequest, reply: FastifyReply) {
+  const etag = `W/"${asset.hash}"`
+  reply.headers({
+    'cache-control': immutable ? 'public, max-age=31536000, immutable' : 'no-cache',
+    // The frame has no origin, and the files are public.
+    'cross-origin-resource-policy': 'cross-origin',
+    etag,
+    vary: 'accept-encoding'
+  })
+  if (request.headers['if-none-match']?.includes(etag)) return await reply.code(304).send()
+  const accepted = request.headers['accept-encoding'] ?? 'identity'
+  const encoding = negotiate(accepted, [...asset.encodings]) ?? 'identity'
+  if (encoding !== 'identity') reply.header('content-encoding', encoding)
+  return await reply.type(asset.type).send(await asset.encoded(encoding))
+}

@@ -1,14 +1,20 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { whileConnected } from '../lib/connection.js'
 import { ErrorAnswer } from '../schemas/common.js'
-import { ExecResult, ExecSpec } from '../schemas/exec.js'
+import { ExecEvents, ExecResult, ExecSpec } from '../schemas/exec.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
 /** Runs a command in a sandbox; the output is streamed as events, or collected into one JSON response. */
 const exec: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/exec', {
     schema: {
-      params: SandboxParams, body: ExecSpec, response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      operationId: 'runCommand',
+      summary: 'Run a command',
+      tags: ['commands'],
+      events: ExecEvents,
+      params: SandboxParams,
+      body: ExecSpec,
+      response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request

@@ -20,7 +20,14 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.addContentTypeParser('application/octet-stream', (_request, payload, done) => { done(null, payload) })
 
   fastify.get('/:id/files', {
-    schema: { params: SandboxParams, querystring: FilesQuery, response: { 200: FileListing, ...errors } }
+    schema: {
+      operationId: 'listFiles',
+      summary: 'List a directory, or what has changed below it',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FilesQuery,
+      response: { 200: FileListing, ...errors }
+    }
   }, async (request) => {
     const { path = '.', since } = request.query
     return await whileConnected(request, (signal) =>
@@ -28,7 +35,14 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.get('/:id/files/content', {
-    schema: { params: SandboxParams, querystring: FileQuery, response: { 200: Content, ...errors } }
+    schema: {
+      operationId: 'readFile',
+      summary: 'Read a file',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: Content, ...errors }
+    }
   }, async (request, reply) => {
     const { path } = request.query
     const { size, modifiedAt, body } = await whileConnected(request, (signal) =>
@@ -44,7 +58,15 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.put('/:id/files/content', {
-    schema: { params: SandboxParams, querystring: FileQuery, response: { 200: FileEntry, ...errors } },
+    schema: {
+      operationId: 'writeFile',
+      summary: 'Write a file',
+      tags: ['files'],
+      takesFile: true,
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: FileEntry, ...errors }
+    },
     // Before a parser complains that the file is no valid JSON.
     preParsing: async (request) => {
       if (request.headers['content-length'] === undefined || request.is('application/octet-stream')) return
@@ -63,7 +85,14 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.delete('/:id/files/content', {
-    schema: { params: SandboxParams, querystring: FileQuery, response: { 200: Type.Object({}), ...errors } }
+    schema: {
+      operationId: 'deleteFile',
+      summary: 'Delete a file',
+      tags: ['files'],
+      params: SandboxParams,
+      querystring: FileQuery,
+      response: { 200: Type.Object({}), ...errors }
+    }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.files.remove(access(request, signal), request.query.path))
     request.log.info(request.ids, 'file deleted')

@@ -3,19 +3,28 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Account } from '../schemas/account.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
-  Cancellation, EventsPage, EventsQuery, NothingMore, PermissionAnswer, PermissionParams, RunList, RunParams, RunSpec,
-  RunView
+  Cancellation, EventsHeaders, EventsPage, EventsQuery, NothingMore, PermissionAnswer, PermissionParams, RunEvents,
+  RunHeaders, RunList, RunParams, RunSpec, RunView
 } from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
 
-/** Runs of Claude in a sandbox: start, follow, answer permission requests, cancel. */
+/** Runs of Claude in a sandbox: start, follow, answer what Claude asks, cancel. */
 const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   const { sandboxes, runs } = fastify
   const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
   fastify.post('/:id/claude', {
-    schema: { params: SandboxParams, body: RunSpec, response: { 202: RunView, ...errors } }
+    schema: {
+      operationId: 'runPrompt',
+      summary: 'Run a prompt',
+      tags: ['runs'],
+      events: RunEvents,
+      headers: RunHeaders,
+      params: SandboxParams,
+      body: RunSpec,
+      response: { 202: RunView, ...errors }
+    }
   }, async (request, reply) => {
     const isAsync = request.prefersAsync()
     const streams = !isAsync && request.wantsSse(true)
@@ -29,18 +38,39 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.get('/:id/claude', {
-    schema: { params: SandboxParams, response: { 200: RunList, ...errors } }
+    schema: {
+      operationId: 'listRuns',
+      summary: 'List the runs of a sandbox',
+      tags: ['runs'],
+      params: SandboxParams,
+      response: { 200: RunList, ...errors }
+    }
   }, async ({ account, params: { id } }) => {
     const found = await runs.list(await sandboxes.find(account, id))
     return { runs: await Promise.all(found.map(async (run) => await runs.view(run))) }
   })
 
   fastify.get('/:id/claude/:runId', {
-    schema: { params: RunParams, response: { 200: RunView, ...errors } }
+    schema: {
+      operationId: 'getRun',
+      summary: 'Get a run',
+      tags: ['runs'],
+      params: RunParams,
+      response: { 200: RunView, ...errors }
+    }
   }, async (request) => await runs.view(await find(request)))
 
   fastify.get('/:id/claude/:runId/events', {
-    schema: { params: RunParams, querystring: EventsQuery, response: { 200: EventsPage, 204: NothingMore, ...errors } }
+    schema: {
+      operationId: 'streamEvents',
+      summary: 'Follow or replay the events of a run',
+      tags: ['runs'],
+      events: RunEvents,
+      headers: EventsHeaders,
+      params: RunParams,
+      querystring: EventsQuery,
+      response: { 200: EventsPage, 204: NothingMore, ...errors }
+    }
   }, async (request, reply) => {
     const run = await find(request)
     const after = request.query.after ?? lastEventId(request)
@@ -57,7 +87,13 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.post('/:id/claude/:runId/cancel', {
-    schema: { params: RunParams, response: { 200: Cancellation, ...errors } }
+    schema: {
+      operationId: 'cancelRun',
+      summary: 'Cancel a run',
+      tags: ['runs'],
+      params: RunParams,
+      response: { 200: Cancellation, ...errors }
+    }
   }, async (request) => {
     const run = await find(request)
     const { durationMs } = await runs.cancel(run)
@@ -65,7 +101,14 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.post('/:id/claude/:runId/permissions/:permissionId', {
-    schema: { params: PermissionParams, body: PermissionAnswer, response: { 200: RunView, ...errors } }
+    schema: {
+      operationId: 'answerPermission',
+      summary: 'Answer what Claude asks',
+      tags: ['runs'],
+      params: PermissionParams,
+      body: PermissionAnswer,
+      response: { 200: RunView, ...errors }
+    }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))
 
   /** Finds the sandbox by its account first, so that a guessed run id reaches no other account's run. */

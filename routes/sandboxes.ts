@@ -2,8 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import { Creation, CreationParams } from '../schemas/creation.js'
 import {
-  CreatedSandbox, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec, TerminateQuery,
-  Termination
+  CreatedSandbox, CreateEvents, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec,
+  TerminateQuery, Termination
 } from '../schemas/sandbox.js'
 import { ReloadedVolume } from '../schemas/volume.js'
 import { AppError } from '../errors.js'
@@ -15,7 +15,15 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 /** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/', {
-    schema: { body: SandboxSpec, headers: CreateHeaders, response: { 200: CreatedSandbox, 202: Creation, ...errors } }
+    schema: {
+      operationId: 'createSandbox',
+      summary: 'Create a sandbox',
+      tags: ['sandboxes'],
+      events: CreateEvents,
+      body: SandboxSpec,
+      headers: CreateHeaders,
+      response: { 200: CreatedSandbox, 202: Creation, ...errors }
+    }
   }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key']
     const options = { log: request.log, ...(idempotencyKey !== undefined && { idempotencyKey }) }
@@ -43,15 +51,33 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.get('/', {
-    schema: { querystring: ListQuery, response: { 200: SandboxPage, ...errors } }
+    schema: {
+      operationId: 'listSandboxes',
+      summary: 'List your running sandboxes',
+      tags: ['sandboxes'],
+      querystring: ListQuery,
+      response: { 200: SandboxPage, ...errors }
+    }
   }, async (request) => await fastify.sandboxes.list(request.account, request.query))
 
   fastify.get('/creations/:creationId', {
-    schema: { params: CreationParams, response: { 200: Creation, ...errors } }
+    schema: {
+      operationId: 'getCreation',
+      summary: 'Get how far an asynchronous create is',
+      tags: ['sandboxes'],
+      params: CreationParams,
+      response: { 200: Creation, ...errors }
+    }
   }, async ({ account, params }) => await fastify.sandboxes.creation(account, params.creationId))
 
   fastify.get('/:id', {
-    schema: { params: SandboxParams, response: { 200: SandboxDetails, ...errors } }
+    schema: {
+      operationId: 'getSandbox',
+      summary: 'Get a sandbox',
+      tags: ['sandboxes'],
+      params: SandboxParams,
+      response: { 200: SandboxDetails, ...errors }
+    }
   }, async ({ account, params: { id } }) => {
     const sandbox = await fastify.sandboxes.get(account, id)
     const activeRun = sandbox.status === 'running'
@@ -61,7 +87,13 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.post('/:id/volume/reload', {
-    schema: { params: SandboxParams, response: { 200: ReloadedVolume, ...errors } }
+    schema: {
+      operationId: 'reloadVolume',
+      summary: 'Show what other sandboxes have stored on the volume',
+      tags: ['volumes'],
+      params: SandboxParams,
+      response: { 200: ReloadedVolume, ...errors }
+    }
   }, async ({ account, params: { id } }) => {
     const owned = await fastify.sandboxes.open(account, id)
     // While Modal reloads a volume it looks empty.
@@ -71,7 +103,14 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.delete('/:id', {
-    schema: { params: SandboxParams, querystring: TerminateQuery, response: { 200: Termination, ...errors } }
+    schema: {
+      operationId: 'endSandbox',
+      summary: 'End a sandbox',
+      tags: ['sandboxes'],
+      params: SandboxParams,
+      querystring: TerminateQuery,
+      response: { 200: Termination, ...errors }
+    }
   }, async (request) => {
     const { account, log, query, params: { id } } = request
     return await fastify.sandboxes.terminate(account, id, {

@@ -8,13 +8,26 @@ const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 /** Conversations with Claude that are stored on the sandbox's volume. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/:id/sessions', {
-    schema: { params: SandboxParams, response: { 200: SessionList, ...errors } }
+    schema: {
+      operationId: 'listSessions',
+      summary: 'List the conversations on the volume',
+      tags: ['sessions'],
+      params: SandboxParams,
+      response: { 200: SessionList, ...errors }
+    }
   }, async ({ account, params: { id } }) => {
     return { sessions: await fastify.sessions.list(await fastify.sandboxes.find(account, id)) }
   })
 
   fastify.get('/:id/sessions/:sessionId', {
-    schema: { params: SessionParams, querystring: SessionQuery, response: { 200: SessionPage, ...errors } }
+    schema: {
+      operationId: 'listMessages',
+      summary: 'List the messages of a conversation',
+      tags: ['sessions'],
+      params: SessionParams,
+      querystring: SessionQuery,
+      response: { 200: SessionPage, ...errors }
+    }
   }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
     const owned = await fastify.sandboxes.find(account, id)
     return await fastify.sessions.messages(owned, sessionId, Number(after ?? 0), limit)

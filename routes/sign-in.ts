@@ -21,7 +21,13 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
   const { accounts, browserSessions, sessionCookie: { name, options } } = fastify
 
   fastify.post('/api/session', {
-    schema: { body: Credential, response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer } }
+    schema: {
+      operationId: 'signIn',
+      summary: 'Sign a browser in',
+      tags: ['service'],
+      body: Credential,
+      response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+    }
   }, async (request, reply) => {
     const credential = link?.redeem(request.body.credential) ?? request.body.credential
     if (/[^\x21-\x7e]/.test(credential)) throw fastify.httpErrors.unauthorized('The API key is not valid.')
@@ -32,7 +38,12 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
   })
 
   fastify.delete('/api/session', {
-    schema: { response: { 200: Type.Object({}), '4xx': ErrorAnswer, '5xx': ErrorAnswer } }
+    schema: {
+      operationId: 'signOut',
+      summary: 'Sign a browser out',
+      tags: ['service'],
+      response: { 200: Type.Object({}), '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+    }
   }, async (request, reply) => {
     const session = readSession(request)
     // The cookie stays when this fails, so that it can be repeated.

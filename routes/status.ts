@@ -12,7 +12,14 @@ const Status = Type.Object({
 
 /** What the service runs on (9.6). Public: the web UI needs it before anyone has signed in. */
 const status: FastifyPluginAsyncTypebox = async (fastify) => {
-  fastify.get('/api/modal/status', { schema: { response: { 200: Status, '5xx': ErrorAnswer } } }, async (request) => {
+  fastify.get('/api/modal/status', {
+    schema: {
+      operationId: 'getStatus',
+      summary: 'Get what the service runs on',
+      tags: ['service'],
+      response: { 200: Status, '5xx': ErrorAnswer }
+    }
+  }, async (request) => {
     const { backend, scripted } = fastify.modal
     const account = await fastify.identify(request).catch((error: unknown) => {
       // Nobody knows whether you are signed in: saying that you are not would be wrong.

@@ -1,14 +1,22 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
-import { SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
+import { SyncEvents, SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** Syncs a workspace with S3, and reports the last sync. A sync continues when its client disconnects. */
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.post('/:id/sync', {
-    schema: { params: SandboxParams, body: SyncSpec, response: { 200: SyncReport, ...errors } }
+    schema: {
+      operationId: 'syncWorkspace',
+      summary: 'Sync the workspace with S3',
+      tags: ['sync'],
+      events: SyncEvents,
+      params: SandboxParams,
+      body: SyncSpec,
+      response: { 200: SyncReport, ...errors }
+    }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request
     const owned = await fastify.sandboxes.openStored(account, id)
@@ -26,7 +34,13 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
   })
 
   fastify.get('/:id/sync', {
-    schema: { params: SandboxParams, response: { 200: SyncState, ...errors } }
+    schema: {
+      operationId: 'getSyncState',
+      summary: 'Get the last sync, and the versions',
+      tags: ['sync'],
+      params: SandboxParams,
+      response: { 200: SyncState, ...errors }
+    }
   }, async ({ account, params: { id } }) => await fastify.sync.state(await fastify.sandboxes.openStored(account, id)))
 }
 

@@ -22,7 +22,12 @@ const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fast
     method: 'GET',
     url: '/:id/terminal',
     schema: {
-      params: SandboxParams, querystring: TerminalQuery, response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      operationId: 'openTerminal',
+      summary: 'Open a terminal over a WebSocket',
+      tags: ['commands'],
+      params: SandboxParams,
+      querystring: TerminalQuery,
+      response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
     },
     handler: async ({ account, params: { id } }) => {
       await sandboxes.open(account, id)

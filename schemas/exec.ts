@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { AbsolutePath, EnvironmentVariables, strict, WholeSeconds } from './common.js'
+import { AbsolutePath, EnvironmentVariables, ErrorAnswer, strict, WholeSeconds } from './common.js'
+import { eventStream } from './operation.js'
 import { SecretNames } from './sandbox.js'
 
 const mebibyte = 1024 * 1024
@@ -42,3 +43,10 @@ export const ExecResult = Type.Composite([ExecExit, Type.Object({
   bytes: perStream(Type.Integer({ description: 'How much the command wrote, even if the output is truncated.' }))
 })])
 export type ExecResult = Static<typeof ExecResult>
+
+const Output = Type.Object({
+  text: Type.Optional(Type.String({ description: 'With the encoding utf8.' })),
+  base64: Type.Optional(Type.String({ description: 'With the encoding base64.' }))
+})
+
+export const ExecEvents = eventStream({ stdout: Output, stderr: Output, exit: ExecExit, error: ErrorAnswer })

@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { strict, Timestamp, WholeSeconds } from './common.js'
+import { ErrorAnswer, strict, Timestamp, WholeSeconds } from './common.js'
+import { eventStream } from './operation.js'
 
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })
 /** Tools or patterns, such as `Bash` or `Bash(git *)`. */
@@ -12,11 +13,17 @@ export const RunSpec = Type.Object({
   continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
   model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),
   permissionMode: Type.Optional(Type.Union(
-    ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)),
-    { description: '`ask`: each tool that changes something and is not in allowedTools needs permission.' })),
+    ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)), {
+      description: '`ask`: each tool that changes something and is not in allowedTools needs permission. `plan`: Claude ' +
+        'changes nothing until its plan is approved, which takes an interactive run.'
+    })),
   allowedTools: Type.Optional(Tools),
   disallowedTools: Type.Optional(Tools),
   appendSystemPrompt: Type.Optional(Type.String({ minLength: 1, maxLength: 20_000, pattern: '^[^\\u0000]*$' })),
+  interactive: Type.Optional(Type.Boolean({
+    description: 'Somebody answers: Claude may ask questions, present plans, and ask for permission where its mode does not ' +
+      'decide. Default: whether permissionMode is `ask`; otherwise Claude is told that it can ask nobody.'
+  })),
   maxTurns: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
   maxBudgetUsd: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 })),
   outputFormat: Type.Optional(Type.Union([Type.Literal('stream-json'), Type.Literal('text')])),
@@ -49,12 +56,33 @@ export const Completion = Type.Object({
 })
 export type Completion = Static<typeof Completion>
 
-/** A tool call that waits for permission; the data of `permission.requested`. */
+const Question = Type.Object({
+  question: Type.String(),
+  header: Type.String({ description: 'A word or two.' }),
+  multiSelect: Type.Boolean({ description: 'Whether several options may be chosen.' }),
+  options: Type.Array(Type.Object({
+    label: Type.String(),
+    description: Type.String(),
+    preview: Type.Optional(Type.String({ description: 'What it would look like.' }))
+  }))
+})
+export type Question = Static<typeof Question>
+
+/** What Claude asks and waits for; the data of `permission.requested`. */
 export const PendingPermission = Type.Object({
   id: Type.String(),
+  kind: Type.Union([Type.Literal('tool'), Type.Literal('question'), Type.Literal('plan')], {
+    description: 'Whether Claude asks for permission to use a tool, asks questions, or asks for approval of a plan.'
+  }),
   toolName: Type.String(),
+  toolUseId: Type.Union([Type.String(), Type.Null()], { description: 'The tool call in Claude\'s events that waits.' }),
   // Not a Record: its pattern would drop names with a line break.
-  input: Type.Unsafe<Record<string, unknown>>(Type.Object({}, { additionalProperties: true })),
+  input: Type.Optional(Type.Unsafe<Record<string, unknown>>(Type.Object({}, {
+    additionalProperties: true, description: 'Kind `tool`: what the tool is given.'
+  }))),
+  canRemember: Type.Optional(Type.Boolean({ description: 'Kind `tool`: whether the answer may have `remember`.' })),
+  questions: Type.Optional(Type.Array(Question, { description: 'Kind `question`.' })),
+  plan: Type.Optional(Type.String({ description: 'Kind `plan`: Markdown.' })),
   requestedAt: Timestamp,
   expiresAt: { ...Timestamp, description: 'Without an answer by then, the request is denied.' }
 })
@@ -67,6 +95,7 @@ export const RunView = Type.Object({
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
   prompt: Type.String({ description: 'The first 200 characters.' }),
+  interactive: Type.Boolean({ description: 'Whether Claude asks. Otherwise there is never anything to answer.' }),
   pendingPermissions: Type.Array(PendingPermission),
   completion: Type.Optional(Completion)
 })
@@ -80,17 +109,28 @@ export type RunParams = Static<typeof RunParams>
 
 export const PermissionParams = Type.Object({ ...RunParams.properties, permissionId: Type.String() })
 
+/** Any text without control characters or lone surrogates, which would not reach Claude as they are. */
+const Text = (maxLength: number, description: string) =>
+  Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\ud800-\\udfff]*$', description })
+
 export const PermissionAnswer = Type.Object({
-  decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
-  // 900 characters of up to four bytes: the answer must fit into the 4096 bytes that a pipe writes atomically.
-  message: Type.Optional(Type.String({
-    minLength: 1,
-    maxLength: 900,
-    pattern: '^[^\\u0000-\\u0008\\u000b-\\u001f\\ud800-\\udfff]*$',
-    description: 'The reason, passed to Claude with a denial.'
+  decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')], {
+    description: '`allow` answers a question and approves a plan, too.'
+  }),
+  message: Type.Optional(Text(4000, 'With `deny`: the reason, passed to Claude.')),
+  answers: Type.Optional(Type.Array(Type.Object({
+    options: Type.Optional(Type.Array(Text(1000, 'The label of an option.'), { minItems: 1, maxItems: 20 })),
+    text: Type.Optional(Text(4000, 'An answer in other words; where several may be chosen, also beside options.'))
+  }, strict), { minItems: 1, maxItems: 20, description: 'Kind `question`, with `allow`: one for each question, in their order.' })),
+  permissionMode: Type.Optional(Type.Union(
+    ['acceptEdits', 'ask', 'bypassPermissions'].map((mode) => Type.Literal(mode as ModeAfterPlan)),
+    { description: 'Kind `plan`, with `allow`: how Claude goes on. Default: as before it planned; `ask` where the run began with `plan`.' })),
+  remember: Type.Optional(Type.Literal('run', {
+    description: 'Kind `tool`, with `allow`: this tool needs no permission any more, whatever its input, until the run ends.'
   }))
 }, strict)
 export type PermissionAnswer = Static<typeof PermissionAnswer>
+type ModeAfterPlan = 'acceptEdits' | 'ask' | 'bypassPermissions'
 
 export const EventsQuery = Type.Object({
   after: Type.Optional(Type.Integer({ minimum: 0, description: 'The id of the last event received.' }))
@@ -110,3 +150,38 @@ export const Cancellation = Type.Composite([RunView, Type.Object({
   left: Type.Integer({ description: 'Processes of the run that are still alive: always 0, as any other number is the error RUN_NOT_ENDED.' }),
   durationMs: Type.Integer()
 })])
+
+export const RunHeaders = Type.Object({
+  prefer: Type.Optional(Type.String({
+    description: 'respond-async: 202 at once. Without a reader the run goes on if onDisconnect is continue.'
+  })),
+  accept: Type.Optional(Type.String({ description: 'application/json: as with respond-async. Otherwise events are streamed.' }))
+})
+
+export const EventsHeaders = Type.Object({
+  'last-event-id': Type.Optional(Type.String({ description: 'The id of the last event received. `after` counts more.' })),
+  accept: Type.Optional(Type.String({ description: 'application/json: one page. Otherwise the events are streamed.' }))
+})
+
+export const RunEvents = eventStream({
+  'run.started': Type.Object({
+    runId: Type.String(),
+    sandboxId: Type.String(),
+    sessionId: Type.Union([Type.String(), Type.Null()]),
+    startedAt: Timestamp
+  }),
+  claude: Type.Object({ type: Type.String() }, {
+    additionalProperties: true, description: 'An object of the CLI\'s stream-json output, unchanged.'
+  }),
+  output: Type.Object({ text: Type.String() }, { description: 'What was printed that is not JSON.' }),
+  'permission.requested': PendingPermission,
+  'permission.resolved': Type.Object({
+    id: Type.String(),
+    decision: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+    by: Type.Union(['user', 'deadline', 'run_end', 'claude'].map((who) => Type.Literal(who)))
+  }),
+  'sandbox.expiring': Type.Object({ expiresAt: Timestamp }),
+  gap: Type.Object({ from: Type.Integer(), to: Type.Integer() }, { description: 'Events between these ids are lost.' }),
+  error: ErrorAnswer,
+  'run.completed': Completion
+})

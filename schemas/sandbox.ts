@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { EnvironmentVariables, Gpu, strict, Timestamp, volumeNamePattern, WholeSeconds } from './common.js'
+import { EnvironmentVariables, ErrorAnswer, Gpu, strict, Timestamp, volumeNamePattern, WholeSeconds } from './common.js'
+import { eventStream } from './operation.js'
 import { SyncReport } from './sync.js'
 
 /** Absolute, without control characters, and short enough for Modal's tags. */
@@ -178,6 +179,20 @@ export const CreatedSandbox = Type.Composite([
   SandboxView, Type.Object({ warnings: Type.Optional(Type.Array(Warning)) })
 ])
 export type CreatedSandbox = Static<typeof CreatedSandbox>
+
+export const CreationStep = Type.Object({
+  step: Type.String(),
+  status: Type.Union([Type.Literal('started'), Type.Literal('done'), Type.Literal('failed')]),
+  durationMs: Type.Optional(Type.Integer())
+})
+export type CreationStep = Static<typeof CreationStep>
+
+export const CreateEvents = eventStream({
+  step: CreationStep,
+  log: Type.Object({ text: Type.String({ description: 'Output of the image\'s build.' }) }),
+  sandbox: CreatedSandbox,
+  error: ErrorAnswer
+})
 
 const ActiveRun = Type.Object({ runId: Type.String(), startedAt: Timestamp })
 export const SandboxDetails = Type.Composite([SandboxView, Type.Object({ activeRun: Nullable(ActiveRun) })])

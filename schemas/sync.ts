@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { strict, Timestamp } from './common.js'
+import { ErrorAnswer, strict, Timestamp } from './common.js'
+import { eventStream } from './operation.js'
 
 export const Direction = Type.Union([Type.Literal('upload'), Type.Literal('download')])
 export type Direction = Static<typeof Direction>
@@ -57,6 +58,8 @@ export const SyncProgress = Type.Object({
   bytesPerSecond: Type.Integer()
 })
 export type SyncProgress = Static<typeof SyncProgress>
+
+export const SyncEvents = eventStream({ progress: SyncProgress, report: SyncReport, error: ErrorAnswer })
 
 export const SyncVersion = Type.Object({ version: VersionId, savedAt: Timestamp })
 export type SyncVersion = Static<typeof SyncVersion>

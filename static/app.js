@@ -4,13 +4,19 @@ import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
 import { shortcutOf, showShortcuts } from './lib/keys.js'
 import { themeButton } from './lib/theme.js'
-import { ChatView } from './views/chat.js'
-import { CreateForm } from './views/create-form.js'
 import { button, notice } from './views/notice.js'
-import { ProgressView } from './views/progress.js'
-import { signIn, SignInView } from './views/sign-in.js'
 import { lastSpec } from './views/specs.js'
-import { StartView } from './views/start.js'
+
+/** The views are loaded when they are needed. The page has browsers fetch those ahead that may come first. */
+const views = {
+  signIn: () => import('./views/sign-in.js'),
+  start: () => import('./views/start.js'),
+  chat: () => import('./views/chat.js'),
+  progress: () => import('./views/progress.js'),
+  createForm: () => import('./views/create-form.js')
+}
+/** When the rest of the page is loaded: the first view is there by then, also over a slow network. */
+const restDelayMs = 3000
 
 const main = document.getElementById('main')
 /** The chats of this page by sandbox id; they are kept while another view is shown. */
@@ -30,6 +36,14 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   main.focus()
 })
 document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
+// Otherwise the browser would leave the page for a file that is dropped beside the places that take files.
+for (const kind of ['dragover', 'drop']) {
+  window.addEventListener(kind, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes('Files')) return
+    event.preventDefault()
+    event.dataTransfer.dropEffect = 'none'
+  })
+}
 document.getElementById('settings').append(notifyButton(), themeButton(), h('button', {
   type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
 }, icon('keyboard')))
@@ -37,6 +51,7 @@ document.addEventListener('signed-out', () => {
   if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to continue.' })
 })
 start()
+setTimeout(() => { for (const load of Object.values(views)) load().catch(() => {}) }, restDelayMs)
 
 /** Loads the service's status and shows either the sign-in form or the view of the current route. */
 async function start (problem) {
@@ -48,7 +63,7 @@ async function start (problem) {
   }
   showHeader()
   if (status.account) return route()
-  show(new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
+  open('signIn', ({ SignInView }) => new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
 }
 
 /** The sign-in link has its code behind the `#`, where no server and no log can see it. */
@@ -57,6 +72,7 @@ async function redeemLink () {
   if (code === undefined) return
   history.replaceState(null, '', location.pathname + location.search)
   try {
+    const { signIn } = await load('signIn')
     await signIn(decodeURIComponent(code))
   } catch (error) {
     if (error.transient) throw error
@@ -69,17 +85,40 @@ async function route () {
   if (location.hash.startsWith('#code=')) return start()
   if (!status?.account) return
   const id = /^#sandbox=(.+)$/.exec(location.hash)?.[1]
-  if (id === undefined) return show(new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
+  if (id === undefined) {
+    return open('start', ({ StartView }) => new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
+  }
   const chat = chats.get(id)
   if (chat) return show(chat)
-  show({ element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
+  show({ full: true, element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
   try {
-    const sandbox = await getJson(paths.sandbox(id))
+    const [sandbox] = await Promise.all([getJson(paths.sandbox(id)), load('chat')])
     if (sandbox.status !== 'running') throw new ApiError(endedProblem)
-    if (location.hash === `#sandbox=${id}`) show(openChat(sandbox))
+    const chat = await openChat(sandbox)
+    if (location.hash === `#sandbox=${id}`) show(chat)
   } catch (error) {
     const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
     showProblem(error, create, button('All sandboxes', () => go('')))
+  }
+}
+
+/** Loads a view and shows it, unless another one was shown meanwhile. */
+async function open (name, create) {
+  const previous = view
+  try {
+    const module = await load(name)
+    if (view === previous) show(create(module))
+  } catch (error) {
+    showProblem(error, button('Reload', () => location.reload()))
+  }
+}
+
+/** @throws ApiError when a part of the page is gone: the service was updated after the page was loaded */
+async function load (name) {
+  try {
+    return await views[name]()
+  } catch {
+    throw new ApiError({ message: 'This part of the page could not be loaded.', hint: 'Reload the page.' })
   }
 }
 
@@ -87,17 +126,19 @@ function showProblem (error, ...actions) {
   show({ element: h('div', { class: 'card narrow' }, notice(error, { dismissible: false, actions })) })
 }
 
-function openChat (sandbox) {
+async function openChat (sandbox) {
+  const { ChatView } = await load('chat')
   const chat = new ChatView(sandbox, { scripted: status.model === 'scripted', newSandbox })
   chats.set(sandbox.id, chat)
   return chat
 }
 
 function newSandbox (spec = lastSpec()) {
-  show(new ProgressView({
+  open('progress', ({ ProgressView }) => new ProgressView({
     spec,
-    onCreated: (sandbox) => {
-      openChat(sandbox).warn(sandbox.warnings)
+    onCreated: async (sandbox) => {
+      const chat = await openChat(sandbox)
+      chat.warn(sandbox.warnings)
       openSandbox(sandbox.id)
     },
     onEdit: (problem) => showCreateForm({ spec, problem }),
@@ -106,7 +147,7 @@ function newSandbox (spec = lastSpec()) {
 }
 
 function showCreateForm ({ spec, problem } = {}) {
-  show(new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
+  open('createForm', ({ CreateForm }) => new CreateForm({ spec, problem, onCreate: newSandbox, onBack: () => go('') }))
 }
 
 function openSandbox (id) {
@@ -123,11 +164,12 @@ function show (next) {
   if (view === next) return
   const previous = view
   view?.hidden?.()
-  // A chat is kept until the page is closed; other views are closed when they are replaced.
-  if (!(view instanceof ChatView)) view?.close?.()
+  // A chat lasts until the page is closed; other views are closed when they are replaced.
+  if (!chats.has(view?.sandbox?.id)) view?.close?.()
   view = next
   main.replaceChildren(next.element)
-  main.classList.toggle('full', next instanceof ChatView)
+  document.getElementById('bar').replaceChildren(next.bar?.element ?? '')
+  main.classList.toggle('full', next.full === true)
   next.shown?.()
   // Keyboard users continue at the top of the new view.
   if (previous && document.activeElement === document.body) main.focus()
@@ -137,7 +179,10 @@ function showHeader () {
   const { backend, model, account } = status
   document.getElementById('badges').replaceChildren(
     backend === 'local' ? h('span', { class: 'badge', title: 'Sandboxes run on this machine, not on Modal' }, 'Local mode') : '',
-    model === 'scripted' ? h('span', { class: 'badge warn', title: 'No model key is set: the answers are scripted' }, icon('warning'), 'Scripted demo model, not Claude') : '')
+    model === 'scripted'
+      ? h('span', { class: 'badge demo', title: 'No model key is set: the answers are scripted, not Claude\'s' },
+        icon('warning'), h('span', {}, 'Scripted demo model, not Claude'))
+      : '')
   document.getElementById('account').replaceChildren(...account
     ? [h('span', { class: 'muted account-name', title: 'Your account' }, account), button('Sign out', signOut, { kind: 'small' })]
     : [])
@@ -151,6 +196,7 @@ async function signOut () {
   }
   for (const chat of chats.values()) chat.close()
   chats.clear()
+  view = undefined
   history.replaceState(null, '', location.pathname)
   await start()
 }

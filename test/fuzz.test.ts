@@ -33,9 +33,11 @@ const bodies = {
     command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
   },
   'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
-  'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': { decision: 'deny', message: 'x' },
+  'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': {
+    decision: 'deny', message: 'x', answers: [{ options: ['A'], text: 'x' }], permissionMode: 'ask', remember: 'run'
+  },
   'POST /api/modal/sandbox/:id/claude': {
-    prompt: 'x', model: 'm', permissionMode: 'plan', allowedTools: ['Bash'], maxTurns: 1, timeoutMs: 2000, onDisconnect: 'terminate'
+    prompt: 'x', model: 'm', permissionMode: 'plan', interactive: true, allowedTools: ['Bash'], maxTurns: 1, timeoutMs: 2000, onDisconnect: 'terminate'
   }
 }
 

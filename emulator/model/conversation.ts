@@ -35,6 +35,8 @@ export interface Conversation {
   results: ToolResult[]
   /** Absolute path; undefined when the client does not name it. */
   workdir: string | undefined
+  /** Where the client wants a plan to be written, while it is in plan mode. */
+  plan: { file: string, exists: boolean } | undefined
   /** Names of the tools the client offers. */
   tools: string[]
 }
@@ -56,7 +58,8 @@ export function readConversation (request: MessagesRequest): Conversation {
     prompt: last?.text ?? '',
     promptNumber: Math.max(1, prompts.length),
     results: blocks.slice((last?.at ?? -1) + 1).filter(({ type }) => type === 'tool_result').map(readResult),
-    workdir: workdirOf(request),
+    workdir: lastNamed(request, /working directory: (\/.*)$/gim)?.[1]?.trim(),
+    plan: planOf(request),
     tools: (request.tools ?? []).flatMap(({ name }) => name ?? [])
   }
 }
@@ -91,9 +94,14 @@ function blocksOf (content: Static<typeof Content>): Block[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : content
 }
 
-/** The CLI names the directory in its system text; the last one named is where it runs now. */
-function workdirOf (request: MessagesRequest) {
+/** The CLI names the file when it enters plan mode, and again when it has left it. */
+function planOf (request: MessagesRequest): Conversation['plan'] {
+  const [, where, file] = lastNamed(request, /(create your plan|plan file already exists|plan file is located) at (\S+?\.md)\b/g) ?? []
+  return file === undefined || where === 'plan file is located' ? undefined : { file, exists: where !== 'create your plan' }
+}
+
+/** What the CLI says in its system texts; what it says last is what counts now. */
+function lastNamed (request: MessagesRequest, pattern: RegExp): RegExpExecArray | undefined {
   const texts = [request.system, ...request.messages.filter(({ role }) => role === 'system').map((m) => m.content)]
-  const named = texts.flatMap((text) => [...textOf(text).matchAll(/working directory: (\/.*)$/gim)])
-  return named.at(-1)?.[1]?.trim()
+  return texts.flatMap((text) => [...textOf(text).matchAll(pattern)]).at(-1)
 }

@@ -9,27 +9,77 @@ const pace = { chunk: 12, delayMs: 25 }
 
 /**
  * The next turn of the demo for people who try the product without a key: it writes a small shell program, runs it
- * and shows it. It depends only on what happened since the last prompt, and ends after two tools at most, so that
- * neither a refusal nor a failing tool can make the client loop.
+ * and shows it. In plan mode it presents a plan first; with "ask me" in the prompt it asks a question, where it can.
+ * It depends only on what happened since the last prompt, and ends after a few tools at most, so that neither a refusal
+ * nor a failing tool can make the client loop.
  */
 export function demoTurn (conversation: Conversation, sessionId: string): Turn {
-  const { results, tools, workdir } = conversation
+  const { results, tools, workdir, plan } = conversation
   if (workdir === undefined || !tools.includes('Write') || !tools.includes('Bash')) return say(introduce(conversation))
+  if (plan !== undefined) return planTurn(conversation, plan)
 
-  const program = planProgram(conversation, sessionId)
-  const failed = results.findIndex((result) => result.failed)
-  if (failed !== -1) return say(giveUp(failed === 0 ? 'Write' : 'Bash', results[failed]!))
-  if (results.length === 0) {
-    return say(`${introduce(conversation)}\n\nI write a small program and run it, with the real tools.`, {
+  const approved = results.findIndex(({ text }) => text.startsWith('User has approved'))
+  const afterPlan = results.slice(approved + 1)
+  const greeting = approved === -1 ? introduce(conversation) : 'The plan is approved.'
+  const asks = /\bask me\b/i.test(conversation.prompt) && tools.includes('AskUserQuestion')
+  if (asks && afterPlan.length === 0) return say(`${greeting}\n\nI have a question first.`, question)
+
+  const done = afterPlan.slice(asks ? 1 : 0)
+  const program = planProgram(conversation, sessionId, asks && !afterPlan[0]!.failed ? afterPlan[0] : undefined)
+  const failed = done.findIndex((result) => result.failed)
+  if (failed !== -1) return say(giveUp(failed === 0 ? 'Write' : 'Bash', done[failed]!))
+  if (done.length === 0) {
+    return say(`${asks ? 'Thank you.' : greeting}\n\nI write a small program and run it, with the real tools.`, {
       tool: 'Write', input: { file_path: posix.join(workdir, program.name), content: program.source }
     })
   }
-  if (results.length === 1) {
+  if (done.length === 1) {
     return say(`\`${program.name}\` is written. Now I run it.`, {
       tool: 'Bash', input: { command: `sh ${program.name}`, description: 'Run the program just written' }
     })
   }
-  return say(conclude(program, results[1]!))
+  return say(conclude(program, done[1]!))
+}
+
+/**
+ * The file of a plan can't be written again unread, so one that was approved or sent back before is kept. Whether the
+ * client has `ExitPlanMode` shows when it is called: its tools may be listed only once they are searched for.
+ */
+function planTurn (conversation: Conversation, { file, exists }: NonNullable<Conversation['plan']>): Turn {
+  const { results } = conversation
+  const failed = results.find((result) => result.failed)
+  if (failed !== undefined) return say(giveUp('the plan', failed))
+  const write: Block = { tool: 'Write', input: { file_path: file, content: planText } }
+  const present: Block = { tool: 'ExitPlanMode', input: {} }
+  if (results.length > 0) return say('This is what I want to do.', present)
+  return say(`${introduce(conversation)}\n\nI make a plan first.`, exists ? present : write)
+}
+
+const planText = [
+  '# A small program',
+  '',
+  '1. **Write** a shell program that says what you asked for',
+  '2. **Run** it here in the sandbox: `sh hello-....sh`',
+  '3. Show you what it printed',
+  '',
+  'The plan is the scripted demo model\'s: it has the same one for every prompt.',
+  ''
+].join('\n')
+
+const question: Block = {
+  tool: 'AskUserQuestion',
+  input: {
+    questions: [{
+      question: 'What should the program print at the end?',
+      header: 'Ending',
+      multiSelect: true,
+      options: [
+        { label: 'A greeting', description: 'Something friendly' },
+        { label: 'A number', description: 'How long it has run, in seconds' },
+        { label: 'Nothing', description: 'It just ends' }
+      ]
+    }]
+  }
 }
 
 function say (text: string, ...blocks: Block[]): Turn {
@@ -60,7 +110,7 @@ interface Program {
 }
 
 /** A program for `sh`, which every image has. Each prompt gets a new name: the CLI won't overwrite unread files. */
-function planProgram ({ prompt, promptNumber }: Conversation, sessionId: string): Program {
+function planProgram ({ prompt, promptNumber }: Conversation, sessionId: string, answer?: ToolResult): Program {
   const slug = prompt.normalize('NFKD').toLowerCase().match(/[a-z0-9]+/g)?.slice(0, 3).join('-').slice(0, 24)
   const unique = createHash('sha256').update(`${sessionId} ${promptNumber}`).digest('hex').slice(0, 4)
   const name = `hello-${slug ?? 'demo'}-${unique}.sh`
@@ -73,6 +123,7 @@ function planProgram ({ prompt, promptNumber }: Conversation, sessionId: string)
     '  echo "step $step of 3"',
     '  sleep 0.2',
     'done',
+    ...answer === undefined ? [] : [`echo ${shellQuote(`About the end you said: ${firstWords(answer.text, 200)}`)}`],
     ''
   ].join('\n')
   return { name, source }

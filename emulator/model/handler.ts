@@ -82,7 +82,7 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
     try {
       const script = scriptIn(conversation.prompt, scripts)
       if (script === undefined) return demoTurn(conversation, sessionId)
-      return turnAt(script, progress.advance(sessionId, conversation))
+      return turnAt(script, progress.advance(sessionId, conversation), conversation)
     } catch (error) {
       return { blocks: [{ text: `The scripted block can't be used: ${(error as Error).message}` }] }
     }

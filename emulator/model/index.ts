@@ -42,8 +42,15 @@ export interface ScriptedModel {
  * ~~~
  *
  * which is answered turn by turn from the {@link Script} in the block, or the one registered under the name there.
- * A turn is a list of blocks (`text`, `thinking` or `tool`), or an object with `blocks` and how they fail: `error`,
- * `cutAfter`, `hang`, `delayMs`, `stopReason`, `repeat`. Each request, including retries, takes the next turn.
+ * A turn is a list of blocks (`text`, `thinking`, `tool` or `plan`), or an object with `blocks` and how they fail:
+ * `error`, `cutAfter`, `hang`, `delayMs`, `stopReason`, `repeat`. Each request, including retries, takes the next turn.
+ * `{"plan": "# Markdown"}` writes the file that the client names in plan mode, which `ExitPlanMode` then presents:
+ *
+ * ~~~
+ * [[{"plan": "# First\n..."}], [{"tool": "ExitPlanMode", "input": {}}], [{"text": "Approved, or sent back."}]]
+ * [[{"tool": "AskUserQuestion", "input": {"questions": [{"question": "Which?", "header": "Kind", "multiSelect": false,
+ *   "options": [{"label": "A", "description": "The first"}, {"label": "B", "description": "The second"}]}]}}]]
+ * ~~~
  * @throws {Error} when the host is not loopback or the port is taken
  */
 export async function startScriptedModel (options: ScriptedModelOptions = {}): Promise<ScriptedModel> {

@@ -21,8 +21,14 @@ const ThinkingBlock = Type.Object({
 
 const ToolBlock = Type.Object({ tool: Type.String(), input: Type.Record(Type.String(), Type.Unknown()) }, strict)
 
-const Block = Type.Union([TextBlock, ThinkingBlock, ToolBlock])
-export type Block = Static<typeof Block>
+/** What a turn is made of when it is answered. */
+export type Block = Static<typeof TextBlock> | Static<typeof ThinkingBlock> | Static<typeof ToolBlock>
+
+/** Writes the plan into the file that the client names, as Claude does before it calls `ExitPlanMode`. */
+const PlanBlock = Type.Object({ plan: Type.String() }, strict)
+
+const ScriptedBlock = Type.Union([TextBlock, ThinkingBlock, ToolBlock, PlanBlock])
+type ScriptedBlock = Static<typeof ScriptedBlock>
 
 const ApiError = Type.Object({
   status: Type.Integer({ minimum: 400, maximum: 599 }),
@@ -33,8 +39,8 @@ const ApiError = Type.Object({
 }, strict)
 export type ApiError = Static<typeof ApiError>
 
-const Turn = Type.Object({
-  blocks: Type.Optional(Type.Array(Block)),
+const ScriptedTurn = Type.Object({
+  blocks: Type.Optional(Type.Array(ScriptedBlock)),
   /** Silence before the answer. */
   delayMs: Type.Optional(Millis),
   /** Answers with this status or, after blocks that were streamed, with an SSE `error` event. */
@@ -48,9 +54,10 @@ const Turn = Type.Object({
   /** How many requests it answers; default 1. */
   repeat: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 }))
 }, strict)
-export type Turn = Static<typeof Turn>
+type ScriptedTurn = Static<typeof ScriptedTurn>
+export type Turn = Omit<ScriptedTurn, 'blocks'> & { blocks?: Block[] }
 
-const Script = Type.Array(Type.Union([Turn, Type.Array(Block)]), { minItems: 1 })
+const Script = Type.Array(Type.Union([ScriptedTurn, Type.Array(ScriptedBlock)]), { minItems: 1 })
 /** One turn per request of a prompt; a bare list of blocks is a turn with only these. */
 export type Script = Static<typeof Script>
 
@@ -68,7 +75,7 @@ function blocksOf (turn: Script[number]) {
   return Array.isArray(turn) ? turn : turn.blocks ?? []
 }
 
-function textLength (block: Block) {
+function textLength (block: ScriptedBlock) {
   return 'text' in block ? block.text.length * (block.repeat ?? 1) : 0
 }
 
@@ -94,9 +101,19 @@ export function scriptIn (prompt: string, registered: ReadonlyMap<string, Script
  * The turn for the next request of a prompt, after `served` requests. Past the end, a failure persists (the API is
  * still down, the key still wrong), and anything else ends with a text, so a script can't make the client loop.
  */
-export function turnAt (script: Script, served: number): Turn {
+export function turnAt (script: Script, served: number, { plan }: Pick<Conversation, 'plan'>): Turn {
+  const { blocks, ...turn } = scriptedTurnAt(script, served)
+  return { ...turn, ...blocks && { blocks: blocks.map((block) => 'plan' in block ? writePlan(block.plan, plan) : block) } }
+}
+
+function writePlan (content: string, plan: Conversation['plan']): Block {
+  if (plan === undefined) return { text: 'The client is not in plan mode: it names no file for a plan.' }
+  return { tool: 'Write', input: { file_path: plan.file, content } }
+}
+
+function scriptedTurnAt (script: Script, served: number): ScriptedTurn {
   const turns = script.map((turn) => Array.isArray(turn) ? { blocks: turn } : turn)
-  const given = turns.flatMap((turn) => Array<Turn>(turn.repeat ?? 1).fill(turn))
+  const given = turns.flatMap((turn) => Array<ScriptedTurn>(turn.repeat ?? 1).fill(turn))
   const last = given.at(-1)
   const failing = last !== undefined && (last.error ?? last.cutAfter ?? last.hang) !== undefined
   return given[served] ?? (failing ? last : { blocks: [{ text: 'The script has ended.' }] })

@@ -1,7 +1,7 @@
 import { redact } from '../../lib/redact.js'
-import type { PendingPermission } from '../../schemas/run.js'
 import type { RunEvent } from './event-buffer.js'
-import { readRecord, separator, type AskedRecord, type EndedRecord, type RunRecord } from './records.js'
+import { readRecord, separator, type EndedRecord, type RunRecord } from './records.js'
+import { describeRequest } from './requests.js'
 
 /** An event, and what it was read from. */
 export interface ParsedEvent extends RunEvent {
@@ -155,7 +155,7 @@ export class LogParser {
     if (record.record === 'ended') return { id, event: 'run.completed', json: '', record, start } as LastRecord
     // In the log somebody else has written it.
     if (record.record === 'cut') return { ...this.#output(`${JSON.stringify(record)}\n`), record }
-    if (record.record === 'asked') return { id, event: 'permission.requested', json: this.#redact(JSON.stringify(pendingOf(record))), record }
+    if (record.record === 'asked') return { id, event: 'permission.requested', json: this.#redact(JSON.stringify(describeRequest(record))), record }
     if (record.record === 'resolved') {
       const { id: permission, decision, by } = record
       return { id, event: 'permission.resolved', json: JSON.stringify({ id: permission, decision, by }), record }
@@ -175,12 +175,6 @@ export class LogParser {
 
 function isEnd (event: ParsedEvent | undefined): event is LastRecord {
   return event?.record?.record === 'ended'
-}
-
-function pendingOf ({ at, timeoutMs, request: { request_id: id, request } }: AskedRecord): PendingPermission {
-  const time = (ms: number) => new Date(ms).toISOString()
-  const { tool_name: toolName, input } = request
-  return { id, toolName, input, requestedAt: time(at * 1000), expiresAt: time(at * 1000 + timeoutMs) }
 }
 
 /** Cuts a byte stream into lines, wherever its chunks are cut, and says where each one ends. */

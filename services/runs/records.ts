@@ -17,7 +17,7 @@ const Started = Type.Object({
   format: Type.Union([Type.Literal('stream-json'), Type.Literal('text')]),
   onDisconnect: Type.Union([Type.Literal('terminate'), Type.Literal('continue')]),
   timeoutMs: Type.Integer(),
-  /** Whether Claude asks for permission. */
+  /** Whether Claude asks: the run is interactive. */
   asks: Type.Optional(Type.Boolean())
 })
 export type StartedRecord = Static<typeof Started>
@@ -39,7 +39,7 @@ const Ended = Type.Object({
 })
 export type EndedRecord = Static<typeof Ended>
 
-/** Claude asks whether it may use a tool; the request is the CLI's own, and can be large. */
+/** Claude asks something, always as whether it may use a tool; the request is the CLI's own, and can be large. */
 const Asked = Type.Object({
   record: Type.Literal('asked'),
   run: Text(100),
@@ -49,7 +49,12 @@ const Asked = Type.Object({
   timeoutMs: Type.Integer({ minimum: 0, maximum: 1e12 }),
   request: Type.Object({
     request_id: Type.String({ pattern: '^[A-Za-z0-9-]{1,100}$' }),
-    request: Type.Object({ tool_name: Text(200), input: Type.Record(Type.String(), Type.Unknown()) })
+    request: Type.Object({
+      tool_name: Text(200),
+      input: Type.Record(Type.String(), Type.Unknown()),
+      tool_use_id: Type.Optional(Type.Unknown()),
+      permission_suggestions: Type.Optional(Type.Unknown())
+    })
   })
 })
 export type AskedRecord = Static<typeof Asked>

@@ -13,7 +13,7 @@ export const library = lockScript + endProcessesScript + loadScript(import.meta.
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
 const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'settle-run.sh')
 const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
-/** Only for runs that ask for permission. */
+/** Only for runs in which Claude asks. */
 const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
 
 /** The lock of a sandbox's one run. */

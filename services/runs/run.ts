@@ -101,7 +101,7 @@ export class Run {
   }
 
   view (): RunView {
-    const { startedAt, prompt, sandboxId } = this.#options.started
+    const { startedAt, prompt, sandboxId, asks = false } = this.#options.started
     const completion = this.#completion
     return {
       runId: this.id,
@@ -110,6 +110,7 @@ export class Run {
       status: completion === undefined ? 'running' : 'completed',
       startedAt,
       prompt,
+      interactive: asks,
       pendingPermissions: this.#pendingPermissions,
       ...(completion !== undefined && { completion })
     }

@@ -85,14 +85,15 @@ export class RunService {
   }
 
   /**
-   * Allows or denies a request of Claude's.
+   * Answers a request of Claude's.
    * @throws {AppError} PERMISSION_NOT_FOUND, PERMISSION_RESOLVED, BAD_REQUEST, RUN_NOT_FOUND, SANDBOX_ENDED.
    */
   async answer (run: Run, permissionId: string, answer: PermissionAnswer): Promise<RunView> {
     checkHere(run)
-    await answerPermission(run.owned, run.id, permissionId, answer)
+    if (!run.view().interactive) throw notAsking()
+    const kind = await answerPermission(run.owned, run.id, permissionId, answer)
     const { decision } = answer
-    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, decision }, 'permission answered')
+    this.#options.log.info({ runId: run.id, sandboxId: run.owned.id, permissionId, kind, decision }, 'permission answered')
     const view = await this.view(run)
     // It is in the log only a moment later.
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
@@ -210,4 +211,10 @@ export class RunService {
 function checkHere (run: Run) {
   const { sandboxId } = run.view()
   if (sandboxId !== run.owned.id) throw new AppError('RUN_NOT_FOUND', { message: `That run is in the sandbox ${sandboxId}.` })
+}
+
+function notAsking (): AppError {
+  return new AppError('PERMISSION_NOT_FOUND', {
+    message: 'Claude asks nothing in this run: it was told that nobody answers.', hint: 'Start a run with interactive: true.'
+  })
 }

@@ -63,7 +63,8 @@ export interface Start {
 export interface Started { started: StartedRecord, runner: SandboxProcess }
 
 /** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
-export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode, outputFormat }: RunSpec) {
+export function checkSpec (spec: RunSpec) {
+  const { prompt, sessionId, continue: latest, interactive, permissionMode, outputFormat } = spec
   if (Buffer.byteLength(prompt) > 1_048_576) {
     throw new AppError('PAYLOAD_TOO_LARGE', { message: 'body.prompt is larger than 1 MB.' })
   }
@@ -72,9 +73,21 @@ export function checkSpec ({ prompt, sessionId, continue: latest, permissionMode
   if (latest && sessionId !== undefined) {
     throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })
   }
-  if (permissionMode === 'ask' && outputFormat === 'text') {
-    throw new AppError('BAD_REQUEST', { message: 'body.permissionMode ask needs body.outputFormat stream-json.' })
+  const asking = interactive === true ? 'body.interactive' : 'body.permissionMode ask'
+  if (isInteractive(spec) && outputFormat === 'text') {
+    throw new AppError('BAD_REQUEST', { message: `${asking} needs body.outputFormat stream-json.` })
   }
+  if (interactive === false && permissionMode === 'ask') {
+    throw new AppError('BAD_REQUEST', { message: 'body.interactive false and body.permissionMode ask exclude each other.' })
+  }
+  if (interactive === true && permissionMode === 'dontAsk') {
+    throw new AppError('BAD_REQUEST', { message: 'body.interactive and body.permissionMode dontAsk exclude each other.' })
+  }
+}
+
+/** Whether somebody answers what Claude asks. */
+function isInteractive ({ interactive, permissionMode }: RunSpec): boolean {
+  return interactive ?? permissionMode === 'ask'
 }
 
 /** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
@@ -124,7 +137,7 @@ function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutM
     format: spec.outputFormat ?? 'stream-json',
     onDisconnect: spec.onDisconnect ?? 'terminate',
     timeoutMs,
-    ...spec.permissionMode === 'ask' && { asks: true }
+    ...isInteractive(spec) && { asks: true }
   }
 }
 
@@ -138,14 +151,14 @@ export interface Limits {
   timeoutMs: number
   /** How long a run goes on without readers, when it must have some. */
   graceMs: number
-  /** How long Claude waits for permission. */
+  /** How long Claude waits for an answer. */
   permissionMs: number
 }
 
 /** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
-export function promptText ({ prompt, permissionMode }: RunSpec): string {
+export function promptText ({ prompt, outputFormat }: RunSpec): string {
   const content = `\n${prompt}`
-  return permissionMode !== 'ask' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
+  return outputFormat === 'text' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
 }
 
 /**
@@ -157,7 +170,7 @@ export function runnerCommand (
   { timeoutMs, graceMs, permissionMs }: Limits, settings?: Record<string, string>
 ): string[] {
   const grace = spec.onDisconnect === 'continue' ? '-' : String(graceMs)
-  const permissionTimeout = spec.permissionMode === 'ask' ? String(permissionMs) : '-'
+  const permissionTimeout = isInteractive(spec) ? String(permissionMs) : '-'
   return ['sh', `${stateOf(runId)}/runner.sh`, stateOf(runId), directoryOf(owned, runId), lock, execMarker, runId,
     sessionId ?? '-', String(timeoutMs), grace, permissionTimeout, ['claude', ...claudeOptions(spec, settings)].map(quote).join(' ')]
 }
@@ -174,29 +187,33 @@ function claudeOptions (spec: RunSpec, settings: Record<string, string> | undefi
   return [
     '-p',
     `--output-format=${format}`,
-    ...format === 'stream-json' ? ['--verbose', '--include-partial-messages'] : [],
+    ...format === 'stream-json' ? ['--input-format=stream-json', '--verbose', '--include-partial-messages'] : [],
     ...permissionOptions(spec),
     '--system-prompt-snapshot=off',
-    ...option('--settings', settings && JSON.stringify({ env: settings })),
+    ...option('--settings', settingsOf(spec, settings)),
     ...spec.continue ? ['--continue'] : [],
     ...option('--model', spec.model),
     ...option('--allowed-tools', spec.allowedTools?.join(',')),
-    ...option('--disallowed-tools', disallowedTools(spec)?.join(',')),
+    ...option('--disallowed-tools', spec.disallowedTools?.join(',')),
     ...option('--append-system-prompt', spec.appendSystemPrompt),
     ...option('--max-turns', spec.maxTurns),
     ...option('--max-budget-usd', spec.maxBudgetUsd)
   ]
 }
 
-function permissionOptions ({ permissionMode }: RunSpec): string[] {
+function permissionOptions (spec: RunSpec): string[] {
   // The sandbox is the permission: what runs in it can reach nothing else.
-  if (permissionMode !== 'ask') return [`--permission-mode=${permissionMode ?? 'bypassPermissions'}`]
-  return ['--permission-mode=default', '--permission-prompt-tool=stdio', '--input-format=stream-json']
+  const { permissionMode = 'bypassPermissions' } = spec
+  const mode = `--permission-mode=${permissionMode === 'ask' ? 'default' : permissionMode}`
+  if (!isInteractive(spec)) return [mode]
+  // Without the last one, Claude can't go on with bypassPermissions once its plan is approved.
+  return [mode, '--permission-prompt-tool=stdio', '--allow-dangerously-skip-permissions']
 }
 
-/** An answer can only allow or deny, not choose one of Claude's options. */
-function disallowedTools ({ permissionMode, disallowedTools }: RunSpec): string[] | undefined {
-  return permissionMode === 'ask' ? [...disallowedTools ?? [], 'AskUserQuestion'] : disallowedTools
+/** While it plans, Claude asks whoever answers, not a classifier of Anthropic's that gateways do not reach. */
+function settingsOf (spec: RunSpec, env: Record<string, string> | undefined): string | undefined {
+  const settings = { ...env && { env }, ...isInteractive(spec) && { useAutoModeDuringPlan: false } }
+  return Object.keys(settings).length === 0 ? undefined : JSON.stringify(settings)
 }
 
 function option (name: string, value: string | number | undefined): string[] {

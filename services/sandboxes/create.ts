@@ -3,7 +3,7 @@ import { AppError, wrap } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
-import type { SandboxSpec, Warning } from '../../schemas/sandbox.js'
+import type { CreationStep, SandboxSpec, Warning } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { serviceAppName } from '../modal/names.js'
 import { withBuildLog } from './build-log.js'
@@ -16,7 +16,7 @@ import { Neighbours } from './neighbours.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { planSandbox, type Plan } from './plan.js'
 import type { Timeouts } from './resources.js'
-import { Steps, type StepEvent } from './steps.js'
+import { Steps } from './steps.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
 import { Volumes } from './volumes.js'
 import { makeWorkdir } from './workdir.js'
@@ -25,7 +25,7 @@ export interface CreateOptions {
   idempotencyKey?: string
   /** Carries the request's ids. */
   log: Log
-  onStep?: (event: StepEvent) => void
+  onStep?: (event: CreationStep) => void
   /** Text of the image build, as it arrives. */
   onBuildLog?: (text: string) => void
 }

@@ -4,17 +4,16 @@ import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { Creation } from '../../schemas/creation.js'
-import type { CreatedSandbox } from '../../schemas/sandbox.js'
+import type { CreatedSandbox, CreationStep } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { unlessMissing } from '../modal/errors.js'
 import { creationsName } from '../modal/names.js'
-import type { StepEvent } from './steps.js'
 
 /** An item of a creation's partition: its state then; docs/creation-format.md. */
 type Entry = Omit<Creation, 'id'> & { at: string }
 
 /** Starts the work. */
-type Create = (onStep: (event: StepEvent) => void) => Promise<Pick<CreatedSandbox, 'id' | 'warnings'>>
+type Create = (onStep: (event: CreationStep) => void) => Promise<Pick<CreatedSandbox, 'id' | 'warnings'>>
 
 /** Once one of these is done, what is left is the work itself, which may take half an hour. */
 const admittingSteps = ['limits', 'adopt']

@@ -1,12 +1,7 @@
 import type { Log } from '../../lib/log.js'
+import type { CreationStep } from '../../schemas/sandbox.js'
 import { callModal } from '../modal/call.js'
 import type { ErrorMeanings } from '../modal/errors.js'
-
-export interface StepEvent {
-  step: string
-  status: 'started' | 'done' | 'failed'
-  durationMs?: number
-}
 
 interface StepOptions<T> extends ErrorMeanings {
   timeoutMs: number
@@ -19,9 +14,9 @@ interface StepOptions<T> extends ErrorMeanings {
 /** Named, timed and logged steps of one longer operation (1.6, 10.3). */
 export class Steps {
   readonly #log: Log
-  readonly #onStep: (event: StepEvent) => void
+  readonly #onStep: (event: CreationStep) => void
 
-  constructor (log: Log, onStep: (event: StepEvent) => void) {
+  constructor (log: Log, onStep: (event: CreationStep) => void) {
     this.#log = log
     this.#onStep = onStep
   }

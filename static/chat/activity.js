@@ -31,14 +31,16 @@ export class Activity {
     this.element.hidden = false
   }
 
-  show (text) {
+  /** @param {{waiting?: boolean}} options whether it is the user's turn */
+  show (text, { waiting = false } = {}) {
     this.#text = text
+    this.element.toggleAttribute('data-waiting', waiting)
     this.#label.textContent = this.#connected ? `${text}…` : 'Connection lost, reconnecting…'
   }
 
   setConnected (connected) {
     this.#connected = connected
-    this.show(this.#text)
+    this.show(this.#text, { waiting: this.element.hasAttribute('data-waiting') })
   }
 
   stopping () {

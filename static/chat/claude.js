@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { formatDuration } from '../lib/format.js'
 import { LiveMarkdown } from '../markdown/live.js'
+import { loadRenderer } from '../markdown/renderer.js'
 import { ToolCard } from './tool-card.js'
 import { Thinking } from './thinking.js'
 
@@ -26,6 +27,8 @@ export class ClaudeView {
   /** @param {{workdir: string}} options used until Claude's first event names its own workdir */
   constructor ({ workdir }) {
     this.#workdir = workdir
+    // While Claude is still thinking.
+    loadRenderer()
   }
 
   handle (event) {
@@ -44,6 +47,18 @@ export class ClaudeView {
     for (const tool of this.#tools.values()) tool.stop()
     this.#live.clear()
     this.#endRetry()
+  }
+
+  /** A tool waits for the user, or goes on. */
+  setWaiting (toolUseId, waiting) {
+    this.#tools.get(toolUseId)?.setWaiting(waiting)
+    this.onActivity(waiting ? 'Waiting for you' : 'Thinking')
+  }
+
+  /** @param {string} label what has become of the request to use it */
+  deny (toolUseId, label) {
+    this.#tools.get(toolUseId)?.deny(label)
+    this.onActivity('Thinking')
   }
 
   get workdir () {
@@ -122,10 +137,10 @@ export class ClaudeView {
     this.onActivity(`Running ${block.name}`)
   }
 
-  #user ({ message, timestamp, isReplay, isSynthetic }, agent) {
+  #user ({ message, timestamp, isReplay, isSynthetic, tool_use_result: details }, agent) {
     if (!Array.isArray(message?.content)) return
     for (const block of message.content) {
-      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp))
+      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp), details)
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, agent)
     }
     const running = [...this.#tools.values()].findLast((tool) => tool.running)

@@ -8,7 +8,7 @@ import { tabStorage } from '../lib/storage.js'
  */
 export class Composer {
   #input = h('textarea', {
-    id: 'prompt', rows: '1', placeholder: 'Ask Claude to do something…', autocomplete: 'off', enterkeyhint: 'send'
+    id: 'prompt', rows: '1', placeholder: 'Ask Claude to do something…', autocomplete: 'off', enterkeyhint: 'send', dir: 'auto'
   })
 
   #button = h('button', { type: 'submit', class: 'send' })
@@ -45,6 +45,15 @@ export class Composer {
     if (this.#input.value.trim() !== '') return
     this.#input.value = text
     this.#resize()
+  }
+
+  /** Adds mentions of files or folders of the workspace. */
+  mention (names) {
+    const before = this.#input.value
+    const mentions = names.map((name) => /\s/.test(name) ? `@"${name}"` : `@${name}`)
+    this.#input.value = `${before}${before === '' || /\s$/.test(before) ? '' : ' '}${mentions.join(' ')} `
+    this.#resize()
+    this.focus()
   }
 
   #onKeydown (event) {

@@ -6,7 +6,7 @@ import { listSessions } from './history.js'
 
 /** A menu that shows the current conversation and lists the others on the volume. */
 export class ConversationPicker {
-  #title = h('span', { class: 'conversation-title' }, 'New conversation')
+  #title = h('h1', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
   #list = h('ul', {})
   #box
   #sandboxId
@@ -15,7 +15,7 @@ export class ConversationPicker {
     this.#sandboxId = sandboxId
     this.onOpen = onOpen
     this.#box = h('details', { class: 'popover conversations', ontoggle: () => { if (this.#box.open) this.#load() } },
-      h('summary', { class: 'quiet', title: 'Conversations' }, icon('chat'), this.#title),
+      h('summary', { class: 'quiet', title: 'Conversations' }, this.#title, icon('chevron')),
       h('div', { class: 'popover-body' },
         h('button', { type: 'button', class: 'conversation-row new', onclick: () => this.#choose(onNew) },
           icon('plus'), h('span', {}, 'New conversation')),
@@ -51,7 +51,7 @@ export class ConversationPicker {
     return h('li', {}, h('button', {
       type: 'button', class: 'conversation-row', onclick: () => this.#choose(() => this.onOpen(session))
     },
-    h('span', { class: 'conversation-row-title' }, session.title || 'Untitled'),
+    h('span', { class: 'conversation-row-title', dir: 'auto' }, session.title || 'Untitled'),
     h('span', { class: 'muted small' }, `${age} ago · ${session.messages} messages`)))
   }
 

@@ -1,6 +1,5 @@
 import { followingColumn } from './scroll.js'
 import { listRuns, listSessions, readMessages, showMessages, withoutRun } from './history.js'
-import { Turn } from './turn.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
@@ -12,6 +11,8 @@ export class Conversation {
   #options
   #sandboxId
   #loading
+  /** The class, once it is loaded: one can write a prompt before. */
+  #Turn
   sessionId = uuid()
   title
   /** When the latest run of this conversation started. */
@@ -19,7 +20,7 @@ export class Conversation {
 
   constructor ({ sandboxId, workdir, scripted, welcome }) {
     this.#sandboxId = sandboxId
-    this.#options = { scripted, sandboxId, workdir }
+    this.#options = { scripted, sandboxId, workdir, onAnswered: () => this.column.follow() }
     this.welcome = welcome
     this.column = followingColumn(this.#turns)
   }
@@ -39,11 +40,13 @@ export class Conversation {
     const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading the conversation…')
     this.#turns.append(loadingNote)
     try {
-      const [run, runs, sessions] = await Promise.all([
+      const [{ Turn }, run, runs, sessions] = await Promise.all([
+        import('./turn.js'),
         activeRun ? getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined,
         listRuns(this.#sandboxId),
         session ? [session] : listSessions(this.#sandboxId)
       ])
+      this.#Turn = Turn
       const stored = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
       if (loading.signal.aborted) return
       if (run?.sessionId) this.sessionId = run.sessionId
@@ -52,7 +55,7 @@ export class Conversation {
       loadingNote.remove()
       this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
       const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
-      await showMessages(withoutRun(messages, run), { ...this.#options, runs: completed }, (turn) => this.#append(turn))
+      await showMessages(withoutRun(messages, run), completed, (prompt) => this.#newTurn(prompt))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
       return run
     } catch (error) {
@@ -67,10 +70,9 @@ export class Conversation {
 
   /** Adds a turn for a run that starts, or that is replayed from its beginning. */
   add (prompt) {
-    const turn = new Turn({ ...this.#options, prompt })
     this.welcome.remove()
     this.title ??= prompt?.trim().split('\n')[0].slice(0, 80)
-    this.#append(turn)
+    const turn = this.#newTurn(prompt)
     this.column.follow()
     return turn
   }
@@ -78,6 +80,11 @@ export class Conversation {
   showError (error) {
     this.#turns.append(notice(error))
     this.column.follow()
+  }
+
+  /** Whether turns can be added: not if a part of the page could not be loaded. */
+  get ready () {
+    return this.#Turn !== undefined
   }
 
   get last () {
@@ -97,7 +104,9 @@ export class Conversation {
     return this.#loading
   }
 
-  #append (turn) {
+  #newTurn (prompt) {
+    const turn = new this.#Turn({ ...this.#options, prompt })
     this.#turns.append(turn.element)
+    return turn
   }
 }

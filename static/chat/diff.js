@@ -5,7 +5,10 @@ const maxComparedLines = 600
 /** Unchanged lines shown around a change. */
 const contextLines = 3
 
-/** The difference between two texts as `[sign, line][]`. The sign is `+`, `-`, a space, or `…` for omitted lines. */
+/**
+ * The difference between two texts as `[sign, line, number][]`. The sign is `+`, `-`, a space, or `…` for omitted
+ * lines; the number is that of the line in the later text, or of a removed one in the earlier.
+ */
 function diffLines (before, after) {
   const [old, now] = [before, after].map((text) => text === '' ? [] : text.replace(/\n$/, '').split('\n'))
   let start = 0
@@ -13,11 +16,20 @@ function diffLines (before, after) {
   let end = 0
   while (end < old.length - start && end < now.length - start && old.at(-1 - end) === now.at(-1 - end)) end++
   const same = (lines) => lines.map((line) => [' ', line])
-  return collapse([
+  return collapse(numbered([
     ...same(old.slice(0, start)),
     ...changes(old.slice(start, old.length - end), now.slice(start, now.length - end)),
     ...same(old.slice(old.length - end))
-  ])
+  ]))
+}
+
+function numbered (lines) {
+  let [old, now] = [0, 0]
+  return lines.map(([sign, line]) => {
+    if (sign !== '+') old++
+    if (sign !== '-') now++
+    return [sign, line, sign === '-' ? old : now]
+  })
 }
 
 function changes (old, now) {
@@ -57,12 +69,14 @@ function collapse (lines) {
 const classOfSign = { '+': 'added', '-': 'removed', ' ': 'same', '…': 'omitted' }
 const maxShownLines = 2000
 
-export function diffView (before, after) {
+/** @param {{firstLine?: number}} options where the texts begin in their file, if that is known */
+export function diffView (before, after, { firstLine } = {}) {
   const lines = diffLines(before, after)
   const rest = lines.length - maxShownLines
-  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes' },
-    lines.slice(0, maxShownLines).map(([sign, line]) =>
-      h('span', { class: classOfSign[sign] }, h('span', { class: 'sign' }, sign), `${line}\n`)),
+  const place = (number) => firstLine !== undefined && number !== undefined && firstLine + number - 1
+  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes', 'data-numbered': firstLine !== undefined },
+    lines.slice(0, maxShownLines).map(([sign, line, number]) =>
+      h('span', { class: classOfSign[sign], 'data-line': place(number) }, h('span', { class: 'sign' }, sign), `${line}\n`)),
     rest > 0 && h('span', { class: 'omitted' }, `… ${rest} more lines`))
 }
 
@@ -71,4 +85,17 @@ export function diffSize (before, after) {
   const signs = diffLines(before, after).map(([sign]) => sign)
   const count = (wanted) => signs.filter((sign) => sign === wanted).length
   return [count('+') && `+${count('+')}`, count('-') && `−${count('-')}`].filter(Boolean).join(' ')
+}
+
+/**
+ * Where an edit begins in its file, from the patch that the CLI made of it; undefined if the edit is in several places.
+ * @param {{oldStart: number, lines: string[]}[]} [patch]
+ */
+export function placeOf (patch, before) {
+  if (!Array.isArray(patch) || patch.length !== 1) return
+  const [{ oldStart, lines }] = patch
+  const old = lines.filter((line) => !line.startsWith('+')).map((line) => line.slice(1))
+  const wanted = before.replace(/\n$/, '').split('\n')
+  const at = old.findIndex((_line, index) => wanted.every((line, offset) => old[index + offset]?.includes(line)))
+  return at === -1 ? undefined : oldStart + at
 }

@@ -1,5 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
-import { Turn } from './turn.js'
+import { loadRenderer } from '../markdown/renderer.js'
 
 const pageSize = 200
 /** Messages rendered before the browser may paint. */
@@ -14,9 +14,10 @@ export async function listSessions (sandboxId) {
   return sessions
 }
 
-/** Every message of a conversation, oldest first. */
+/** Every message of a conversation, oldest first. What shows them is loaded at the same time. */
 export async function readMessages (sandboxId, sessionId, signal) {
   const messages = []
+  const loading = loadRenderer()
   let after
   do {
     const fields = { limit: String(pageSize), ...(after && { after }) }
@@ -24,6 +25,7 @@ export async function readMessages (sandboxId, sessionId, signal) {
     messages.push(...page.messages)
     after = page.next
   } while (after)
+  await loading
   return messages
 }
 
@@ -35,11 +37,10 @@ export async function listRuns (sandboxId) {
 
 /**
  * Renders messages as turns, without blocking the page.
- * @param {object} options of a turn
- * @param {object[]} options.runs newest first; a turn's duration and cost are those of its run
- * @param {(turn: Turn) => void} onTurn receives each turn while it is still empty
+ * @param {object[]} runs newest first; a turn's duration and cost are those of its run
+ * @param {(prompt?: string) => import('./turn.js').Turn} newTurn puts an empty turn on the page
  */
-export async function showMessages (messages, { runs, ...options }, onTurn) {
+export async function showMessages (messages, runs, newTurn) {
   const unused = new Set(runs)
   let turn
   let turnMessages = []
@@ -55,8 +56,7 @@ export async function showMessages (messages, { runs, ...options }, onTurn) {
     if (prompt !== undefined || turn === undefined) {
       endTurn()
       turnMessages = []
-      turn = new Turn({ ...options, prompt })
-      onTurn(turn)
+      turn = newTurn(prompt)
     }
     turnMessages.push(message)
     if (prompt === undefined) turn.handle('claude', asEvent(message))

@@ -60,7 +60,7 @@ export class Queue {
         this.#held && button('Send now', () => this.#release(), { kind: 'small' })),
       h('ol', {}, this.#prompts.map((prompt, index) => h('li', {},
         h('button', {
-          type: 'button', class: 'queued', title: 'Edit', onclick: () => this.onEdit(this.#remove(index))
+          type: 'button', class: 'queued', title: 'Edit', dir: 'auto', onclick: () => this.onEdit(this.#remove(index))
         }, prompt),
         h('button', {
           type: 'button', class: 'quiet', 'aria-label': 'Remove', onclick: () => this.#remove(index)

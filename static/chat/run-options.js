@@ -6,7 +6,7 @@ import { browserStorage } from '../lib/storage.js'
 const modes = [
   ['bypassPermissions', 'Full access', 'Claude may do anything inside the sandbox'],
   ['ask', 'Ask first', 'You allow or deny each change'],
-  ['plan', 'Plan only', 'Claude reads and plans, but changes nothing']
+  ['plan', 'Plan first', 'Claude reads and plans, and changes nothing until you approve']
 ]
 
 /** The options for new runs, remembered in this browser. */
@@ -43,10 +43,11 @@ export class RunOptions {
     enableLightDismiss(this.element.querySelector('details'))
   }
 
-  /** The fields of a run's request that differ from the defaults. */
+  /** The fields of a run's request that differ from the defaults. There is always somebody who answers. */
   get request () {
     const valid = (input) => input.value !== '' && input.checkValidity()
     return {
+      interactive: true,
       ...(this.#mode.value !== 'bypassPermissions' && { permissionMode: this.#mode.value }),
       ...(valid(this.#model) && { model: this.#model.value }),
       ...(valid(this.#turns) && { maxTurns: Number(this.#turns.value) }),

@@ -23,14 +23,14 @@ export class FollowedRun {
     this.runId = parts.runId
     this.prompt = parts.prompt
     this.turn = parts.turn
-    this.turn.claude.onActivity = (text) => { if (!this.#stopping) parts.activity.show(text) }
+    this.turn.claude.onActivity = (text) => this.#showActivity(text)
   }
 
   /** @returns how the run ended; undefined if the page stopped following it. Throws an ApiError. */
   async follow () {
     const { sandbox, request, activity, bar, turn } = this.#parts
     activity.start()
-    setWorking(true)
+    setWorking('Working…')
     announce('Claude is working')
     try {
       const completed = await followRun({
@@ -48,7 +48,7 @@ export class FollowedRun {
       turn.end()
       activity.end()
       bar.setConnection('connected')
-      setWorking(false)
+      setWorking('')
     }
   }
 
@@ -80,13 +80,21 @@ export class FollowedRun {
     turn.handle(event, data)
   }
 
+  /** Whatever else Claude does at the same time, as in a subagent: as long as it waits, that is what counts. */
+  #showActivity (text) {
+    if (this.#stopping) return
+    const waiting = this.turn.openRequest !== undefined
+    setWorking(waiting ? 'Waiting for you' : 'Working…')
+    this.#parts.activity.show(waiting ? 'Waiting for you' : text, { waiting })
+  }
+
   /** Unless the request has been answered meanwhile, as in a run that is replayed. */
   #alertPermission () {
     const request = this.turn.openRequest
     if (request === undefined) return
-    const text = `It wants to use ${request.toolName}.`
-    announce(`Claude needs your permission. ${text}`)
-    callAttention('Claude needs your permission', text)
+    announce(`${request.alert}. ${request.summary}`)
+    callAttention(request.alert, request.summary)
+    request.show()
   }
 
   #setConnection (state) {

@@ -10,7 +10,10 @@ const connections = {
   gap: 'Some output is missing'
 }
 
-/** The bar above a chat: the sandbox's name, connection state and time left, and the button that ends it. */
+/**
+ * The bar of a chat in the header of the page: the conversation, the sandbox's name, connection state and time left,
+ * and the button that ends it.
+ */
 export class SandboxBar {
   #left = h('span', { class: 'time-left' })
   #dot = h('span', { class: 'connection' })
@@ -24,9 +27,9 @@ export class SandboxBar {
     this.element = h('div', { class: 'sandbox-bar' },
       h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
       this.#dot,
-      h('h1', { class: 'sandbox-bar-name', tabindex: '-1', title: sandbox.id },
-        h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
       picker,
+      h('span', { class: 'sandbox-bar-name', title: sandbox.id },
+        h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
       h('span', { class: 'space' }),
       this.#left,
       tools,

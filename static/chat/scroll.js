@@ -11,7 +11,11 @@ export function followingColumn (content) {
   let following = true
   let lastTop = 0
 
-  const toEnd = () => { scroller.scrollTop = scroller.scrollHeight }
+  const toEnd = () => {
+    scroller.scrollTop = scroller.scrollHeight
+    // When content has shrunk the end is higher up: that is not the user's doing.
+    lastTop = scroller.scrollTop
+  }
   const distance = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
   // Content may grow between scrolling to the end and the event of that; only a decreasing position is the user's.
   const update = () => {

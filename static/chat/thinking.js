@@ -2,7 +2,7 @@ import { h } from '../lib/dom.js'
 
 /** Claude's thinking, collapsed. New text is appended without replacing what is there. */
 export class Thinking {
-  #text = h('p')
+  #text = h('p', { dir: 'auto' })
   #label = h('summary', {}, 'Thinking…')
   element = h('details', { class: 'thinking' }, this.#label, this.#text)
 

@@ -2,24 +2,28 @@ import { h } from '../lib/dom.js'
 import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { codeBlock, highlight } from '../markdown/code.js'
-import { diffSize, diffView } from './diff.js'
+import { diffSize, diffView, placeOf } from './diff.js'
 import { describeTool } from './tool-kinds.js'
 
 /** A result is cut to this many lines until the user asks for more, and always to this many characters. */
 const initialLines = 200
 const maxCharacters = 500_000
 
-const stateLabels = { running: 'Running', failed: 'Failed', denied: 'Denied', stopped: 'Stopped' }
+const stateLabels = { running: 'Running', waiting: 'Waiting for you', stopped: 'Stopped' }
 
-/** One tool call: a line that opens to show input and output. Failed calls are open from the start. */
+/** One tool call: a line that opens to show input and output. That of a failed one has the beginning of the error. */
 export class ToolCard {
   #state = h('span', { class: 'tool-state' })
+  #error = h('span', { class: 'tool-error', hidden: true })
+  #patch
   #result = h('div', { class: 'tool-result' })
   #body = h('div', { class: 'tool-body' })
   #startedAt
   #described
   #filled = false
   #output
+  /** What has become of the request to use it, if that was denied. */
+  #denial
 
   constructor ({ name, input }, { workdir, startedAt }) {
     this.name = name
@@ -34,7 +38,8 @@ export class ToolCard {
         h('span', { class: 'tool-name' }, name),
         h('code', { class: 'tool-main' }, firstLine(main)),
         changes.length > 0 && h('span', { class: 'tool-size' }, diffSize(...changes[0])),
-        this.#state),
+        this.#state,
+        this.#error),
       this.#body)
     this.#body.append(this.children, this.#result)
     if (category === 'agent') this.element.open = true
@@ -45,49 +50,69 @@ export class ToolCard {
     return this.element.dataset.state === 'running'
   }
 
-  /** Shows the CLI's `tool_result` block, whose content is text or a list of blocks. */
-  finish ({ content, is_error: failed }, endedAt) {
+  /**
+   * Shows the CLI's `tool_result` block, whose content is text or a list of blocks. `details` is what else it says of
+   * the result while it happens.
+   */
+  finish ({ content, is_error: failed }, endedAt, details) {
     this.#output = { text: stripAnsi(resultText(content)), failed }
-    const denied = this.element.dataset.state === 'denied'
+    this.#patch = details?.structuredPatch
     const ms = endedAt - this.#startedAt
-    this.#show(denied ? 'denied' : failed ? 'failed' : 'done', ms)
+    this.#show(this.#denial ? 'denied' : failed ? 'failed' : 'done', ms)
     if (this.#filled) this.#showOutput()
-    if (failed) this.element.open = true
+    if (failed) this.#showError()
     else if (this.#described.category === 'agent') this.element.open = false
   }
 
-  deny () {
+  deny (label = 'Denied') {
+    this.#denial = label
     this.#show('denied')
+  }
+
+  /** Whether the user has yet to allow or to answer it. */
+  setWaiting (waiting) {
+    if (this.#output === undefined) this.#show(waiting ? 'waiting' : 'running')
   }
 
   /** The run has ended before the tool did. */
   stop () {
-    if (this.running) this.#show('stopped')
+    if (this.running || this.element.dataset.state === 'waiting') this.#show('stopped')
   }
 
   #show (state, ms) {
     this.element.dataset.state = state
-    this.#state.textContent = stateLabels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
+    const labels = { ...stateLabels, failed: this.#described.failed, denied: this.#denial }
+    this.#state.textContent = labels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
+  }
+
+  /** Its first lines, as the first one alone may be no more than a number. */
+  #showError () {
+    const lines = withoutTag(this.#output.text).split('\n').map((line) => line.trim()).filter(Boolean)
+    this.#error.textContent = lines.slice(0, 2).join(' · ').slice(0, 300)
+    this.#error.hidden = lines.length === 0
   }
 
   /** Renders the content of a card when it is first opened, as there may be hundreds of cards. */
   #fill () {
     if (this.#filled || !this.element.open) return
     this.#filled = true
-    const { texts, changes } = this.#described
+    const { texts, changes, main } = this.#described
     this.#body.prepend(
-      ...texts.map(([label, text]) => codeBlock(text, label)),
-      ...changes.map(([before, after]) => diffView(before, after)))
+      // What the line of the card says already is not said again.
+      ...texts.filter(([, text]) => text.trim() !== main.trim() || text.includes('\n')).map(([label, text]) => codeBlock(text, label)),
+      ...changes.map(([before, after]) => diffView(before, after, { firstLine: before === '' ? 1 : placeOf(this.#patch, before) })))
     highlight(this.#body)
     if (this.#output) this.#showOutput()
   }
 
   #showOutput () {
     const { text, failed } = this.#output
+    // Of a change that was made the result says no more than that.
+    if (this.#described.changes.length > 0 && !failed) return
     if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, 'No output'))
     const cut = text.length > maxCharacters ? `\n… ${text.length - maxCharacters} more characters` : ''
-    const whole = (failed ? text.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '') : text).slice(0, maxCharacters) + cut
+    const whole = (failed ? withoutTag(text) : text).slice(0, maxCharacters) + cut
     const lines = whole.split('\n')
     const figure = codeBlock(lines.slice(0, initialLines).join('\n'), failed ? 'error' : 'result')
     this.#result.replaceChildren(figure)
@@ -102,6 +127,10 @@ export class ToolCard {
     }, `Show ${lines.length - initialLines} more lines`)
     figure.append(more)
   }
+}
+
+function withoutTag (text) {
+  return text.replace(/^<tool_use_error>|<\/tool_use_error>$/g, '')
 }
 
 function firstLine (text) {

@@ -1,6 +1,7 @@
 /**
  * How each of Claude Code's tools is shown: an icon, a category (for the colour), its main argument, and the content of
- * the open card: labelled texts, or changes. Tools that are not listed show their input as JSON.
+ * the open card: labelled texts, or changes; and what it is called when it fails. Tools that are not listed show their
+ * input as JSON.
  */
 const kinds = {
   Bash: { icon: 'terminal', category: 'run', main: ({ command }) => command, texts: ({ command }) => [['sh', command]] },
@@ -35,6 +36,21 @@ const kinds = {
   WebSearch: { icon: 'globe', category: 'read', main: ({ query }) => query },
   Task: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
   Agent: { icon: 'robot', category: 'agent', main: ({ description }) => description, texts: ({ prompt }) => [['prompt', prompt]] },
+  AskUserQuestion: {
+    icon: 'chat',
+    category: 'plan',
+    main: ({ questions }) => Array.isArray(questions) ? questions.map((question) => text(question?.question)).join(' ') : '',
+    texts: () => [],
+    failed: 'Not answered'
+  },
+  EnterPlanMode: { icon: 'list', category: 'plan', main: () => '', texts: () => [] },
+  ExitPlanMode: {
+    icon: 'list',
+    category: 'plan',
+    main: ({ plan }) => plan,
+    texts: ({ plan }) => [['markdown', plan]],
+    failed: 'Not approved'
+  },
   TodoWrite: {
     icon: 'list',
     category: 'plan',
@@ -43,7 +59,7 @@ const kinds = {
   }
 }
 
-/** `{icon, category, main, texts: [label, text][], changes: [before, after][]}`. The input is untrusted. */
+/** `{icon, category, main, texts: [label, text][], changes: [before, after][], failed}`. The input is untrusted. */
 export function describeTool (name, input, workdir) {
   const fields = typeof input === 'object' && input !== null ? input : {}
   const kind = (Object.hasOwn(kinds, name) && kinds[name]) || { icon: 'tool', category: 'other', main: firstText }
@@ -53,6 +69,7 @@ export function describeTool (name, input, workdir) {
   return {
     icon: kind.icon,
     category: kind.category,
+    failed: kind.failed ?? 'Failed',
     main: kind.isPath && workdir && main.startsWith(`${workdir}/`) ? main.slice(workdir.length + 1) : main,
     texts: texts.map(([label, value]) => [label, text(value)]).filter(([, value]) => value !== ''),
     changes: changes.filter(([before, after]) => before !== after)

@@ -3,7 +3,11 @@ import { stripAnsi } from '../lib/format.js'
 import { notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
+import { PlanCard } from './plan.js'
+import { QuestionCard } from './question.js'
 import { runFooter } from './run-footer.js'
+
+const cards = { tool: PermissionCard, question: QuestionCard, plan: PlanCard }
 
 /** One prompt and the run that answers it. */
 export class Turn {
@@ -13,15 +17,17 @@ export class Turn {
   #output
   #sandboxId
   #runId
+  #onAnswered
 
-  /** @param {{prompt?: string, scripted: boolean, sandboxId: string, workdir: string}} options */
-  constructor ({ prompt, scripted, sandboxId, workdir }) {
+  /** @param {{prompt?: string, scripted, sandboxId, workdir, onAnswered?: () => void}} options */
+  constructor ({ prompt, scripted, sandboxId, workdir, onAnswered }) {
     this.scripted = scripted
     this.#sandboxId = sandboxId
+    this.#onAnswered = onAnswered
     this.claude = new ClaudeView({ workdir })
-    this.#body.append(this.claude.element)
+    this.#body.append(h('h2', { class: 'visually-hidden' }, 'Answer'), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
-      prompt !== undefined && h('div', { class: 'prompt' }, h('span', { class: 'visually-hidden' }, 'You: '), prompt),
+      prompt !== undefined && h('div', { class: 'prompt', dir: 'auto', tabindex: mayScroll(prompt) && '0' }, h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '), prompt),
       this.#body)
   }
 
@@ -30,6 +36,7 @@ export class Turn {
     if (event === 'claude') {
       this.#output = undefined
       this.claude.handle(data)
+      this.#showAnswers(data)
     } else if (event === 'run.started') this.#runId = data.runId
     else if (event === 'output') this.#showOutput(data.text)
     else if (event === 'permission.requested') this.#showPermission(data)
@@ -53,7 +60,7 @@ export class Turn {
     for (const card of this.#permissions.values()) card.close()
   }
 
-  /** The oldest permission request without an answer, as its card. */
+  /** The oldest request without an answer, as its card. */
   get openRequest () {
     return [...this.#permissions.values()].find(({ open }) => open)
   }
@@ -61,15 +68,27 @@ export class Turn {
   #showPermission (request) {
     if (this.#permissions.has(request.id)) return
     const { workdir } = this.claude
-    const card = new PermissionCard(request, { sandboxId: this.#sandboxId, runId: this.#runId, workdir })
+    const Card = cards[request.kind] ?? PermissionCard
+    const run = { sandboxId: this.#sandboxId, runId: this.#runId, workdir, onAnswered: this.#onAnswered }
+    const card = new Card(request, run)
     this.#permissions.set(request.id, card)
     this.claude.element.append(card.element)
-    this.claude.onActivity('Waiting for you')
+    this.claude.setWaiting(request.toolUseId, true)
   }
 
   #resolvePermission (answer) {
-    this.#permissions.get(answer.id)?.resolve(answer)
-    if (this.openRequest === undefined) this.claude.onActivity('Thinking')
+    const card = this.#permissions.get(answer.id)
+    if (card === undefined) return
+    card.resolve(answer)
+    if (answer.decision === 'allow') this.claude.setWaiting(card.toolUseId, false)
+    else this.claude.deny(card.toolUseId, card.labelOf(answer.decision, answer.by))
+  }
+
+  /** What was answered is in the tool's result, so it is there after a reload, too. */
+  #showAnswers ({ type, message, tool_use_result: result }) {
+    if (type !== 'user' || typeof result?.answers !== 'object' || result.answers === null) return
+    const ids = message.content.map((block) => block.tool_use_id)
+    for (const card of this.#permissions.values()) if (ids.includes(card.toolUseId)) card.showAnswers?.(result.answers)
   }
 
   /** Shows output that is not JSON, in its place between the events. */
@@ -102,4 +121,9 @@ export class Turn {
     const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
     if (footer.hasChildNodes()) this.#body.append(footer)
   }
+}
+
+/** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */
+function mayScroll (prompt) {
+  return prompt.length > 500 || prompt.split('\n').length > 12
 }

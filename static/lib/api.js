@@ -1,10 +1,18 @@
+/** The service's texts are for programs, too: a person knows neither headers nor patterns. */
+const hints = { UNAUTHENTICATED: 'Sign in, then try again.' }
+
+function plainWords (message) {
+  return message.replace(/ must match pattern ".*"$/s, ' has a form that is not allowed')
+    .replace(/ is not an allowed name: it must match .*$/s, ' is not an allowed name')
+}
+
 /** A failed request, with the fields of the service's error body (7.7). */
 export class ApiError extends Error {
   constructor (body, status = 0) {
-    super(body.message || 'Something went wrong.')
+    super(plainWords(body.message || 'Something went wrong.'))
     this.status = status
     this.code = body.code
-    this.hint = body.hint
+    this.hint = hints[body.code] ?? body.hint
     this.step = body.step
     this.requestId = body.requestId
     /** The whole body, with the extra fields of some errors, such as the active run. */

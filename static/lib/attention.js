@@ -7,10 +7,11 @@ import { browserStorage } from './storage.js'
 const plainTitle = document.title
 /** What the user has not seen yet. */
 let unseen = ''
-let working = false
+/** What Claude is doing. */
+let working = ''
 
 function updateTitle () {
-  const prefix = unseen !== '' ? `(!) ${unseen} · ` : working ? 'Working… · ' : ''
+  const prefix = unseen !== '' ? `(!) ${unseen} · ` : working !== '' ? `${working} · ` : ''
   document.title = prefix + plainTitle
 }
 
@@ -22,8 +23,9 @@ function markSeen () {
   updateTitle()
 }
 
-export function setWorking (value) {
-  working = value
+/** @param {string} text what Claude is doing; empty when it does nothing */
+export function setWorking (text) {
+  working = text
   updateTitle()
 }
 

@@ -1,6 +1,8 @@
 import { h } from '../lib/dom.js'
 import { extendCode, highlight } from './code.js'
-import { blocksOf, renderBlock } from './render.js'
+import { drawDiagrams } from './diagram.js'
+import { typeset } from './math.js'
+import { loadRenderer, renderer } from './renderer.js'
 
 /** Short enough to look fluent, long enough to leave the browser idle in between. */
 const renderIntervalMs = 60
@@ -14,6 +16,8 @@ export class LiveMarkdown {
   /** The blocks after that offset: `{token, elements}`. */
   #tail = []
   #timer
+  #finished = false
+  #waiting = false
 
   append (text) {
     this.#text += text.replaceAll('\r', '')
@@ -27,14 +31,28 @@ export class LiveMarkdown {
     // A link definition may also apply to blocks above it, which are rendered already.
     if (!text.startsWith(this.#text.slice(0, this.#settled)) || /^ {0,3}\[[^\]]+\]:/m.test(text)) this.#restart()
     this.#text = text
+    this.#finished = true
     this.#render()
-    for (const { elements } of this.#tail) for (const element of elements) highlight(element)
+    for (const { elements } of this.#tail) for (const element of elements) complete(element)
   }
 
   remove () {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.element.remove()
+  }
+
+  /** Until what renders markdown has been loaded. */
+  async #showPlain () {
+    this.element.textContent = this.#text
+    if (this.#waiting) return
+    this.#waiting = true
+    await loadRenderer()
+    this.#waiting = false
+    if (renderer === undefined) return
+    this.element.replaceChildren()
+    if (this.#finished) this.finish()
+    else this.#render()
   }
 
   #restart () {
@@ -45,6 +63,8 @@ export class LiveMarkdown {
 
   #render () {
     this.#timer = undefined
+    if (renderer === undefined) return this.#showPlain()
+    const { blocksOf, renderBlock } = renderer
     const tokens = blocksOf(this.#text.slice(this.#settled))
     const same = tokens.findIndex((token, index) => token.raw !== this.#tail[index]?.token.raw)
     const kept = same === -1 ? tokens.length : same
@@ -74,7 +94,14 @@ export class LiveMarkdown {
     const settled = this.#tail.splice(0, this.#tail.indexOf(written.at(-2)))
     for (const { token, elements } of settled) {
       this.#settled += token.raw.length
-      for (const element of elements) highlight(element)
+      for (const element of elements) complete(element)
     }
   }
+}
+
+/** What would be wrong, or in vain, before a block is complete. */
+function complete (element) {
+  highlight(element)
+  typeset(element)
+  drawDiagrams(element)
 }

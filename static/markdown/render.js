@@ -1,6 +1,8 @@
 import { h } from '../lib/dom.js'
 import { Marked } from '../vendor/marked.js'
 import { codeBlock } from './code.js'
+import { findFootnotes, footnotes } from './footnotes.js'
+import { math } from './math.js'
 import { sanitize } from './sanitize.js'
 
 const escapes = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
@@ -26,8 +28,11 @@ const marked = new Marked({
   }
 })
 
+marked.use({ extensions: [...footnotes(escape), ...math(escape)] })
+
 /** Splits a text into blocks. Each has its source as `raw`; joined, these are the whole text. */
 export function blocksOf (text) {
+  findFootnotes(text)
   try {
     return marked.lexer(text)
   } catch {
@@ -38,7 +43,7 @@ export function blocksOf (text) {
 
 /** Renders one block as elements. */
 export function renderBlock (token) {
-  if (token.type === 'plain') return [h('p', {}, token.raw)]
+  if (token.type === 'plain') return [h('p', { dir: 'auto' }, token.raw)]
   if (token.type === 'code' && token.codeBlockStyle !== 'indented') return [codeBlock(token.text, languageOf(token.lang))]
   const fragment = sanitize(marked.parser([token]))
   for (const link of fragment.querySelectorAll('a')) {
@@ -48,13 +53,15 @@ export function renderBlock (token) {
   for (const code of fragment.querySelectorAll('pre > code')) {
     code.parentNode.replaceWith(codeBlock(code.textContent.replace(/\n$/, ''), languageOf(code.className.replace('language-', ''))))
   }
+  // Each in the direction of its own language: what is in a list or a quotation in that of the whole.
+  for (const element of [...fragment.children, ...fragment.querySelectorAll('th, td')]) element.dir = 'auto'
   for (const table of fragment.querySelectorAll('table')) {
     const box = h('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': 'Table' })
     table.replaceWith(box)
     box.append(table)
   }
   return [...fragment.childNodes].filter((node) => node.nodeType !== 3 || node.data.trim() !== '').map((node) =>
-    node.nodeType === 3 ? h('p', {}, node) : node)
+    node.nodeType === 3 ? h('p', { dir: 'auto' }, node) : node)
 }
 
 function languageOf (info = '') {

@@ -3,7 +3,7 @@ import purify from '../vendor/purify.js'
 /** The only elements and attributes that generated HTML may contain. */
 const allowed = {
   ALLOWED_TAGS: ['a', 'blockquote', 'br', 'code', 'del', 'em', 'h3', 'h4', 'h5', 'h6', 'hr', 'li', 'ol', 'p', 'pre', 'span',
-    'strong', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'],
+    'strong', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul'],
   ALLOWED_ATTR: ['align', 'class', 'href', 'start'],
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true

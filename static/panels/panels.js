@@ -1,8 +1,5 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
-import { FilesPanel } from './files.js'
-import { SyncPanel } from './sync.js'
-import { TerminalsPanel } from './terminals.js'
 
 /** The panels beside the chat, one at a time. A panel is created when it is first opened. */
 export class Panels {
@@ -19,11 +16,19 @@ export class Panels {
    */
   constructor (sandbox, { since, onLeave, onSandboxEnded }) {
     this.#kinds = {
-      files: { title: 'Files', symbol: 'folder', create: () => new FilesPanel(sandbox, { since }) },
-      terminal: {
-        title: 'Terminal', symbol: 'terminal', create: () => new TerminalsPanel(sandbox, { onLeave, onSandboxEnded })
+      files: {
+        title: 'Files',
+        symbol: 'folder',
+        create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since })
       },
-      ...(sandbox.s3 && { sync: { title: 'Sync', symbol: 'sync', create: () => new SyncPanel(sandbox) } })
+      terminal: {
+        title: 'Terminal',
+        symbol: 'terminal',
+        create: async () => new (await import('./terminals.js')).TerminalsPanel(sandbox, { onLeave, onSandboxEnded })
+      },
+      ...(sandbox.s3 && {
+        sync: { title: 'Sync', symbol: 'sync', create: async () => new (await import('./sync.js')).SyncPanel(sandbox) }
+      })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
       h('div', { class: 'panel-head' }, this.#title,
@@ -45,28 +50,28 @@ export class Panels {
     return this.element.contains(document.activeElement)
   }
 
-  toggle (name) {
+  async toggle (name) {
     const previous = this.#open
     this.#open = name === previous ? undefined : name
     this.element.hidden = this.#open === undefined
     for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
     if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
-    const { title } = this.#kinds[name]
-    this.#title.textContent = title
+    this.#title.textContent = this.#kinds[name].title
     this.element.dataset.kind = name
-    this.#show(name)
     this.#title.focus()
-    this.#created.get(name).shown()
+    await this.#show(name)
   }
 
   /** Panels stay in the document: a terminal's frame would start again when it is put back. */
-  #show (name) {
+  async #show (name) {
+    const kind = this.#kinds[name]
+    const panel = await (kind.created ??= kind.create())
     if (!this.#created.has(name)) {
-      const panel = this.#kinds[name].create()
       this.#created.set(name, panel)
       this.#body.append(panel.element)
     }
-    for (const [key, { element }] of this.#created) element.hidden = key !== name
+    for (const [key, { element }] of this.#created) element.hidden = key !== this.#open
+    if (this.#open === name) panel.shown()
   }
 
   /** Closes the panel that has the focus. @returns whether there was one */

@@ -14,7 +14,8 @@ export class Upload {
   #chosen
   #cancelled = new AbortController()
   #sent = new Map()
-  #done = 0
+  /** The paths of the files that have arrived. */
+  #done = []
   #failed = []
   #bar = h('progress', { max: '1', value: '0', 'aria-label': 'Progress of the upload' })
   #figures = h('span', { class: 'muted small' })
@@ -31,6 +32,7 @@ export class Upload {
       h('button', { type: 'button', class: 'button small', onclick: () => this.#cancelled.abort() }, 'Cancel'), this.#bar)
   }
 
+  /** @returns the paths of the files that have arrived */
   async start () {
     const waiting = [...this.#chosen.files]
     this.#show()
@@ -38,6 +40,7 @@ export class Upload {
       while (waiting.length > 0 && !this.#cancelled.signal.aborted) await this.#uploadFile(waiting.shift())
     }))
     this.#end()
+    return this.#done
   }
 
   async #uploadFile ({ path, file }) {
@@ -46,7 +49,7 @@ export class Upload {
         this.#sent.set(path, sent)
         this.#show()
       })
-      this.#done++
+      this.#done.push(path)
     } catch (error) {
       if (!this.#cancelled.signal.aborted) this.#failed.push({ path, message: reasonOf(error, path) })
     }
@@ -57,20 +60,20 @@ export class Upload {
   #show () {
     const sent = [...this.#sent.values()].reduce((sum, bytes) => sum + bytes, 0)
     if (this.total > 0) this.#bar.value = sent / this.total
-    this.#figures.textContent = `${this.#done} of ${this.#chosen.files.length} · ${formatBytes(sent)} of ${formatBytes(this.total)}`
+    this.#figures.textContent = `${this.#done.length} of ${this.#chosen.files.length} · ${formatBytes(sent)} of ${formatBytes(this.total)}`
   }
 
   /** Removes the progress, or replaces it with a list of what was not uploaded. */
   #end () {
     const { files, empty } = this.#chosen
     const cancelled = this.#cancelled.signal.aborted
-    announce(`${this.#done} of ${files.length} files uploaded`)
+    announce(`${this.#done.length} of ${files.length} files uploaded`)
     if (!cancelled && this.#failed.length === 0 && empty.length === 0) return this.element.remove()
     const lines = [...this.#failed, ...empty.map((path) => ({ path, message: 'Empty folders are not uploaded.' }))]
     const notice = h('div', { class: 'notice', role: 'alert' },
       icon('warning'),
       h('div', { class: 'notice-text' },
-        h('p', { class: 'notice-message' }, `${this.#done} of ${files.length} files were uploaded${cancelled ? ' before you cancelled' : ''}.`),
+        h('p', { class: 'notice-message' }, `${this.#done.length} of ${files.length} files were uploaded${cancelled ? ' before you cancelled' : ''}.`),
         failures(lines)),
       h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => notice.remove() }, icon('cross')))
     this.element.replaceWith(notice)

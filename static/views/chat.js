@@ -3,7 +3,6 @@ import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
 import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
-import { FollowedRun } from '../chat/run.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { ConversationPicker } from '../chat/conversation-picker.js'
@@ -11,14 +10,17 @@ import { SandboxMonitor } from '../chat/sandbox-monitor.js'
 import { asApiError } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
-import { copyLast } from '../markdown/copy.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
+  /** The chat has the whole height, and its bar takes the place of the name of the page. */
+  full = true
   #run
+  /** The class, loaded while one can write a prompt. */
+  #FollowedRun
   #ended = false
   /** Conversations being loaded. */
   #loading = 0
@@ -53,8 +55,8 @@ export class ChatView {
       onSend: (prompt) => this.#submit(prompt), onEdit: (prompt) => this.composer.restore(prompt)
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.bar.element,
-      h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock), this.panels.element)
+    this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
+    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
       onEnded: () => this.#showEnded('The sandbox has ended.'),
@@ -68,8 +70,8 @@ export class ChatView {
       'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
       'Ctrl `': () => this.panels.toggle('terminal'),
-      'Ctrl Shift C': () => copyLast(this.conversation.last, '.claude > .markdown'),
-      'Ctrl Shift ;': () => copyLast(this.conversation.last, '.markdown .code code')
+      'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
+      'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })
     this.#open()
   }
@@ -99,10 +101,37 @@ export class ChatView {
   async #open () {
     const { activeRun } = this.sandbox
     this.composer.setBusy(Boolean(activeRun))
-    const run = await this.#load(() => this.conversation.open({ activeRun }))
+    const run = await this.#load(() => this.#openConversation(activeRun))
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt })
     this.composer.setBusy(false)
     this.#sendNext()
+  }
+
+  /** A part of the page that cannot be loaded is told; prompts then wait in the queue for a reload. */
+  async #openConversation (activeRun) {
+    try {
+      const parts = [import('../chat/run.js'), this.conversation.open({ activeRun })]
+      const [{ FollowedRun }, run] = await Promise.all(parts)
+      this.#FollowedRun = FollowedRun
+      this.#acceptDrops()
+      return run
+    } catch (error) {
+      this.conversation.showError(asApiError(error))
+    }
+  }
+
+  async #copyLast (selector) {
+    const { copyLast } = await import('../markdown/copy.js')
+    await copyLast(this.conversation.last, selector)
+  }
+
+  /** Until this is loaded, or if it cannot be, drops are refused. */
+  async #acceptDrops () {
+    const { acceptDrops } = await import('../chat/drop.js').catch(() => ({}))
+    const uploads = acceptDrops?.(this.main, {
+      sandbox: this.sandbox, accepts: () => !this.#ended, onUploaded: (names) => this.composer.mention(names)
+    })
+    if (uploads && !this.#ended) this.composer.element.before(uploads)
   }
 
   async #switch (change) {
@@ -122,14 +151,19 @@ export class ChatView {
 
   #submit (prompt) {
     if (this.#ended) return
-    if (this.#run || this.#loading > 0) return this.queue.add(prompt)
+    if (!this.#ready) return this.queue.add(prompt)
     const { sessionId } = this.conversation
     this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
+  /** Whether a prompt can be sent now. */
+  get #ready () {
+    return this.#run === undefined && this.#loading === 0 && this.conversation.ready && this.#FollowedRun !== undefined
+  }
+
   /** @returns whether there was a queued prompt */
   #sendNext () {
-    const next = this.#ended || this.#run || this.#loading > 0 ? undefined : this.queue.next()
+    const next = this.#ended || !this.#ready ? undefined : this.queue.next()
     if (next !== undefined) this.#submit(next)
     return next !== undefined
   }
@@ -138,7 +172,7 @@ export class ChatView {
   async #follow ({ prompt, request, runId }) {
     const { sandbox, activity, bar } = this
     const turn = this.conversation.add(prompt)
-    const run = this.#run = new FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
+    const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
     let completed
@@ -163,10 +197,11 @@ export class ChatView {
   }
 
   #showFailure (error, turn, prompt) {
+    // What is shown then says it, and what to do about it.
+    if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
     if (prompt) this.composer.restore(prompt)
-    if (error.sandboxEnded) this.#showEnded('The sandbox has ended.')
   }
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */

@@ -73,6 +73,15 @@ export const sections = [
   }
 ]
 
+/** The service's message, with the fields named as in the form. */
+export function nameFields (message) {
+  const fields = sections.flatMap(({ fields }) => fields)
+  return message.replace(/\bbody\.([A-Za-z0-9]+(?:\.[A-Za-z0-9]+)?)/g, (path, name) => {
+    const field = fields.find((field) => field.name === name) ?? fields.find((field) => field.name === name.split('.')[0])
+    return field ? `“${field.label}”` : path
+  })
+}
+
 const minute = 60_000
 
 /** The value of a field; undefined when it is not sent. Throws an Error with a message for the user. */

@@ -1,5 +1,5 @@
 import { h } from '../lib/dom.js'
-import { formatField, parseField, sections } from './create-fields.js'
+import { formatField, nameFields, parseField, sections } from './create-fields.js'
 import { button, notice } from './notice.js'
 import { lastSpec, rememberSpec } from './specs.js'
 
@@ -67,7 +67,7 @@ export class CreateForm {
   #showProblem (problem) {
     const named = problem.field ?? /\bbody\.([\w.]+)/.exec(problem.message)?.[1]
     const entry = [...this.#inputs].find(([{ name }]) => named === name || named?.startsWith(`${name}.`))
-    this.#problem.replaceChildren(notice(problem, { dismissible: false }))
+    this.#problem.replaceChildren(notice({ ...problem, message: nameFields(problem.message) }, { dismissible: false }))
     if (!entry) return
     const [, input] = entry
     input.setAttribute('aria-invalid', 'true')

@@ -5,12 +5,16 @@ import { icon } from '../lib/icons.js'
 import { uuid } from '../lib/ids.js'
 import { openEvents } from '../lib/sse.js'
 import { stepName } from './chat-parts.js'
+import { nameFields } from './create-fields.js'
 import { button, notice } from './notice.js'
 import { rememberSandbox } from './specs.js'
 
 /** Errors that different options may avoid. */
 const correctable = ['BAD_REQUEST', 'FORBIDDEN', 'INVALID_SANDBOX', 'SANDBOX_NAME_TAKEN', 'SECRET_NOT_FOUND',
   'VOLUME_IN_USE', 'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
+
+/** Steps that happen at the same time as one that fails are neither done nor to blame. */
+const symbols = { done: 'check', stopped: 'stop' }
 
 /** Creates a sandbox and shows the service's own steps while it does (7.2). */
 export class ProgressView {
@@ -95,10 +99,14 @@ export class ProgressView {
     this.#steps.set(step, line)
     line.dataset.state = status
     line.replaceChildren(
-      status === 'started' ? h('span', { class: 'spinner' }) : icon(status === 'done' ? 'check' : 'cross'),
+      status === 'started' ? h('span', { class: 'spinner' }) : icon(symbols[status] ?? 'cross'),
       h('span', { class: 'step-name' }, name),
       h('span', { class: 'visually-hidden' }, `: ${status}`),
       typeof durationMs === 'number' ? h('span', { class: 'muted' }, formatDuration(durationMs)) : '')
+  }
+
+  #nameOf (step) {
+    return this.#steps.get(step).querySelector('.step-name').textContent
   }
 
   #addLog (data) {
@@ -113,12 +121,12 @@ export class ProgressView {
     this.element.removeAttribute('aria-busy')
     this.#title.textContent = 'The sandbox was not created'
     if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = uuid()
-    for (const [step, line] of this.#steps) {
-      if (line.dataset.state === 'started') this.#show({ step, status: 'failed' }, line.querySelector('.step-name').textContent)
-    }
+    const open = [...this.#steps.keys()].filter((step) => this.#steps.get(step).dataset.state === 'started')
+    const failed = open.includes(error.step) ? error.step : open.at(-1)
+    for (const step of open) this.#show({ step, status: step === failed ? 'failed' : 'stopped' }, this.#nameOf(step))
     if (this.#log.textContent !== '') this.#logBox.open = true
     const edit = button('Edit options', () => this.onEdit(error), { kind: 'primary' })
-    this.#problem.replaceChildren(notice(error, {
+    this.#problem.replaceChildren(notice({ ...error, message: nameFields(error.message) }, {
       dismissible: false,
       actions: [
         correctable.includes(error.code) && edit,

@@ -40,7 +40,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       allow(/status of 400 /)
     })
 
-    await t.test('Each tool is one line, failed ones are open, and changes are diffs', async (t) => {
+    await t.test('Each tool is one line, failed ones with their error, and changes are diffs with line numbers', async (t) => {
       await send(page, scripted([
         [{ thinking: 'First I look around.' }, { tool: 'Write', input: { file_path: '/workspace/a.js', content: 'let a = 1\nlet b = 2\n' } }],
         [{ tool: 'Read', input: { file_path: '/workspace/a.js' } }],
@@ -51,12 +51,14 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await finished(page)
       const turn = page.locator('.turn').last()
       t.strictSame(await turn.locator('.tool').evaluateAll((tools: any[]) => tools.map((tool) => [tool.dataset.tool, tool.dataset.state, tool.open].join(' '))), [
-        'Write done false', 'Read done false', 'Edit done false', 'Bash done false', 'Bash failed true'])
+        'Write done false', 'Read done false', 'Edit done false', 'Bash done false', 'Bash failed false'])
+      t.equal(await turn.locator('.tool').nth(4).locator('.tool-error').innerText(), 'Exit code 3 · broken')
       t.match(await turn.locator('.tool').nth(2).locator('summary').innerText(), /Edit\s+a\.js\s+\+2 −1/)
       await turn.locator('.tool').nth(2).locator('summary').click()
       await turn.locator('.diff').waitFor()
       t.strictSame(await turn.locator('.diff > span').evaluateAll((lines: any[]) => lines.map((line) => line.className + line.textContent)),
         ['removed-let b = 2\n', 'added+let b = 3\n', 'added+let c = 4\n'])
+      t.strictSame(await turn.locator('.diff > span').evaluateAll((lines: any[]) => lines.map((line) => line.dataset.line)), ['2', '2', '3'])
       t.match(await turn.locator('.tool').nth(4).innerText(), /broken/)
       await turn.locator('.tool').nth(3).locator('summary').click()
       t.equal(await turn.locator('.thinking').evaluate((element: any) => element.open), false)

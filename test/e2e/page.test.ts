@@ -201,6 +201,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.goto(service.url)
     const render = (text: string, size: number) => page.evaluate(`(async () => {
       const { LiveMarkdown } = await import('/markdown/live.js')
+      const { loadRenderer } = await import('/markdown/renderer.js')
+      await loadRenderer()
       const text = ${JSON.stringify(text)}, live = new LiveMarkdown()
       for (let at = 0; at < text.length; at += ${size}) {
         live.append(text.slice(at, at + ${size}))
@@ -214,7 +216,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       for (const size of [1, 2, 7]) t.equal(await render(text, size), whole, `in pieces of ${size}: ${text.slice(0, 20)}`)
     }
     const [prose = '', hostile = ''] = documents
-    t.match(await render(prose, 50), /<h3>Title<\/h3>.*<ol start="3">\s*<li>three<ul>\s*<li>nested<\/li>\s*<\/ul>\s*<\/li>.*<table>/s)
+    t.match(await render(prose, 50), /<h3 dir="auto">Title<\/h3>.*<ol start="3" dir="auto">\s*<li>three<ul>\s*<li>nested<\/li>\s*<\/ul>\s*<\/li>.*<table dir="auto">/s)
     t.match(await render(prose, 50), /<a href="https:\/\/example\.com\/a_\(b\)"[^>]*rel="noopener noreferrer"/)
     const html = await render(hostile, 50)
     t.notMatch(html, /<(?!\/?(br|p|ul|li|code|pre|figure|figcaption|span|button|strong|em|svg|path|blockquote|div|table|thead|tbody|tr|th|td|h\d)\b)/)

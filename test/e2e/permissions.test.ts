@@ -33,7 +33,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.match(await card.locator('.diff').innerText(), /Written by the scripted demo model/)
       await page.locator('.activity', { hasText: 'Waiting for you' }).waitFor()
       await page.locator('#status', { hasText: 'Claude needs your permission. It wants to use Write.' }).waitFor({ state: 'attached' })
-      await card.getByRole('button', { name: 'Allow' }).press('Enter')
+      await card.getByRole('button', { name: 'Allow', exact: true }).press('Enter')
       await page.locator('.permission[data-state=allow]', { hasText: 'Allowed' }).waitFor()
       await page.locator('.tool[data-tool=Write][data-state=done]').waitFor()
       t.equal(await page.evaluate('document.activeElement.className'), 'permission', 'the focus stays where it was')
@@ -76,7 +76,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       while (!(await page.title()).startsWith('(!) Claude needs your permission')) await sleep(20)
       await page.keyboard.press('Control+Shift+Backspace')
       await page.locator('.turn').last().locator('.run-footer').waitFor()
-      t.match(await page.locator('.turn').last().locator('.tool-result').innerText(), /The user does not allow this/)
+      t.match(await page.locator('.turn').last().locator('.tool-error').innerText(), /The user does not allow this/)
     })
   })
 }

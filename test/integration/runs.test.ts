@@ -250,7 +250,9 @@ t.test('Claude programs that misbehave', { skip: skip || (process.env.TEST_LIVE 
     const received = await fake(`echo '{"type":'; printf 'a\\r\\n'; cat; echo "argv: $*"; ${result}`, { prompt: '/the prompt' })
     const texts = received.filter(({ event }) => event === 'output').map(({ data }) => data.text)
     t.strictSame(texts.slice(0, 2), ['{"type":\n', 'a\n'])
-    t.match(texts.join(''), /\/the promptargv: -p/, 'from standard input, and not in the arguments')
+    t.match(received.find(({ data }) => data.type === 'user')!.data, { message: { role: 'user', content: '\n/the prompt' } })
+    t.match(texts.join(''), /argv: -p/)
+    t.notMatch(texts.join(''), /the prompt/, 'from standard input, and not in the arguments')
   })
 
   await t.test('A token in place of the model key reaches Claude, by a descriptor, and nothing else: no event, no argument, no environment (4.8, 9.4)', async (t) => {

@@ -138,6 +138,18 @@ resolved_head () { printf '\036{"record":"resolved","run":"%s","id":"' "$1"; }
 # usage: resolved <run id> <request id> <allow or deny> <user, deadline, run_end or claude>
 resolved () { printf '%s%s","decision":"%s","by":"%s"}\n' "$(resolved_head "$1")" "$2" "$3" "$4"; }
 
+# What Claude is told as the answer to a request; the CLI's response comes on standard input. usage: response <request id>
+response () {
+  printf '{"type":"control_response","response":{"subtype":"success","request_id":"%s","response":' "$1"
+  tr -d '\n'
+  echo '}}'
+}
+
+# The answer to a request of a kind that nobody here can answer. usage: refusal <request id>
+refusal () {
+  printf '{"type":"control_response","response":{"subtype":"error","request_id":"%s","error":"not supported"}}\n' "$1"
+}
+
 # Denies requests that have no answer, and prints the records of these denials. At the end of a run also the records of
 # answers that are not in the log yet.
 # usage: close_permissions <state of the run> <run id> <by whom: run_end or claude> [<request id>]

@@ -1,5 +1,5 @@
-# Stands between Claude and the run's log when its tools need permission: requests become records of the run, and the
-# records of answers come in between Claude's lines. Needs: state (of the run), run (id), timeout_ms (of a request),
+# Stands between Claude and the run's log when it may ask: requests become records of the run, and the records of answers
+# come in between Claude's lines. Needs: state (of the run), run (id), timeout_ms (of a request),
 # resolved_head (how the record of an answer begins, up to the id).
 
 # Reads the keys of an object that say what it is, wherever they stand: sets `type`, `id` and, of the request in it,
@@ -33,9 +33,9 @@ function is_escaped(part) {
   return match(part, /\\+$/) && RLENGTH % 2 == 1
 }
 
+# By the shell, which opens the FIFO for reading as well: nothing blocks when there is nobody any more who reads it.
 function refuse() {
-  printf "{\"type\":\"control_response\",\"response\":{\"subtype\":\"error\",\"request_id\":\"%s\",\"error\":\"not supported\"}}\n", id > input
-  close(input)
+  system("echo 'refuse " id "' 1<>'" state "/answers'")
 }
 
 function record(line,    command) {
@@ -75,8 +75,6 @@ function mark_logged(id,    file) {
   }
   close(file)
 }
-
-BEGIN { input = state "/input" }
 
 {
   line = held $0

@@ -2,7 +2,7 @@
 # without readers, when it hangs after its result. None of this needs the service, which ends what this fails to end.
 # usage: runner.sh <state of the run> <directory of the run> <lock> <variable that marks Claude's processes> <run id>
 #   <session id, or - for none> <timeout in ms> <time without readers in ms, or - for any>
-#   <how long Claude waits for permission in ms, or - if it needs none> <command line of Claude>
+#   <how long Claude waits for an answer in ms, or - if nobody answers> <command line of Claude>
 # Exits as Claude does, or with 75 and without output when another run has taken over the lock.
 # shellcheck disable=SC1091,SC2015,SC2154 # lib.sh lies in the sandbox, and sets holder, limit, line and now; no effects between && and ||
 
@@ -34,13 +34,13 @@ exec 6>> "$log"
 
 stop () { stop_run "$1" "$state" "$log" "$run"; }
 
-# In the background, as writing to Claude's input may block.
+# In the background, as reading the other ends of FIFOs may take its time.
 deny_overdue () {
   for request in "$state"/permissions/*; do
     first_line "$request/deadline"
     [ "$now" -ge "${line:-$((now + 1))}" ] && [ ! -L "$request/resolved" ] || continue
     sh "$state/answer-permission.sh" "$state" "$run" "${request##*/}" deny deadline <<ANSWER &
-{"behavior":"deny","message":"Nobody has answered the request for permission in time."}
+{"behavior":"deny","message":"Nobody has answered in time. Do not wait for an answer: go on without it as far as you can."}
 ANSWER
   done
 }
@@ -126,13 +126,24 @@ copy () {
       { sh -c 'echo $$ > "$1/copier-pid"; exec cat' copier "$state"; tell_cut; } 6>&-
   fi
 }
+# All that Claude reads: the prompt, then answers. There is no other writer, as an answer may be longer than what a pipe
+# keeps together; those who have one say so in one line.
+feed () {
+  cat "$state/prompt"
+  while read -r what id; do
+    case $what in
+      answer) cat "$state/permissions/$id/answer";;
+      refuse) refusal "$id";;
+    esac
+  done
+}
 if [ "$permission_timeout" = - ]; then
   talk | copy 3<&- 5<&-
 else
-  mkfifo "$state/input" "$state/output"
+  mkfifo "$state/input" "$state/output" "$state/answers"
   mkdir "$state/permissions"
   # Claude's input stays open for answers until its result is there.
-  { cat "$state/prompt"; exec sleep 2147483; } 1<>"$state/input" < /dev/null 2>/dev/null 3<&- 5<&- 6>&- &
+  feed <>"$state/answers" > "$state/input" 2>/dev/null 3<&- 5<&- 6>&- &
   input_holder=$!
   echo $input_holder > "$state/input-holder"
   # mawk would wait for more than a line; told not to, it repeats old ones when the last has no end.

@@ -63,6 +63,24 @@ t.test('Scripts are found by name, checked, and answered turn by turn, per sessi
   t.throws(() => model.script('huge', [[{ text: 'x', repeat: 1e9 }]]), { message: /at most/ })
 })
 
+t.test('A plan is written where the client says, as long as it is in plan mode', { buffered: true }, async (t) => {
+  const api = apiOf(await startModel(t))
+  const ask = async (...system: string[]) => {
+    const prompt = '```scripted\n[{"blocks": [{"plan": "# Do it"}], "repeat": 9}]\n```'
+    const messages = [{ role: 'user', content: prompt }, ...system.map((content) => ({ role: 'system', content }))]
+    return (await api('/v1/messages', { model: 'm', messages })).body.content[0]
+  }
+  const create = 'Plan mode is active.\nNo plan file exists yet. You should create your plan at /home/.claude/plans/a.b.md using the Write tool.'
+  const exists = 'A plan file already exists at /plans/two.md. You can read it'
+  const left = '## Exited Plan Mode\nThe plan file is located at /plans/two.md if you need it.'
+  const none = { text: /not in plan mode/ }
+  t.match(await ask(create), { name: 'Write', input: { file_path: '/home/.claude/plans/a.b.md', content: '# Do it' } })
+  t.match(await ask(create, exists), { input: { file_path: '/plans/two.md' } })
+  t.match(await ask(create, left), none)
+  t.match(await ask(create, left, exists), { input: { file_path: '/plans/two.md' } })
+  t.match(await ask('Nothing of a plan'), none)
+})
+
 t.test('The last thing that the user typed is the prompt, whatever the CLI writes around it', {
   buffered: true
 }, async (t) => {

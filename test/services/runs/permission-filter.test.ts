@@ -33,7 +33,7 @@ for (const command of commands) {
     ])
     t.match(JSON.parse(events[1]!.json), { input: { command: "'$(id)'" } })
     t.equal(events[4]!.json, line)
-    t.match(JSON.parse(readFileSync(join(state, 'input'), 'utf8')), { response: { subtype: 'error', request_id: 'hook' } })
+    t.equal(readFileSync(join(state, 'answers'), 'utf8'), 'refuse hook\n')
     t.equal(readlinkSync(join(state, 'permissions', 'b-2', 'resolved')), 'deny claude')
     t.match(spawnSync('ls', [join(state, 'permissions', 'a-1')], { encoding: 'utf8' }).stdout, 'deadline\nlogged\nrequest\n')
   })
@@ -69,7 +69,7 @@ for (const command of commands) {
 
 /** The state directory of a run that asks. */
 function stateOf (t: Test): string {
-  const state = t.testdir({ permissions: {}, input: '', 'input-holder': '999999999' })
+  const state = t.testdir({ permissions: {}, answers: '', 'input-holder': '999999999' })
   const scripts = Object.entries(scriptsOf({ ...started, asks: true }))
   for (const [name, script] of scripts) writeFileSync(join(state, name), script)
   return state

@@ -32,7 +32,7 @@ t.test('Every record that a script can write is one that is read, whatever its w
     mkdirSync(join(state, 'permissions', `a-${index}`), { recursive: true })
     writeFileSync(join(state, 'permissions', `a-${index}`, 'deadline'), '1')
     // A file in the place of each pipe keeps what is written into it.
-    sh('sh "$0/answer-permission.sh" "$0" "$1" "$2" "$3" "$4" < /dev/null; wait; until [ -s "$0/output" ]; do :; done', run, `a-${index}`, decision!, by!)
+    sh('echo {} | sh "$0/answer-permission.sh" "$0" "$1" "$2" "$3" "$4"; wait; until [ -s "$0/output" ]; do :; done', run, `a-${index}`, decision!, by!)
     t.match(recordOf(readFileSync(join(state, 'output'), 'utf8')), { record: 'resolved', run, id: `a-${index}`, decision, by })
     writeFileSync(join(state, 'output'), '')
   }
@@ -76,7 +76,7 @@ t.test('Records of earlier versions are read', async (t) => {
 
 /** The state directory of a run, and scripts that run behind lib.sh with it as $0. */
 function stage (t: Test) {
-  const state = t.testdir({ permissions: {}, input: '', output: '' })
+  const state = t.testdir({ permissions: {}, answers: '', output: '' })
   const scripts = Object.entries(scriptsOf({ ...started, asks: true }))
   for (const [name, script] of scripts) writeFileSync(join(state, name), script)
   const sh = (script: string, ...args: string[]) =>

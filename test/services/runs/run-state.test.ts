@@ -53,7 +53,7 @@ t.test('A result that something else in the sandbox has written can not do harm'
 t.test('What Claude asks for and its answer are events, and what is open is known from them', async (t) => {
   const log = Buffer.from(`${writeRecord(started)}\n${writeRecord(asked)}\n{"type":"x"}\n${writeRecord(resolved)}\n`)
   const events = eventsOf(log, 9)
-  const request = { id: 'a-1', toolName: 'Bash', input: { command: 'x' }, requestedAt: '2023-11-14T22:13:20.000Z', expiresAt: '2023-11-14T22:14:20.000Z' }
+  const request = { id: 'a-1', kind: 'tool', toolName: 'Bash', toolUseId: null, input: { command: 'x' }, canRemember: false, requestedAt: '2023-11-14T22:13:20.000Z', expiresAt: '2023-11-14T22:14:20.000Z' }
   t.strictSame(events.slice(1).map(({ event, json }) => [event, JSON.parse(json)]), [
     ['permission.requested', request], ['claude', { type: 'x' }], ['permission.resolved', { id: 'a-1', decision: 'deny', by: 'deadline' }]
   ])

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { promptText, runnerCommand, runEnvironment } from '../../../services/runs/start.js'
+import { checkSpec, promptText, runnerCommand, runEnvironment } from '../../../services/runs/start.js'
 import type { OwnedSandbox } from '../../../services/sandboxes/owned.js'
 import { run } from '../../helpers/run-log.js'
 
@@ -26,10 +26,36 @@ t.test('No value of a request can become an option, and no prompt a command of t
   const text = runnerCommand(owned, run, { prompt: 'x', outputFormat: 'text', onDisconnect: 'continue' }, 's', limits)
   t.notMatch(text.at(-1), /--verbose/)
   t.equal(text.at(-3), '-', 'no grace time counts')
-  t.equal(promptText({ prompt: '/clear' }), '\n/clear')
-  const asking = runnerCommand(owned, run, { prompt: 'x', permissionMode: 'ask', disallowedTools: ['Write'] }, 's', limits)
-  t.equal(asking.at(-2), '9000', 'how long Claude waits for permission')
-  t.match(asking.at(-1), /'--permission-mode=default' '--permission-prompt-tool=stdio' '--input-format=stream-json'.*'--disallowed-tools=Write,AskUserQuestion'/)
-  t.equal(promptText({ prompt: '/clear "\n', permissionMode: 'ask' }), '{"type":"user","message":{"role":"user","content":"\\n/clear \\"\\n"}}\n')
+  t.equal(promptText({ prompt: '/clear', outputFormat: 'text' }), '\n/clear')
+  t.equal(promptText({ prompt: '/clear "\n' }), '{"type":"user","message":{"role":"user","content":"\\n/clear \\"\\n"}}\n')
+  t.notMatch(text.at(-1), /--input-format/)
   t.match(runEnvironment({ ...owned, mountPath: '/data' }), { CLAUDE_CONFIG_DIR: '/data/.claude-sandbox', IS_SANDBOX: '1' })
+})
+
+t.test('Claude may ask in every mode where somebody answers, and in no other run', async (t) => {
+  const command = (spec: object, settings?: Record<string, string>) =>
+    runnerCommand(owned, run, { prompt: 'x', ...spec }, 's', limits, settings)
+  const asking = command({ permissionMode: 'ask', disallowedTools: ['Write'] })
+  t.equal(asking.at(-2), '9000', 'how long Claude waits for an answer')
+  t.match(asking.at(-1), /'--permission-mode=default' '--permission-prompt-tool=stdio'.*'--disallowed-tools=Write'/)
+  for (const permissionMode of [undefined, 'acceptEdits', 'auto', 'bypassPermissions', 'default', 'plan']) {
+    const [timeout, claude] = command({ interactive: true, permissionMode }, { A: 'b' }).slice(-2)
+    t.equal(timeout, '9000')
+    t.match(claude, `'--permission-mode=${permissionMode ?? 'bypassPermissions'}' '--permission-prompt-tool=stdio' '--allow-dangerously-skip-permissions'`)
+    t.match(claude, '{"env":{"A":"b"},"useAutoModeDuringPlan":false}')
+    for (const interactive of [false, undefined]) {
+      const [timeout, claude] = command({ interactive, permissionMode }, { A: 'b' }).slice(-2)
+      t.equal(timeout, '-')
+      t.notMatch(claude, /permission-prompt-tool|skip-permissions|useAutoMode/)
+      t.match(claude, '\'--settings={"env":{"A":"b"}}\'')
+    }
+  }
+  const wrong: [object, RegExp][] = [
+    [{ interactive: true, outputFormat: 'text' }, /^body\.interactive needs body\.outputFormat/],
+    [{ permissionMode: 'ask', outputFormat: 'text' }, /^body\.permissionMode ask needs body\.outputFormat/],
+    [{ interactive: false, permissionMode: 'ask' }, /^body\.interactive false and body\.permissionMode ask/],
+    [{ interactive: true, permissionMode: 'dontAsk' }, /^body\.interactive and body\.permissionMode dontAsk/]
+  ]
+  for (const [spec, message] of wrong) t.throws(() => checkSpec({ prompt: 'x', ...spec }), { code: 'BAD_REQUEST', message })
+  checkSpec({ prompt: 'x', interactive: false, outputFormat: 'text', permissionMode: 'dontAsk' })
 })
