@@ -60,7 +60,9 @@ t.test('A client that leaves while its upgrade waits leaves no connection behind
   const { app, ask } = await start(t)
   const { socket } = await ask(request('/slow') + request('/echo', upgrade), /^$/)
   socket.resetAndDestroy()
-  const connections = async () => await new Promise((resolve) => app.server.getConnections((_error, count) => resolve(count)))
+  const connections = async () => await new Promise((resolve) => {
+    app.server.getConnections((_error, count) => resolve(count))
+  })
   for (let tries = 0; tries < 250 && await connections() !== 0; tries++) await sleep(20)
   t.equal(await connections(), 0)
 })
