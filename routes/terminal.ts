@@ -43,7 +43,9 @@ const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fast
         const terminal = query.terminalId === undefined
           ? await terminals.open(owned, query, request.log)
           : terminals.find(owned, query.terminalId)
-        connection.show(terminal, terminals, query.from)
+        if (!connection.hasLeft) return connection.show(terminal, terminals, query.from)
+        // Nobody knows of a shell that has just been started.
+        if (query.terminalId === undefined) await terminal.kill('its client has left')
       } catch (error) {
         connection.fail(error)
       }
@@ -58,38 +60,44 @@ class Connection implements Viewer {
   readonly #socket: WebSocket
   readonly #request: FastifyRequest
   readonly #heartbeat: NodeJS.Timeout
-  #terminal: Terminal | undefined
+  readonly #terminal: Promise<Terminal>
+  #found!: (terminal: Terminal) => void
+  /** Ends the wait for the client to take the last output. */
+  #passOn = () => {}
   #isAlive = true
 
   constructor (socket: WebSocket, request: FastifyRequest, heartbeatMs: number) {
     this.#socket = socket
     this.#request = request
-    // Nothing is read before there is a terminal for it.
-    socket.pause()
+    this.#terminal = new Promise((resolve) => { this.#found = resolve })
+    socket.on('message', (data, isBinary) => {
+      this.#receive(data, isBinary).catch((error: unknown) => this.fail(error))
+    })
     socket.on('pong', () => { this.#isAlive = true })
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs).unref()
     socket.on('close', () => clearInterval(this.#heartbeat))
   }
 
-  show (terminal: Terminal, terminals: Terminals, from: number) {
-    // The client may have left while the shell was started: the terminal is kept for it.
-    if (this.#socket.readyState !== this.#socket.OPEN) return
-    this.#terminal = terminal
-    this.#socket.on('close', () => terminals.detach(terminal, this))
-    this.#socket.on('message', (data, isBinary) => {
-      this.#receive(terminal, data, isBinary).catch((error: unknown) => this.fail(error))
-    })
-    terminals.attach(terminal, this, from)
-    this.#socket.resume()
+  get hasLeft (): boolean {
+    return this.#socket.readyState !== this.#socket.OPEN
   }
 
-  open (from: number) {
-    this.#tell({ type: 'open', terminalId: this.#terminal!.id, from })
+  show (terminal: Terminal, terminals: Terminals, from: number) {
+    this.#socket.on('close', () => terminals.detach(terminal, this))
+    terminals.attach(terminal, this, from)
+    this.#found(terminal)
+  }
+
+  open (terminalId: string, from: number) {
+    this.#tell({ type: 'open', terminalId, from })
   }
 
   async output (bytes: Uint8Array) {
     // A client that has left is not waited for.
-    await new Promise<void>((resolve) => this.#socket.send(bytes, () => resolve()))
+    await new Promise<void>((resolve) => {
+      this.#passOn = resolve
+      this.#socket.send(bytes, () => resolve())
+    })
   }
 
   exit (exitCode: number) {
@@ -107,20 +115,24 @@ class Connection implements Viewer {
     this.#close(closeCodes.replaced)
   }
 
-  async #receive (terminal: Terminal, data: RawData, isBinary: boolean) {
-    if (!isBinary) return await this.#obey(terminal, readRequest(String(data)))
+  async #receive (data: RawData, isBinary: boolean) {
+    if (this.hasLeft) return
+    // Nothing more is read before this is passed on: a client may send before its shell is there.
     this.#socket.pause()
-    await terminal.write(data as Buffer)
+    const terminal = await this.#terminal
+    if (isBinary) await terminal.write(data as Buffer)
+    else this.#obey(terminal, readRequest(String(data)))
     this.#socket.resume()
   }
 
-  async #obey (terminal: Terminal, request: TerminalRequest) {
-    if (request.type === 'resize') await terminal.resize(request)
-    else await terminal.kill('closed by its user')
+  #obey (terminal: Terminal, request: TerminalRequest) {
+    if (request.type === 'resize') terminal.resize(request)
+    else terminal.kill('closed by its user')
   }
 
   /** A paused socket would not see the client's answer. */
   #close (code: number) {
+    this.#passOn()
     this.#socket.resume()
     this.#socket.close(code)
   }
@@ -131,8 +143,10 @@ class Connection implements Viewer {
 
   /** Proxies close what is silent, and a client may be gone without a word. */
   #beat () {
-    if (!this.#isAlive) return this.#socket.terminate()
-    this.#isAlive = false
+    // What has not been read may be the answer to the last one.
+    if (this.#socket.isPaused) this.#isAlive = true
+    else if (!this.#isAlive) return this.#socket.terminate()
+    else this.#isAlive = false
     this.#socket.ping()
   }
 }

@@ -45,25 +45,29 @@ export class InputQueue implements AsyncIterable<Uint8Array> {
 
 /** The end of a terminal's output, with the position of each byte in all of it. */
 export class OutputTail {
-  #chunks: Uint8Array[] = []
-  /** Positions of the first byte that is kept, and after the last. */
-  #start = 0
+  /** Twice as long as what is kept, so that it seldom has to be moved. */
+  readonly #buffer = Buffer.alloc(2 * keptBytes)
+  #used = 0
+  /** The position after the last byte. */
   #end = 0
 
   add (bytes: Uint8Array): void {
-    // A copy: a view would keep the whole message it came in.
-    this.#chunks.push(bytes.slice())
-    this.#end += bytes.length
-    for (let first = this.#chunks[0]!; this.#end - this.#start - first.length >= keptBytes; first = this.#chunks[0]!) {
-      this.#start += first.length
-      this.#chunks.shift()
+    const added = bytes.subarray(-keptBytes)
+    if (this.#used + added.length > this.#buffer.length) {
+      this.#buffer.copyWithin(0, this.#used - keptBytes, this.#used)
+      this.#used = keptBytes
     }
+    this.#buffer.set(added, this.#used)
+    this.#used += added.length
+    this.#end += bytes.length
   }
 
   /** What came after the first `from` bytes, as far as it is kept; all of that if there never were so many. */
   since (from: number): { start: number, bytes: Uint8Array } {
-    const start = from < this.#start || from > this.#end ? this.#start : from
-    return { start, bytes: Buffer.concat(this.#chunks).subarray(start - this.#start) }
+    const first = this.#end - Math.min(this.#used, keptBytes)
+    const start = from < first || from > this.#end ? first : from
+    // A copy: the buffer goes on while it is sent.
+    return { start, bytes: Buffer.from(this.#buffer.subarray(this.#used - (this.#end - start), this.#used)) }
   }
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
@@ -13,10 +14,14 @@ const startMs = 60_000
 /** As when a terminal is closed; an interactive shell ignores SIGTERM. */
 const hangUp = [{ signal: 'HUP', waitMs: 1000 }, { signal: 'KILL', waitMs: 2000 }] as const
 
+/** How long a shell may take to end that was killed. */
+const endMs = 1500
+const tickMs = 50
+
 /** Who looks at a terminal. */
 export interface Viewer {
-  /** The position of the output that follows. */
-  open (from: number): void
+  /** @param from the position of the output that follows. */
+  open (terminalId: string, from: number): void
   /** Awaited before more is read. */
   output (bytes: Uint8Array): Promise<void> | void
   exit (exitCode: number): void
@@ -43,7 +48,7 @@ export class Terminal {
   #viewer: Viewer | undefined
   #size: TerminalSize | undefined
   #resizing = false
-  #killed: Promise<void> | undefined
+  #killing: Promise<void> | undefined
   /** Whether the shell has ended: nothing would be said to another viewer. */
   isOver = false
   /** Resolves when the shell and all that it has started are gone. */
@@ -70,18 +75,24 @@ export class Terminal {
         startMs,
         meanings: { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' }
       })
-      log.info({ terminalId: id, sandboxId: owned.id }, 'terminal opened')
-      return new Terminal({ id, owned, process, log })
+      const terminal = new Terminal({ id, owned, process, log })
+      log.info(terminal.#ids, 'terminal opened')
+      return terminal
     } catch (error) {
       throw await explainFailure(error, owned.sandbox, 'terminal')
     }
+  }
+
+  /** For log lines. */
+  get #ids () {
+    return { terminalId: this.id, sandboxId: this.owned.id }
   }
 
   /** Shows it to one viewer, instead of an earlier one. @param from how many bytes of its output are known. */
   attach (viewer: Viewer, from: number): void {
     this.#viewer?.replaced()
     const { start, bytes } = this.#output.since(from)
-    viewer.open(start)
+    viewer.open(this.id, start)
     // What is in the buffer is little; what comes next waits for the viewer.
     if (bytes.length > 0) viewer.output(bytes)
     this.#viewer = viewer
@@ -113,34 +124,51 @@ export class Terminal {
         await runCommand(this.owned.sandbox, 'resize terminal', command)
       }
     } catch (err) {
-      this.#log.warn({ terminalId: this.id, err }, 'terminal not resized')
+      this.#log.warn({ ...this.#ids, err }, 'terminal not resized')
     } finally {
       this.#resizing = false
     }
   }
 
-  /** Ends the shell and everything it has started. Never rejects: what could not be ended is logged. */
+  /**
+   * Ends the shell and everything it has started. Never rejects: what could not be ended is logged, and the next call
+   * tries it again.
+   */
   async kill (reason: string): Promise<void> {
-    this.#killed ??= killMarked(this.owned.sandbox, `${execMarker}=${this.id}`, hangUp).then(
-      (gone) => this.#log.info({ terminalId: this.id, reason, gone }, 'terminal killed'),
-      (err: unknown) => this.#log.warn({ terminalId: this.id, reason, err }, 'terminal could not be killed'))
-    await this.#killed
+    this.#killing ??= this.#endProcesses(reason).finally(() => { this.#killing = undefined })
+    await this.#killing
+  }
+
+  async #endProcesses (reason: string): Promise<void> {
+    try {
+      let gone = false
+      // Again when it was killed before it had begun.
+      for (let tries = 0; tries < 2 && !this.isOver; tries++) {
+        gone = await killMarked(this.owned.sandbox, `${execMarker}=${this.id}`, hangUp)
+        for (let waited = 0; !this.isOver && waited < endMs; waited += tickMs) await sleep(tickMs)
+      }
+      this.#log.info({ ...this.#ids, reason, gone }, 'terminal killed')
+      // A process that has hidden its marker was not found. It is the sandbox's now.
+      if (!this.isOver) this.#process.release()
+    } catch (err) {
+      this.#log.warn({ ...this.#ids, reason, err }, 'terminal could not be killed')
+    }
   }
 
   async #run (): Promise<void> {
     try {
       const exitCode = await this.#process.pipe(async (_stream, bytes) => await this.#show(bytes))
       this.isOver = true
-      this.#log.info({ terminalId: this.id, exitCode }, 'terminal ended')
+      this.#log.info({ ...this.#ids, exitCode }, 'terminal ended')
       this.#viewer?.exit(exitCode)
     } catch (error) {
       this.isOver = true
       const failure = await explainFailure(error, this.owned.sandbox, 'terminal')
-      this.#log.info({ terminalId: this.id, err: failure }, 'terminal lost')
+      this.#log.info({ ...this.#ids, err: failure }, 'terminal lost')
       this.#viewer?.fail(failure)
     } finally {
       this.#input.end()
-      await this.#killed
+      await this.#killing
     }
   }
 

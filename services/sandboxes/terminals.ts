@@ -14,24 +14,30 @@ const closeMs = 5000
 /** The terminals that this process has opened. */
 export class Terminals {
   readonly #open = new Map<string, Terminal>()
+  /** Shells on their way, each with its sandbox. */
+  readonly #starting = new Map<Promise<Terminal>, string>()
   readonly #unwatched = new Map<string, NodeJS.Timeout>()
   readonly #keptMs: number
+  #isClosing = false
 
   constructor (options: { keptMs?: number } = {}) {
     this.#keptMs = options.keptMs ?? keptMs
   }
 
-  /** @throws {AppError} LIMIT_REACHED; as {@link Terminal.start}. */
+  /** @throws {AppError} LIMIT_REACHED, SHUTTING_DOWN; as {@link Terminal.start}. */
   async open (owned: OwnedSandbox, size: TerminalSize, log: Log): Promise<Terminal> {
-    const others = [...this.#open.values()].filter((terminal) => terminal.owned.id === owned.id)
-    if (others.length >= perSandbox) {
+    if (this.#isClosing) throw new AppError('SHUTTING_DOWN')
+    const taken = [...[...this.#open.values()].map((terminal) => terminal.owned.id), ...this.#starting.values()]
+    if (taken.filter((id) => id === owned.id).length >= perSandbox) {
       throw new AppError('LIMIT_REACHED', {
         message: `A sandbox may have ${perSandbox} terminals at a time.`,
         hint: 'End a shell first (exit).',
         details: { limit: perSandbox }
       })
     }
-    const terminal = await Terminal.start(owned, size, log)
+    const starting = Terminal.start(owned, size, log)
+    this.#starting.set(starting, owned.id)
+    const terminal = await starting.finally(() => this.#starting.delete(starting))
     this.#open.set(terminal.id, terminal)
     terminal.ended.finally(() => { this.#forget(terminal) })
     this.#keepWhileWatched(terminal)
@@ -57,7 +63,12 @@ export class Terminals {
 
   /** Ends all terminals before this process stops. */
   async close (): Promise<void> {
-    const killed = [...this.#open.values()].map((terminal) => terminal.kill('shutdown'))
+    this.#isClosing = true
+    const kill = async (terminal: Terminal) => await terminal.kill('shutdown')
+    const killed = [
+      ...[...this.#open.values()].map(kill),
+      ...[...this.#starting.keys()].map(async (starting) => await starting.then(kill, () => {}))
+    ]
     await withDeadline(closeMs, () => Promise.all(killed)).catch(() => {})
   }
 
@@ -65,7 +76,10 @@ export class Terminals {
     clearTimeout(this.#unwatched.get(terminal.id))
     this.#unwatched.delete(terminal.id)
     if (terminal.isWatched || !this.#open.has(terminal.id)) return
-    const timer = setTimeout(() => { terminal.kill('nobody is watching') }, this.#keptMs)
+    const timer = setTimeout(() => {
+      // When it could not be killed this is tried again.
+      terminal.kill('nobody is watching').finally(() => this.#keepWhileWatched(terminal))
+    }, this.#keptMs)
     this.#unwatched.set(terminal.id, timer.unref())
   }
 

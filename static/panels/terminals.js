@@ -24,6 +24,7 @@ export class TerminalsPanel {
       if (tab === undefined || origin !== location.origin || data?.source !== 'terminal') return
       if (data.type === 'leave') onLeave()
       else if (data.type === 'sandbox-ended') onSandboxEnded()
+      else if (data.type === 'signed-out') document.dispatchEvent(new CustomEvent('signed-out'))
       else this.#remember(tab, data.type === 'open' ? data.terminalId : undefined)
     })
   }

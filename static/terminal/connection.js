@@ -1,3 +1,5 @@
+import { getJson, paths } from '../lib/api.js'
+
 /** Close codes of the service; see docs/terminal.md. */
 const replaced = 4002
 const chunk = 32_768
@@ -95,12 +97,18 @@ export class ShellConnection {
     tell()
   }
 
-  #closed (code) {
+  async #closed (code) {
     this.#isOpen = false
     if (this.#isOver) return
     if (code === replaced) return this.#stop(this.#on.onReplaced)
+    if (await isSignedOut()) return this.#stop(this.#on.onSignedOut)
     if (this.#attempts === 0) this.#on.onLost()
     const waitMs = Math.min(500 * 2 ** this.#attempts++, longestWaitMs)
     setTimeout(() => this.open(), waitMs)
   }
+}
+
+/** A page can't see why a connection was refused. */
+async function isSignedOut () {
+  return await getJson(paths.status).then(({ account }) => account === null, () => false)
 }

@@ -37,6 +37,7 @@ const connection = new ShellConnection(sandbox, terminalId, {
   onGap: () => { terminal.reset(); say('Earlier output is no longer known.') },
   onLost: () => say('The connection is lost. Trying again…'),
   onReplaced: () => say('This terminal was opened elsewhere. Press Enter to continue it here.'),
+  onSignedOut: () => { say('You are signed out.'); tell({ type: 'signed-out' }) },
   onEnded: (text) => { say(`${text} Press Enter for a new shell.`); tell({ type: 'ended' }) },
   onFailed: ({ code, message, hint }) => {
     const isOver = code === 'SANDBOX_ENDED' || code === 'SANDBOX_NOT_FOUND'

@@ -87,9 +87,39 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.locator('iframe').count(), 1)
     })
 
+    await t.test('On a phone it has the whole width, and nothing is cut off', async (t) => {
+      await page.setViewportSize({ width: 390, height: 700 })
+      await page.keyboard.type('stty size | tr " " y\n')
+      await shows(1, /\d+y\d+/)
+      const { width } = (await page.locator('iframe').boundingBox())!
+      t.equal(width, 390)
+      t.ok(await page.evaluate('document.documentElement.scrollWidth <= 390'))
+      for (const name of ['New shell', 'Close Shell 1']) {
+        const box = (await page.getByRole('button', { name }).boundingBox())!
+        t.ok(box.x >= 0 && box.x + box.width <= 390, name)
+      }
+      await page.setViewportSize({ width: 1280, height: 800 })
+    })
+
     await t.test('It ends with the sandbox', async () => {
       await service.app.modal.client.sandboxes.fromId(/sb-\w+/.exec(page.url())![0]).then((sandbox) => sandbox.terminate())
       await page.locator('.ended, .dock h2').filter({ hasText: /ended/ }).first().waitFor()
     })
+  })
+
+  t.test('Who has signed out elsewhere is told so, and asks for no more shells', async (t) => {
+    const service = await startService({ ...local, ACCOUNTS: '' })
+    t.teardown(() => service.close())
+    const { page, allow } = await openPage(t, browser, service.url)
+    allow(/WebSocket|ERR_|Failed to load/)
+    await page.goto(`${service.url}/#code=${service.app.signInCode}`)
+    await page.getByRole('button', { name: 'New sandbox' }).click()
+    await page.locator('.welcome').waitFor()
+    await page.getByRole('button', { name: 'Terminal' }).click()
+    await page.frameLocator('iframe').locator('.xterm-rows').filter({ hasText: /[#$] / }).waitFor()
+    await page.context().clearCookies()
+    for (const socket of service.app.websocketServer.clients) socket.terminate()
+    await page.getByText('You are no longer signed in.').waitFor()
+    t.equal(await page.locator('iframe').count(), 0)
   })
 }

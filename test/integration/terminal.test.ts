@@ -1,10 +1,11 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../helpers/containers.js'
 import { isolation } from '../helpers/isolation.js'
 import { sendRaw } from '../helpers/raw-http.js'
-import { keys, skip, startService } from '../helpers/service.js'
+import { keys, skip, startService, type Service } from '../helpers/service.js'
 
 const path = '/api/modal/sandbox'
 
@@ -17,12 +18,21 @@ t.test('terminal', { skip }, async (t) => {
   }
   const id = await created()
 
+  /** How many shells of terminals run in a sandbox. */
+  async function shells (sandbox: string) {
+    const script = 'cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c "^MODAL_SANDBOX_EXEC_ID=term_"'
+    const response = await service.request(`${path}/${sandbox}/exec`, {
+      json: { command: ['sh', '-c', script] }, method: 'POST', headers: { accept: 'application/json' }
+    })
+    return Number((await response.json() as { stdout: string }).stdout)
+  }
+
   /** A connection to a terminal: what it has shown, what it was told, and how it was closed. */
   function connect (
-    query: Record<string, string> = {}, { as = 'alice', sandbox = id, headers = {} }:
-    { as?: keyof typeof keys | null, sandbox?: string, headers?: Record<string, string> } = {}
+    query: Record<string, string> = {}, { as = 'alice', sandbox = id, headers = {}, to = service }:
+    { as?: keyof typeof keys | null, sandbox?: string, headers?: Record<string, string>, to?: Service } = {}
   ) {
-    const url = `${service.url.replace('http', 'ws')}${path}/${sandbox}/terminal?${new URLSearchParams(query)}`
+    const url = `${to.url.replace('http', 'ws')}${path}/${sandbox}/terminal?${new URLSearchParams(query)}`
     const socket = new WebSocket(url, { headers: { ...as !== null && { authorization: `Bearer ${keys[as]}` }, ...headers } })
     const seen = { text: '', bytes: 0, told: [] as any[], code: 0, status: 0 }
     t.teardown(() => socket.terminate())
@@ -152,6 +162,69 @@ t.test('terminal', { skip }, async (t) => {
       await isClosed()
     }
     await connect().opened()
+  })
+
+  await t.test('Shells that are asked for at the same time are counted, too', async (t) => {
+    const sandbox = await created()
+    const terminals = Array.from({ length: 10 }, () => connect({}, { sandbox }))
+    for (const { opened } of terminals) await opened()
+    t.equal(terminals.filter(({ seen }) => seen.told[0].code === 'LIMIT_REACHED').length, 2)
+  })
+
+  await t.test('A client that leaves while its shell starts leaves none behind', async (t) => {
+    const sandbox = await created()
+    const { terminals } = service.app
+    const { open } = terminals
+    t.teardown(() => { terminals.open = open })
+    terminals.open = async (...parts) => { await sleep(500); return await open.apply(terminals, parts) }
+    const { socket } = connect({}, { sandbox })
+    await once(socket, 'open')
+    socket.terminate()
+    await sleep(1000)
+    t.ok(await eventually(async () => await shells(sandbox) === 0))
+  })
+
+  await t.test('Who comes back does not wait for a lost connection of before', async () => {
+    const sandbox = await created()
+    const first = connect({}, { sandbox })
+    const terminalId = await first.opened()
+    await first.shows(/[#$] /)
+    first.socket.pause()
+    first.type('head -c 64000000 /dev/zero | tr "\\0" %; echo; echo do"ne"\r')
+    await sleep(2000)
+    const second = connect({ terminalId }, { sandbox })
+    await second.opened()
+    const { bytes } = second.seen
+    await second.until(() => second.seen.bytes > bytes + 1_000_000)
+    second.ask({ type: 'end' })
+    await second.isClosed()
+  })
+
+  await t.test('A client answers pings though its input waits for the sandbox', async (t) => {
+    const impatient = await startService({ HEARTBEAT_MS: '1000' })
+    t.teardown(() => impatient.close())
+    const { id: sandbox } = await (await impatient.request(path, { method: 'POST', json: {} })).json() as { id: string }
+    const { shows, type, seen, ask, isClosed } = connect({}, { sandbox, to: impatient })
+    await shows(/[#$] /)
+    type('stty -icanon -echo; sleep 8; head -c 2000000 | wc -c; stty icanon echo\r')
+    await sleep(500)
+    for (let part = 0; part < 40; part++) type('x'.repeat(50_000))
+    await shows(/2000000/)
+    t.equal(seen.code, 0)
+    ask({ type: 'end' })
+    await isClosed()
+  })
+
+  await t.test('A shell that hides from the one who ends it is let go', async (t) => {
+    const sandbox = await created()
+    const { shows, type, ask, opened, isClosed } = connect({}, { sandbox })
+    const terminalId = await opened()
+    await shows(/[#$] /)
+    type('exec env -i PATH=$PATH sh -c "trap : HUP; echo hid\'\'den; while :; do sleep 1; done"\r')
+    await shows(/hidden/)
+    ask({ type: 'end' })
+    t.match(await isClosed(), { code: 4001 })
+    t.match((await connect({ terminalId }, { sandbox }).isClosed()).told, [{ code: 'TERMINAL_NOT_FOUND' }])
   })
 
   await t.test('Only the owner of the sandbox gets one (6.3)', async (t) => {
