@@ -1,6 +1,7 @@
 import { FitAddon } from '../vendor/xterm-fit.js'
 import { Terminal } from '../vendor/xterm.js'
 import { ShellConnection } from './connection.js'
+import { touchKeys } from './touch-keys.js'
 
 /*
  * A document of its own, in a frame of the page: xterm.js needs inline styles, which the page's content security policy
@@ -47,6 +48,7 @@ const connection = new ShellConnection(sandbox, terminalId, {
 })
 terminal.onData((text) => connection.send(text))
 terminal.onResize((size) => connection.resize(size))
+document.getElementById('keys').append(...touchKeys((text) => terminal.input(text)))
 
 function adjust () {
   // A hidden frame has no size.

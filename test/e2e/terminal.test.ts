@@ -1,6 +1,7 @@
 import t from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { local } from '../helpers/chat.js'
+import { eventually } from '../helpers/containers.js'
 import { startService } from '../helpers/service.js'
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
@@ -91,14 +92,37 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.setViewportSize({ width: 390, height: 700 })
       await page.keyboard.type('stty size | tr " " y\n')
       await shows(1, /\d+y\d+/)
-      const { width } = (await page.locator('iframe').boundingBox())!
-      t.equal(width, 390)
+      t.ok(await eventually(async () => (await page.locator('iframe').boundingBox())?.width === 390))
       t.ok(await page.evaluate('document.documentElement.scrollWidth <= 390'))
       for (const name of ['New shell', 'Close Shell 1']) {
         const box = (await page.getByRole('button', { name }).boundingBox())!
         t.ok(box.x >= 0 && box.x + box.width <= 390, name)
       }
       await page.setViewportSize({ width: 1280, height: 800 })
+    })
+
+    await t.test('A phone gets the keys that its keyboard lacks', async (t) => {
+      const context = await browser.newContext({
+        viewport: { width: 390, height: 700 },
+        hasTouch: true,
+        isMobile: true,
+        storageState: await page.context().storageState()
+      })
+      t.teardown(() => context.close())
+      const phone = await context.newPage()
+      await phone.goto(page.url())
+      await phone.getByRole('button', { name: 'Terminal' }).click()
+      const frame = phone.frameLocator('iframe')
+      const shows = async (text: RegExp) => await frame.locator('.xterm-rows').filter({ hasText: text }).waitFor()
+      await shows(/[#$] /)
+      await phone.keyboard.type('echo earlier\n')
+      await shows(/earlier[^]*earlier[^]*[#$]/)
+      await phone.keyboard.type('sleep 1000\n')
+      await frame.getByRole('button', { name: 'Control C' }).tap()
+      await shows(/\^C/)
+      for (let times = 0; times < 2; times++) await frame.getByRole('button', { name: 'Up' }).tap()
+      await phone.keyboard.type('-again\n')
+      await shows(/earlier-again/)
     })
 
     await t.test('It ends with the sandbox', async () => {
