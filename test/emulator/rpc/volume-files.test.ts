@@ -277,7 +277,7 @@ t.test('content that was taken stays what it is when its address gets something 
   await fetch(uploadUrl, { method: 'PUT', body: new Uint8Array(content) })
   await bare.control('MountPutFile', { sha256Hex, dataBlobId: blobId })
   t.equal((await fetch(uploadUrl, { method: 'PUT', body: 'another' })).status, 200)
-  const { volumeId } = await makeVolume('taken', 1)
+  const { volumeId } = await makeVolume('bystander', 1)
   await bare.control('VolumePutFiles', { volumeId, files: [{ filename: 'a', sha256Hex }] })
   t.equal(String(await common(volumeId, '').read('a')), 'as announced')
 })
