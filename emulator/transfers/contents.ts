@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -39,9 +39,8 @@ export class Contents {
    * @throws {TooLarge}
    */
   async receive (id: string, stream: Readable | Iterable<Buffer>, maxBytes: number): Promise<Content> {
-    const path = this.pathOf(id)
-    // Whoever sends it again may overlap with what is left of the first time.
-    const part = `${path}.${randomUUID()}`
+    // A file of its own: who sends it again may overlap with the first time, and what has come then may be in use.
+    const path = this.pathOf(`${id}.${randomUUID()}`)
     const hashes = { sha256: createHash('sha256'), md5: createHash('md5') }
     let size = 0
     const count = new Transform({
@@ -53,10 +52,9 @@ export class Contents {
       }
     })
     try {
-      await pipeline(stream, count, createWriteStream(part))
-      await rename(part, path)
+      await pipeline(stream, count, createWriteStream(path))
     } catch (error) {
-      await rm(part, { force: true })
+      await rm(path, { force: true })
       throw error
     }
     return this.#keep(id, { path, size, sha256: hashes.sha256.digest('hex'), md5: hashes.md5.digest('hex') })
@@ -67,23 +65,26 @@ export class Contents {
     this.#known.set(id, content)
   }
 
-  /** Where the content of an id is, or is to be. */
+  /** Where a file of that id is, or is to be. */
   pathOf (id: string): string {
     return join(this.#directory, id)
   }
 
   /** Removes what is at the path of an id after its time. */
   forgetLater (id: string): void {
-    setTimeout(() => {
-      const content = this.#known.get(id)
-      for (const [name, named] of this.#known) if (named === content) this.#known.delete(name)
-      rm(this.pathOf(id), { force: true }).catch(() => {})
-    }, keepMs).unref()
+    this.#afterwards(async () => { await rm(this.pathOf(id), { force: true }) })
   }
 
   #keep (id: string, content: Content): Content {
     this.#known.set(id, content)
-    this.forgetLater(id)
+    this.#afterwards(async () => {
+      for (const [name, named] of this.#known) if (named === content) this.#known.delete(name)
+      await rm(content.path, { force: true })
+    })
     return content
+  }
+
+  #afterwards (work: () => Promise<void>): void {
+    setTimeout(() => { work().catch(() => {}) }, keepMs).unref()
   }
 }

@@ -27,7 +27,9 @@ export class Terminals {
   /** @throws {AppError} LIMIT_REACHED, SHUTTING_DOWN; as {@link Terminal.start}. */
   async open (owned: OwnedSandbox, size: TerminalSize, log: Log): Promise<Terminal> {
     if (this.#isClosing) throw new AppError('SHUTTING_DOWN')
-    const taken = [...[...this.#open.values()].map((terminal) => terminal.owned.id), ...this.#starting.values()]
+    // One whose shell has ended stays until what the shell has started is gone.
+    const running = [...this.#open.values()].filter((terminal) => !terminal.isOver).map((terminal) => terminal.owned.id)
+    const taken = [...running, ...this.#starting.values()]
     if (taken.filter((id) => id === owned.id).length >= perSandbox) {
       throw new AppError('LIMIT_REACHED', {
         message: `A sandbox may have ${perSandbox} terminals at a time.`,

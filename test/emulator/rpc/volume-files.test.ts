@@ -270,6 +270,18 @@ t.test('content that is sent again is whole, whatever becomes of the first time'
   t.ok(content.equals(await common(volumeId, '').read('a')))
 })
 
+t.test('content that was taken stays what it is when its address gets something else', async (t) => {
+  const content = text('as announced')
+  const sha256Hex = hash(content).toString('hex')
+  const { blobId, uploadUrl } = await bare.control('BlobCreate', { contentLength: content.length })
+  await fetch(uploadUrl, { method: 'PUT', body: new Uint8Array(content) })
+  await bare.control('MountPutFile', { sha256Hex, dataBlobId: blobId })
+  t.equal((await fetch(uploadUrl, { method: 'PUT', body: 'another' })).status, 200)
+  const { volumeId } = await makeVolume('bystander', 1)
+  await bare.control('VolumePutFiles', { volumeId, files: [{ filename: 'a', sha256Hex }] })
+  t.equal(String(await common(volumeId, '').read('a')), 'as announced')
+})
+
 t.test('a volume is created once, found by its id, and renamed', async (t) => {
   const create = (deploymentName: string) => bare.control('VolumeGetOrCreate', { deploymentName, objectCreationType: 2, version: 2 })
   const { volumeId } = await create('once')
