@@ -123,7 +123,7 @@ function readMessage (line: string): SessionMessage | undefined {
   } catch {
     return
   }
-  if (typeof entry?.uuid !== 'string' || typeof entry.timestamp !== 'string' || entry.isMeta === true) return
+  if (typeof entry?.uuid !== 'string' || typeof entry.timestamp !== 'string' || entry.isMeta === true || entry.isCompactSummary === true) return
   const { uuid: id, timestamp: time, type } = entry
   const parentToolUseId = typeof entry.parentToolUseID === 'string' ? entry.parentToolUseID : null
   if (type === 'system' && typeof entry.content === 'string') {

@@ -15,6 +15,10 @@ export class Conversation {
   #Turn
   sessionId = uuid()
   title
+  /** Of its turns, newest first. @type {string[]} */
+  prompts = []
+  /** The CLI's commands in this workspace, once a run has named them. @type {string[] | undefined} */
+  commands
   /** When the latest run of this conversation started. */
   lastRunStart
 
@@ -77,6 +81,12 @@ export class Conversation {
     return turn
   }
 
+  /** The next prompt belongs to this conversation, which has another title if it is another one. */
+  goOnIn (sessionId) {
+    if (this.sessionId !== sessionId) this.title = undefined
+    this.sessionId = sessionId
+  }
+
   showError (error) {
     this.#turns.append(notice(error))
     this.column.follow()
@@ -99,13 +109,15 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title, lastRunStart: undefined })
+    Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [] })
     this.#turns.replaceChildren()
     return this.#loading
   }
 
   #newTurn (prompt) {
     const turn = new this.#Turn({ ...this.#options, prompt })
+    turn.claude.onCommands = (commands) => { this.commands = commands }
+    if (prompt !== undefined) this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
     return turn
   }

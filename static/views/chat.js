@@ -48,7 +48,11 @@ export class ChatView {
       onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt), onStop: () => this.#run?.stop(), options: this.#options.element
+      onSend: (prompt) => this.#submit(prompt),
+      onStop: () => this.#run?.stop(),
+      options: this.#options.element,
+      prompts: () => this.conversation.prompts,
+      commands: () => this.conversation.commands
     })
     this.activity = new Activity({ onStop: () => this.#run?.stop() })
     this.queue = new Queue(sandbox.id, {
@@ -153,7 +157,7 @@ export class ChatView {
     if (this.#ended) return
     if (!this.#ready) return this.queue.add(prompt)
     const { sessionId } = this.conversation
-    this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
+    this.#follow({ prompt, request: { prompt, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
   /** Whether a prompt can be sent now. */
@@ -178,7 +182,7 @@ export class ChatView {
     let completed
     try {
       completed = await run.follow()
-      if (completed?.sessionId) this.conversation.sessionId = completed.sessionId
+      if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
       this.#showFailure(asApiError(error), turn, request && prompt)
@@ -189,6 +193,12 @@ export class ChatView {
     this.panels.refresh()
     if (!completed || completed.isError) this.queue.hold()
     if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
+  }
+
+  /** The run may have begun another conversation, as with `/clear`. */
+  #goOnIn (sessionId) {
+    this.conversation.goOnIn(sessionId)
+    this.picker.setTitle(this.conversation.title)
   }
 
   /** Whether moving the focus would not disturb a keyboard user elsewhere on the page. */

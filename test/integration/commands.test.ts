@@ -37,7 +37,7 @@ t.test('Commands of the CLI', { skip: skip || (process.env.TEST_LIVE === '1' && 
 
   await t.test('What it does not know is a prompt, a command of the project its text, and a literal slash a slash', async (t) => {
     for (const [prompt, body, sent] of [
-      ['/foo bar', {}, /You wrote:\\\\n\\\\n> \/foo bar/],
+      ['/foo bar', {}, /> \/foo bar/],
       ['/x the world', {}, /> Greet the world as the project says\./],
       ['/cost', { literal: true }, /> \/cost/]
     ] as const) {
