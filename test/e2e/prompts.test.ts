@@ -55,7 +55,7 @@ t.test('Writing prompts in a real browser', { skip }, async (t) => {
     t.match(await turn.locator('.run-footer').innerText(), /Done[^]*\$0\.00/)
   })
 
-  await t.test('After a run the list has what the CLI has said, and the project\'s own commands', async (t) => {
+  await t.test('After a run the list has what the CLI has said, and the project\'s own commands', async () => {
     await send(page, scripted([[{ tool: 'Bash', input: { command: 'mkdir -p .claude/commands "my docs" src/deep; echo Hello > .claude/commands/greet.md; touch "my docs/a b.md" src/main.js src/deep/x .hidden' } }], [{ text: 'Done.' }]]))
     await finished(page)
     await send(page, '/cost')
