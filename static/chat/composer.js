@@ -60,6 +60,13 @@ export class Composer {
     this.#resize()
   }
 
+  /** Takes an earlier prompt to be changed and sent again. */
+  edit (prompt) {
+    this.#history.recall(prompt)
+    // Somebody has asked for the input, also on a touch screen.
+    this.#input.focus()
+  }
+
   /** Adds mentions of files or folders of the workspace. */
   mention (names) {
     const before = this.#input.value

@@ -28,6 +28,13 @@ export class PromptHistory {
     return true
   }
 
+  /** Shows an earlier prompt; the draft is where the arrow keys lead back to. */
+  recall (prompt) {
+    if (this.#at === -1) this.#draft = this.#input.value
+    this.#at = Math.max(0, this.#prompts().indexOf(prompt))
+    this.#show(prompt)
+  }
+
   /** The next prompt begins. */
   reset () {
     this.#at = -1

@@ -14,6 +14,9 @@ import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
 
+/** Of a run that is listed the service tells only so many characters of its prompt. */
+const listedPromptLength = 200
+
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
   /** The chat has the whole height, and its bar takes the place of the name of the page. */
@@ -30,7 +33,11 @@ export class ChatView {
     this.sandbox = sandbox
     this.newSandbox = newSandbox
     this.conversation = new Conversation({
-      sandboxId: sandbox.id, workdir: sandbox.workdir, scripted, welcome: welcome((prompt) => this.#submit(prompt))
+      sandboxId: sandbox.id,
+      workdir: sandbox.workdir,
+      scripted,
+      welcome: welcome((prompt) => this.#submit(prompt)),
+      onEdit: (prompt) => this.composer.edit(prompt)
     })
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
@@ -175,7 +182,8 @@ export class ChatView {
   /** Follows a new or an active run to its end, then sends the next queued prompt. */
   async #follow ({ prompt, request, runId }) {
     const { sandbox, activity, bar } = this
-    const turn = this.conversation.add(prompt)
+    const whole = request !== undefined || (prompt !== undefined && [...prompt].length < listedPromptLength)
+    const turn = this.conversation.add(prompt, { whole })
     const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
@@ -237,6 +245,7 @@ export class ChatView {
   #showEnded (text, report) {
     if (this.#ended) return
     this.#ended = true
+    this.element.dataset.ended = ''
     this.conversation.welcome.remove()
     this.bar.setEnded()
     this.panels.close()

@@ -112,6 +112,20 @@ t.test('Writing prompts in a real browser', { skip }, async (t) => {
     await input.fill('')
   })
 
+  await t.test('A prompt whose run has failed goes back into the input, and the draft is not lost', async (t) => {
+    const failing = scripted({ error: { status: 401, type: 'authentication_error', message: 'invalid x-api-key' } })
+    await send(page, failing)
+    await finished(page)
+    await input.fill('Another thought')
+    await page.locator('.turn').last().getByRole('button', { name: 'Edit and resend' }).click()
+    t.equal(await input.inputValue(), failing)
+    t.equal(await page.evaluate('document.activeElement.id'), 'prompt')
+    await input.press('ArrowDown')
+    t.equal(await input.inputValue(), 'Another thought')
+    t.equal(await page.getByRole('button', { name: 'Edit and resend' }).count(), 1, 'only where it has failed')
+    await input.fill('')
+  })
+
   await t.test('/clear starts over: the next prompt belongs to another conversation, also after a reload', async (t) => {
     await send(page, '/clear')
     await page.locator('.note', { hasText: 'Claude has started over' }).waitFor()
