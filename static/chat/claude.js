@@ -167,7 +167,8 @@ export class ClaudeView {
   }
 
   #showCompacted ({ compact_metadata: metadata }) {
-    this.#kept = new Set(metadata?.preserved_messages?.uuids)
+    const kept = metadata?.preserved_messages?.uuids
+    if (Array.isArray(kept)) this.#kept = new Set(kept)
     this.#note('The conversation was compacted to free up context.', null)
   }
 

@@ -113,7 +113,7 @@ t.test('Writing prompts in a real browser', { skip }, async (t) => {
   })
 
   await t.test('A prompt whose run has failed goes back into the input, and the draft is not lost', async (t) => {
-    const failing = scripted({ error: { status: 401, type: 'authentication_error', message: 'invalid x-api-key' } })
+    const failing = scripted([{ error: { status: 401, type: 'authentication_error', message: 'invalid x-api-key' } }])
     await send(page, failing)
     await finished(page)
     await input.fill('Another thought')

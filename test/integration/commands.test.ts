@@ -51,6 +51,9 @@ t.test('Commands of the CLI', { skip: skip || (process.env.TEST_LIVE === '1' && 
     const { text, completion } = await run('/compact', { sessionId })
     t.match(completion, { outcome: 'result', sessionId })
     t.match(text, /compact_boundary/)
+    const { messages } = await (await service.request(`${path}/sessions/${sessionId}`)).json() as { messages: unknown[] }
+    t.match(JSON.stringify(messages), /Greet the world/)
+    t.notMatch(JSON.stringify(messages), /This session is being continued/, 'its summary is for Claude')
   })
 
   await t.test('After /clear the run names the conversation that it has begun, which goes on and has its own title', async (t) => {
