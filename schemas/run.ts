@@ -9,6 +9,9 @@ const Tools = Type.Array(
 
 export const RunSpec = Type.Object({
   prompt: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'At most 1 MB as UTF-8.' }),
+  literal: Type.Optional(Type.Boolean({
+    description: 'Whether a slash in front is text. Default: true; with `false`, `/compact` is a command of the CLI\'s.'
+  })),
   sessionId: Type.Optional({ ...Uuid, description: 'Continues this conversation, or starts one with this id.' }),
   continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
   model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),

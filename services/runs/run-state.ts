@@ -40,6 +40,8 @@ export class RunState {
   /** The session that the beginning of the log names, where only its end was read. */
   fallbackSession: string | null = null
   #session: string | undefined
+  /** After `/clear`: the conversation that it has begun, once the CLI has named it. */
+  #cleared: { session?: string } | undefined
   readonly #requests = new OpenRequests()
   #result: (ResultEvent & { session_id?: unknown }) | undefined
 
@@ -51,6 +53,10 @@ export class RunState {
     if (object === undefined) return
     const { type, session_id: session } = object
     if (typeof session === 'string') this.#session ??= session.slice(0, 100)
+    if (type === 'conversation_reset' && this.#isOwn(session)) this.#cleared = {}
+    else if (object['subtype'] === 'init' && typeof session === 'string' && this.#cleared !== undefined) {
+      this.#cleared.session ??= session.slice(0, 100)
+    }
     if (type === 'result') {
       if (this.#isOwn(session)) this.#result = object
     } else if (typeof type === 'string' && afterResult.has(type) && this.#isOwn(session)) {
@@ -67,7 +73,7 @@ export class RunState {
 
   /** The conversation that its output names. */
   get namedSession (): string | null {
-    return this.fallbackSession ?? this.#session ?? null
+    return this.#cleared?.session ?? this.fallbackSession ?? this.#session ?? null
   }
 
   get hasResult (): boolean {

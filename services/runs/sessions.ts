@@ -100,11 +100,19 @@ export class SessionService {
 function titleOf (line: string): string {
   const text = /"(?:content|text)":"((?:[^"\\]|\\.){0,400})/.exec(line)?.[1] ?? ''
   try {
-    const words = (JSON.parse(`"${text}"`) as string).replace(/\s+/g, ' ').trim()
+    const words = asTyped(JSON.parse(`"${text}"`) as string).replace(/\s+/g, ' ').trim()
     return [...words].slice(0, 100).join('')
   } catch {
     return ''
   }
+}
+
+/** A prompt that was a command, as the CLI stores it, in the words of the user. */
+function asTyped (prompt: string): string {
+  const [, command] = /^\s*(?:<command-message>[^<]*<\/command-message>\s*)?<command-name>([^<]*)</.exec(prompt) ?? []
+  if (command === undefined) return prompt
+  const [, parameters = ''] = /<command-args>([^]*)<\/command-args>/.exec(prompt) ?? []
+  return `${command} ${parameters}`.trim()
 }
 
 /** A line of a transcript that is part of the conversation. Anything in the sandbox can write one. */
@@ -115,7 +123,7 @@ function readMessage (line: string): SessionMessage | undefined {
   } catch {
     return
   }
-  if (typeof entry?.uuid !== 'string' || typeof entry.timestamp !== 'string' || entry.isMeta === true) return
+  if (typeof entry?.uuid !== 'string' || typeof entry.timestamp !== 'string' || entry.isMeta === true || entry.isCompactSummary === true) return
   const { uuid: id, timestamp: time, type } = entry
   const parentToolUseId = typeof entry.parentToolUseID === 'string' ? entry.parentToolUseID : null
   if (type === 'system' && typeof entry.content === 'string') {

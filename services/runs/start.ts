@@ -156,8 +156,8 @@ export interface Limits {
 }
 
 /** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
-export function promptText ({ prompt, outputFormat }: RunSpec): string {
-  const content = `\n${prompt}`
+export function promptText ({ prompt, literal = true, outputFormat }: RunSpec): string {
+  const content = literal ? `\n${prompt}` : prompt
   return outputFormat === 'text' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
 }
 

@@ -17,12 +17,17 @@ export class ClaudeView {
   #live = new Map()
   #retry
   #limit
+  /** Messages that the CLI says again after it has compacted the conversation. */
+  #kept = new Set()
   #workdir
   model
   result
 
   /** Called with what Claude is doing, in a word or two. @type {(activity: string) => void} */
   onActivity = () => {}
+
+  /** Called with the names of the CLI's commands. @type {(names: string[]) => void} */
+  onCommands = () => {}
 
   /** @param {{workdir: string}} options used until Claude's first event names its own workdir */
   constructor ({ workdir }) {
@@ -32,12 +37,14 @@ export class ClaudeView {
   }
 
   handle (event) {
+    if (this.#kept.has(event.uuid)) return
     const agent = event.parent_tool_use_id ?? null
     if (event.type === 'stream_event') this.#partial(event.event, agent)
     else if (event.type === 'assistant') this.#assistant(event, agent)
     else if (event.type === 'user') this.#user(event, agent)
     else if (event.type === 'system') this.#system(event)
     else if (event.type === 'rate_limit_event') this.#rateLimit(event.rate_limit_info)
+    else if (event.type === 'conversation_reset') this.#note('Claude has started over, and no longer knows what is above.', null)
     else if (event.type === 'result') this.result = event
   }
 
@@ -152,10 +159,17 @@ export class ClaudeView {
     if (subtype === 'init') {
       this.#workdir = event.cwd
       this.model = event.model
+      if (Array.isArray(event.slash_commands)) this.onCommands(event.slash_commands.filter(isCommand))
     } else if (subtype === 'api_retry') this.#showRetry(event)
     else if (subtype === 'permission_denied') this.#tools.get(event.tool_use_id)?.deny()
     else if (subtype === 'status' && event.status === 'compacting') this.onActivity('Compacting the conversation')
-    else if (subtype === 'compact_boundary') this.#note('The conversation was compacted to free up context.', null)
+    else if (subtype === 'compact_boundary') this.#showCompacted(event)
+  }
+
+  #showCompacted ({ compact_metadata: metadata }) {
+    const kept = metadata?.preserved_messages?.uuids
+    if (Array.isArray(kept)) this.#kept = new Set(kept)
+    this.#note('The conversation was compacted to free up context.', null)
   }
 
   #rateLimit ({ status, resetsAt, utilization } = {}) {
@@ -186,4 +200,9 @@ export class ClaudeView {
     this.#retry?.remove()
     this.#retry = undefined
   }
+}
+
+/** Not those that the CLI has for itself. */
+function isCommand (name) {
+  return typeof name === 'string' && /^[^_\s]\S*$/.test(name)
 }

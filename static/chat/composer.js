@@ -1,6 +1,7 @@
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { PromptHistory } from './prompt-history.js'
 
 /**
  * The prompt's input. Enter sends and Shift+Enter inserts a line break; Enter in an input method does neither.
@@ -14,8 +15,17 @@ export class Composer {
   #button = h('button', { type: 'submit', class: 'send' })
   #busy = false
   #draft
+  #history
+  #sandboxId
+  #commands
+  /** The list of what may be meant, loaded when it is first needed. */
+  #suggestions
 
-  constructor (sandboxId, { onSend, onStop, options }) {
+  /** @param {{prompts: () => string[], commands: () => string[] | undefined}} options those that are not obvious */
+  constructor (sandboxId, { onSend, onStop, options, prompts, commands }) {
+    this.#history = new PromptHistory(this.#input, prompts)
+    this.#sandboxId = sandboxId
+    this.#commands = commands
     this.onSend = onSend
     this.onStop = onStop
     this.#draft = `draft.${sandboxId}`
@@ -24,7 +34,10 @@ export class Composer {
       h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
       this.#input,
       h('div', { class: 'composer-row' }, options, this.#button))
-    this.#input.addEventListener('input', () => this.#resize())
+    this.#input.addEventListener('input', () => {
+      this.#resize()
+      this.#suggest()
+    })
     this.#input.addEventListener('keydown', (event) => this.#onKeydown(event))
     this.#update()
   }
@@ -47,6 +60,13 @@ export class Composer {
     this.#resize()
   }
 
+  /** Takes an earlier prompt to be changed and sent again. */
+  edit (prompt) {
+    this.#history.recall(prompt)
+    // Somebody has asked for the input, also on a touch screen.
+    this.#input.focus()
+  }
+
   /** Adds mentions of files or folders of the workspace. */
   mention (names) {
     const before = this.#input.value
@@ -56,7 +76,20 @@ export class Composer {
     this.focus()
   }
 
+  /** Without the list, if it cannot be loaded, a prompt is written as before. */
+  async #suggest () {
+    if (this.#suggestions === undefined) {
+      if (!/^\/|(^|\s)@/.test(this.#input.value)) return
+      const parts = await Promise.all([import('./suggestions.js'), import('./suggestion-sources.js')]).catch(() => undefined)
+      if (parts === undefined) return
+      const [{ Suggestions }, { commandSource, fileSource }] = parts
+      this.#suggestions ??= new Suggestions(this.#input, [commandSource(this.#commands), fileSource(this.#sandboxId)])
+    }
+    await this.#suggestions.update()
+  }
+
   #onKeydown (event) {
+    if (this.#suggestions?.onKeydown(event) || this.#history.onKeydown(event)) return
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return
     event.preventDefault()
     this.#send()
@@ -76,6 +109,8 @@ export class Composer {
     const text = this.#input.value
     if (text.trim() === '') return
     this.#input.value = ''
+    this.#history.reset()
+    this.#suggestions?.close()
     this.#resize()
     this.onSend(text)
   }

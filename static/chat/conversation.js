@@ -10,15 +10,22 @@ export class Conversation {
   #turns = h('div', { class: 'turns' })
   #options
   #sandboxId
+  #onEdit
   #loading
   /** The class, once it is loaded: one can write a prompt before. */
   #Turn
   sessionId = uuid()
   title
+  /** Of its turns, newest first. @type {string[]} */
+  prompts = []
+  /** The CLI's commands in this workspace, once a run has named them. @type {string[] | undefined} */
+  commands
   /** When the latest run of this conversation started. */
   lastRunStart
 
-  constructor ({ sandboxId, workdir, scripted, welcome }) {
+  /** @param {{onEdit: (prompt: string) => void}} options those that are not obvious */
+  constructor ({ sandboxId, workdir, scripted, welcome, onEdit }) {
+    this.#onEdit = onEdit
     this.#sandboxId = sandboxId
     this.#options = { scripted, sandboxId, workdir, onAnswered: () => this.column.follow() }
     this.welcome = welcome
@@ -68,13 +75,22 @@ export class Conversation {
     }
   }
 
-  /** Adds a turn for a run that starts, or that is replayed from its beginning. */
-  add (prompt) {
+  /**
+   * Adds a turn for a run that starts, or that is replayed from its beginning.
+   * @param {boolean} whole whether this is all of the prompt
+   */
+  add (prompt, { whole }) {
     this.welcome.remove()
     this.title ??= prompt?.trim().split('\n')[0].slice(0, 80)
-    const turn = this.#newTurn(prompt)
+    const turn = this.#newTurn(prompt, { whole })
     this.column.follow()
     return turn
+  }
+
+  /** The next prompt belongs to this conversation, which has another title if it is another one. */
+  goOnIn (sessionId) {
+    if (this.sessionId !== sessionId) this.title = undefined
+    this.sessionId = sessionId
   }
 
   showError (error) {
@@ -99,13 +115,17 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title, lastRunStart: undefined })
+    Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [] })
     this.#turns.replaceChildren()
     return this.#loading
   }
 
-  #newTurn (prompt) {
-    const turn = new this.#Turn({ ...this.#options, prompt })
+  #newTurn (prompt, { whole = true } = {}) {
+    const repeatable = whole && prompt !== undefined
+    const onEdit = repeatable ? () => this.#onEdit(prompt) : undefined
+    const turn = new this.#Turn({ ...this.#options, prompt, onEdit })
+    turn.claude.onCommands = (commands) => { this.commands = commands }
+    if (repeatable) this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
     return turn
   }

@@ -109,11 +109,22 @@ function promptOf ({ type, message, parentToolUseId }) {
     : Array.isArray(content) && !content.some((block) => block.type === 'tool_result')
       ? content.filter((block) => block.type === 'text').map((block) => block.text).join('\n')
       : ''
-  if (text.trim() === '' || /^\s*(\[Request interrupted|<(local-command|command-name|system-reminder))/.test(text)) return
+  const command = commandOf(text)
+  if (command !== undefined) return command
+  if (text.trim() === '' || /^\s*(\[Request interrupted|<(local-command|system-reminder))/.test(text)) return
   return text.replace(/^\n/, '')
+}
+
+/** A command of the CLI's as it was typed. */
+function commandOf (text) {
+  const [, command] = /^\s*(?:<command-message>[^<]*<\/command-message>\s*)?<command-name>([^<]*)</.exec(text) ?? []
+  const [, parameters = ''] = /<command-args>([^]*)<\/command-args>/.exec(text) ?? []
+  return command === undefined ? undefined : `${command} ${parameters}`.trim()
 }
 
 /** A stored message as the event that the CLI streams for it. */
 function asEvent ({ type, time, message, parentToolUseId }) {
+  const [, answer] = type === 'system' ? /^<local-command-stdout>([^]*)<\/local-command-stdout>/.exec(message.content) ?? [] : []
+  if (answer) return { type: 'assistant', message: { model: '<synthetic>', content: [{ type: 'text', text: answer }] }, timestamp: time }
   return { type, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
 }

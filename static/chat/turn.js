@@ -1,6 +1,6 @@
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
-import { notice } from '../views/notice.js'
+import { button, notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
 import { PlanCard } from './plan.js'
@@ -18,9 +18,11 @@ export class Turn {
   #sandboxId
   #runId
   #onAnswered
+  #onEdit
 
-  /** @param {{prompt?: string, scripted, sandboxId, workdir, onAnswered?: () => void}} options */
-  constructor ({ prompt, scripted, sandboxId, workdir, onAnswered }) {
+  /** @param {{prompt?: string, scripted, sandboxId, workdir, onAnswered?: () => void, onEdit?: () => void}} options */
+  constructor ({ prompt, scripted, sandboxId, workdir, onAnswered, onEdit }) {
+    this.#onEdit = onEdit
     this.scripted = scripted
     this.#sandboxId = sandboxId
     this.#onAnswered = onAnswered
@@ -116,10 +118,11 @@ export class Turn {
     this.showFooter(run)
   }
 
-  /** Shows how the run ended, its duration and its cost. */
+  /** Shows how the run ended, its duration and its cost, and how to try again what has failed. */
   showFooter (run) {
     const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
     if (footer.hasChildNodes()) this.#body.append(footer)
+    if (run.isError && this.#onEdit) this.#body.append(button('Edit and resend', this.#onEdit, { kind: 'small', symbol: 'pencil' }))
   }
 }
 

@@ -3,6 +3,9 @@ import { h } from './dom.js'
 const shortcuts = [
   ['Enter', 'Send; while Claude is working, queue'],
   ['Shift Enter', 'New line'],
+  ['↑ ↓', 'Earlier prompts of this conversation, and back'],
+  ['/', 'At the beginning of a prompt: commands of Claude Code'],
+  ['@', 'In a prompt: files of the workspace'],
   ['Esc', 'Stop Claude, or close a panel'],
   ['Ctrl Shift Enter', 'Allow, approve or answer what Claude asks'],
   ['Ctrl Shift Backspace', 'Deny it'],

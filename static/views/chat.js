@@ -14,6 +14,9 @@ import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
 
+/** Of a run that is listed the service tells only so many characters of its prompt. */
+const listedPromptLength = 200
+
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
   /** The chat has the whole height, and its bar takes the place of the name of the page. */
@@ -30,7 +33,11 @@ export class ChatView {
     this.sandbox = sandbox
     this.newSandbox = newSandbox
     this.conversation = new Conversation({
-      sandboxId: sandbox.id, workdir: sandbox.workdir, scripted, welcome: welcome((prompt) => this.#submit(prompt))
+      sandboxId: sandbox.id,
+      workdir: sandbox.workdir,
+      scripted,
+      welcome: welcome((prompt) => this.#submit(prompt)),
+      onEdit: (prompt) => this.composer.edit(prompt)
     })
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
@@ -48,7 +55,11 @@ export class ChatView {
       onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt), onStop: () => this.#run?.stop(), options: this.#options.element
+      onSend: (prompt) => this.#submit(prompt),
+      onStop: () => this.#run?.stop(),
+      options: this.#options.element,
+      prompts: () => this.conversation.prompts,
+      commands: () => this.conversation.commands
     })
     this.activity = new Activity({ onStop: () => this.#run?.stop() })
     this.queue = new Queue(sandbox.id, {
@@ -153,7 +164,7 @@ export class ChatView {
     if (this.#ended) return
     if (!this.#ready) return this.queue.add(prompt)
     const { sessionId } = this.conversation
-    this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
+    this.#follow({ prompt, request: { prompt, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
   /** Whether a prompt can be sent now. */
@@ -171,14 +182,15 @@ export class ChatView {
   /** Follows a new or an active run to its end, then sends the next queued prompt. */
   async #follow ({ prompt, request, runId }) {
     const { sandbox, activity, bar } = this
-    const turn = this.conversation.add(prompt)
+    const whole = request !== undefined || (prompt !== undefined && [...prompt].length < listedPromptLength)
+    const turn = this.conversation.add(prompt, { whole })
     const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
     let completed
     try {
       completed = await run.follow()
-      if (completed?.sessionId) this.conversation.sessionId = completed.sessionId
+      if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
       this.#showFailure(asApiError(error), turn, request && prompt)
@@ -189,6 +201,12 @@ export class ChatView {
     this.panels.refresh()
     if (!completed || completed.isError) this.queue.hold()
     if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
+  }
+
+  /** The run may have begun another conversation, as with `/clear`. */
+  #goOnIn (sessionId) {
+    this.conversation.goOnIn(sessionId)
+    this.picker.setTitle(this.conversation.title)
   }
 
   /** Whether moving the focus would not disturb a keyboard user elsewhere on the page. */
@@ -227,6 +245,7 @@ export class ChatView {
   #showEnded (text, report) {
     if (this.#ended) return
     this.#ended = true
+    this.element.dataset.ended = ''
     this.conversation.welcome.remove()
     this.bar.setEnded()
     this.panels.close()

@@ -228,6 +228,9 @@ t.test('Claude programs that misbehave', { skip: skip || (process.env.TEST_LIVE 
   const id = await create(service, 'alice', { env: { PATH: '/workspace/bin:/usr/local/bin:/usr/bin:/bin' } })
   const init = 'echo \'{"type":"system","subtype":"init","session_id":"s-1"}\''
   const result = 'echo \'{"type":"result","is_error":false,"session_id":"s-1"}\''
+  const cleared = [['conversation_reset', '', 1], ['system', 'init', 2], ['result', 'success', 2]]
+    .map(([type, subtype, session]) => `echo '{"type":"${type}","subtype":"${subtype}","is_error":false,"session_id":"s-${session}"}'`)
+    .join('; ')
   const fake = async (script: string, body: object = {}) => {
     await exec(service, id, `mkdir -p bin && printf '%s\\n' '#!/bin/sh' ${quote(script)} > bin/claude && chmod +x bin/claude`)
     return await collect(await service.request(`/api/modal/sandbox/${id}/claude`, { method: 'POST', json: { prompt: 'x', ...body } }))
@@ -238,7 +241,8 @@ t.test('Claude programs that misbehave', { skip: skip || (process.env.TEST_LIVE 
     ['ended by a signal', `${init}; kill -KILL $$`, { outcome: 'signal', exitCode: 137 }],
     ['its output closed early', `${init}; ${result}; exec >/dev/null 2>&1; sleep 1; exit 0`, { outcome: 'result', exitCode: 0 }],
     ['a daemon that holds the terminal', `${init}; ${result}; (setsid sleep 30 &); exit 0`, { outcome: 'result', exitCode: 0 }],
-    ['a hang after its result', `${init}; ${result}; trap '' TERM INT; while :; do sleep 1; done`, { outcome: 'result' }]
+    ['a hang after its result', `${init}; ${result}; trap '' TERM INT; while :; do sleep 1; done`, { outcome: 'result' }],
+    ['a hang after /clear', `${init}; ${cleared}; trap '' TERM INT; while :; do sleep 1; done`, { outcome: 'result', sessionId: 's-2' }]
   ]
   for (const [name, script, data] of cases) {
     await t.test(`A Claude with ${name}`, async (t) => {

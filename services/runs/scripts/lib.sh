@@ -110,6 +110,10 @@ has_result () {
   said=$(tail -n 3 "$1" | grep -a '{' | tail -n 1 | grep -a '"type":"result"' |
     grep -avE '"type":"(assistant|user|system|stream_event|control_request)"') || return 1
   named=$(grep -aom1 '"session_id":"[^"]*"' "$1" | head -n 1)
+  # With `/clear` the CLI goes on in another conversation, which its next `init` names.
+  case $(grep -am1 '"type":"conversation_reset"' "$1") in
+    *"$named"*) named=$(grep -a '"subtype":"init"' "$1" | tail -n 1 | grep -ao '"session_id":"[^"]*"' | head -n 1);;
+  esac
   case $said in *"$named"*) ;; *) return 1;; esac
   first_line "$2/terminal-pid"
   parent=${line:-none} child=none its_session=

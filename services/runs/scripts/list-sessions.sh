@@ -8,6 +8,7 @@ ls -t -- */*.jsonl 2>/dev/null | head -n "$2" | while read -r file; do
   [ -f "$file" ] && [ ! -L "$file" ] || continue
   session=${file##*/}
   echo "${session%.jsonl} $(stat -c %Y -- "$file") $(grep -acE '"type":"(user|assistant)",' -- "$file")"
-  grep -am1 '"type":"user"' -- "$file" | head -c 8192 | tr -d '\n'; echo
+  # Not what the CLI says of its commands, and not the one that has only begun the conversation.
+  grep -a '"type":"user"' -- "$file" | grep -avEm1 '"isMeta":true|<command-name>/clear<' | head -c 8192 | tr -d '\n'; echo
   grep -aom1 '"timestamp":"[^"]*"' -- "$file" | head -n 1 | head -c 100 | tr -d '\n'; echo
 done

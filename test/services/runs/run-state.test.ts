@@ -38,6 +38,21 @@ t.test('A run is told from its log alone', async (t) => {
   t.match(state.completion(state.ended!), { outcome: 'result', exitCode: 0, durationMs: 5, sessionId: 's-1' })
 })
 
+t.test('After /clear the run is about the conversation that the CLI has begun, and only if its own was cleared', async (t) => {
+  const stateAfter = (reset: string) => {
+    const state = new RunState()
+    const lines = [
+      writeRecord(started), '{"type":"system","session_id":"s-1"}', `{"type":"conversation_reset","session_id":"${reset}"}`,
+      '{"type":"system","subtype":"status","session_id":"s-1"}', '{"type":"system","subtype":"init","session_id":"s-2"}',
+      '{"type":"result","is_error":false,"session_id":"s-2"}', writeRecord(ended)
+    ]
+    for (const event of eventsOf(Buffer.from(`${lines.join('\n')}\n`))) state.apply(event)
+    return state
+  }
+  t.match(stateAfter('s-1').completion(ended), { outcome: 'result', sessionId: 's-2' })
+  t.match(stateAfter('s-3').completion(ended), { outcome: 'exit', sessionId: 's-1' })
+})
+
 t.test('A result that something else in the sandbox has written can not do harm', async (t) => {
   for (const odd of [null, [null], 'x', 7, { a: null }, { a: { costUSD: 'x' } }, { a: { costUSD: Infinity } }]) {
     const result = { is_error: odd, usage: odd, total_cost_usd: odd, model_usage_since_last_result: odd }

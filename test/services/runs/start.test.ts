@@ -28,8 +28,14 @@ t.test('No value of a request can become an option, and no prompt a command of t
   t.equal(text.at(-3), '-', 'no grace time counts')
   t.equal(promptText({ prompt: '/clear', outputFormat: 'text' }), '\n/clear')
   t.equal(promptText({ prompt: '/clear "\n' }), '{"type":"user","message":{"role":"user","content":"\\n/clear \\"\\n"}}\n')
+  t.equal(promptText({ prompt: '/clear', literal: true, outputFormat: 'text' }), '\n/clear')
   t.notMatch(text.at(-1), /--input-format/)
   t.match(runEnvironment({ ...owned, mountPath: '/data' }), { CLAUDE_CONFIG_DIR: '/data/.claude-sandbox', IS_SANDBOX: '1' })
+})
+
+t.test('A prompt that is not literal reaches the CLI without a line break, so that its commands count', async (t) => {
+  t.equal(promptText({ prompt: '/cost', literal: false }), '{"type":"user","message":{"role":"user","content":"/cost"}}\n')
+  t.equal(promptText({ prompt: '/cost', literal: false, outputFormat: 'text' }), '/cost')
 })
 
 t.test('Claude may ask in every mode where somebody answers, and in no other run', async (t) => {
