@@ -1,6 +1,7 @@
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { Attachments } from './attachments.js'
 
 /**
  * The prompt's input. Enter sends and Shift+Enter inserts a line break; Enter in an input method does neither.
@@ -12,6 +13,7 @@ export class Composer {
   })
 
   #button = h('button', { type: 'submit', class: 'send' })
+  #attachments = new Attachments(() => this.#update())
   #busy = false
   #draft
 
@@ -22,10 +24,12 @@ export class Composer {
     this.#input.value = tabStorage.read(this.#draft, '')
     this.element = h('form', { class: 'composer', onsubmit: (event) => this.#submit(event) },
       h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
+      this.#attachments.element,
       this.#input,
-      h('div', { class: 'composer-row' }, options, this.#button))
+      h('div', { class: 'composer-row' }, options, this.#attachments.button, this.#button))
     this.#input.addEventListener('input', () => this.#resize())
     this.#input.addEventListener('keydown', (event) => this.#onKeydown(event))
+    this.#input.addEventListener('paste', (event) => this.#attachments.paste(event))
     this.#update()
   }
 
@@ -41,9 +45,10 @@ export class Composer {
   }
 
   /** Puts back a prompt that was not accepted, unless the user has typed something else since. */
-  restore (text) {
-    if (this.#input.value.trim() !== '') return
+  restore (text, pictures = []) {
+    if (!this.#empty) return
     this.#input.value = text
+    this.#attachments.put(pictures)
     this.#resize()
   }
 
@@ -69,15 +74,19 @@ export class Composer {
   }
 
   get #stops () {
-    return this.#busy && this.#input.value.trim() === ''
+    return this.#busy && this.#empty
+  }
+
+  get #empty () {
+    return this.#input.value.trim() === '' && this.#attachments.empty
   }
 
   #send () {
     const text = this.#input.value
-    if (text.trim() === '') return
+    if (this.#empty || this.#attachments.reading > 0) return
     this.#input.value = ''
     this.#resize()
-    this.onSend(text)
+    this.onSend(text, this.#attachments.take())
   }
 
   #resize () {
@@ -95,6 +104,6 @@ export class Composer {
       this.#button.title = label
       this.#button.classList.toggle('stops', this.#stops)
     }
-    this.#button.disabled = !this.#busy && this.#input.value.trim() === ''
+    this.#button.disabled = !this.#busy && this.#empty
   }
 }

@@ -1,5 +1,5 @@
 import { followingColumn } from './scroll.js'
-import { listRuns, listSessions, readMessages, showMessages, withoutRun } from './history.js'
+import { listRuns, listSessions, promptOf, readMessages, showMessages, withoutRun } from './history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
@@ -33,7 +33,7 @@ export class Conversation {
 
   /**
    * Shows a stored conversation: the given one, that of the active run, or the latest.
-   * @returns the active run if it belongs to this conversation
+   * @returns the active run if it belongs to this conversation, with all of its prompt that is known
    */
   async open ({ session, activeRun } = {}) {
     const loading = this.#show(session ?? { sessionId: uuid() })
@@ -55,9 +55,11 @@ export class Conversation {
       loadingNote.remove()
       this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
       const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
-      await showMessages(withoutRun(messages, run), completed, (prompt) => this.#newTurn(prompt))
+      const before = withoutRun(messages, run)
+      await showMessages(before, completed, (prompt) => this.#newTurn(prompt?.text, prompt?.pictures))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
-      return run
+      const own = promptOf(messages[before.length])
+      return run && own ? { ...run, prompt: own.text, pictures: own.pictures } : run
     } catch (error) {
       if (loading.signal.aborted) return
       loadingNote.remove()
@@ -69,10 +71,10 @@ export class Conversation {
   }
 
   /** Adds a turn for a run that starts, or that is replayed from its beginning. */
-  add (prompt) {
+  add (prompt, pictures = []) {
     this.welcome.remove()
-    this.title ??= prompt?.trim().split('\n')[0].slice(0, 80)
-    const turn = this.#newTurn(prompt)
+    this.title ??= prompt?.trim() === '' ? 'Picture' : prompt?.trim().split('\n')[0].slice(0, 80)
+    const turn = this.#newTurn(prompt, pictures)
     this.column.follow()
     return turn
   }
@@ -104,8 +106,8 @@ export class Conversation {
     return this.#loading
   }
 
-  #newTurn (prompt) {
-    const turn = new this.#Turn({ ...this.#options, prompt })
+  #newTurn (prompt, pictures) {
+    const turn = new this.#Turn({ ...this.#options, prompt, pictures })
     this.#turns.append(turn.element)
     return turn
   }

@@ -1,4 +1,5 @@
 import { Activity } from '../chat/activity.js'
+import { promptOf } from '../chat/attachments.js'
 import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
 import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
@@ -48,11 +49,14 @@ export class ChatView {
       onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt), onStop: () => this.#run?.stop(), options: this.#options.element
+      onSend: (prompt, pictures) => this.#submit(prompt, pictures),
+      onStop: () => this.#run?.stop(),
+      options: this.#options.element
     })
     this.activity = new Activity({ onStop: () => this.#run?.stop() })
     this.queue = new Queue(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt), onEdit: (prompt) => this.composer.restore(prompt)
+      onSend: (prompt, pictures) => this.#submit(prompt, pictures),
+      onEdit: (prompt, pictures) => this.composer.restore(prompt, pictures)
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
@@ -102,7 +106,7 @@ export class ChatView {
     const { activeRun } = this.sandbox
     this.composer.setBusy(Boolean(activeRun))
     const run = await this.#load(() => this.#openConversation(activeRun))
-    if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt })
+    if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
     this.composer.setBusy(false)
     this.#sendNext()
   }
@@ -149,11 +153,12 @@ export class ChatView {
     return result
   }
 
-  #submit (prompt) {
+  #submit (prompt, pictures = []) {
     if (this.#ended) return
-    if (!this.#ready) return this.queue.add(prompt)
+    if (!this.#ready) return this.queue.add(prompt, pictures)
     const { sessionId } = this.conversation
-    this.#follow({ prompt, request: { prompt, sessionId, onDisconnect: 'continue', ...this.#options.request } })
+    const parts = promptOf(prompt, pictures)
+    this.#follow({ prompt, pictures, request: { prompt: parts, sessionId, onDisconnect: 'continue', ...this.#options.request } })
   }
 
   /** Whether a prompt can be sent now. */
@@ -164,14 +169,14 @@ export class ChatView {
   /** @returns whether there was a queued prompt */
   #sendNext () {
     const next = this.#ended || !this.#ready ? undefined : this.queue.next()
-    if (next !== undefined) this.#submit(next)
+    if (next !== undefined) this.#submit(next.text, next.pictures)
     return next !== undefined
   }
 
   /** Follows a new or an active run to its end, then sends the next queued prompt. */
-  async #follow ({ prompt, request, runId }) {
+  async #follow ({ prompt, pictures, request, runId }) {
     const { sandbox, activity, bar } = this
-    const turn = this.conversation.add(prompt)
+    const turn = this.conversation.add(prompt, pictures)
     const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
@@ -181,7 +186,7 @@ export class ChatView {
       if (completed?.sessionId) this.conversation.sessionId = completed.sessionId
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
-      this.#showFailure(asApiError(error), turn, request && prompt)
+      this.#showFailure(asApiError(error), turn, request && { prompt, pictures })
     }
     this.#run = undefined
     this.conversation.lastRunStart = run.startedAt ?? this.conversation.lastRunStart
@@ -196,12 +201,12 @@ export class ChatView {
     return document.activeElement === document.body || this.dock.contains(document.activeElement)
   }
 
-  #showFailure (error, turn, prompt) {
+  #showFailure (error, turn, sent) {
     // What is shown then says it, and what to do about it.
     if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
-    if (prompt) this.composer.restore(prompt)
+    if (sent) this.composer.restore(sent.prompt, sent.pictures)
   }
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */
