@@ -17,7 +17,9 @@ export class Queue {
     this.onSend = onSend
     this.onEdit = onEdit
     this.#key = `queue.${sandboxId}`
-    this.#prompts = tabStorage.read(this.#key, []).map(({ text, pictures }) => ({ text, pictures: [], lost: pictures }))
+    // Without its pictures, nothing is left of a prompt that had no text.
+    const stored = tabStorage.read(this.#key, []).filter(({ text }) => text.trim() !== '')
+    this.#prompts = stored.map(({ text, pictures }) => ({ text, pictures: [], lost: pictures }))
     this.#held = this.#prompts.length > 0
     this.#show()
   }

@@ -127,7 +127,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await attach(page, chosen('one.png'))
     await attached(page).waitFor()
     await send(page, 'Third')
+    await attach(page, chosen('two.png'))
+    await attached(page).waitFor()
+    await page.getByRole('button', { name: 'Queue' }).click()
+    t.strictSame(await page.locator('.queued').allInnerTexts(), ['Third (1 picture)', '1 picture'])
     await page.reload()
+    await page.locator('.queued').waitFor()
     t.equal(await page.locator('.queued').innerText(), 'Third (1 picture, lost when the page was reloaded)')
   })
 
