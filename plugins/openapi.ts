@@ -17,7 +17,7 @@ const File = Type.String({ format: 'binary' })
 
 /** What Fastify does not know of a route: that it can answer with a stream, or takes a file. */
 function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }) {
-  const { events, takesFile, ...rest } = schema
+  const { events, takesFile, body, ...rest } = schema
   const response = { ...rest.response as Record<string, unknown> }
   if (events !== undefined) {
     const json = response['200']
@@ -25,10 +25,20 @@ function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }
     response['200'] = { description: 'JSON, or a stream of events, as Accept asks.', content }
   }
   return {
-    schema: { ...rest, ...schema.response !== undefined && { response }, ...takesFile && { body: File, consumes: ['application/octet-stream'] } },
+    schema: {
+      ...rest,
+      ...body !== undefined && { body: withoutDiscriminators(body) },
+      ...schema.response !== undefined && { response },
+      ...takesFile && { body: File, consumes: ['application/octet-stream'] }
+    },
     // Fastify takes them with and without.
     url: url.replace(/(?<=.)\/$/, '')
   }
+}
+
+/** They are for the validator: in OpenAPI they select among named schemas only. */
+function withoutDiscriminators (schema: unknown): unknown {
+  return JSON.parse(JSON.stringify(schema, (key, value) => key === 'discriminator' ? undefined : value))
 }
 
 /** `/openapi.json` and `/docs`, from the schemas that validate requests. Register it before the routes. */

@@ -8,7 +8,9 @@ import fp from 'fastify-plugin'
  */
 export default fp(async (fastify) => {
   // With `verbose`, errors have the rule that they are about.
-  const options = { useDefaults: true, removeAdditional: false, allErrors: false, verbose: true } as const
+  const options = {
+    useDefaults: true, removeAdditional: false, allErrors: false, verbose: true, discriminator: true
+  } as const
   const body = formats.default(new Ajv({ ...options, coerceTypes: false }))
   const text = formats.default(new Ajv({ ...options, coerceTypes: 'array' }))
   // Compiled on first use: the service starts sooner, and most processes never serve most routes.
@@ -32,7 +34,7 @@ export default fp(async (fastify) => {
 
 /** Ajv's message after the field's name: `body.image.registry must be string`. */
 function describe (errors: ErrorObject[], part: string): string {
-  const { keyword, instancePath, params, message, parentSchema } = errors[0]!
+  const { keyword, instancePath, params, message, parentSchema } = mostSpecific(errors)
   const at = `${part}${instancePath.replaceAll('/', '.')}`
   if (keyword === 'additionalProperties') {
     const [pattern] = Object.keys(parentSchema?.patternProperties ?? {})
@@ -46,5 +48,14 @@ function describe (errors: ErrorObject[], part: string): string {
     const same = errors.filter((error) => error.keyword === 'const' && error.instancePath === instancePath)
     return `${at} must be ${same.length > 1 ? 'one of ' : ''}${same.map(({ params }) => params.allowedValue).join(', ')}`
   }
+  if (keyword === 'discriminator') return `${at}.${params.tag} is not one of those that are known`
   return `${at} ${message}`
+}
+
+/** Of a union's errors, one for each form, that of the form which was meant: wrong only further inside. */
+function mostSpecific (errors: ErrorObject[]): ErrorObject {
+  const depth = ({ instancePath }: ErrorObject) => instancePath.split('/').length
+  const deepest = Math.max(...errors.map(depth))
+  const candidates = errors.filter((error) => depth(error) === deepest)
+  return candidates.find(({ keyword }) => keyword !== 'type' && keyword !== 'anyOf') ?? candidates[0]!
 }

@@ -4,7 +4,7 @@ import type { Account } from '../schemas/account.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import {
   Cancellation, EventsHeaders, EventsPage, EventsQuery, NothingMore, PermissionAnswer, PermissionParams, RunEvents,
-  RunHeaders, RunList, RunParams, RunSpec, RunView
+  runBodyLimit, RunHeaders, RunList, RunParams, RunSpec, RunView
 } from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
@@ -15,6 +15,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
   fastify.post('/:id/claude', {
+    bodyLimit: runBodyLimit,
     schema: {
       operationId: 'runPrompt',
       summary: 'Run a prompt',

@@ -7,8 +7,34 @@ const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 const Tools = Type.Array(
   Type.String({ pattern: '^[A-Za-z_][^\\u0000-\\u001f]*$', maxLength: 200 }), { minItems: 1, maxItems: 100 })
 
+const PromptText = (description: string) => Type.String({ minLength: 1, maxLength: 1_048_576, description })
+const TextPart = Type.Object({ type: Type.Literal('text'), text: PromptText('All texts together: at most 1 MB as UTF-8.') }, strict)
+const ImagePart = Type.Object({
+  type: Type.Literal('image'),
+  mediaType: Type.Union(['image/png', 'image/jpeg', 'image/gif', 'image/webp'].map((type) => Type.Literal(type as ImageType))),
+  data: Type.String({
+    minLength: 4, maxLength: 3_500_000, pattern: '^[A-Za-z0-9+/]+={0,2}$', description: 'Base64. Its bytes must be of `mediaType`.'
+  })
+}, strict)
+type ImageType = 'image/png' | 'image/jpeg' | 'image/gif' | 'image/webp'
+export type ImagePart = Static<typeof ImagePart>
+export type PromptPart = Static<typeof TextPart> | ImagePart
+/** By its `type`, so that an error is about a field of the part that was meant. */
+const PromptPart = Type.Unsafe<PromptPart>({
+  type: 'object', required: ['type'], discriminator: { propertyName: 'type' }, oneOf: [TextPart, ImagePart]
+})
+const Prompt = Type.Union([
+  PromptText('At most 1 MB as UTF-8.'),
+  Type.Array(PromptPart, {
+    minItems: 1, maxItems: 100, description: 'Texts and at most 10 images, in their order. Not with outputFormat `text`.'
+  })
+])
+export type Prompt = Static<typeof Prompt>
+/** Bytes that the body of a run's request may have: with images it is larger than others. */
+export const runBodyLimit = 12 * 1024 * 1024
+
 export const RunSpec = Type.Object({
-  prompt: Type.String({ minLength: 1, maxLength: 1_048_576, description: 'At most 1 MB as UTF-8.' }),
+  prompt: Prompt,
   literal: Type.Optional(Type.Boolean({
     description: 'Whether a slash in front is text. Default: true; with `false`, `/compact` is a command of the CLI\'s.'
   })),
@@ -97,7 +123,7 @@ export const RunView = Type.Object({
   sessionId: Type.Union([Type.String(), Type.Null()]),
   status: Type.Union([Type.Literal('running'), Type.Literal('completed')]),
   startedAt: Timestamp,
-  prompt: Type.String({ description: 'The first 200 characters.' }),
+  prompt: Type.String({ description: 'The first 200 characters of its text; `[image]` where it has only images.' }),
   interactive: Type.Boolean({ description: 'Whether Claude asks. Otherwise there is never anything to answer.' }),
   pendingPermissions: Type.Array(PendingPermission),
   completion: Type.Optional(Completion)

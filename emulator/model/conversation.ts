@@ -4,7 +4,8 @@ const Block = Type.Object({
   type: Type.String(),
   text: Type.Optional(Type.String()),
   content: Type.Optional(Type.Unknown()),
-  is_error: Type.Optional(Type.Boolean())
+  is_error: Type.Optional(Type.Boolean()),
+  source: Type.Optional(Type.Object({ media_type: Type.Optional(Type.String()), data: Type.Optional(Type.String()) }))
 })
 type Block = Static<typeof Block>
 
@@ -29,6 +30,8 @@ export interface ToolResult {
 export interface Conversation {
   /** What the user typed last, byte for byte; empty when the request has no prompt. */
   prompt: string
+  /** The images of the last prompt: their type and size, such as `image/png, 68 bytes`. */
+  images: string[]
   /** 1 for the first prompt of the conversation. */
   promptNumber: number
   /** Results of the tools called since the last prompt, in order. */
@@ -48,14 +51,17 @@ export interface Conversation {
  * prompt, and the last one counts.
  */
 export function readConversation (request: MessagesRequest): Conversation {
-  const blocks = request.messages.filter(({ role }) => role === 'user').flatMap(({ content }) => blocksOf(content))
+  const messages = request.messages.filter(({ role }) => role === 'user').map(({ content }) => withCaption(blocksOf(content)))
+  const blocks = messages.flat()
   const prompts = blocks.flatMap((block, at) => {
     const text = typedText(block)
     return text === undefined ? [] : [{ text, at }]
   })
   const last = prompts.at(-1)
+  const withLast = messages.findLast((message) => message.includes(blocks[last?.at ?? -1]!)) ?? []
   return {
     prompt: last?.text ?? '',
+    images: withLast.filter(({ type }) => type === 'image').map(describeImage),
     promptNumber: Math.max(1, prompts.length),
     results: blocks.slice((last?.at ?? -1) + 1).filter(({ type }) => type === 'tool_result').map(readResult),
     workdir: lastNamed(request, /working directory: (\/.*)$/gim)?.[1]?.trim(),
@@ -64,12 +70,23 @@ export function readConversation (request: MessagesRequest): Conversation {
   }
 }
 
+/** Images without a word are a prompt, too. */
+function withCaption (blocks: Block[]): Block[] {
+  const hasOnlyImages = blocks.some(({ type }) => type === 'image') && blocks.every((block) => typedText(block) === undefined)
+  return hasOnlyImages ? [...blocks, { type: 'text', text: '[image]' }] : blocks
+}
+
+function describeImage ({ source }: Block): string {
+  return `${source?.media_type}, ${Buffer.from(source?.data ?? '', 'base64').length} bytes`
+}
+
 const reminders = /^(\s*<system-reminder>[\s\S]*?<\/system-reminder>\n?)+/
-/** What else version 2.1.330 writes in the user's name: command output, interruptions, requests to continue. */
+/** What else version 2.1.330 writes in the user's name: command output, interruptions, where images are, requests to continue. */
 const writtenByCli = new RegExp('^\\s*(' + [
   '<local-command-',
   '<command-',
   '\\[Request interrupted by user',
+  '\\[Image: ',
   'Your response above was cut off mid-stream',
   'Output token limit hit\\. Resume directly'
 ].join('|') + ')')

@@ -86,10 +86,11 @@ function say (text: string, ...blocks: Block[]): Turn {
   return { blocks: [{ text, ...pace }, ...blocks] }
 }
 
-function introduce ({ prompt, promptNumber }: Conversation) {
+function introduce ({ prompt, promptNumber, images }: Conversation) {
   const again = promptNumber > 1 ? ` This is turn ${promptNumber} of our conversation.` : ''
   return '**Scripted demo model** (no API key is set, so this is not Claude): it plays the same short scene for ' +
-    `every prompt.${again} You wrote:\n\n> ${firstWords(prompt, 200)}`
+    `every prompt.${again} You wrote:\n\n> ${firstWords(prompt, 200)}` +
+    (images.length > 0 ? `\n\nWith ${images.length} image${images.length > 1 ? 's' : ''} (${images.join('; ')}).` : '')
 }
 
 function giveUp (tool: string, { text }: ToolResult) {

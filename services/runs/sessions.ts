@@ -96,9 +96,15 @@ export class SessionService {
   }
 }
 
-/** The first words of the first prompt; its line may be cut. */
+function withoutFirstBreak (content: unknown): unknown {
+  if (typeof content === 'string') return content.replace(/^\n/, '')
+  if (!Array.isArray(content)) return content
+  return content.map((block) => typeof block?.text === 'string' ? { ...block, text: withoutFirstBreak(block.text) } : block)
+}
+
+/** The first words of the first prompt; its line may be cut, even before them if it begins with an image. */
 function titleOf (line: string): string {
-  const text = /"(?:content|text)":"((?:[^"\\]|\\.){0,400})/.exec(line)?.[1] ?? ''
+  const text = /"(?:content|text)":"((?:[^"\\]|\\.){0,400})/.exec(line)?.[1] ?? (line.includes('"type":"image"') ? '[image]' : '')
   try {
     const words = asTyped(JSON.parse(`"${text}"`) as string).replace(/\s+/g, ' ').trim()
     return [...words].slice(0, 100).join('')
@@ -132,7 +138,7 @@ function readMessage (line: string): SessionMessage | undefined {
   if (!['user', 'assistant'].includes(type) || typeof entry.message !== 'object' || entry.message === null) return
   const { message } = entry
   // Our prompts begin with a line break that the user did not write.
-  if (type === 'user' && typeof message.content === 'string') message.content = message.content.replace(/^\n/, '')
+  if (type === 'user') message.content = withoutFirstBreak(message.content)
   if (jsonLength(message) === Infinity) return
   return { id, type, time, message, parentToolUseId }
 }

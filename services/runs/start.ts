@@ -11,6 +11,7 @@ import { tagLatestRun } from '../modal/run-tags.js'
 import { quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { silenceMs } from './log-follower.js'
+import { checkPrompt, contentOf, textOf } from './prompt.js'
 import type { StartedRecord } from './records.js'
 import { directoryOf, endRun, homeOf, lock, prepareRun, runMark, stateOf } from './run-directory.js'
 
@@ -65,11 +66,10 @@ export interface Started { started: StartedRecord, runner: SandboxProcess }
 /** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
 export function checkSpec (spec: RunSpec) {
   const { prompt, sessionId, continue: latest, interactive, permissionMode, outputFormat } = spec
-  if (Buffer.byteLength(prompt) > 1_048_576) {
-    throw new AppError('PAYLOAD_TOO_LARGE', { message: 'body.prompt is larger than 1 MB.' })
+  checkPrompt(prompt)
+  if (outputFormat === 'text' && typeof prompt !== 'string') {
+    throw new AppError('BAD_REQUEST', { message: 'body.prompt as a list of parts needs body.outputFormat stream-json.' })
   }
-  if (prompt.trim() === '') throw new AppError('BAD_REQUEST', { message: 'body.prompt is blank.' })
-  if (prompt.includes('\0')) throw new AppError('BAD_REQUEST', { message: 'body.prompt has a NUL character.' })
   if (latest && sessionId !== undefined) {
     throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })
   }
@@ -133,7 +133,7 @@ function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutM
     sandboxId: owned.id,
     sessionId: spec.continue ? null : spec.sessionId ?? randomUUID(),
     startedAt: new Date().toISOString(),
-    prompt: [...spec.prompt].slice(0, 200).join(''),
+    prompt: [...textOf(spec.prompt)].slice(0, 200).join(''),
     format: spec.outputFormat ?? 'stream-json',
     onDisconnect: spec.onDisconnect ?? 'terminate',
     timeoutMs,
@@ -157,8 +157,8 @@ export interface Limits {
 
 /** What the CLI reads as the prompt. A line break in front keeps a leading slash from being a command of the CLI's. */
 export function promptText ({ prompt, literal = true, outputFormat }: RunSpec): string {
-  const content = literal ? `\n${prompt}` : prompt
-  return outputFormat === 'text' ? content : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
+  const content = contentOf(prompt, (text) => literal ? `\n${text}` : text)
+  return outputFormat === 'text' ? String(content) : `${JSON.stringify({ type: 'user', message: { role: 'user', content } })}\n`
 }
 
 /**

@@ -1,6 +1,7 @@
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { Attachments } from './attachments.js'
 import { PromptHistory } from './prompt-history.js'
 
 /**
@@ -13,6 +14,7 @@ export class Composer {
   })
 
   #button = h('button', { type: 'submit', class: 'send' })
+  #attachments = new Attachments(() => this.#update())
   #busy = false
   #draft
   #history
@@ -32,13 +34,15 @@ export class Composer {
     this.#input.value = tabStorage.read(this.#draft, '')
     this.element = h('form', { class: 'composer', onsubmit: (event) => this.#submit(event) },
       h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
+      this.#attachments.element,
       this.#input,
-      h('div', { class: 'composer-row' }, options, this.#button))
+      h('div', { class: 'composer-row' }, options, this.#attachments.button, this.#button))
     this.#input.addEventListener('input', () => {
       this.#resize()
       this.#suggest()
     })
     this.#input.addEventListener('keydown', (event) => this.#onKeydown(event))
+    this.#input.addEventListener('paste', (event) => this.#attachments.paste(event))
     this.#update()
   }
 
@@ -54,15 +58,17 @@ export class Composer {
   }
 
   /** Puts back a prompt that was not accepted, unless the user has typed something else since. */
-  restore (text) {
-    if (this.#input.value.trim() !== '') return
+  restore (text, pictures = []) {
+    if (!this.#empty) return
     this.#input.value = text
+    this.#attachments.put(pictures)
     this.#resize()
   }
 
   /** Takes an earlier prompt to be changed and sent again. */
-  edit (prompt) {
+  edit (prompt, pictures) {
     this.#history.recall(prompt)
+    if (pictures.length > 0) this.#attachments.put(pictures)
     // Somebody has asked for the input, also on a touch screen.
     this.#input.focus()
   }
@@ -102,17 +108,21 @@ export class Composer {
   }
 
   get #stops () {
-    return this.#busy && this.#input.value.trim() === ''
+    return this.#busy && this.#empty
+  }
+
+  get #empty () {
+    return this.#input.value.trim() === '' && this.#attachments.empty
   }
 
   #send () {
     const text = this.#input.value
-    if (text.trim() === '') return
+    if (this.#empty || this.#attachments.reading > 0) return
     this.#input.value = ''
     this.#history.reset()
     this.#suggestions?.close()
     this.#resize()
-    this.onSend(text)
+    this.onSend(text, this.#attachments.take())
   }
 
   #resize () {
@@ -130,6 +140,6 @@ export class Composer {
       this.#button.title = label
       this.#button.classList.toggle('stops', this.#stops)
     }
-    this.#button.disabled = !this.#busy && this.#input.value.trim() === ''
+    this.#button.disabled = !this.#busy && this.#empty
   }
 }

@@ -1,5 +1,5 @@
 import { followingColumn } from './scroll.js'
-import { listRuns, listSessions, readMessages, showMessages, withoutRun } from './history.js'
+import { listRuns, listSessions, promptOf, readMessages, showMessages, withoutRun } from './history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
@@ -23,7 +23,7 @@ export class Conversation {
   /** When the latest run of this conversation started. */
   lastRunStart
 
-  /** @param {{onEdit: (prompt: string) => void}} options those that are not obvious */
+  /** @param {{onEdit: (prompt: string, pictures: object[]) => void}} options those that are not obvious */
   constructor ({ sandboxId, workdir, scripted, welcome, onEdit }) {
     this.#onEdit = onEdit
     this.#sandboxId = sandboxId
@@ -40,7 +40,7 @@ export class Conversation {
 
   /**
    * Shows a stored conversation: the given one, that of the active run, or the latest.
-   * @returns the active run if it belongs to this conversation
+   * @returns the active run if it belongs to this conversation, with all of its prompt that is known
    */
   async open ({ session, activeRun } = {}) {
     const loading = this.#show(session ?? { sessionId: uuid() })
@@ -62,9 +62,11 @@ export class Conversation {
       loadingNote.remove()
       this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
       const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
-      await showMessages(withoutRun(messages, run), completed, (prompt) => this.#newTurn(prompt))
+      const before = withoutRun(messages, run)
+      await showMessages(before, completed, (prompt) => this.#newTurn(prompt?.text, { pictures: prompt?.pictures }))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
-      return run
+      const own = promptOf(messages[before.length])
+      return run && own ? { ...run, prompt: own.text, pictures: own.pictures } : run
     } catch (error) {
       if (loading.signal.aborted) return
       loadingNote.remove()
@@ -79,10 +81,10 @@ export class Conversation {
    * Adds a turn for a run that starts, or that is replayed from its beginning.
    * @param {boolean} whole whether this is all of the prompt
    */
-  add (prompt, { whole }) {
+  add (prompt, { whole, pictures = [] }) {
     this.welcome.remove()
-    this.title ??= prompt?.trim().split('\n')[0].slice(0, 80)
-    const turn = this.#newTurn(prompt, { whole })
+    this.title ??= prompt?.trim() === '' ? 'Picture' : prompt?.trim().split('\n')[0].slice(0, 80)
+    const turn = this.#newTurn(prompt, { whole, pictures })
     this.column.follow()
     return turn
   }
@@ -120,12 +122,12 @@ export class Conversation {
     return this.#loading
   }
 
-  #newTurn (prompt, { whole = true } = {}) {
+  #newTurn (prompt, { whole = true, pictures = [] } = {}) {
     const repeatable = whole && prompt !== undefined
-    const onEdit = repeatable ? () => this.#onEdit(prompt) : undefined
-    const turn = new this.#Turn({ ...this.#options, prompt, onEdit })
+    const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
+    const turn = new this.#Turn({ ...this.#options, prompt, pictures, onEdit })
     turn.claude.onCommands = (commands) => { this.commands = commands }
-    if (repeatable) this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
+    if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
     return turn
   }

@@ -1,4 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
+import { picturesIn } from '../lib/pictures.js'
 import { loadRenderer } from '../markdown/renderer.js'
 
 const pageSize = 200
@@ -36,9 +37,11 @@ export async function listRuns (sandboxId) {
 }
 
 /**
+ * @typedef {{text: string, pictures: {data: string}[]}} Prompt
+ *
  * Renders messages as turns, without blocking the page.
  * @param {object[]} runs newest first; a turn's duration and cost are those of its run
- * @param {(prompt?: string) => import('./turn.js').Turn} newTurn puts an empty turn on the page
+ * @param {(prompt?: Prompt) => import('./turn.js').Turn} newTurn puts an empty turn on the page
  */
 export async function showMessages (messages, runs, newTurn) {
   const unused = new Set(runs)
@@ -67,7 +70,7 @@ export async function showMessages (messages, runs, newTurn) {
 
 /** The latest run with the prompt of this message that had started by its time. */
 function runOf (message, runs) {
-  const prompt = promptOf(message)
+  const prompt = nameOf(message)
   const latestStart = Date.parse(message.time) + maxClockSkewMs
   return [...runs].find((run) => prompt?.startsWith(promptPrefixOf(run)) && Date.parse(run.startedAt) <= latestStart)
 }
@@ -90,7 +93,7 @@ export function withoutRun (messages, run) {
   const { startedAt } = run
   const first = promptPrefixOf(run)
   const byPrompt = first
-    ? messages.findLastIndex((message) => promptOf(message)?.startsWith(first))
+    ? messages.findLastIndex((message) => nameOf(message)?.startsWith(first))
     : messages.findIndex((message) => promptOf(message) !== undefined && message.time >= startedAt)
   return byPrompt === -1 ? messages : messages.slice(0, byPrompt)
 }
@@ -100,19 +103,29 @@ function promptPrefixOf ({ prompt }) {
   return prompt?.trim().slice(0, 150)
 }
 
+/** The beginning of its prompt, as the service gives it for the run. */
+function nameOf (message) {
+  const prompt = promptOf(message)
+  return prompt && (prompt.text.trim() || '[image]')
+}
+
 /** The user's prompt; undefined for tool results and for messages that the CLI itself adds. */
-function promptOf ({ type, message, parentToolUseId }) {
+export function promptOf ({ type, message, parentToolUseId } = {}) {
   if (type !== 'user' || parentToolUseId) return
-  const { content } = message
-  const text = typeof content === 'string'
-    ? content
-    : Array.isArray(content) && !content.some((block) => block.type === 'tool_result')
-      ? content.filter((block) => block.type === 'text').map((block) => block.text).join('\n')
-      : ''
+  const blocks = blocksOf(message.content)
+  if (blocks.some((block) => block.type === 'tool_result')) return
+  const text = blocks.filter((block) => block.type === 'text').map((block) => block.text).join('\n')
+  const pictures = picturesIn(blocks)
   const command = commandOf(text)
-  if (command !== undefined) return command
-  if (text.trim() === '' || /^\s*(\[Request interrupted|<(local-command|system-reminder))/.test(text)) return
-  return text.replace(/^\n/, '')
+  if (command !== undefined) return { text: command, pictures }
+  if (text.trim() === '' && pictures.length === 0) return
+  if (/^\s*(\[Request interrupted|<(local-command|system-reminder))/.test(text)) return
+  return { text: text.replace(/^\n/, ''), pictures }
+}
+
+function blocksOf (content) {
+  if (typeof content === 'string') return [{ type: 'text', text: content }]
+  return Array.isArray(content) ? content.filter((block) => block !== null) : []
 }
 
 /** A command of the CLI's as it was typed. */

@@ -3,7 +3,10 @@ import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
 import { button } from '../views/notice.js'
 
-/** Prompts to send after the current run, one by one. They survive a reload, and are held after a stopped run. */
+/**
+ * Prompts to send after the current run, one by one. They survive a reload, but for their pictures, and are held after
+ * a stopped run.
+ */
 export class Queue {
   #prompts
   #key
@@ -14,18 +17,20 @@ export class Queue {
     this.onSend = onSend
     this.onEdit = onEdit
     this.#key = `queue.${sandboxId}`
-    this.#prompts = tabStorage.read(this.#key, [])
+    // Without its pictures, nothing is left of a prompt that had no text.
+    const stored = tabStorage.read(this.#key, []).filter(({ text }) => text.trim() !== '')
+    this.#prompts = stored.map(({ text, pictures }) => ({ text, pictures: [], lost: pictures }))
     this.#held = this.#prompts.length > 0
     this.#show()
   }
 
-  add (prompt) {
-    this.#prompts.push(prompt)
+  add (text, pictures) {
+    this.#prompts.push({ text, pictures })
     this.#held = false
     this.#show()
   }
 
-  /** Removes and returns the next prompt, unless the queue is held or empty. */
+  /** Removes and returns the next prompt, as its text and pictures, unless the queue is held or empty. */
   next () {
     if (this.#held) return
     const prompt = this.#prompts.shift()
@@ -42,7 +47,12 @@ export class Queue {
   #release () {
     this.#held = false
     const prompt = this.next()
-    if (prompt !== undefined) this.onSend(prompt)
+    if (prompt !== undefined) this.onSend(prompt.text, prompt.pictures)
+  }
+
+  #edit (index) {
+    const { text, pictures } = this.#remove(index)
+    this.onEdit(text, pictures)
   }
 
   #remove (index) {
@@ -52,7 +62,8 @@ export class Queue {
   }
 
   #show () {
-    tabStorage.write(this.#key, this.#prompts.length > 0 ? this.#prompts : undefined)
+    const stored = this.#prompts.map(({ text, pictures, lost }) => ({ text, pictures: lost || pictures.length }))
+    tabStorage.write(this.#key, stored.length > 0 ? stored : undefined)
     this.element.hidden = this.#prompts.length === 0
     this.element.replaceChildren(
       h('div', { class: 'queue-head' },
@@ -60,10 +71,17 @@ export class Queue {
         this.#held && button('Send now', () => this.#release(), { kind: 'small' })),
       h('ol', {}, this.#prompts.map((prompt, index) => h('li', {},
         h('button', {
-          type: 'button', class: 'queued', title: 'Edit', dir: 'auto', onclick: () => this.onEdit(this.#remove(index))
-        }, prompt),
+          type: 'button', class: 'queued', title: 'Edit', dir: 'auto', onclick: () => this.#edit(index)
+        }, labelOf(prompt)),
         h('button', {
           type: 'button', class: 'quiet', 'aria-label': 'Remove', onclick: () => this.#remove(index)
         }, icon('cross'))))))
   }
+}
+
+function labelOf ({ text, pictures, lost }) {
+  const count = lost || pictures.length
+  if (count === 0) return text
+  const label = `${count === 1 ? '1 picture' : `${count} pictures`}${lost ? ', lost when the page was reloaded' : ''}`
+  return text.trim() === '' ? label : `${text} (${label})`
 }

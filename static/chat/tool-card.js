@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { picture, picturesIn } from '../lib/pictures.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { diffSize, diffView, placeOf } from './diff.js'
 import { describeTool } from './tool-kinds.js'
@@ -20,6 +21,8 @@ export class ToolCard {
   #body = h('div', { class: 'tool-body' })
   #startedAt
   #described
+  /** What pictures in its result are called. */
+  #pictureName
   #filled = false
   #output
   /** What has become of the request to use it, if that was denied. */
@@ -29,6 +32,7 @@ export class ToolCard {
     this.name = name
     this.#startedAt = startedAt
     this.#described = describeTool(name, input, workdir)
+    this.#pictureName = String(input?.file_path ?? `Picture from ${name}`).split('/').at(-1)
     const { icon: symbol, category, main, changes } = this.#described
     /** A subagent's work is shown inside the call that started it. */
     this.children = h('div', { class: 'tool-children' })
@@ -55,7 +59,8 @@ export class ToolCard {
    * the result while it happens.
    */
   finish ({ content, is_error: failed }, endedAt, details) {
-    this.#output = { text: stripAnsi(resultText(content)), failed }
+    const pictures = Array.isArray(content) ? picturesIn(content) : []
+    this.#output = { text: stripAnsi(resultText(content)), failed, pictures }
     this.#patch = details?.structuredPatch
     const ms = endedAt - this.#startedAt
     this.#show(this.#denial ? 'denied' : failed ? 'failed' : 'done', ms)
@@ -107,9 +112,11 @@ export class ToolCard {
   }
 
   #showOutput () {
-    const { text, failed } = this.#output
+    const { text, failed, pictures } = this.#output
     // Of a change that was made the result says no more than that.
     if (this.#described.changes.length > 0 && !failed) return
+    if (pictures.length > 0) this.#result.after(h('div', { class: 'pictures' }, pictures.map((one) => picture(one, this.#pictureName))))
+    if (text.trim() === '' && pictures.length > 0) return
     if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, 'No output'))
     const cut = text.length > maxCharacters ? `\n… ${text.length - maxCharacters} more characters` : ''
     const whole = (failed ? withoutTag(text) : text).slice(0, maxCharacters) + cut
@@ -141,5 +148,6 @@ function firstLine (text) {
 function resultText (content) {
   if (typeof content === 'string') return content
   if (!Array.isArray(content)) return ''
-  return content.map((block) => block?.type === 'text' ? block.text : `[${block?.type}]`).join('\n')
+  const blocks = content.filter((block) => block?.type !== 'image')
+  return blocks.map((block) => block?.type === 'text' ? block.text : `[${block?.type}]`).join('\n')
 }

@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
+import { picture } from '../lib/pictures.js'
 import { button, notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
@@ -20,8 +21,11 @@ export class Turn {
   #onAnswered
   #onEdit
 
-  /** @param {{prompt?: string, scripted, sandboxId, workdir, onAnswered?: () => void, onEdit?: () => void}} options */
-  constructor ({ prompt, scripted, sandboxId, workdir, onAnswered, onEdit }) {
+  /**
+   * @param {{prompt?: string, pictures?: object[], scripted, sandboxId, workdir, onAnswered?: () => void,
+   *   onEdit?: () => void}} options
+   */
+  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, onAnswered, onEdit }) {
     this.#onEdit = onEdit
     this.scripted = scripted
     this.#sandboxId = sandboxId
@@ -29,7 +33,7 @@ export class Turn {
     this.claude = new ClaudeView({ workdir })
     this.#body.append(h('h2', { class: 'visually-hidden' }, 'Answer'), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
-      prompt !== undefined && h('div', { class: 'prompt', dir: 'auto', tabindex: mayScroll(prompt) && '0' }, h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '), prompt),
+      prompt !== undefined && promptElement(prompt, pictures),
       this.#body)
   }
 
@@ -126,7 +130,14 @@ export class Turn {
   }
 }
 
+function promptElement (prompt, pictures) {
+  return h('div', { class: 'prompt', dir: 'auto', tabindex: mayScroll(prompt, pictures) && '0' },
+    h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '),
+    prompt,
+    pictures.length > 0 && h('div', { class: 'pictures' }, pictures.map((one, at) => picture(one, `Picture ${at + 1}`))))
+}
+
 /** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */
-function mayScroll (prompt) {
-  return prompt.length > 500 || prompt.split('\n').length > 12
+function mayScroll (prompt, pictures) {
+  return pictures.length > 0 || prompt.length > 500 || prompt.split('\n').length > 12
 }

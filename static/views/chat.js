@@ -1,4 +1,5 @@
 import { Activity } from '../chat/activity.js'
+import { promptOf } from '../chat/attachments.js'
 import { Composer } from '../chat/composer.js'
 import { Conversation } from '../chat/conversation.js'
 import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
@@ -37,7 +38,7 @@ export class ChatView {
       workdir: sandbox.workdir,
       scripted,
       welcome: welcome((prompt) => this.#submit(prompt)),
-      onEdit: (prompt) => this.composer.edit(prompt)
+      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures)
     })
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
@@ -55,7 +56,7 @@ export class ChatView {
       onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt),
+      onSend: (prompt, pictures) => this.#submit(prompt, pictures),
       onStop: () => this.#run?.stop(),
       options: this.#options.element,
       prompts: () => this.conversation.prompts,
@@ -63,7 +64,8 @@ export class ChatView {
     })
     this.activity = new Activity({ onStop: () => this.#run?.stop() })
     this.queue = new Queue(sandbox.id, {
-      onSend: (prompt) => this.#submit(prompt), onEdit: (prompt) => this.composer.restore(prompt)
+      onSend: (prompt, pictures) => this.#submit(prompt, pictures),
+      onEdit: (prompt, pictures) => this.composer.restore(prompt, pictures)
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
@@ -113,7 +115,7 @@ export class ChatView {
     const { activeRun } = this.sandbox
     this.composer.setBusy(Boolean(activeRun))
     const run = await this.#load(() => this.#openConversation(activeRun))
-    if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt })
+    if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
     this.composer.setBusy(false)
     this.#sendNext()
   }
@@ -160,11 +162,13 @@ export class ChatView {
     return result
   }
 
-  #submit (prompt) {
+  #submit (prompt, pictures = []) {
     if (this.#ended) return
-    if (!this.#ready) return this.queue.add(prompt)
+    if (!this.#ready) return this.queue.add(prompt, pictures)
     const { sessionId } = this.conversation
-    this.#follow({ prompt, request: { prompt, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request } })
+    const parts = promptOf(prompt, pictures)
+    const request = { prompt: parts, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request }
+    this.#follow({ prompt, pictures, request })
   }
 
   /** Whether a prompt can be sent now. */
@@ -175,15 +179,15 @@ export class ChatView {
   /** @returns whether there was a queued prompt */
   #sendNext () {
     const next = this.#ended || !this.#ready ? undefined : this.queue.next()
-    if (next !== undefined) this.#submit(next)
+    if (next !== undefined) this.#submit(next.text, next.pictures)
     return next !== undefined
   }
 
   /** Follows a new or an active run to its end, then sends the next queued prompt. */
-  async #follow ({ prompt, request, runId }) {
+  async #follow ({ prompt, pictures, request, runId }) {
     const { sandbox, activity, bar } = this
     const whole = request !== undefined || (prompt !== undefined && [...prompt].length < listedPromptLength)
-    const turn = this.conversation.add(prompt, { whole })
+    const turn = this.conversation.add(prompt, { whole, pictures })
     const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
@@ -193,7 +197,7 @@ export class ChatView {
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
-      this.#showFailure(asApiError(error), turn, request && prompt)
+      this.#showFailure(asApiError(error), turn, request && { prompt, pictures })
     }
     this.#run = undefined
     this.conversation.lastRunStart = run.startedAt ?? this.conversation.lastRunStart
@@ -214,12 +218,12 @@ export class ChatView {
     return document.activeElement === document.body || this.dock.contains(document.activeElement)
   }
 
-  #showFailure (error, turn, prompt) {
+  #showFailure (error, turn, sent) {
     // What is shown then says it, and what to do about it.
     if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
     turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
-    if (prompt) this.composer.restore(prompt)
+    if (sent) this.composer.restore(sent.prompt, sent.pictures)
   }
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */

@@ -1,4 +1,6 @@
 import t from 'tap'
+import type { ImagePart, Prompt, RunSpec } from '../../../schemas/run.js'
+import { textOf } from '../../../services/runs/prompt.js'
 import { checkSpec, promptText, runnerCommand, runEnvironment } from '../../../services/runs/start.js'
 import type { OwnedSandbox } from '../../../services/sandboxes/owned.js'
 import { run } from '../../helpers/run-log.js'
@@ -64,4 +66,55 @@ t.test('Claude may ask in every mode where somebody answers, and in no other run
   ]
   for (const [spec, message] of wrong) t.throws(() => checkSpec({ prompt: 'x', ...spec }), { code: 'BAD_REQUEST', message })
   checkSpec({ prompt: 'x', interactive: false, outputFormat: 'text', permissionMode: 'dontAsk' })
+})
+
+const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNg+M9QDwADgQGAeJ7PvgAAAABJRU5ErkJggg=='
+const image = (data = png, mediaType = 'image/png') => ({ type: 'image', mediaType, data }) as ImagePart
+const base64 = (bytes: string) => Buffer.from(bytes.padEnd(24, '.'), 'latin1').toString('base64')
+
+t.test('A prompt of parts is one message of content blocks, and none of its texts a command of the CLI', async (t) => {
+  const prompt: Prompt = [{ type: 'text', text: '/clear' }, image(), { type: 'text', text: 'Really' }]
+  checkSpec({ prompt })
+  const line = promptText({ prompt })
+  t.equal(line.indexOf('\n'), line.length - 1)
+  t.strictSame(JSON.parse(line), {
+    type: 'user',
+    message: {
+      role: 'user',
+      content: [
+        { type: 'text', text: '\n/clear' },
+        { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } },
+        { type: 'text', text: '\nReally' }
+      ]
+    }
+  })
+  t.equal(textOf(prompt), '/clear\nReally')
+  t.equal(textOf([image()]), '[image]')
+})
+
+t.test('The bytes of an image must be of the type that is named', async (t) => {
+  const good: [string, string][] = [
+    ['image/jpeg', base64('\xff\xd8\xff\xe0')], ['image/gif', base64('GIF89a')], ['image/webp', base64('RIFF\n\0\0\0WEBPVP8 ')]
+  ]
+  for (const [mediaType, data] of good) {
+    checkSpec({ prompt: [image(data, mediaType)] })
+    const message = `body.prompt.1.mediaType is image/png, but the data is ${mediaType}.`
+    t.throws(() => checkSpec({ prompt: [image(), image(data)] }), { code: 'BAD_REQUEST', message })
+  }
+  for (const bytes of ['<svg xmlns="http://www.w3.org/2000/svg"/>', 'RIFF\n\0\0\0AVI ', 'BM']) {
+    t.throws(() => checkSpec({ prompt: [image(base64(bytes))] }), { code: 'BAD_REQUEST', message: /^body\.prompt\.0\.mediaType is image\/png, but the data is no PNG/ })
+  }
+})
+
+t.test('A prompt of parts has its limits', async (t) => {
+  const wrong: [object, string, RegExp][] = [
+    [{ prompt: Array(11).fill(image()) }, 'BAD_REQUEST', /^body\.prompt has 11 images/],
+    [{ prompt: [image()], outputFormat: 'text' }, 'BAD_REQUEST', /^body\.prompt as a list of parts needs body\.outputFormat/],
+    [{ prompt: [image(), { type: 'text', text: ' \n' }] }, 'BAD_REQUEST', /^body\.prompt is blank/],
+    [{ prompt: [{ type: 'text', text: 'a\0b' }] }, 'BAD_REQUEST', /^body\.prompt has a NUL/],
+    [{ prompt: [image(png.slice(0, -1))] }, 'BAD_REQUEST', /^body\.prompt\.0\.data is not complete base64/],
+    [{ prompt: Array(2).fill({ type: 'text', text: 'x'.repeat(600_000) }) }, 'PAYLOAD_TOO_LARGE', /^The text of body\.prompt is larger than 1 MB/]
+  ]
+  for (const [spec, code, message] of wrong) t.throws(() => checkSpec(spec as RunSpec), { code, message })
+  checkSpec({ prompt: Array(10).fill(image()) })
 })

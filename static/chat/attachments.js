@@ -1,0 +1,120 @@
+import { announce, h } from '../lib/dom.js'
+import { icon } from '../lib/icons.js'
+import { picture, pictureTypes, typeOf } from '../lib/pictures.js'
+
+const maxPictures = 10
+/** Of one picture, in bytes: the service takes 3.5 MB of base64, */
+const maxBytes = 2_625_000
+/** and this many characters of it in all. */
+const maxDataLength = 11_000_000
+
+/** The pictures that go with the next prompt. One can remove them until it is sent. */
+export class Attachments {
+  #pictures = []
+  #onChange
+  #list = h('ul', { 'aria-label': 'Pictures' })
+  #problem = h('p', { class: 'attachment-problem', role: 'alert' })
+  #input = h('input', {
+    type: 'file', accept: pictureTypes.join(), multiple: true, hidden: true, onchange: () => this.#addChosen()
+  })
+
+  element = h('div', { class: 'attachments', hidden: true }, this.#list, this.#problem, this.#input)
+  button = h('button', {
+    type: 'button', class: 'quiet attach', title: 'Attach pictures', 'aria-label': 'Attach pictures', onclick: () => this.#input.click()
+  }, icon('clip'))
+
+  /** How many are being read. */
+  reading = 0
+
+  /** @param {() => void} onChange called when there are others, and when all are read */
+  constructor (onChange) {
+    this.#onChange = onChange
+  }
+
+  get empty () {
+    return this.#pictures.length === 0
+  }
+
+  /** Adds the pictures among the files, and says why it does not add the others. */
+  async add (files) {
+    this.#problem.textContent = ''
+    this.reading++
+    for (const file of files) this.#problem.textContent = await this.#addFile(file) ?? this.#problem.textContent
+    this.reading--
+    this.#show()
+  }
+
+  /** Takes a pasted picture. Where there is text as well, as from a spreadsheet, the text is meant. */
+  paste (event) {
+    const files = [...event.clipboardData.files].filter(({ type }) => type.startsWith('image/'))
+    if (files.length === 0 || event.clipboardData.types.includes('text/plain')) return
+    event.preventDefault()
+    this.add(files)
+  }
+
+  /** Removes and returns them. @returns {{ mediaType: string, data: string }[]} */
+  take () {
+    const taken = this.#pictures
+    this.put([])
+    return taken
+  }
+
+  put (pictures) {
+    this.#pictures = pictures
+    this.#problem.textContent = ''
+    this.#show()
+  }
+
+  async #addChosen () {
+    const files = [...this.#input.files]
+    // So that the same file can be chosen again.
+    this.#input.value = ''
+    await this.add(files)
+  }
+
+  /** @returns what is wrong with it */
+  async #addFile (file) {
+    const name = `“${file.name}”`
+    if (this.#pictures.length === maxPictures) return `A prompt can have at most ${maxPictures} pictures.`
+    if (file.size > maxBytes) return `${name} is too large: a picture can have at most 2.6 MB.`
+    const data = await readBase64(file).catch(() => undefined)
+    if (data === undefined) return `${name} could not be read.`
+    const mediaType = typeOf(data)
+    if (mediaType === undefined) return `${name} is not a PNG, JPEG, GIF or WebP picture.`
+    const length = this.#pictures.reduce((sum, other) => sum + other.data.length, data.length)
+    if (length > maxDataLength) return `${name} is too much: the pictures of a prompt can have at most 8 MB together.`
+    this.#pictures = [...this.#pictures, { mediaType, data }]
+    announce('Picture attached')
+  }
+
+  #remove (index) {
+    this.put(this.#pictures.toSpliced(index, 1))
+    this.button.focus()
+  }
+
+  #show () {
+    this.#list.replaceChildren(...this.#pictures.map((one, index) => h('li', {},
+      picture(one, `Picture ${index + 1}`),
+      h('button', {
+        type: 'button', class: 'quiet', 'aria-label': `Remove picture ${index + 1}`, onclick: () => this.#remove(index)
+      }, icon('cross')))))
+    this.element.hidden = this.empty && this.#problem.textContent === ''
+    this.#onChange()
+  }
+}
+
+/** A prompt as the API takes it. */
+export function promptOf (text, pictures) {
+  if (pictures.length === 0) return text
+  const images = pictures.map(({ mediaType, data }) => ({ type: 'image', mediaType, data }))
+  return text.trim() === '' ? images : [{ type: 'text', text }, ...images]
+}
+
+function readBase64 (file) {
+  return new Promise((resolve, reject) => {
+    const reader = new window.FileReader()
+    reader.addEventListener('load', () => resolve(reader.result.split(',')[1] ?? ''))
+    reader.addEventListener('error', () => reject(reader.error))
+    reader.readAsDataURL(file)
+  })
+}

@@ -1,0 +1,30 @@
+import { h } from './dom.js'
+
+/** What is shown and sent as a picture, by the bytes it begins with. SVG is none of it: it is more than a picture. */
+const signatures = [
+  ['image/png', /^\x89PNG\r\n/],
+  ['image/jpeg', /^\xff\xd8\xff/],
+  ['image/gif', /^GIF8[79]a/],
+  ['image/webp', /^RIFF[^]{4}WEBP/]
+]
+export const pictureTypes = signatures.map(([type]) => type)
+
+/** The media type of an image, by its bytes. @returns undefined for anything that is not shown */
+export function typeOf (base64) {
+  try {
+    const head = atob(base64.slice(0, 24))
+    return signatures.find(([, signature]) => signature.test(head))?.[0]
+  } catch {}
+}
+
+/** The images of the model API's content blocks, as base64; one that is not in its block has none. */
+export function picturesIn (blocks) {
+  return blocks.filter((block) => block?.type === 'image').map(({ source }) => ({ data: String(source?.data ?? '') }))
+}
+
+/** An image, or a few words in its place. */
+export function picture ({ data }, alt) {
+  const type = typeOf(data)
+  if (type === undefined) return h('span', { class: 'muted' }, `${alt}: cannot be shown here`)
+  return h('img', { class: 'picture', src: `data:${type};base64,${data}`, alt })
+}
