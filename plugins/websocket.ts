@@ -11,9 +11,6 @@ const goodbyeMs = 1000
 /** The service goes away (RFC 6455, 7.4.1). */
 const goingAway = 1001
 
-/** With the answer to an earlier request of the connection, as long as that is on its way. */
-type UpgradingSocket = Socket & { _httpMessage?: ServerResponse | null }
-
 /**
  * WebSocket routes. With a listener for upgrades, Node takes every request with an `Upgrade` header away from the HTTP
  * server, and clients send `Upgrade: h2c` with ordinary requests (Java's HttpClient does so by default, curl with
@@ -24,6 +21,8 @@ export default fp(async (fastify) => {
   const routes = new Set<string | undefined>()
   // Neither Node nor Fastify closes these.
   const sockets = new Set<Socket>()
+  /** The answer to the latest request of each connection. */
+  const answers = new WeakMap<Socket, ServerResponse>()
   let isClosing = false
 
   await fastify.register(fastifyWebsocket, {
@@ -48,10 +47,11 @@ export default fp(async (fastify) => {
     throw fastify.httpErrors.badRequest('There is no WebSocket at this path.')
   })
 
-  fastify.server.on('upgrade', async (request: IncomingMessage, socket: UpgradingSocket, head: Buffer) => {
+  fastify.server.on('request', ({ socket }, response) => { answers.set(socket, response) })
+  fastify.server.on('upgrade', async (request: IncomingMessage, socket: Socket, head: Buffer) => {
     if (!sockets.has(socket)) socket.once('close', () => sockets.delete(socket))
     sockets.add(socket)
-    await earlierAnswers(socket)
+    await isAnswered(socket, answers.get(socket))
     if (socket.destroyed) return
     if (wantsWebSocket(request) && !isClosing) return upgrades.emit('upgrade', request, socket, head)
     socket.unshift(Buffer.concat([withoutUpgrade(request), head]))
@@ -60,11 +60,11 @@ export default fp(async (fastify) => {
 }, { name: 'websocket', fastify: '5.x', dependencies: ['@fastify/sensible'] })
 
 /** A client may send its next request before it has the answer to the last one (RFC 9112, 9.3.2). */
-async function earlierAnswers (socket: UpgradingSocket): Promise<void> {
-  if (!socket._httpMessage) return
+async function isAnswered (socket: Socket, latest: ServerResponse | undefined): Promise<void> {
+  if (latest === undefined || latest.closed) return
   const onError = () => socket.destroy()
   socket.on('error', onError)
-  for (let answer; (answer = socket._httpMessage);) await once(answer, 'close')
+  await once(latest, 'close')
   socket.off('error', onError)
   // It is no idle connection any more.
   socket.setTimeout(0)

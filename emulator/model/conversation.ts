@@ -81,7 +81,7 @@ function describeImage ({ source }: Block): string {
 }
 
 const reminders = /^(\s*<system-reminder>[\s\S]*?<\/system-reminder>\n?)+/
-/** What else version 2.1.330 writes in the user's name: command output, interruptions, where images are, requests to continue. */
+/** What else 2.1.330 writes in the user's name: output of commands, interruptions, places of images, continuations. */
 const writtenByCli = new RegExp('^\\s*(' + [
   '<local-command-',
   '<command-',
