@@ -86,7 +86,7 @@ export class SseStream {
     clearInterval(this.#heartbeat)
     if (this.signal.aborted || this.#response.writableEnded) return
     this.#response.end(last === undefined ? undefined : encodeEvent(last))
-    await once(this.#response, 'close', { signal: AbortSignal.timeout(300) }).catch(() => {})
+    await once(this.#response, 'close', { signal: AbortSignal.timeout(1000) }).catch(() => {})
   }
 
   #sendHeartbeat () {

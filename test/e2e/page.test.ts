@@ -87,7 +87,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.match(await page.locator('.run-footer').last().innerText(), /^Stopped/)
       t.equal(await page.locator('.turn').last().locator('.tool[data-state=running]').count(), 0)
       t.equal(await page.evaluate('document.activeElement.id'), 'prompt', 'the prompt has the focus again')
-      t.equal(await page.locator('[role=alert]').count(), 0)
+      t.equal(await page.locator('[role=alert]', { hasText: /\S/ }).count(), 0)
     })
 
     await t.test('The start page lists running sandboxes, and the conversation is still there (7.10)', async (t) => {
