@@ -15,6 +15,9 @@ export type OnChunk = (stream: StreamName, bytes: Uint8Array) => Promise<void> |
 /** What a failed exec means unless the caller knows better. */
 export const sandboxGone = { conflict: 'SANDBOX_ENDED', notFound: 'SANDBOX_ENDED' } as const
 
+/** What it means where the client has chosen the command, or the image that has it. */
+export const cannotStart = { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' } as const
+
 /** No sandbox lives longer, and Modal may refuse a command that could. */
 const maxExecMs = 24 * 60 * 60 * 1000
 

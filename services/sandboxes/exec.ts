@@ -6,7 +6,7 @@ import type { Account } from '../../schemas/account.js'
 import type { ExecExit, ExecResult, ExecSpec } from '../../schemas/exec.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { killMarked } from '../modal/kill.js'
-import { execMarker, explainFailure, SandboxProcess, type OnChunk, type StreamName } from '../modal/process.js'
+import { cannotStart, execMarker, explainFailure, SandboxProcess, type OnChunk, type StreamName } from '../modal/process.js'
 import { ChunkEncoder, Collector } from './exec-output.js'
 import type { OwnedSandbox } from './owned.js'
 import { checkSecrets } from './plan.js'
@@ -144,7 +144,7 @@ export async function startExec (
       secrets,
       marker: id,
       startMs,
-      meanings: { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' },
+      meanings: cannotStart,
       ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + backstopMs, day) })
     })
     log.info({ execId: id, sandboxId: owned.id }, 'exec started')

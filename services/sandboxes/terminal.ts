@@ -4,7 +4,7 @@ import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import type { TerminalSize } from '../../schemas/terminal.js'
 import { killMarked } from '../modal/kill.js'
-import { execMarker, explainFailure, runCommand, SandboxProcess } from '../modal/process.js'
+import { cannotStart, execMarker, explainFailure, runCommand, SandboxProcess } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from './owned.js'
 import { FirstLine, InputQueue, OutputTail } from './terminal-streams.js'
@@ -73,7 +73,7 @@ export class Terminal {
         workdir: owned.workdir,
         marker: id,
         startMs,
-        meanings: { notFound: 'COMMAND_FAILED', invalid: 'COMMAND_FAILED', conflict: 'COMMAND_FAILED' }
+        meanings: cannotStart
       })
       const terminal = new Terminal({ id, owned, process, log })
       log.info(terminal.#ids, 'terminal opened')
