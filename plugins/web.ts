@@ -44,18 +44,17 @@ const frameHelmet = {
   originAgentCluster: false
 }
 
+const { directives, ...policy } = contentSecurityPolicy
+
 /** The terminal's document: it is framed by the page, and xterm.js makes inline styles. */
 const terminalHelmet = {
   contentSecurityPolicy: {
-    useDefaults: false,
+    ...policy,
     directives: {
-      defaultSrc: ["'self'"],
-      baseUri: ["'none'"],
+      ...directives,
       frameAncestors: ["'self'"],
       formAction: ["'none'"],
-      objectSrc: ["'none'"],
-      styleSrc: ["'self'", "'unsafe-inline'"],
-      imgSrc: ["'self'", 'data:']
+      styleSrc: ["'self'", "'unsafe-inline'"]
     }
   }
 }
@@ -63,7 +62,6 @@ const terminalHelmet = {
 /** The web UI: plain files, no build (7.9). */
 export default fp(async (fastify) => {
   const page = await Page.read({ root: fileURLToPath(new URL('../static', import.meta.url)), libraries })
-  const { directives, ...policy } = contentSecurityPolicy
   const scriptSrc = ["'self'", page.importMapSource]
 
   const serve = async (request: FastifyRequest, reply: FastifyReply) => {
