@@ -2,6 +2,7 @@ import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
 import { Attachments } from './attachments.js'
+import { mention } from './mention.js'
 import { PromptHistory } from './prompt-history.js'
 
 /**
@@ -76,8 +77,7 @@ export class Composer {
   /** Adds mentions of files or folders of the workspace. */
   mention (names) {
     const before = this.#input.value
-    const mentions = names.map((name) => /\s/.test(name) ? `@"${name}"` : `@${name}`)
-    this.#input.value = `${before}${before === '' || /\s$/.test(before) ? '' : ' '}${mentions.join(' ')} `
+    this.#input.value = `${before}${before === '' || /\s$/.test(before) ? '' : ' '}${names.map(mention).join(' ')} `
     this.#resize()
     this.focus()
   }

@@ -1,4 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
+import { mention } from './mention.js'
 
 /** What the CLI has before it has said so itself, and what it is good for. */
 const builtIn = {
@@ -63,7 +64,7 @@ export function fileSource (sandboxId) {
       return entries.map(({ name, type }) => {
         const path = `${directory}${name}`
         const isDirectory = type === 'directory'
-        return { text: isDirectory ? `${path}/` : path, insert: isDirectory ? opened(path) : mention(path) }
+        return { text: isDirectory ? `${path}/` : path, insert: isDirectory ? opened(path) : `${mention(path)} ` }
       })
     }
   }
@@ -90,9 +91,4 @@ function isLessWanted ({ name }) {
 /** A mention that goes on in this directory. */
 function opened (path) {
   return /\s/.test(path) ? `@"${path}/` : `@${path}/`
-}
-
-/** As the CLI reads it. */
-function mention (path) {
-  return /\s/.test(path) ? `@"${path}" ` : `@${path} `
 }
