@@ -38,6 +38,7 @@ const table = {
   PAYLOAD_TOO_LARGE: [413, 'The request is too large.', 'A prompt may have 1 MB; put larger content in files.'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body is not JSON.', 'Send content-type: application/json.'],
   IMAGE_BUILD_FAILED: [422, 'The image could not be built.', 'Correct the image or its commands.'],
+  CLONE_FAILED: [422, 'The repository could not be cloned.', 'Check its URL, its branch and the token in its secret.'],
   NOT_SUPPORTED: [422, 'This is not supported where your sandboxes run.', 'Omit the option named in the message.'],
   INVALID_SANDBOX: [422, 'Modal rejected this configuration.', 'Correct the option named in the message.'],
   COMMAND_FAILED: [422, 'The command could not be started.', 'Check that the program and the workdir exist.'],

@@ -85,6 +85,22 @@ export const Storage = Type.Object({
 }, strict)
 export type Storage = Static<typeof Storage>
 
+export const Repository = Type.Object({
+  url: Type.String({
+    pattern: '^https?://[^\\s/?#@\\u0000-\\u001f]+/[^\\s?#\\u0000-\\u001f]+$',
+    maxLength: 500,
+    description: 'Without credentials.'
+  }),
+  branch: Type.Optional(Type.String({
+    pattern: '^(?!-)[^\\s~^:?*\\[\\\\\\u0000-\\u001f\\u007f]+$', maxLength: 200, description: 'A branch or a tag. Default: the repository\'s own.'
+  })),
+  depth: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Only so many commits. Default: all.' })),
+  secretName: Type.Optional({
+    ...SecretName, description: 'A Modal secret with GIT_TOKEN, and GIT_USERNAME where the host wants a certain one. For the clone alone.'
+  })
+}, { ...strict, description: 'Cloned into the working directory, unless it is there already.' })
+export type Repository = Static<typeof Repository>
+
 const upTo = 'At most what your account allows.'
 
 /** The options of a new sandbox; everything has a default. */
@@ -92,6 +108,7 @@ export const SandboxSpec = Type.Object({
   image: Type.Optional(Image),
   volume: Type.Optional(Volume),
   s3: Type.Optional(Storage),
+  git: Type.Optional(Repository),
   env: Type.Optional(EnvironmentVariables),
   secrets: Type.Optional(SecretNames),
   workdir: Type.Optional(SandboxPath),

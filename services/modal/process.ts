@@ -243,6 +243,8 @@ export interface CommandOptions {
   limit?: number
   timeoutMs?: number
   meanings?: ErrorMeanings
+  /** Whose variables it has in its environment. */
+  secrets?: Secret[]
 }
 
 /**
@@ -252,13 +254,15 @@ export interface CommandOptions {
 export async function runCommand (
   sandbox: Sandbox, step: string, command: string[], options: CommandOptions = {}
 ): Promise<CommandResult> {
-  const { stdin = '', limit = 65_536, timeoutMs = lookupMs, meanings = sandboxGone } = options
+  const { stdin = '', limit = 65_536, timeoutMs = lookupMs, meanings = sandboxGone, secrets } = options
   const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] }
   let bytes = 0
   let process: SandboxProcess | undefined
   try {
     return await callModal(step, timeoutMs, async () => {
-      process = await SandboxProcess.start(sandbox, command, { step, timeoutMs, meanings })
+      process = await SandboxProcess.start(sandbox, command, {
+        step, timeoutMs, meanings, ...(secrets !== undefined && { secrets })
+      })
       const written = process.write(stdin)
       written.catch(() => {})
       const exitCode = await process.pipe((stream, chunk) => {

@@ -16,6 +16,7 @@ import { Neighbours } from './neighbours.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
 import { planSandbox, type Plan } from './plan.js'
 import type { Timeouts } from './resources.js'
+import { cloneMs, cloneRepository } from './repository.js'
 import { Steps } from './steps.js'
 import { encodeTags, type SandboxRecord } from './tags.js'
 import { Volumes } from './volumes.js'
@@ -54,6 +55,7 @@ interface Attempt {
   plan: Plan
   reservation: Reservation
   app: Promise<App>
+  lookups: Promise<Lookups>
   steps: Steps
   log: Log
 }
@@ -103,16 +105,17 @@ export class Creator {
     const release = volume === undefined ? () => {} : this.#volumes.hold(account, volume)
     try {
       const app = lookUpApp(client, account, steps)
-      const attempt: Attempt = { account, plan, reservation, app, steps, log: options.log }
-      const [lookups, earlier] = await Promise.all([
-        lookUp(client, this.#volumes, account, plan, steps),
+      const lookups = lookUp(client, this.#volumes, account, plan, steps)
+      const attempt: Attempt = { account, plan, reservation, app, lookups, steps, log: options.log }
+      const [found, earlier] = await Promise.all([
+        lookups,
         plan.record.key === undefined ? undefined : this.#findEarlier(attempt, app),
         app
       ])
       const ready = earlier && await this.#adopt(earlier, attempt)
       if (ready !== undefined) return { ...ready, isNew: false }
 
-      const building = this.#build(attempt, await app, lookups, options.onBuildLog)
+      const building = this.#build(attempt, await app, found, options.onBuildLog)
       const image = await building.catch(async (error: AppError) => {
         // The request may have been repeated while it was carried out: then its own sandbox has the place.
         if (error.code !== 'LIMIT_REACHED' || plan.record.key === undefined) throw error
@@ -122,7 +125,7 @@ export class Creator {
         return { made }
       })
       if ('made' in image) return { ...image.made, isNew: false }
-      const sandbox = await this.#start(attempt, await app, image, lookups)
+      const sandbox = await this.#start(attempt, await app, image, found)
       if (sandbox.request !== plan.record.request) {
         const adopted = await this.#adopt(sandbox, attempt)
         if (adopted !== undefined) return { ...adopted, isNew: false }
@@ -212,7 +215,7 @@ export class Creator {
       ...(replacement !== undefined && { modelDomain: replacement.domain }),
       createdAt: new Date(now).toISOString(),
       expiresAt: new Date(now + plan.params.timeoutMs).toISOString(),
-      preparing: preparingUntil(plan.record, timeoutMs)
+      preparing: preparingUntil(plan, timeoutMs)
     }
     const policy = replacement && await steps.run('model secret', () => replacement.policy(), { timeoutMs: lookupMs })
     const params = {
@@ -253,7 +256,7 @@ export class Creator {
     }
     const isRunning = async () => await callModal('poll', lookupMs, () => sandbox.poll()) === null
     if (!await isRunning()) return
-    const adopted = { ...earlier, request: plan.record.request, preparing: preparingUntil(plan.record, 0) }
+    const adopted = { ...earlier, request: plan.record.request, preparing: preparingUntil(plan, 0) }
     await steps.run('adopt', () => sandbox.setTags(encodeTags(adopted)), { timeoutMs: lookupMs })
     const ready = await this.#prepare(adopted, attempt)
     // The attempt before, or the reaper, may have ended it in the moment in which it was adopted.
@@ -265,7 +268,7 @@ export class Creator {
    * terminated. May be repeated.
    */
   async #prepare (
-    owned: OwnedSandbox, { account, app, steps, log }: Attempt
+    owned: OwnedSandbox, { account, plan: { git }, app, lookups, steps, log }: Attempt
   ): Promise<Omit<Created, 'isNew'>> {
     const { preparing, ...ready } = owned
     const { sandbox, request, workdir, mountPath, mount, volume, s3 } = ready
@@ -285,6 +288,10 @@ export class Creator {
         await neighbours
         await steps.run('initialize', () => this.#options.initialize(ready, log), { timeoutMs: initializeMs })
       }
+      if (git !== undefined) {
+        const { gitSecret } = await lookups
+        await steps.run('clone', () => cloneRepository(sandbox, workdir, git, gitSecret), { timeoutMs: cloneMs })
+      }
       const marked = steps.run('ready', () => sandbox.setTags(encodeTags(ready)), { timeoutMs: lookupMs })
       const [warnings] = await Promise.all([neighbours, marked])
       return { owned: ready, warnings }
@@ -301,7 +308,7 @@ function placeOf ({ modalName, record: { key, fingerprint, request } }: Plan) {
 }
 
 /** When a sandbox that is created within `createMs` has to be ready; after that the reaper ends it. */
-function preparingUntil ({ s3 }: Plan['record'], createMs: number): string {
-  const fills = s3?.initialize === true
-  return new Date(Date.now() + createMs + prepareMs + (fills ? initializeMs : 0)).toISOString()
+function preparingUntil ({ record: { s3 }, git }: Plan, createMs: number): string {
+  const fillMs = (s3?.initialize === true ? initializeMs : 0) + (git === undefined ? 0 : cloneMs)
+  return new Date(Date.now() + createMs + prepareMs + fillMs).toISOString()
 }

@@ -10,6 +10,8 @@ import type { Volumes } from './volumes.js'
 /** The Modal objects that a create refers to. */
 export interface Lookups {
   registrySecret?: Secret
+  /** For the clone of a repository. */
+  gitSecret?: Secret
   params: Pick<SandboxCreateParams, 'secrets' | 'volumes' | 'cloudBucketMounts'>
 }
 
@@ -25,20 +27,22 @@ export async function lookUp (
   client: ModalClient, volumes: Volumes, account: Account, plan: Plan, steps: Steps
 ): Promise<Lookups> {
   const { volume: ownName, mountPath, mount, s3 } = plan.record
-  const [volume, registrySecret, secrets, mounts] = await Promise.all([
+  const one = async (name: string | undefined, step: string) =>
+    name === undefined ? undefined : (await lookUpSecrets(client, [name], steps, step))[0]
+  const [volume, registrySecret, gitSecret, secrets, mounts] = await Promise.all([
     ownName === undefined
       ? undefined
       : steps.run('volume', () => volumes.open(account, ownName, plan.volumeVersion), {
         timeoutMs: lookupMs, ids: ({ volumeId }) => ({ volumeId })
       }),
-    plan.recipe.registrySecret === undefined
-      ? undefined
-      : lookUpSecrets(client, [plan.recipe.registrySecret], steps, 'registry secret').then(([secret]) => secret),
+    one(plan.recipe.registrySecret, 'registry secret'),
+    one(plan.git?.secretName, 'git secret'),
     lookUpSecrets(client, plan.secrets, steps, 'secrets'),
     s3?.mountPath === undefined ? undefined : lookUpMount(client, s3, steps)
   ])
   return {
     ...(registrySecret !== undefined && { registrySecret }),
+    ...(gitSecret !== undefined && { gitSecret }),
     params: {
       secrets,
       ...(volume !== undefined && { volumes: { [mountPath!]: mounted(volume, mount) } }),

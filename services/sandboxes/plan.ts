@@ -3,7 +3,7 @@ import { AppError } from '../../errors.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { matches } from '../../lib/pattern.js'
 import type { Account } from '../../schemas/account.js'
-import type { SandboxSpec, Volume } from '../../schemas/sandbox.js'
+import type { Repository, SandboxSpec, Volume } from '../../schemas/sandbox.js'
 import { appName } from '../modal/names.js'
 import type { ImageRecipe } from './images.js'
 import { checkWorkdir, checkWorkspacePath, cleanPath, isWithin } from './paths.js'
@@ -23,6 +23,8 @@ export interface Plan {
   volumeVersion?: 1 | 2
   recipe: ImageRecipe
   secrets: string[]
+  /** Cloned into the working directory. */
+  git?: Repository
   params: SandboxCreateParams & { timeoutMs: number }
 }
 
@@ -33,7 +35,9 @@ export function planSandbox (
   account: Account, spec: SandboxSpec, idempotencyKey: string | undefined, recipe: ImageRecipe, defaults: Timeouts
 ): Plan {
   const secrets = spec.secrets ?? []
-  checkSecrets(account, recipe.registrySecret === undefined ? secrets : [...secrets, recipe.registrySecret])
+  const others = [recipe.registrySecret, spec.git?.secretName].filter((name) => name !== undefined)
+  checkSecrets(account, [...secrets, ...others])
+  checkGit(spec)
   const mountPath = spec.volume && cleanPath(spec.volume.mountPath ?? defaultWorkdir)
   if (mountPath === '/') throw new AppError('BAD_REQUEST', { message: 'body.volume.mountPath must be below /' })
   const workdir = cleanPath(spec.workdir ?? mountPath ?? defaultWorkdir)
@@ -70,12 +74,20 @@ export function planSandbox (
     ...(spec.volume?.version !== undefined && { volumeVersion: spec.volume.version }),
     recipe,
     secrets,
+    ...(spec.git !== undefined && { git: spec.git }),
     params: {
       ...resources,
       ...(spec.env !== undefined && { env: spec.env }),
       ...networkParams(spec.network)
     }
   }
+}
+
+/** @throws {AppError} BAD_REQUEST for what could only fail. */
+function checkGit ({ git, network, volume }: SandboxSpec) {
+  if (git === undefined) return
+  const other = network?.block === true ? 'network.block' : volume?.readOnly === true ? 'volume.readOnly' : undefined
+  if (other !== undefined) throw new AppError('BAD_REQUEST', { message: `body.git cannot be combined with body.${other}` })
 }
 
 /** The Modal name of a sandbox that has an Idempotency-Key and no name of its own. */

@@ -55,6 +55,7 @@ const stepNames = {
   runs: 'Stop Claude',
   stop: 'Stop other processes',
   initialize: 'Copy the workspace from S3',
+  clone: 'Clone the repository',
   ready: 'Mark the sandbox as ready',
   sync: 'Copy the workspace to S3',
   terminate: 'Remove the sandbox'

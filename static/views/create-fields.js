@@ -17,6 +17,15 @@ export const sections = [
     ]
   },
   {
+    title: 'Repository',
+    fields: [
+      { name: 'git.url', label: 'URL', placeholder: 'none', hint: 'Cloned into the working directory, unless it is there already.' },
+      { name: 'git.branch', label: 'Branch or tag', placeholder: 'the repository\'s own' },
+      { name: 'git.depth', label: 'Only the last commits', kind: 'number', step: '1', placeholder: 'all' },
+      { name: 'git.secretName', label: 'Secret with GIT_TOKEN', placeholder: 'none: it is public', hint: 'A Modal secret, used for the clone alone.' }
+    ]
+  },
+  {
     title: 'Lifetime and resources',
     fields: [
       { name: 'timeoutMs', label: 'Lifetime in minutes', kind: 'minutes', placeholder: 'default', hint: 'It cannot be extended later.' },

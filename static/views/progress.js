@@ -11,7 +11,7 @@ import { rememberSandbox } from './specs.js'
 
 /** Errors that different options may avoid. */
 const correctable = ['BAD_REQUEST', 'FORBIDDEN', 'INVALID_SANDBOX', 'SANDBOX_NAME_TAKEN', 'SECRET_NOT_FOUND',
-  'VOLUME_IN_USE', 'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
+  'VOLUME_IN_USE', 'IMAGE_BUILD_FAILED', 'NOT_SUPPORTED', 'CLONE_FAILED', 'LIMIT_REACHED', 'S3_REFUSED', 'SYNC_INCOMPLETE']
 
 /** Steps that happen at the same time as one that fails are neither done nor to blame. */
 const symbols = { done: 'check', stopped: 'stop' }

@@ -53,7 +53,7 @@ t.test('Ports of a sandbox in a real browser', { skip }, async (t) => {
   })
 
   await t.test('What is started in a terminal is offered as well, also after a reload', async () => {
-    const { id } = await page.evaluate(async () => (await (await fetch('/api/modal/sandbox')).json()).sandboxes[0])
+    const [{ id }] = await page.evaluate(async () => (await (await fetch('/api/modal/sandbox')).json() as any).sandboxes)
     await page.evaluate(async ([id, command]) => {
       await fetch(`/api/modal/sandbox/${id}/exec`, {
         method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ command: ['sh', '-c', command] })

@@ -56,8 +56,9 @@ t.test('alone it prints what points an SDK at it, and names every mistake but no
     output += chunk
     if (/MODAL_TOKEN_SECRET=.+\n/.test(output)) break
   }
-  const [selfTest, ...lines] = output.trim().split('\n')
+  const [selfTest, machine, ...lines] = output.trim().split('\n')
   t.match(selfTest, /^# /)
+  t.match(machine, /^# sandboxes find this machine at (127\.0\.0\.1|198\.18\.0\.2)$/)
   const exported = Object.fromEntries(lines.map((line) => line.replace('export ', '').split('=')))
   t.same(Object.keys(exported), ['MODAL_SERVER_URL', 'MODAL_TOKEN_ID', 'MODAL_TOKEN_SECRET'])
   const client = sdkClient(exported['MODAL_SERVER_URL']!, {
