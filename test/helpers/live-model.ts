@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import blankSpace from 'ts-blank-space'
-import { ModalClient } from 'modal'
 import { randomId } from '../../lib/ids.js'
 import { SandboxProcess } from '../../services/modal/process.js'
+import { startLiveSandbox } from './live-sandbox.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const port = 8080
@@ -21,17 +21,15 @@ createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] 
  * without a model key.
  */
 export async function startLiveModel () {
-  const client = new ModalClient()
-  const app = await client.apps.fromName('acct-live-model', { createIfMissing: true })
-  const image = client.images.fromRegistry(process.env.CLAUDE_IMAGE ?? 'node:22-slim')
   const apiKey = randomId('key')
-  const sandbox = await client.sandboxes.create(app, image, {
-    unencryptedPorts: [port], env: { API_KEY: apiKey }, cpu: 0.5, memoryMiB: 512, timeoutMs: 3_600_000
+  const { sandbox, url, close } = await startLiveSandbox({
+    name: 'model',
+    image: (client) => client.images.fromRegistry(process.env.CLAUDE_IMAGE ?? 'node:22-slim'),
+    port,
+    cpu: 0.5,
+    memoryMiB: 512,
+    env: { API_KEY: apiKey }
   })
-  const close = async () => {
-    await sandbox.terminate()
-    client.close()
-  }
   try {
     const unpack = await SandboxProcess.start(sandbox, ['tar', '-xzf', '-', '-C', '/srv'], { step: 'unpack' })
     await unpack.write(packModel())
@@ -39,9 +37,6 @@ export async function startLiveModel () {
     unpack.release()
     if (code !== 0) throw new Error(`the scripted model was not unpacked: exit code ${code}`)
     await sandbox.exec(['node', '/srv/main.mjs'])
-    const tunnel = (await sandbox.tunnels())[port]!
-    const [host, tunnelPort] = tunnel.tcpSocket
-    const url = `http://${host}:${tunnelPort}`
     await reachable(url)
     return { url, apiKey, close }
   } catch (error) {
