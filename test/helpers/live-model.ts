@@ -7,10 +7,10 @@ import blankSpace from 'ts-blank-space'
 import { randomId } from '../../lib/ids.js'
 import { SandboxProcess } from '../../services/modal/process.js'
 import { startLiveSandbox } from './live-sandbox.js'
+import { freePort } from './port.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const port = 8080
-const start = `import { createServer } from 'node:http'
+const start = (port: number) => `import { createServer } from 'node:http'
 import { createHandler } from './emulator/model/handler.js'
 const scripts = new Map()
 createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] })).listen(${port}, '0.0.0.0')
@@ -22,6 +22,8 @@ createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] 
  */
 export async function startLiveModel () {
   const apiKey = randomId('key')
+  // On Modal any port would do, but sandboxes of the emulator share the ports of their machine.
+  const port = await freePort()
   const { sandbox, url, close } = await startLiveSandbox({
     name: 'model',
     image: (client) => client.images.fromRegistry(process.env.CLAUDE_IMAGE ?? 'node:22-slim'),
@@ -32,7 +34,7 @@ export async function startLiveModel () {
   })
   try {
     const unpack = await SandboxProcess.start(sandbox, ['tar', '-xzf', '-', '-C', '/srv'], { step: 'unpack' })
-    await unpack.write(packModel())
+    await unpack.write(packModel(port))
     const code = await unpack.exit()
     unpack.release()
     if (code !== 0) throw new Error(`the scripted model was not unpacked: exit code ${code}`)
@@ -45,8 +47,8 @@ export async function startLiveModel () {
   }
 }
 
-/** The model as JavaScript, and the one package that it needs, as a compressed tar. */
-async function * packModel (): AsyncGenerator<Buffer> {
+/** The model as JavaScript that listens on the port, and the one package that it needs, as a compressed tar. */
+async function * packModel (port: number): AsyncGenerator<Buffer> {
   const directory = await mkdtemp(join(tmpdir(), 'live-model-'))
   try {
     const sources = ['emulator/lib/shell.ts', ...(await readdir(join(root, 'emulator/model'))).map((name) => `emulator/model/${name}`)]
@@ -56,7 +58,7 @@ async function * packModel (): AsyncGenerator<Buffer> {
       await writeFile(target, blankSpace(await readFile(join(root, source), 'utf8')))
     }
     await writeFile(join(directory, 'package.json'), '{"type":"module"}')
-    await writeFile(join(directory, 'main.mjs'), start)
+    await writeFile(join(directory, 'main.mjs'), start(port))
     await mkdir(join(directory, 'node_modules', '@sinclair'), { recursive: true })
     await symlink(join(root, 'node_modules/@sinclair/typebox'), join(directory, 'node_modules/@sinclair/typebox'))
     const tar = spawn('tar', ['-czh', '-C', directory, '.'], { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -11,6 +11,7 @@ const path = '/api/modal/sandbox'
 t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   const s3 = await reachableS3(t)
   if (s3 === undefined) return
+  t.teardown(() => s3.close())
   const bucket = await s3.createBucket('work')
   /** Nobody else's: live they are in the operator's workspace. */
   const secret = `test-aws-${randomId('s').slice(2, 10)}`
@@ -38,10 +39,7 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
     }),
     ...s3Settings(s3)
   })
-  t.teardown(async () => {
-    await service.close()
-    await s3.close()
-  })
+  t.teardown(() => service.close())
 
   const request = async (url: string, options: Parameters<typeof service.request>[1] = {}) => {
     const response = await service.request(url, options)
