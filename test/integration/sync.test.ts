@@ -70,10 +70,12 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   const look = 'find . -mindepth 1 -printf "%P %y %m %s %TY%Tm%Td%TH%TM%TS %l\\n" | sed "s/\\(\\.[0-9]\\{6\\}\\)[0-9]\\{4\\} /\\1 /" | LC_ALL=C sort; ' +
     'find . -type f -exec md5sum {} + | LC_ALL=C sort'
 
+  /** The last tenth of a lifetime has to do for a sync, each request of which takes longer where it is live. */
+  const longer = live ? 3 : 1
   /** What is to happen by itself, while the other tests run. */
   const [idle, expiring] = await Promise.all([
-    created({ s3: { bucket, keyPrefix: 'alice/idle' }, idleTimeoutMs: 12_000 }),
-    created({ s3: { bucket, keyPrefix: 'alice/expiring' }, timeoutMs: 20_000 })
+    created({ s3: { bucket, keyPrefix: 'alice/idle' }, idleTimeoutMs: 12_000 * longer }),
+    created({ s3: { bucket, keyPrefix: 'alice/expiring' }, timeoutMs: 20_000 * longer })
   ])
   await Promise.all([sh(idle, 'echo work > idle'), sh(expiring, 'echo work > expiring')])
   const { body: seen } = await request(`${path}/${idle}`)
@@ -257,8 +259,8 @@ t.test('workspaces in S3', { skip: skip || noS3 }, async (t) => {
   })
 
   await t.test('Work is stored before a sandbox expires, and before it is idle for too long (2.8)', async (t) => {
-    t.ok(await eventually(async () => (await objects('alice/idle/')).includes('idle'), 20_000))
-    t.ok(await eventually(async () => (await objects('alice/expiring/')).includes('expiring'), 25_000))
+    t.ok(await eventually(async () => (await objects('alice/idle/')).includes('idle'), 20_000 * longer))
+    t.ok(await eventually(async () => (await objects('alice/expiring/')).includes('expiring'), 25_000 * longer))
     t.match(seen, { s3: { syncOnTerminate: true, delete: false } })
   })
 })
