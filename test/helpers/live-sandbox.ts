@@ -58,7 +58,7 @@ export async function startLiveSandbox (options: LiveSandboxOptions): Promise<Li
     }, lease * 1000 / 4).unref()
     const close = async () => {
       clearInterval(renewal)
-      await withDeadline(minute, () => sandbox.terminate())
+      await withDeadline(minute, () => sandbox.terminate({ wait: true }))
       client.close()
       const ms = Date.now() - started
       console.error(`live: ${name} ran for ${Math.round(ms / 1000)} s in a sandbox of its own: about $${costOf(ms, { cpu, memoryMiB }).toFixed(4)}`)
