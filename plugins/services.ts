@@ -5,6 +5,7 @@ import type { Provider } from '../services/gateway/provider.js'
 import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
+import { Ports } from '../services/sandboxes/ports.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
 import { Terminals } from '../services/sandboxes/terminals.js'
@@ -17,6 +18,7 @@ declare module 'fastify' {
     runs: RunService
     readiness: Readiness
     files: FileService
+    ports: Ports
     sessions: SessionService
   }
 }
@@ -49,6 +51,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('runs', runs)
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
+  fastify.decorate('ports', new Ports(sandboxes))
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets), version: (owned) => runs.version(owned)
   }))

@@ -100,5 +100,7 @@ export const paths = {
   messages: (id, sessionId, fields) => query(urlOf(id, 'sessions', sessionId), fields),
   files: (id, fields) => query(urlOf(id, 'files'), fields),
   content: (id, path) => query(`${urlOf(id, 'files')}/content`, { path }),
+  ports: (id) => urlOf(id, 'ports'),
+  port: (id, port) => urlOf(id, 'ports', port),
   sync: (id) => urlOf(id, 'sync')
 }
