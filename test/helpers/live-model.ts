@@ -22,7 +22,7 @@ createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] 
  */
 export async function startLiveModel () {
   const apiKey = randomId('key')
-  // On Modal any port would do, but sandboxes of the emulator share the ports of their machine.
+  // On Modal any port would do, but sandboxes of the emulator may share the ports of their machine.
   const port = await freePort()
   const { sandbox, url, close } = await startLiveSandbox({
     name: 'model',

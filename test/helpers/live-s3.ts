@@ -32,7 +32,7 @@ export class NoCeph extends Error {
  * @throws {AppError} when Modal gives no such sandbox.
  */
 export async function startLiveS3 ({ memoryMiB = 1024 }: { memoryMiB?: number } = {}): Promise<S3Server> {
-  // On Modal any port would do, but sandboxes of the emulator share the ports of their machine.
+  // On Modal any port would do, but sandboxes of the emulator may share the ports of their machine.
   const [port, monitorPort] = [await freePort(), await freePort()]
   const { sandbox, url, close } = await startLiveSandbox({
     name: 's3',
@@ -76,7 +76,7 @@ export async function startLiveS3 ({ memoryMiB = 1024 }: { memoryMiB?: number } 
     })
     return cephServer(url, ceph, stop)
   } catch (cause) {
-    await stop()
+    await stop().catch(() => {})
     throw new NoCeph(`Ceph does not run in a sandbox: ${(cause as Error).message}`, { cause })
   }
 }
