@@ -79,7 +79,7 @@ export class Bench {
 
   /** An estimate in US dollars, for the sandboxes alone. */
   get costUsd (): number {
-    const running = [...this.#sandboxes.values()].reduce((sum, since) => sum + costOf(since), 0)
+    const running = [...this.#sandboxes.values()].reduce((sum, since) => sum + costOf(Date.now() - since), 0)
     return this.#spent + running
   }
 
@@ -102,11 +102,12 @@ export class Bench {
 
   #count (sandbox: Sandbox) {
     const since = this.#sandboxes.get(sandbox)
-    if (since !== undefined) this.#spent += costOf(since)
+    if (since !== undefined) this.#spent += costOf(Date.now() - since)
     this.#sandboxes.delete(sandbox)
   }
 }
 
-function costOf (since: number): number {
-  return (Date.now() - since) / 1000 * (cpu * prices.core + memoryMiB / 1024 * prices.gib)
+/** An estimate in US dollars of what a sandbox costs in `ms` milliseconds, by what it has asked for. */
+export function costOf (ms: number, asked = { cpu, memoryMiB }): number {
+  return ms / 1000 * (asked.cpu * prices.core + asked.memoryMiB / 1024 * prices.gib)
 }

@@ -39,6 +39,15 @@ t.test('The S3 server of the tests', { skip: noS3 }, async (t) => {
     stranger.destroy()
   })
 
+  await t.test('makes another key of the same user', async (t) => {
+    const key = await s3.createKey()
+    t.not(key.accessKeyId, s3.accessKeyId)
+    const other = s3Client({ ...s3, ...key })
+    const { Buckets } = await other.send(new ListBucketsCommand())
+    t.match(Buckets, [{ Name: 'work' }])
+    other.destroy()
+  })
+
   await s3.close()
   await t.rejects(fetch(s3.endpoint), 'and is gone after close')
 })

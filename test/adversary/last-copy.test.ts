@@ -1,13 +1,13 @@
 import t from 'tap'
 import { digest } from '../../lib/ids.js'
-import { startFaultProxy, type Fault } from '../helpers/fault-proxy.js'
+import { noFaults, startFaultProxy, type Fault } from '../helpers/fault-proxy.js'
 import { noS3, s3Settings, startS3 } from '../helpers/s3.js'
 import { accountIds, keys, skip, startService } from '../helpers/service.js'
 
 const path = '/api/modal/sandbox'
 const refused: Fault = { kind: 'refused', status: 403, code: 'AccessDenied' }
 
-t.test('the last copy of a workspace', { skip: skip || noS3 }, async (t) => {
+t.test('the last copy of a workspace', { skip: skip || noFaults || noS3 }, async (t) => {
   const s3 = await startS3()
   await s3.createBucket('work')
   const proxy = await startFaultProxy(s3.endpoint)

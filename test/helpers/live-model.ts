@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import blankSpace from 'ts-blank-space'
-import { ModalClient } from 'modal'
 import { randomId } from '../../lib/ids.js'
 import { SandboxProcess } from '../../services/modal/process.js'
+import { startLiveSandbox } from './live-sandbox.js'
+import { freePort } from './port.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const port = 8080
-const start = `import { createServer } from 'node:http'
+const start = (port: number) => `import { createServer } from 'node:http'
 import { createHandler } from './emulator/model/handler.js'
 const scripts = new Map()
 createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] })).listen(${port}, '0.0.0.0')
@@ -21,27 +21,24 @@ createServer(createHandler({ apiKey: process.env.API_KEY, scripts, requests: [] 
  * without a model key.
  */
 export async function startLiveModel () {
-  const client = new ModalClient()
-  const app = await client.apps.fromName('acct-live-model', { createIfMissing: true })
-  const image = client.images.fromRegistry(process.env.CLAUDE_IMAGE ?? 'node:22-slim')
   const apiKey = randomId('key')
-  const sandbox = await client.sandboxes.create(app, image, {
-    unencryptedPorts: [port], env: { API_KEY: apiKey }, cpu: 0.5, memoryMiB: 512, timeoutMs: 3_600_000
+  // On Modal any port would do, but sandboxes of the emulator may share the ports of their machine.
+  const port = await freePort()
+  const { sandbox, url, close } = await startLiveSandbox({
+    name: 'model',
+    image: (client) => client.images.fromRegistry(process.env.CLAUDE_IMAGE ?? 'node:22-slim'),
+    port,
+    cpu: 0.5,
+    memoryMiB: 512,
+    env: { API_KEY: apiKey }
   })
-  const close = async () => {
-    await sandbox.terminate()
-    client.close()
-  }
   try {
     const unpack = await SandboxProcess.start(sandbox, ['tar', '-xzf', '-', '-C', '/srv'], { step: 'unpack' })
-    await unpack.write(packModel())
+    await unpack.write(packModel(port))
     const code = await unpack.exit()
     unpack.release()
     if (code !== 0) throw new Error(`the scripted model was not unpacked: exit code ${code}`)
     await sandbox.exec(['node', '/srv/main.mjs'])
-    const tunnel = (await sandbox.tunnels())[port]!
-    const [host, tunnelPort] = tunnel.tcpSocket
-    const url = `http://${host}:${tunnelPort}`
     await reachable(url)
     return { url, apiKey, close }
   } catch (error) {
@@ -50,8 +47,8 @@ export async function startLiveModel () {
   }
 }
 
-/** The model as JavaScript, and the one package that it needs, as a compressed tar. */
-async function * packModel (): AsyncGenerator<Buffer> {
+/** The model as JavaScript that listens on the port, and the one package that it needs, as a compressed tar. */
+async function * packModel (port: number): AsyncGenerator<Buffer> {
   const directory = await mkdtemp(join(tmpdir(), 'live-model-'))
   try {
     const sources = ['emulator/lib/shell.ts', ...(await readdir(join(root, 'emulator/model'))).map((name) => `emulator/model/${name}`)]
@@ -61,7 +58,7 @@ async function * packModel (): AsyncGenerator<Buffer> {
       await writeFile(target, blankSpace(await readFile(join(root, source), 'utf8')))
     }
     await writeFile(join(directory, 'package.json'), '{"type":"module"}')
-    await writeFile(join(directory, 'main.mjs'), start)
+    await writeFile(join(directory, 'main.mjs'), start(port))
     await mkdir(join(directory, 'node_modules', '@sinclair'), { recursive: true })
     await symlink(join(root, 'node_modules/@sinclair/typebox'), join(directory, 'node_modules/@sinclair/typebox'))
     const tar = spawn('tar', ['-czh', '-C', directory, '.'], { stdio: ['ignore', 'pipe', 'inherit'] })

@@ -7,6 +7,7 @@ import { removeTree } from '../../emulator/container/host.js'
 import { digest, randomId } from '../../lib/ids.js'
 import { isolation } from './isolation.js'
 import { startLiveModel } from './live-model.js'
+import { makeSecrets } from './live-secrets.js'
 import { strict } from './strict.js'
 
 export { readSse, type ReceivedEvent } from './sse.js'
@@ -15,7 +16,7 @@ export { readSse, type ReceivedEvent } from './sse.js'
  * `npm run test:live` runs the integration tests against Modal itself (8.1). They skip, with this message, when the
  * credentials are missing (8.2). Everywhere else they run on the emulator.
  */
-const live = process.env.TEST_LIVE === '1'
+export const live = process.env.TEST_LIVE === '1'
 export const skip = live && !(process.env.MODAL_TOKEN_ID && process.env.MODAL_TOKEN_SECRET)
   ? 'Modal credentials are not configured: set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET'
   : false
@@ -28,6 +29,10 @@ export const accountIds = { alice: `t-${randomId('a').slice(2, 12)}`, bob: `t-${
 export async function startService (env: Record<string, string> = {}) {
   const dataDir = await mkdtemp(join(tmpdir(), 'modal-sandbox-test-'))
   const model = live && process.env.ANTHROPIC_API_KEY === undefined ? await startLiveModel() : undefined
+  // Those of the tests that run live.
+  const removeSecrets = live && env['EMULATOR_SECRETS'] !== undefined
+    ? await makeSecrets(JSON.parse(env['EMULATOR_SECRETS']))
+    : undefined
   const accounts = Object.entries(keys).map(([name, key]) => ({
     id: accountIds[name as keyof typeof keys],
     apiKeys: [`sha256:${digest(key)}`],
@@ -74,6 +79,7 @@ export async function startService (env: Record<string, string> = {}) {
       request(`/api/modal/sandbox/${id}`, { method: 'DELETE', as: as as keyof typeof keys })))
     await app.close()
     await model?.close()
+    await removeSecrets?.()
     await removeTree(dataDir)
   }
 
