@@ -68,6 +68,11 @@ export class ClaudeView {
     this.onActivity('Thinking')
   }
 
+  /** The changes of files that its tools have made, in their order. */
+  get edits () {
+    return [...this.#tools.values()].map((tool) => tool.edit).filter(Boolean)
+  }
+
   get workdir () {
     return this.#workdir
   }

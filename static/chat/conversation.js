@@ -12,6 +12,8 @@ export class Conversation {
   #sandboxId
   #onEdit
   #loading
+  /** The turns themselves, as `#turns` has their elements. */
+  #shown = []
   /** The class, once it is loaded: one can write a prompt before. */
   #Turn
   sessionId = uuid()
@@ -105,6 +107,11 @@ export class Conversation {
     return this.#Turn !== undefined
   }
 
+  /** What Claude's tools have changed in each turn. */
+  get edits () {
+    return this.#shown.map(({ claude }) => claude.edits)
+  }
+
   get last () {
     return [...this.#turns.querySelectorAll('.turn')].at(-1)
   }
@@ -119,6 +126,7 @@ export class Conversation {
     this.#loading = new AbortController()
     Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [] })
     this.#turns.replaceChildren()
+    this.#shown = []
     return this.#loading
   }
 
@@ -129,6 +137,7 @@ export class Conversation {
     turn.claude.onCommands = (commands) => { this.commands = commands }
     if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
+    this.#shown.push(turn)
     return turn
   }
 }

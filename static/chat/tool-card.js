@@ -50,6 +50,12 @@ export class ToolCard {
     this.#show('running')
   }
 
+  /** What it has changed in a file; undefined if it is no such tool, or has not succeeded. */
+  get edit () {
+    const { category, main: path, changes } = this.#described
+    if (category === 'change' && this.element.dataset.state === 'done') return { tool: this.name, path, changes, patch: this.#patch }
+  }
+
   get running () {
     return this.element.dataset.state === 'running'
   }

@@ -100,5 +100,7 @@ export const paths = {
   messages: (id, sessionId, fields) => query(urlOf(id, 'sessions', sessionId), fields),
   files: (id, fields) => query(urlOf(id, 'files'), fields),
   content: (id, path) => query(`${urlOf(id, 'files')}/content`, { path }),
+  changes: (id, ...action) => urlOf(id, 'changes', ...action),
+  difference: (id, fields) => query(urlOf(id, 'changes', 'diff'), fields),
   sync: (id) => urlOf(id, 'sync')
 }

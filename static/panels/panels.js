@@ -11,15 +11,21 @@ export class Panels {
   #open
 
   /**
-   * @param {{since: () => string, onLeave: () => void, onSandboxEnded: () => void}} options the time since when changed
-   * files are shown; what to do when the keyboard leaves a terminal, and when one finds that the sandbox has ended
+   * @param {{since: () => string, edits: () => object[][], onLeave: () => void, onSandboxEnded: () => void}} options
+   * the time since when changed files are shown; what Claude's tools have changed, turn by turn; what to do when the
+   * keyboard leaves a terminal, and when one finds that the sandbox has ended
    */
-  constructor (sandbox, { since, onLeave, onSandboxEnded }) {
+  constructor (sandbox, { since, edits, onLeave, onSandboxEnded }) {
     this.#kinds = {
       files: {
         title: 'Files',
         symbol: 'folder',
         create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since })
+      },
+      changes: {
+        title: 'Changes',
+        symbol: 'branch',
+        create: async () => new (await import('./changes.js')).ChangesPanel(sandbox, { edits })
       },
       terminal: {
         title: 'Terminal',
