@@ -69,7 +69,7 @@ t.test('Changes in a real browser', { skip }, async (t) => {
     await page.getByRole('button', { name: 'Git' }).click()
     await bash(`git init -qb main; seq 1 30 > numbers; echo old > gone; git add -A; ${git} commit -qm begin; sed -i 's/^15$/fifteen/' numbers; rm gone; echo new > 'a new one'`)
     await page.locator('[data-list="changed"]').waitFor()
-    t.strictSame(await rows('changed'), ['D gone', 'M numbers', 'N a new one'])
+    t.strictSame(await rows('changed'), ['D gone', 'M numbers', 'N a new one'], 'without Claude\'s own directory, though all was added')
     await page.locator('.change summary', { hasText: 'numbers' }).click()
     await page.locator('.repository .diff').waitFor()
     t.strictSame(await diffsIn(page, '.repository'), [
@@ -101,7 +101,7 @@ t.test('Changes in a real browser', { skip }, async (t) => {
     await page.getByText('Nothing has changed since the last commit.').waitFor()
     await bash('git log -1 --format=%B%an')
     await page.locator('.tool').last().locator('summary').click()
-    t.match(await page.locator('.tool').last().locator('.tool-result').innerText(), /Spell fifteen\s+It reads better\.\s+Modal Sandbox/)
+    t.match(await page.locator('.tool').last().locator('.tool-result .code').innerText(), /Spell fifteen\s+It reads better\.\s+Modal Sandbox/)
     t.equal(await page.getByLabel('Message of the commit').inputValue().catch(() => ''), '', 'the next one starts empty')
   })
 
@@ -117,7 +117,7 @@ t.test('Changes in a real browser', { skip }, async (t) => {
     const alert = page.locator('.repository').getByRole('alert')
     t.match(await alert.innerText(), /would be overwritten[^]*numbers/)
     t.equal(await branch.inputValue(), 'idea', 'the branch is still the one that it was')
-    await bash('git checkout -q numbers')
+    await bash('git checkout -q numbers; git ls-files | grep -c claude-sandbox')
     await page.getByText('Nothing has changed since the last commit.').waitFor()
     await refreshed(() => branch.selectOption('main'))
     t.equal(await branch.inputValue(), 'main')
