@@ -133,7 +133,8 @@ export class Conversation {
   #newTurn (prompt, { whole = true, pictures = [] } = {}) {
     const repeatable = whole && prompt !== undefined
     const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
-    const turn = new this.#Turn({ ...this.#options, prompt, pictures, onEdit })
+    const { todos } = this.#shown.at(-1)?.claude ?? {}
+    const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit })
     turn.claude.onCommands = (commands) => { this.commands = commands }
     if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
