@@ -37,6 +37,7 @@ const table = {
   NO_STORAGE: [409, 'The sandbox has no S3 storage.', 'Name a bucket when you create it.'],
   SYNC_ACTIVE: [409, 'A sync of this workspace is running.', 'Wait for it; a crashed one is released within a minute.'],
   SYNC_REFUSED: [409, 'The sync was refused: it could delete needed files.', 'Check the workspace, or omit delete.'],
+  FILE_CHANGED: [412, 'The file has changed since it was read.', 'Read it again, then repeat your change.'],
   PAYLOAD_TOO_LARGE: [413, 'The request is too large.', 'A prompt may have 1 MB; put larger content in files.'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body is not JSON.', 'Send content-type: application/json.'],
   IMAGE_BUILD_FAILED: [422, 'The image could not be built.', 'Correct the image or its commands.'],

@@ -63,12 +63,18 @@ t.test('Long runs of tool calls in a real browser', { skip }, async (t) => {
   await t.test('A failure stays visible in its place, and a text ends a series', async (t) => {
     await send(page, scripted([
       ...['1', '2', '3', 'exit 7', '5', '6', '7'].map((word) => [bash(word.startsWith('exit') ? word : `echo ${word}`)]),
-      [{ text: 'So far.' }, bash('echo 8')], [bash('echo 9')], [{ text: 'Done.' }]
+      [{ text: 'So far.' }, bash('echo 8')], [bash(`echo ${'9 '.repeat(200)}`)], [{ text: 'Done.' }]
     ]))
     await finished(page)
     t.strictSame(await visible(), ['Bash failed', 'Bash done', 'Bash done', 'Bash done'])
     t.match(await toggle.first().innerText(), /^5 steps/)
     t.equal(await toggle.nth(1).isVisible(), false, 'one call is not worth a click')
+  })
+
+  await t.test('A step with a long line is not wider than the column', async (t) => {
+    const widths = await page.locator('.turn').last().evaluate((element: any) =>
+      [...element.querySelectorAll('.tool')].filter((tool) => tool.checkVisibility()).map((tool) => tool.getBoundingClientRect().width - element.querySelector('.claude').clientWidth))
+    t.ok(widths.length > 0 && widths.every((more: number) => more <= 0))
   })
 
   await t.test('While Claude works, the current step is shown, and those before it are folded', async (t) => {
