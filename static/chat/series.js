@@ -1,7 +1,7 @@
 import { h } from '../lib/dom.js'
 
 /** Fewer are not worth a click. */
-const leastFolded = 3
+const leastFolded = 6
 const namedTools = 3
 
 /**

@@ -62,12 +62,12 @@ t.test('Long runs of tool calls in a real browser', { skip }, async (t) => {
 
   await t.test('A failure stays visible in its place, and a text ends a series', async (t) => {
     await send(page, scripted([
-      ...['1', '2', '3', 'exit 7', '5', '6', '7'].map((word) => [bash(word.startsWith('exit') ? word : `echo ${word}`)]),
-      [{ text: 'So far.' }, bash('echo 8')], [bash(`echo ${'9 '.repeat(200)}`)], [{ text: 'Done.' }]
+      ...['1', '2', '3', 'exit 7', '5', '6', '7', '8'].map((word) => [bash(word.startsWith('exit') ? word : `echo ${word}`)]),
+      [{ text: 'So far.' }, bash('echo 9')], [bash(`echo ${'9 '.repeat(200)}`)], [{ text: 'Done.' }]
     ]))
     await finished(page)
     t.strictSame(await visible(), ['Bash failed', 'Bash done', 'Bash done', 'Bash done'])
-    t.match(await toggle.first().innerText(), /^5 steps/)
+    t.match(await toggle.first().innerText(), /^6 steps/)
     t.equal(await toggle.nth(1).isVisible(), false, 'one call is not worth a click')
   })
 
