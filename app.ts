@@ -24,6 +24,7 @@ import exec from './routes/exec.js'
 import files from './routes/files.js'
 import gatewayRoutes from './routes/gateway.js'
 import health from './routes/health.js'
+import ports from './routes/ports.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
 import sessions from './routes/sessions.js'
@@ -111,6 +112,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(terminal, { heartbeatMs: config.run.heartbeatMs })
     await api.register(files)
     await api.register(changes)
+    await api.register(ports)
     await api.register(runs)
     await api.register(sync)
     await api.register(sessions)

@@ -66,6 +66,7 @@ const Environment = Type.Object({
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text,
   EMULATOR_STRICT: text,
+  EMULATOR_NETWORK: Type.Optional(Type.Union([Type.Literal('own'), Type.Literal('host')])),
   EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
 type Environment = Static<typeof Environment>
@@ -229,7 +230,8 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       images: images ?? {},
       secrets: secrets ?? {},
       strict: env.EMULATOR_STRICT,
-      isolation: env.EMULATOR_RUNTIME
+      isolation: env.EMULATOR_RUNTIME,
+      network: env.EMULATOR_NETWORK
     }
   })
 }

@@ -2,6 +2,7 @@ import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Authority, openCredentials } from './auth.js'
 import { findClaudeBinary } from './container/claude-binary.js'
+import { urlInOwnNetwork } from './container/network.js'
 import { createRuntime } from './container/runtime.js'
 import type { Isolation, SelfTest } from './container/types.js'
 import { ImageBuilds } from './images/builds.js'
@@ -38,6 +39,8 @@ export interface EmulatorOptions {
   isolation?: Isolation | undefined
   /** How much harder than it needs to be on its clients, as {@link parseStrictness} reads it; by default not at all. */
   strict?: string | undefined
+  /** `host`: sandboxes share this machine's network; `own`: it is an error when they can't have their own. */
+  network?: 'own' | 'host' | undefined
   /** 0, the default, picks a free one. */
   port?: number
   log: Log
@@ -48,6 +51,8 @@ export interface Emulator {
   url: string
   tokenId: string
   tokenSecret: string
+  /** A URL of something on this machine, as a sandbox has to write it: 127.0.0.1 may be its own. */
+  urlInSandbox (url: string): string
   /** Whether sandboxes work on this machine, and if not, what to do about it. Never rejects. */
   selfTest: Promise<SelfTest>
   /** Ends every sandbox, then the server; only the data directory remains. */
@@ -80,7 +85,9 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
     url = `http://127.0.0.1:${listening.port}`
     const selfTest = backend.runtime.selfTest()
     undo.push(async () => { await selfTest })
-    return { url, ...tokens, selfTest, close }
+    const isShared = await backend.runtime.withoutNetworks() !== undefined
+    const urlInSandbox = (url: string) => isShared ? url : urlInOwnNetwork(url)
+    return { url, ...tokens, urlInSandbox, selfTest, close }
   } catch (error) {
     await close()
     throw error
@@ -89,13 +96,13 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
 
 /** Everything that the RPCs work on. */
 async function openBackend (options: EmulatorOptions, authority: Authority, strictness: Strictness) {
-  const { dataDir, log, images = {}, secrets: named = {}, isolation } = options
+  const { dataDir, log, images = {}, secrets: named = {}, isolation, network } = options
   const claudeBinary = findClaudeBinary()
   if (claudeBinary === undefined) {
     log.warn({}, 'emulator: the Claude CLI is not installed, so sandboxes lack it; run npm install --include=optional')
   }
   const state = await State.open(dataDir)
-  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation, strictness })
+  const runtime = await createRuntime({ dataDir, log, claudeBinary, isolation, network, strictness })
   const registry = new SandboxRegistry(strictness)
   const secrets = new Secrets(state, named)
   const volumes = new VolumeCatalog(state, runtime.volumes, (id) => registry.released(id))
@@ -127,7 +134,7 @@ async function openBackend (options: EmulatorOptions, authority: Authority, stri
     images: new ImageBuilds(state, store, secrets, log),
     start: runtime.start.bind(runtime),
     enforces: runtime.enforces.bind(runtime),
-    filters: runtime.filters.bind(runtime),
+    withoutNetworks: runtime.withoutNetworks.bind(runtime),
     identityToken: identity.token.bind(identity),
     certificate: () => {
       certificate ??= openCertificate(join(dataDir, 'tunnels')).catch((error) => { certificate = undefined; throw error })

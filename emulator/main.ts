@@ -19,6 +19,7 @@ async function start () {
   closeInOrder({ delay: 5000, logger: false }, async () => { await emulator.close() })
   process.stdout.write([
     `# ${(await emulator.selfTest).message}`,
+    `# sandboxes find this machine at ${new URL(emulator.urlInSandbox('http://127.0.0.1')).hostname}`,
     `export MODAL_SERVER_URL=${emulator.url}`,
     `export MODAL_TOKEN_ID=${emulator.tokenId}`,
     `export MODAL_TOKEN_SECRET=${emulator.tokenSecret}`

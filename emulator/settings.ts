@@ -12,6 +12,7 @@ interface Settings {
   secrets: Record<string, Record<string, string>>
   logLevel: string
   isolation: Isolation | undefined
+  network: 'own' | 'host' | undefined
   strict: string | undefined
 }
 
@@ -26,6 +27,8 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   if (!levels.includes(logLevel)) mistakes.push(`LOG_LEVEL must be one of ${levels.join(', ')}`)
   const runtime = environment['EMULATOR_RUNTIME'] || undefined
   if (runtime !== undefined && !isIsolation(runtime)) mistakes.push('EMULATOR_RUNTIME must be namespaces or runsc')
+  const network = environment['EMULATOR_NETWORK'] || undefined
+  if (network !== undefined && !isNetwork(network)) mistakes.push('EMULATOR_NETWORK must be own or host')
   const strict = environment['EMULATOR_STRICT']
   try {
     parseStrictness(strict)
@@ -37,6 +40,7 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
     logLevel,
     strict,
     isolation: isIsolation(runtime) ? runtime : undefined,
+    network: isNetwork(network) ? network : undefined,
     dataDir: environment['DATA_DIR'] || '.data',
     images: jsonObject('EMULATOR_IMAGES', isAbsolutePath, 'an object that maps image tags to absolute paths'),
     secrets: jsonObject('EMULATOR_SECRETS', isValues, 'an object that maps secret names to objects of strings')
@@ -66,6 +70,10 @@ function isObject (value: unknown): value is Record<string, unknown> {
 
 function isIsolation (value: unknown): value is Isolation {
   return value === 'namespaces' || value === 'runsc'
+}
+
+function isNetwork (value: unknown): value is 'own' | 'host' {
+  return value === 'own' || value === 'host'
 }
 
 function isAbsolutePath (value: unknown): value is string {

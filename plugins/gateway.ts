@@ -41,7 +41,7 @@ const tagsMs = 2000
 
 /** The model gateway, or what stands in for it: the key itself in the sandboxes, where the operator has it so. */
 export default fp<GatewayOptions>(async (fastify, { config }) => {
-  const { client, backend, provider, modelEnv, replacement } = fastify.modal
+  const { client, backend, provider, modelEnv, replacement, urlInSandbox } = fastify.modal
   const { access, secretName } = config.claude
   const local = backend === 'local'
   if (access === 'replacement') {
@@ -126,7 +126,7 @@ export default fp<GatewayOptions>(async (fastify, { config }) => {
     const address = fastify.server.address() as AddressInfo | null
     if (address === null) throw new AppError('CLAUDE_FAILED', { message: 'The service does not listen yet.' })
     const host = { '0.0.0.0': '127.0.0.1', '::': '127.0.0.1' }[address.address] ?? address.address
-    return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}${gatewayPrefix}`
+    return urlInSandbox(`http://${host.includes(':') ? `[${host}]` : host}:${address.port}${gatewayPrefix}`)
   }
 
   /** Where replicas keep what they have spent. */

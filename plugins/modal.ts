@@ -19,6 +19,8 @@ interface Modal {
   modelEnv: Readonly<Record<string, string>>
   /** The model that is configured, if any. */
   provider: Provider | undefined
+  /** A URL that the service can reach, as sandboxes have to write it: in local mode, their loopback is another one. */
+  urlInSandbox: (url: string) => string
   /** How Modal itself puts the key of its secret into requests to the model, where the service does not know it. */
   replacement?: { domain: string, policy: () => Promise<ExperimentalOutboundPolicy> }
 }
@@ -33,7 +35,14 @@ interface ModalOptions { config: Config }
 export default fp<ModalOptions>(async (fastify, { config }) => {
   const provider = configuredModel(config)
   fastify.decorate('modal', configured(config)
-    ? { client: connect(config.modal, fastify.log), backend: 'modal', scripted: false, provider, modelEnv: environment(provider) }
+    ? {
+        client: connect(config.modal, fastify.log),
+        backend: 'modal',
+        scripted: false,
+        provider,
+        modelEnv: environment(provider),
+        urlInSandbox: (url) => url
+      }
     : await startLocal())
   if (config.claude.access === 'replacement') fastify.modal.replacement = replaceKey(fastify.modal.client, config)
   fastify.log.info({ backend: fastify.modal.backend, environment: config.modal.environment }, 'Modal client created')
@@ -50,7 +59,8 @@ export default fp<ModalOptions>(async (fastify, { config }) => {
     const client = connect({ token, environment: undefined, serverUrl: emulator.url }, log)
     const scripted = provider === undefined && config.claude.secretName === undefined
     const model = scripted ? await startModel() : provider
-    return { client, backend: 'local', scripted, provider: model, modelEnv: environment(model) }
+    const { urlInSandbox } = emulator
+    return { client, backend: 'local', scripted, provider: model, modelEnv: environment(model, urlInSandbox), urlInSandbox }
   }
 
   async function startModel (): Promise<Provider> {
@@ -99,9 +109,10 @@ export function replaceKey (client: ModalClient, { claude: { baseUrl, secretName
   return { domain, policy }
 }
 
-function environment (provider: Provider | undefined): Record<string, string> {
+function environment (provider: Provider | undefined, urlInSandbox = (url: string) => url): Record<string, string> {
   if (provider === undefined) return {}
-  const { apiKey, baseUrl } = provider
+  const { apiKey } = provider
+  const baseUrl = provider.baseUrl === undefined ? undefined : urlInSandbox(provider.baseUrl)
   return provider.kind === 'anthropic'
     ? { ANTHROPIC_API_KEY: apiKey, ANTHROPIC_BASE_URL: provider.baseUrl }
     : {

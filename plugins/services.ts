@@ -6,6 +6,7 @@ import { ChangesService } from '../services/changes/service.js'
 import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
+import { Ports } from '../services/sandboxes/ports.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
 import { SandboxService } from '../services/sandboxes/service.js'
 import { Terminals } from '../services/sandboxes/terminals.js'
@@ -19,6 +20,7 @@ declare module 'fastify' {
     readiness: Readiness
     files: FileService
     changes: ChangesService
+    ports: Ports
     sessions: SessionService
   }
 }
@@ -52,6 +54,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
   fastify.decorate('changes', new ChangesService(sandboxes))
+  fastify.decorate('ports', new Ports(sandboxes))
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets), version: (owned) => runs.version(owned)
   }))

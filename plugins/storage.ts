@@ -17,10 +17,11 @@ interface StorageOptions { config: Config }
 
 /** Syncs with S3: the credentials, the service, and the syncs that run automatically. */
 export default fp<StorageOptions>(async (fastify, { config }) => {
-  const { log, modal: { client, backend } } = fastify
+  const { log, modal: { client, backend, urlInSandbox } } = fastify
   const recipe = plainRecipe({ backend, claudeImage: config.claude.image })
   const buildImage = async (app: App) => await describeImage(client, recipe).build(app)
-  const sync = new SyncService({ s3: config.s3, secrets: new SecretReader({ client, buildImage, log }), log })
+  const secrets = new SecretReader({ client, buildImage, log })
+  const sync = new SyncService({ s3: config.s3, urlInSandbox, secrets, log })
   const storage = new AutoSync(sync, log)
   fastify.decorate('sync', sync)
   fastify.decorate('storage', storage)

@@ -64,6 +64,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'POST /api/modal/sandbox/:id/changes/unstage': { json: { paths: ['secret.txt'] }, owner: 409 },
   'POST /api/modal/sandbox/:id/changes/commit': { json: { message: 'All of it' }, owner: 409 },
   'POST /api/modal/sandbox/:id/changes/branch': { json: { name: 'mine' }, owner: 409 },
+  'GET /api/modal/sandbox/:id/ports': {},
+  'POST /api/modal/sandbox/:id/ports/:port': {},
   'GET /api/modal/sandbox/:id/sync': { owner: 409 },
   'POST /api/modal/sandbox/:id/sync': { json: { direction: 'upload' }, owner: 409 },
   'GET /api/modal/sandbox/:id/sessions': {},
@@ -121,7 +123,7 @@ t.test('tenants', { skip }, async (t) => {
     const spec = { name: marker.slice(0, 20), volume: { name: marker.slice(0, 20) }, tags: { marker } }
     const { id } = await create(spec)
     await exec(service, id, `echo ${marker} > secret.txt`)
-    const ids = { id, ...await run(service, id, 'cat secret.txt') }
+    const ids = { id, port: '8080', ...await run(service, id, 'cat secret.txt') }
     const own = await create(spec, 'bob')
     t.match(own, { id: /^sb-/ }, 'another account may use the same names')
     t.notMatch(await exec(service, own.id, 'ls -A; cat *', 'bob'), marker, 'which refer to other files')
@@ -149,7 +151,7 @@ t.test('tenants', { skip }, async (t) => {
       const foreign = await send(ids, 'bob')
       t.match(foreign, { status: 404, text: /SANDBOX_NOT_FOUND/ }, `${route}: another account's sandbox`)
       t.equal(foreign.same, (await send({ ...ids, id: 'sb-01ARZ3NDEKTSV4RRFFQ69G5FAV' }, 'bob')).same, `${route}: like one that does not exist`)
-      if (/:\w+.*:\w+/.test(pattern)) {
+      if (/:id\/.*:\w+Id/.test(pattern)) {
         const guessed = await send({ ...ids, id: mine }, 'bob')
         t.match(guessed, { status: 404, text: /_NOT_FOUND/ }, `${route}: a guessed id in the account's own sandbox`)
         t.notMatch(guessed.text, marker)

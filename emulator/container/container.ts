@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isNoSpace } from '../lib/no-space.js'
@@ -6,18 +7,20 @@ import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
 import type { Strictness } from '../strict.js'
 import { fsTools } from './command.js'
+import { Connector, connectHere } from './connector.js'
 import type { Engine } from './engine.js'
 import { removeTree } from './host.js'
 import type { MemoryWatch } from './memory-watch.js'
 import { keepLayer } from './layer.js'
 import { listenerAmong } from './listeners.js'
 import { MountedImages } from './mounted-images.js'
-import type { OverlayMount } from './setup.js'
+import { enterNetwork, networkOfOther } from './network.js'
+import type { Layout, OverlayMount } from './setup.js'
 import { copyDirectory, copyLayer } from './snapshot.js'
 import type { Limits } from './spool.js'
 import type { Supervisor } from './supervisor.js'
 import { toolboxCommand } from './toolbox.js'
-import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Process, type Rootfs } from './types.js'
+import { ContainerError, type Container, type ContainerSpec, type ExecSpec, type ExitStatus, type Network, type Process, type Rootfs } from './types.js'
 
 const mebibyte = 1024 * 1024
 
@@ -37,6 +40,7 @@ interface ContainerParts {
   /** The directory of the toolbox. */
   toolbox: string
   userNamespace: boolean
+  network: Layout['network']
   overlays: OverlayMount[]
   volumes: MountedVolume[]
   /** Logs what could not be committed. */
@@ -54,6 +58,7 @@ export class LocalContainer implements Container {
   #execs = 0
   readonly #commits: VolumeCommits
   readonly #images: MountedImages
+  readonly #connector: Connector | undefined
   #isOver = false
   #stopping: Promise<void> | undefined
   #stopAgain: NodeJS.Timeout | undefined
@@ -66,7 +71,11 @@ export class LocalContainer implements Container {
     this.#parts = parts
     this.exited = new Promise((resolve) => { this.#settle = resolve })
     parts.supervisor.ended.then(() => { this.stop().catch(() => {}) })
-    const { engine, directory, local, userNamespace } = parts
+    const { engine, directory, local, userNamespace, network, supervisor: { pid } } = parts
+    if (typeof network === 'object') {
+      this.#connector = new Connector(enterNetwork(network, pid, userNamespace))
+      this.exited.then(() => { this.#connector?.close() })
+    }
     this.#images = new MountedImages({ engine, directory, local, userNamespace, root: join(directory, 'root') })
     this.#commits = new VolumeCommits({ volumes: parts.volumes, container: parts.spec.id, log: { warn: parts.warn } })
   }
@@ -146,6 +155,19 @@ export class LocalContainer implements Container {
 
   async listener (port: number): Promise<string | undefined> {
     return this.#isOver ? undefined : await listenerAmong(await this.#parts.engine.pids(), port)
+  }
+
+  async connect (port: number): Promise<Socket | undefined> {
+    const host = await this.listener(port)
+    if (host === undefined) return undefined
+    return await (this.#connector ? this.#connector.connect(host, port) : connectHere(host, port))
+  }
+
+  get network (): Network | undefined {
+    const { network, supervisor, userNamespace } = this.#parts
+    if (network === 'host') return network
+    // Only its own supervisor's user namespace may join it.
+    return network === 'none' || userNamespace ? undefined : networkOfOther(network.file, supervisor.pid)
   }
 
   get rootfs (): Rootfs[] {

@@ -10,8 +10,6 @@ export interface Launcher {
   readonly needsSubstitutes: boolean
   /** Whether the machine shows the processes of containers as its own. */
   readonly showsProcesses: boolean
-  /** Why it can't give a container a network with a list of addresses; undefined where it can. */
-  filters (): Promise<string | undefined>
   /** @param directory of the container, for files of its own */
   prepare (layout: Layout, directory: string): Promise<Launch>
 }

@@ -11,6 +11,7 @@ import { hostTool, removeTree } from './host.js'
 import type { Launcher } from './launcher.js'
 import { MemoryWatch } from './memory-watch.js'
 import { NamespaceLauncher } from './namespaces/launcher.js'
+import { Networks } from './networks.js'
 import { overlaysOf } from './overlays.js'
 import { PipeMaker, SocketPairs } from './pipes.js'
 import { cleanDirectory, prepareBase } from './prepare.js'
@@ -47,6 +48,7 @@ class LocalRuntime implements ContainerRuntime {
   readonly volumes: VolumeStore
   readonly #options: RuntimeOptions
   readonly #cgroups: Cgroups
+  readonly #networks: Networks
   readonly #launcher: Promise<Launcher>
   readonly #containers = new Set<LocalContainer>()
   readonly #memoryWatch: MemoryWatch | undefined
@@ -57,6 +59,9 @@ class LocalRuntime implements ContainerRuntime {
     this.#options = options
     this.#cgroups = cgroups
     this.volumes = new VolumeStore(options.dataDir, options.strictness?.['plain-volumes'] !== undefined)
+    this.#networks = new Networks({
+      directory: join(options.dataDir, 'containers'), userNamespace: this.mode === 'user', isShared: options.network === 'host'
+    })
     const interval = options.strictness?.['memory-limits']
     if (interval !== undefined) this.#memoryWatch = new MemoryWatch(interval)
     this.#launcher = this.#prepare(launchers)
@@ -65,6 +70,7 @@ class LocalRuntime implements ContainerRuntime {
 
   async #prepare ([preferred, other]: [Launcher, ...Launcher[]]): Promise<Launcher> {
     await prepareBase(this.#options)
+    await this.#tellNetworks()
     if (other === undefined) return this.#told(preferred)
     const { usable, message } = await selfTest({
       mode: this.mode, name: preferred.name, start: async (spec) => await this.#start(spec, preferred)
@@ -72,6 +78,15 @@ class LocalRuntime implements ContainerRuntime {
     if (usable) return this.#told(preferred)
     this.#options.log.warn({ reason: message }, `emulator: containers are ${other.name}, because ${preferred.name} does not work well enough here`)
     return other
+  }
+
+  /** @throws {Error} when networks are asked for and can't be had */
+  async #tellNetworks (): Promise<void> {
+    const { network, log } = this.#options
+    const reason = await this.#networks.missing
+    if (reason === undefined || network === 'host') return
+    if (network === 'own') throw new Error(`EMULATOR_NETWORK is own, but sandboxes can't have networks of their own here: ${reason}`)
+    log.warn({ reason }, 'emulator: sandboxes share the network of this machine: two of them can not listen on the same port')
   }
 
   /** What is asked for and can't be had is said. */
@@ -112,16 +127,17 @@ class LocalRuntime implements ContainerRuntime {
       const place = { local, substitutes, root: at('root'), upper: at('upper'), work: at('work') }
       const overlays = await overlaysOf(spec.rootfs, place)
       const userNamespace = this.mode === 'user'
+      const network = await this.#networks.choose(spec.network, directory)
       const launch = await launcher.prepare({
         root: at('root'),
         toolbox,
         hostname: spec.id,
         userNamespace,
-        network: spec.network,
+        network,
         overlays,
         volumes: volumes.map((volume) => volume.view()),
         workdir: spec.workdir,
-        resolvConf: spec.rootfs.base.kind === 'directory' || typeof spec.network === 'object',
+        resolvConf: spec.rootfs.base.kind === 'directory' || typeof network === 'object',
         reaps: strictness.zombies === undefined,
         plainVolumes: strictness['plain-volumes'] !== undefined,
         cgroups: cgroup.files
@@ -138,6 +154,7 @@ class LocalRuntime implements ContainerRuntime {
         local,
         toolbox,
         userNamespace,
+        network,
         overlays,
         volumes,
         warn: (details, message) => { this.#options.log.warn(details, message) },
@@ -169,8 +186,8 @@ class LocalRuntime implements ContainerRuntime {
     return showsProcesses ? this.#memoryWatch : undefined
   }
 
-  async filters (): Promise<string | undefined> {
-    return await (await this.#launcher).filters()
+  async withoutNetworks (): Promise<string | undefined> {
+    return await this.#networks.missing
   }
 
   get rootfsInUse (): Rootfs[] {

@@ -6,7 +6,7 @@ export async function selfTest (runtime: Pick<ContainerRuntime, 'mode' | 'start'
   const { mode, name } = runtime
   try {
     const container = await runtime.start({
-      id: 'self-test', rootfs: { base: { kind: 'local' }, layers: [] }, volumes: [], env: { PATH: '/usr/bin:/bin' }, workdir: '/tmp', command: [], network: 'host'
+      id: 'self-test', rootfs: { base: { kind: 'local' }, layers: [] }, volumes: [], env: { PATH: '/usr/bin:/bin' }, workdir: '/tmp', command: [], network: 'open'
     })
     let usable: boolean
     try {

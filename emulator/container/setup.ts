@@ -1,7 +1,8 @@
 import { basename } from 'node:path'
 import { shellQuote } from '../lib/shell.js'
+import type { JoinedNetwork } from './network.js'
 import { toolboxCommand } from './toolbox.js'
-import { ContainerError, type Network } from './types.js'
+import { ContainerError } from './types.js'
 
 /**
  * Docker's default capabilities without mknod, sys_chroot and net_raw: no process inside may make devices or mounts, or
@@ -29,7 +30,8 @@ export interface Layout {
   toolbox: string
   hostname: string
   userNamespace: boolean
-  network: Network
+  /** The machine's, none but a loopback of its own, or one to join. */
+  network: 'host' | 'none' | JoinedNetwork
   /** The first is the root itself. */
   overlays: OverlayMount[]
   volumes: VolumeView[]
@@ -96,8 +98,8 @@ export function withoutDirectory (path: string, { code }: Error & { code?: unkno
   return new ContainerError('failed', `${path} is not a directory in the sandbox, or a link leads there`)
 }
 
-/** Builds the root in a mount namespace with the host's view. */
-export function rootScript ({ root, toolbox, overlays, userNamespace, cgroups }: Layout): string {
+/** Builds the root in a mount namespace with the host's view, and the network. Name servers are in `$names` then. */
+export function rootScript ({ root, toolbox, overlays, userNamespace, network, cgroups }: Layout): string {
   const at = (path: string) => shellQuote(`${root}${path}`)
   const own = ['dev', 'proc', 'sys', 'tmp', 'run', '__modal', ...overlays.slice(1).map(({ path }) => basename(path))]
   return `set -e
@@ -114,9 +116,13 @@ done
 chmod 1777 tmp
 ${overlays.slice(1).map((overlay) => overlayCommand(overlay, userNamespace)).join('\n')}
 mount -o bind,ro,nosuid,nodev ${shellQuote(toolbox)} ${at('/__modal')}
-names=$(cat /etc/resolv.conf 2>/dev/null || true)
-cd /`
+cd /
+${typeof network === 'object' ? network.script : 'names=$(cat /etc/resolv.conf 2>/dev/null || true)'}`
 }
+
+/** Prefix of a command line, quoted: what follows runs in that network. */
+export const inNetwork = (network: Layout['network']): string =>
+  typeof network === 'object' ? `nsenter --net=${shellQuote(network.file)} ` : ''
 
 /**
  * What the first process of a container runs, without privileges and with the host's name servers as its argument: it

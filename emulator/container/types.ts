@@ -2,9 +2,11 @@
  * What a container is to the rest of the emulator. The gRPC side knows only these shapes;
  * namespaces, mounts and shells stay behind them.
  */
+import type { Socket } from 'node:net'
 import type { Log } from '../log.js'
 import type { Strictness } from '../strict.js'
 import type { VolumeStore } from '../volumes/store.js'
+import type { JoinedNetwork } from './network.js'
 
 export interface RuntimeOptions {
   dataDir: string
@@ -13,6 +15,8 @@ export interface RuntimeOptions {
   claudeBinary?: string | undefined
   /** What isolates containers; by default gVisor where `runsc` is installed and works, else namespaces. */
   isolation?: Isolation | undefined
+  /** `host`: containers share the machine's network; `own`: not to have networks of their own is an error. */
+  network?: 'own' | 'host' | undefined
   strictness?: Strictness
 }
 
@@ -26,8 +30,8 @@ export interface ContainerRuntime {
   start (spec: ContainerSpec): Promise<Container>
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces (limit: 'memory' | 'cpu'): Promise<boolean>
-  /** Why a container can't have a network with a list of addresses here; undefined where it can. */
-  filters (): Promise<string | undefined>
+  /** Why a container can't have a network of its own here, or is not to; undefined where it has. */
+  withoutNetworks (): Promise<string | undefined>
   /** What running containers are made of. */
   readonly rootfsInUse: Rootfs[]
   selfTest (): Promise<SelfTest>
@@ -83,10 +87,11 @@ export interface ContainerSpec {
 export interface Limits { memoryBytes?: number, cpus?: number }
 
 /**
- * `host`: the machine's; `none`: nothing but a loopback of its own. With a list, a network of its own with a way out to
- * these addresses only; {@link ContainerRuntime.filters}.
+ * `open`: a network of its own with a way out to everywhere; `host`, the machine's, where it can't have one
+ * ({@link ContainerRuntime.withoutNetworks}). `none`: nothing but a loopback of its own. With a list, a network of its
+ * own with a way out to these addresses only. Or another container's.
  */
-export type Network = 'host' | 'none' | { cidrs: string[] }
+export type Network = 'open' | 'host' | 'none' | { cidrs: string[] } | JoinedNetwork
 
 export interface PtySize { rows: number, columns: number, term: string, colorTerm?: string }
 
@@ -199,6 +204,13 @@ export interface Container {
    * @throws {ContainerError} `unsupported`
    */
   listener (port: number): Promise<string | undefined>
+  /**
+   * A connection to a port on which it listens; undefined when it does not.
+   * @throws {ContainerError} `unsupported`
+   */
+  connect (port: number): Promise<Socket | undefined>
+  /** Its network, for other containers; undefined when they can't join it. */
+  readonly network: Network | undefined
   /** Of images: what it was started from and what is mounted. */
   readonly rootfs: Rootfs[]
   /** Stops the container and keeps its writes (except to volumes, /tmp, /dev, /proc and /sys) as a layer. */

@@ -79,7 +79,7 @@ async function runCommand (
     ...state.user !== undefined && { user: state.user },
     workdir: state.workdir ?? '/',
     command: [],
-    network: 'host'
+    network: 'open'
   })
   try {
     const process = await container.exec({ command })

@@ -1,7 +1,7 @@
 import { validateHeaderValue } from 'node:http'
 import type { Authority } from '../auth.js'
-import { failedPrecondition, invalid, unimplemented } from '../control/status.js'
-import { hasOutboundList, isBlocked } from '../sandboxes/definition.js'
+import { failedPrecondition, invalid } from '../control/status.js'
+import { isBlocked } from '../sandboxes/definition.js'
 import type { SandboxRegistry } from '../sandboxes/registry.js'
 import type { Family } from '../sandboxes/sandbox.js'
 import type { Handlers, Unary } from './adapter.js'
@@ -27,11 +27,7 @@ export function tunnelHandlers (registry: SandboxRegistry, authority: Authority)
         const sandbox = registry.byId(sandboxId, family)
         const ports = await sandbox.ports
         if (!sandbox.running) throw failedPrecondition(`Sandbox ${sandboxId} has already finished`)
-        const { definition } = sandbox.info
-        if (isBlocked(definition)) throw failedPrecondition(`The network of sandbox ${sandboxId} is blocked`)
-        if (hasOutboundList(definition)) {
-          throw unimplemented('connect tokens of a sandbox with an outbound allowlist, which has a network of its own')
-        }
+        if (isBlocked(sandbox.info.definition)) throw failedPrecondition(`The network of sandbox ${sandboxId} is blocked`)
         if (port < 1 || port > 65_535) throw invalid(`port must be between 1 and 65535, got ${port}`)
         const token = await authority.connectToken({ sandboxId, port, metadata: checkMetadata(userMetadata) })
         return { url: await ports.gate(port), token }

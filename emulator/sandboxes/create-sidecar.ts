@@ -3,7 +3,7 @@ import { checkName } from '../control/environments.js'
 import { ulidId } from '../control/ids.js'
 import { alreadyExists, failedPrecondition, invalid, StatusError, unimplemented } from '../control/status.js'
 import { networkAccess, type PtyInfo, type SandboxDefinition, type VolumeMountMessage } from '../proto/messages.js'
-import { type CreateParts, isUnsupported, networkOf, systemVariables, volumeMounts } from './create.js'
+import { type CreateParts, isUnsupported, systemVariables, volumeMounts } from './create.js'
 import { checkVolumeMounts } from './definition.js'
 import { ptyOf } from './exec.js'
 import type { Sandbox } from './sandbox.js'
@@ -23,6 +23,8 @@ export interface SidecarRequest {
 /** The SDKs' name for a sandbox's own container. */
 const mainName = 'main'
 
+const unshared = 'sidecars of a sandbox whose network they could not share: it is blocked, or, unless the emulator runs as root, its own (see EMULATOR_NETWORK)'
+
 type Parts = Pick<CreateParts, 'images' | 'volumes' | 'start'>
 
 /**
@@ -30,8 +32,10 @@ type Parts = Pick<CreateParts, 'images' | 'volumes' | 'start'>
  * @throws {StatusError} INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION or UNIMPLEMENTED
  */
 export async function createSidecar (parts: Parts, sandbox: Sandbox, request: SidecarRequest): Promise<Sidecar> {
-  checkRequest(sandbox, request)
+  checkRequest(request)
   const { name } = request
+  const { network } = await sandbox.started
+  if (network === undefined) throw unimplemented(unshared)
   const image = await parts.images.built(request.imageId)
   const id = ulidId(`${sandbox.id}-ctr`)
   const { info } = sandbox
@@ -45,7 +49,7 @@ export async function createSidecar (parts: Parts, sandbox: Sandbox, request: Si
     ...(image.entrypoint !== undefined && { entrypoint: image.entrypoint }),
     command: request.command,
     ...image.user !== undefined && { user: image.user },
-    network: 'host',
+    network,
     ...ptyOf(request.ptyInfo)
   }
   // No await between this check and the addition, which takes the name.
@@ -68,15 +72,12 @@ async function started (sandbox: Sandbox, sidecar: Sidecar): Promise<Container> 
   }
 }
 
-function checkRequest ({ info }: Sandbox, request: SidecarRequest): void {
+function checkRequest (request: SidecarRequest): void {
   const { name, workdir, volumeMounts, networkAccess: network } = request
   if (checkName(name, 'Sidecar') === mainName) throw invalid(`The name '${mainName}' is that of the sandbox's own container`)
   if (workdir !== undefined && !workdir.startsWith('/')) throw invalid(`workdir must be an absolute path, got: ${workdir}`)
   checkVolumeMounts(volumeMounts)
   if (network !== null && network.networkAccessType > networkAccess.open) {
     throw unimplemented('sidecars with an outbound allowlist')
-  }
-  if (networkOf(info.definition) !== 'host') {
-    throw unimplemented('sidecars of a sandbox that has a network of its own, which they could not share')
   }
 }

@@ -35,8 +35,8 @@ export interface CreateParts {
   strictness: Strictness
   /** Whether limits of memory, or of CPUs, hold on this machine. */
   enforces: (limit: 'memory' | 'cpu') => Promise<boolean>
-  /** Why outbound allowlists can't be enforced here; undefined where they can. */
-  filters: () => Promise<string | undefined>
+  /** Why sandboxes can't have networks of their own here; undefined where they have. */
+  withoutNetworks: () => Promise<string | undefined>
   /** Signs an identity token. */
   identityToken: (bearer: Bearer) => Promise<string>
   /** Of encrypted tunnels. */
@@ -61,8 +61,8 @@ export async function createSandbox (
   checkDefinition(definition)
   const tags = checkTags(request.tags)
   if (hasOutboundList(definition)) {
-    const reason = await parts.filters()
-    if (reason !== undefined) throw unimplemented(`outbound allowlists here: ${reason}`)
+    const reason = await parts.withoutNetworks()
+    if (reason !== undefined) throw unimplemented(`outbound allowlists, without networks of their own: ${reason}`)
   }
   const app = state.records.apps.find((app) => app.id === request.appId)
   if (!app) throw notFound(`App with ID ${request.appId} not found`)
@@ -124,7 +124,7 @@ async function openPorts (
   const { inboundCidrAllowlist, openPorts } = sandbox.info.definition
   const ports = new SandboxPorts({
     certificate,
-    listener: (port) => container.listener(port),
+    connect: (port) => container.connect(port),
     allows: inboundCheck(inboundCidrAllowlist),
     track: (activity) => { sandbox.lifetime.track(activity).catch(() => {}) },
     userOf: (token, port) => userOf(token, sandbox.id, port)
@@ -150,9 +150,9 @@ function containerSpec (parts: CreateParts, request: SandboxCreateMessage, info:
   }
 }
 
-export function networkOf (definition: SandboxDefinition): Network {
+function networkOf (definition: SandboxDefinition): Network {
   if (isBlocked(definition)) return 'none'
-  return hasOutboundList(definition) ? { cidrs: definition.networkAccess?.allowedCidrs ?? [] } : 'host'
+  return hasOutboundList(definition) ? { cidrs: definition.networkAccess?.allowedCidrs ?? [] } : 'open'
 }
 
 /** @throws {StatusError} NOT_FOUND */

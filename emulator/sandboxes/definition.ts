@@ -104,7 +104,6 @@ function checkProbe ({ readinessProbe: probe }: SandboxDefinition): void {
 /** @throws {StatusError} UNIMPLEMENTED */
 export function refuseUnsupported (definition: SandboxDefinition): void {
   const { resources, networkAccess: network } = definition
-  const hasList = hasOutboundList(definition)
   const reasons: Array<[unknown, string]> = [
     [resources?.gpuConfig?.count || resources?.gpuConfig?.gpuType || resources?.gpuConfig?.type, 'it has no GPUs'],
     [resources?.rdma, 'it has no RDMA'],
@@ -112,7 +111,6 @@ export function refuseUnsupported (definition: SandboxDefinition): void {
     [definition.nfsMounts.length, 'network file systems'],
     [definition.mountIds.length, 'mounts of local files'],
     [network?.allowedDomains.length, 'outbound allowlists of domains, which would need a look into TLS; those of addresses work'],
-    [hasList && definition.openPorts?.ports.length, 'ports of a sandbox with an outbound allowlist, which has a network of its own'],
     [definition.experimentalOutboundPolicy ?? definition.outboundPolicy, 'outbound policies'],
     [definition.proxyId, 'proxies'],
     [definition.customDomain, 'custom domains'],

@@ -1,7 +1,8 @@
 import { createServer, request, STATUS_CODES, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
-import { listenOnLoopback, type Target } from './tunnel.js'
+import { sharedLoopback } from '../container/network.js'
+import { listenForAll, type Target } from './tunnel.js'
 
 /** Names the query parameter and the cookie. */
 const tokenName = '_modal_connect_token'
@@ -13,7 +14,10 @@ interface Options extends Target {
   userOf: (token: string) => Promise<{ metadata: string } | undefined>
 }
 
-/** Passes HTTP and WebSocket requests that have a connect token to one port of a sandbox, from a port of loopback. */
+/**
+ * Passes HTTP and WebSocket requests that have a connect token to one port of a sandbox, from a port of
+ * {@link sharedLoopback}.
+ */
 export async function openGate (options: Options): Promise<{ url: string, close: () => void }> {
   const open = new Set<Socket>()
   const server = createServer({ requestTimeout: 0 }, (incoming, answer) => {
@@ -32,9 +36,9 @@ export async function openGate (options: Options): Promise<{ url: string, close:
       socket.end(`HTTP/1.1 ${status} ${text}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
     })
   })
-  const port = await listenOnLoopback(server)
+  const port = await listenForAll(server)
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${sharedLoopback}:${port}`,
     close () {
       server.close()
       for (const socket of open) socket.destroy()
@@ -63,19 +67,19 @@ interface Outgoing {
 }
 
 /** The request to the sandbox, without the token, and with what is known of the user. @throws {Refusal} */
-async function pass (incoming: IncomingMessage, { listener, allows, port, userOf }: Options): Promise<Outgoing> {
+async function pass (incoming: IncomingMessage, { connect, allows, port, userOf }: Options): Promise<Outgoing> {
   if (!allows(incoming.socket.remoteAddress)) throw new Refusal(403, 'This address may not connect')
   const { tokens, url, headers } = withoutTokens(incoming)
   for (const { token, cookie } of tokens) {
     const user = await userOf(token)
     if (user === undefined) continue
-    const host = await listener(port)
-    if (host === undefined) throw unreachable
+    const socket = await connect(port)
+    if (socket === undefined) throw unreachable
     // An Authorization header that is not the connect token is the application's own.
     if (headers.authorization === `Bearer ${token}`) delete headers.authorization
     headers[userHeader] = user.metadata
     const { method } = incoming
-    return { request: request({ host, port, method, path: url, headers, agent: false, setHost: false }), cookie }
+    return { request: request({ createConnection: () => socket, method, path: url, headers, setHost: false }), cookie }
   }
   throw new Refusal(401, 'A connect token is missing, wrong or for something else')
 }

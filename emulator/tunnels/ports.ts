@@ -1,3 +1,4 @@
+import { sharedLoopback } from '../container/network.js'
 import type { PortSpec } from '../proto/messages.js'
 import type { Certificate } from './certificate.js'
 import { openGate } from './gate.js'
@@ -18,7 +19,7 @@ interface Options extends Target {
   userOf: (token: string, port: number) => Promise<{ metadata: string } | undefined>
 }
 
-const host = '127.0.0.1'
+const host = sharedLoopback
 const http2 = 1
 
 /** The ways into one sandbox: a tunnel for each of its open ports, and gates for connect tokens. */
@@ -50,8 +51,8 @@ export class SandboxPorts {
   async gate (port: number): Promise<string> {
     const known = this.#gates.get(port)
     if (known) return await known
-    const { userOf, listener, allows } = this.#options
-    const gate = openGate({ port, listener, allows, userOf: async (token) => await userOf(token, port) })
+    const { userOf, connect, allows } = this.#options
+    const gate = openGate({ port, connect, allows, userOf: async (token) => await userOf(token, port) })
     const url = gate.then(({ url, close }) => {
       this.#closeWith(close)
       return url
@@ -66,8 +67,8 @@ export class SandboxPorts {
   }
 
   async #tunnel (port: number, tls?: Certificate & { protocols: string[] }): Promise<number> {
-    const { listener, allows, track } = this.#options
-    const tunnel = await openTunnel({ port, listener, allows, track, ...tls && { tls } })
+    const { connect, allows, track } = this.#options
+    const tunnel = await openTunnel({ port, connect, allows, track, ...tls && { tls } })
     this.#closeWith(tunnel.close)
     return tunnel.port
   }

@@ -1,10 +1,11 @@
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
+import { sharedLoopback } from '../container/network.js'
 import type { Certificate } from './certificate.js'
 
 export interface Target {
-  /** The address at which the sandbox itself listens on the port; undefined when it does not. */
-  listener: (port: number) => Promise<string | undefined>
+  /** A connection to a port of the sandbox; undefined when it does not listen itself. */
+  connect: (port: number) => Promise<Socket | undefined>
   /** Whether one may connect from an address. */
   allows: (address: string | undefined) => boolean
 }
@@ -17,7 +18,7 @@ interface Options extends Target {
   track: (activity: Promise<unknown>) => void
 }
 
-/** Passes TCP connections to one port of a sandbox, from a port of loopback; encryption ends here. */
+/** Passes TCP connections to one port of a sandbox, from a port of {@link sharedLoopback}; encryption ends here. */
 export async function openTunnel (options: Options): Promise<{ port: number, close: () => void }> {
   const { tls, allows, track } = options
   const open = new Set<Socket>()
@@ -39,7 +40,7 @@ export async function openTunnel (options: Options): Promise<{ port: number, clo
     open.add(socket)
     socket.once('close', () => { open.delete(socket) })
   })
-  const port = await listenOnLoopback(server)
+  const port = await listenForAll(server)
   return {
     port,
     close () {
@@ -50,13 +51,12 @@ export async function openTunnel (options: Options): Promise<{ port: number, clo
 }
 
 /** Each side may end its half first. Who is not listened to is hung up on, as on Modal. */
-async function forward (socket: Socket, { listener, port }: Options): Promise<void> {
-  const host = await listener(port)
-  if (host === undefined) {
+async function forward (socket: Socket, { connect, port }: Options): Promise<void> {
+  const target = await connect(port)
+  if (target === undefined) {
     socket.destroy()
     return
   }
-  const target = connect({ host, port, allowHalfOpen: true })
   target.on('error', () => { socket.destroy() })
   target.on('close', () => { socket.destroySoon() })
   socket.on('close', () => { target.destroy() })
@@ -65,10 +65,10 @@ async function forward (socket: Socket, { listener, port }: Options): Promise<vo
 }
 
 /** @returns the port */
-export async function listenOnLoopback (server: Server): Promise<number> {
+export async function listenForAll (server: Server): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(0, '127.0.0.1', resolve)
+    server.listen(0, sharedLoopback, resolve)
   })
   server.unref()
   const address = server.address()

@@ -13,11 +13,12 @@ const notSent = {
 export class FollowedRun {
   startedAt
   #stopping = false
+  #hasCommand = false
   #connection = 'connected'
   #following = new AbortController()
   #parts
 
-  /** @param {{sandbox, turn, activity, bar, prompt?, request?, runId?}} parts */
+  /** @param {{sandbox, turn, activity, bar, onCommand: () => void, prompt?, request?, runId?}} parts */
   constructor (parts) {
     this.#parts = parts
     this.runId = parts.runId
@@ -77,7 +78,16 @@ export class FollowedRun {
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
     else if (event === 'permission.requested') setTimeout(() => this.#alertPermission(), permissionAlertDelayMs)
     else if (event === 'gap') bar.setConnection('gap')
+    else if (event === 'claude') this.#noticeCommands(data)
     turn.handle(event, data)
+  }
+
+  /** Tells of commands that have ended; in the background, their programs may go on. */
+  #noticeCommands ({ type, message }) {
+    if (type === 'assistant') this.#hasCommand ||= message.content.some(({ name }) => name === 'Bash')
+    if (type !== 'user' || !this.#hasCommand) return
+    this.#hasCommand = false
+    this.#parts.onCommand()
   }
 
   /** Whatever else Claude does at the same time, as in a subagent: as long as it waits, that is what counts. */

@@ -102,5 +102,7 @@ export const paths = {
   content: (id, path) => query(`${urlOf(id, 'files')}/content`, { path }),
   changes: (id, ...action) => urlOf(id, 'changes', ...action),
   difference: (id, fields) => query(urlOf(id, 'changes', 'diff'), fields),
+  ports: (id) => urlOf(id, 'ports'),
+  port: (id, port) => urlOf(id, 'ports', port),
   sync: (id) => urlOf(id, 'sync')
 }

@@ -9,13 +9,16 @@ export class Panels {
   #body = h('div', { class: 'panel-body' })
   #title = h('h2', { id: 'panel-title', tabindex: '-1' })
   #open
+  #onToggle
 
   /**
-   * @param {{since: () => string, edits: () => object[][], onLeave: () => void, onSandboxEnded: () => void}} options
+   * @param {{since: () => string, edits: () => object[][], onLeave: () => void, onSandboxEnded: () => void,
+   *   onToggle: (open?: string) => void}} options
    * the time since when changed files are shown; what Claude's tools have changed, turn by turn; what to do when the
-   * keyboard leaves a terminal, and when one finds that the sandbox has ended
+   * keyboard leaves a terminal, when one finds that the sandbox has ended, and when a panel is opened or closed
    */
-  constructor (sandbox, { since, edits, onLeave, onSandboxEnded }) {
+  constructor (sandbox, { since, edits, onLeave, onSandboxEnded, onToggle }) {
+    this.#onToggle = onToggle
     this.#kinds = {
       files: {
         title: 'Files',
@@ -60,6 +63,7 @@ export class Panels {
     const previous = this.#open
     this.#open = name === previous ? undefined : name
     this.element.hidden = this.#open === undefined
+    this.#onToggle(this.#open)
     for (const [key, button] of this.#buttons) button.setAttribute('aria-expanded', String(key === this.#open))
     if (this.#open === undefined) return this.#buttons.get(previous)?.focus()
     this.#title.textContent = this.#kinds[name].title

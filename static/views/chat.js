@@ -25,6 +25,8 @@ export class ChatView {
   #run
   /** The class, loaded while one can write a prompt. */
   #FollowedRun
+  /** Loaded with the conversation. */
+  #ports
   #ended = false
   /** Conversations being loaded. */
   #loading = 0
@@ -44,7 +46,8 @@ export class ChatView {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
       edits: () => this.conversation.edits,
       onLeave: () => this.composer.focus(),
-      onSandboxEnded: () => this.monitor.check()
+      onSandboxEnded: () => this.monitor.check(),
+      onToggle: (kind) => this.#ports?.watch(kind === 'terminal')
     })
     this.picker = new ConversationPicker(sandbox.id, {
       onNew: () => this.#switch(() => this.conversation.startNew()),
@@ -110,6 +113,7 @@ export class ChatView {
     this.bar.close()
     this.conversation.close()
     this.panels.close()
+    this.#ports?.close()
   }
 
   /** Shows the stored conversation, and follows the active run. */
@@ -129,6 +133,7 @@ export class ChatView {
       const [{ FollowedRun }, run] = await Promise.all(parts)
       this.#FollowedRun = FollowedRun
       this.#acceptDrops()
+      this.#showPorts()
       return run
     } catch (error) {
       this.conversation.showError(asApiError(error))
@@ -147,6 +152,15 @@ export class ChatView {
       sandbox: this.sandbox, accepts: () => !this.#ended, onUploaded: (names) => this.composer.mention(names)
     })
     if (uploads && !this.#ended) this.composer.element.before(uploads)
+  }
+
+  async #showPorts () {
+    const { Ports } = await import('../chat/ports.js')
+    if (this.#ended) return
+    this.#ports = new Ports(this.sandbox.id)
+    this.#ports.acceptLinks(this.conversation.column.element)
+    this.activity.element.before(this.#ports.element)
+    if (this.conversation.lastRunStart !== undefined) this.#ports.look()
   }
 
   async #switch (change) {
@@ -190,7 +204,9 @@ export class ChatView {
     const { sandbox, activity, bar } = this
     const whole = request !== undefined || (prompt !== undefined && [...prompt].length < listedPromptLength)
     const turn = this.conversation.add(prompt, { whole, pictures })
-    const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, prompt, request, runId })
+    const run = this.#run = new this.#FollowedRun({
+      sandbox, turn, activity, bar, prompt, request, runId, onCommand: () => this.#ports?.look()
+    })
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
     let completed
@@ -205,6 +221,7 @@ export class ChatView {
     this.conversation.lastRunStart = run.startedAt ?? this.conversation.lastRunStart
     this.composer.setBusy(false)
     this.panels.refresh()
+    this.#ports?.look()
     if (!completed || completed.isError) this.queue.hold()
     if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
   }
@@ -255,6 +272,7 @@ export class ChatView {
     this.conversation.welcome.remove()
     this.bar.setEnded()
     this.panels.close()
+    this.#ports?.close()
     const focus = this.#canTakeFocus || this.bar.element.contains(document.activeElement)
     this.dock.replaceChildren(endedNotice({ text, report, sandbox: this.sandbox, newSandbox: this.newSandbox }))
     // Not the button: a user who is typing would press it.

@@ -55,7 +55,7 @@ export async function startContainer (runtime: ContainerRuntime, spec: Partial<C
     env: { PATH: path, HOME: '/root' },
     workdir: '/',
     command: [],
-    network: 'host',
+    network: 'open',
     ...spec
   })
 }

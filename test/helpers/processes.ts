@@ -38,9 +38,12 @@ export function startProcess (file: string, env: Record<string, string | undefin
 
 export type RunningProcess = ReturnType<typeof startProcess>
 
-/** The emulator alone, in Modal's place; the variables that lead the SDK to it. */
+/**
+ * The emulator alone, in Modal's place; the variables that lead the SDK to it. Its sandboxes find on 127.0.0.1 what the
+ * service finds there, unless `env` says otherwise.
+ */
 export async function startEmulatorProcess (dataDir: string, env: Record<string, string> = {}) {
-  const emulator = startProcess('emulator/main.ts', { DATA_DIR: dataDir, EMULATOR_PORT: '0', ...env })
+  const emulator = startProcess('emulator/main.ts', { DATA_DIR: dataDir, EMULATOR_PORT: '0', EMULATOR_NETWORK: 'host', ...env })
   await emulator.said(/export MODAL_TOKEN_SECRET=\S+\n/)
   const lines = [...emulator.output().matchAll(/^export (\w+)='?([^'\n]*)'?$/gm)]
   return { emulator, modal: Object.fromEntries(lines.map(([, name, value]) => [name!, value!])) }

@@ -40,7 +40,7 @@ export async function openStage (env: Record<string, string> = {}) {
     child.once('exit', () => children.delete(child))
     return child
   }
-  const emulator = run('emulator/main.ts', { EMULATOR_PORT: '0', EMULATOR_STRICT: strict, LOG_LEVEL: 'fatal' })
+  const emulator = run('emulator/main.ts', { EMULATOR_PORT: '0', EMULATOR_NETWORK: 'host', EMULATOR_STRICT: strict, LOG_LEVEL: 'fatal' })
   const modal: Record<string, string> = {}
   await firstLine(emulator, (line) => {
     const [, name, value] = /^export (\w+)='?([^']*)'?$/.exec(line) ?? []

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { shellQuote } from '../../lib/shell.js'
-import { capabilities, firstScript, rootScript, steps, viewCommand, waitForEnd, type Layout } from '../setup.js'
+import { capabilities, firstScript, inNetwork, rootScript, steps, viewCommand, waitForEnd, type Layout } from '../setup.js'
 import { toolboxCommand } from '../toolbox.js'
 
 /** Linux limits a variable to 128 KiB; a character has up to 3 bytes. */
@@ -52,7 +52,7 @@ export function configuration (layout: Layout): object {
  * empty file, because a shell gives what it starts in the background the machine's /dev/null.
  */
 export function gvisorScript (layout: Layout, directory: string, runsc: string[], id: string): string {
-  const { root, volumes, userNamespace, resolvConf } = layout
+  const { root, volumes, userNamespace, resolvConf, network } = layout
   const at = shellQuote(root)
   const empty = shellQuote(join(directory, 'empty'))
   return `${rootScript(layout)}
@@ -60,6 +60,6 @@ ${resolvConf ? `enter ${at} etc; rm -f ./resolv.conf; printf '%s\\n' "$names" > 
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
 enter ${at} ${steps(view.path).join(' ')}; cd /`).join('\n')}
 : > ${empty}
-setpriv --pdeathsig KILL ${[...runsc, 'run', '--bundle', join(directory), id].map(shellQuote).join(' ')} < ${empty} &
+setpriv --pdeathsig KILL ${inNetwork(network)}${[...runsc, 'run', '--bundle', join(directory), id].map(shellQuote).join(' ')} < ${empty} &
 ${waitForEnd}`
 }

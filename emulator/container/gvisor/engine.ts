@@ -1,25 +1,25 @@
 import { readFile, rm } from 'node:fs/promises'
 import { commandLine, inVariables } from '../command.js'
 import type { Command, Engine } from '../engine.js'
-import { runOnHost, withoutEnvironment } from '../host.js'
+import { onHost, runOnHost } from '../host.js'
 import { familyOf } from '../listeners.js'
 import type { Pipes } from '../pipes.js'
 import { launch, signal } from '../process.js'
-import type { VolumeView } from '../setup.js'
+import type { Layout, VolumeView } from '../setup.js'
 import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
-import { ContainerError, type ExecSpec, type Network } from '../types.js'
+import { ContainerError, type ExecSpec } from '../types.js'
 import { process, variablesFor } from './config.js'
 
 /** After that, a sandbox that does not answer is no longer asked. */
 const answerTimeMs = 5000
 
 interface Parts {
-  network: Network
+  network: Layout['network']
   supervisor: Supervisor
   /** The host pid of `runsc run`, which takes the sandbox along. */
   runPid: number
-  /** `runsc` with the flags of this container. */
+  /** `runsc` with the flags of this container, where it is heard. */
   runsc: string[]
   id: string
   pipes: Pipes
@@ -40,7 +40,7 @@ export class GvisorEngine implements Engine {
     const { argv, preamble } = commandLine(exec, inVariables(variables))
     const pidFile = `${spool}.pid`
     const child = await launch({
-      argv: withoutEnvironment([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
+      argv: onHost([...runsc, 'exec', '--internal-pid-file', pidFile, '--process', '/proc/self/fd/3', id]),
       input: JSON.stringify(process(argv, preamble, variables)),
       pipes,
       spool,
@@ -80,13 +80,13 @@ export class GvisorEngine implements Engine {
     return false
   }
 
-  /** On the host's network, gVisor's own processes hold the sockets. */
+  /** But for a blocked network, gVisor's own processes hold the sockets. */
   async pids (): Promise<number[]> {
-    if (this.#parts.network !== 'host') {
+    if (this.#parts.network === 'none') {
       throw new ContainerError('unsupported', 'TCP readiness probes with blockNetwork need EMULATOR_RUNTIME=namespaces: ' +
         'gVisor (runsc) keeps that network to itself')
     }
-    return await familyOf(this.#parts.supervisor.pid)
+    return await familyOf(this.#parts.runPid)
   }
 
   /** What is in its memory (/tmp) is not on the host, and mounts made on the host later are not in it. */

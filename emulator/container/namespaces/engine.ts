@@ -5,16 +5,16 @@ import { runOnHost } from '../host.js'
 import { inSameNamespace } from '../listeners.js'
 import type { Pipes } from '../pipes.js'
 import { firstChild, killCommand, launch, signal } from '../process.js'
-import { joinCgroups, type VolumeView } from '../setup.js'
+import { joinCgroups, type Layout, type VolumeView } from '../setup.js'
 import type { Limits } from '../spool.js'
 import type { Supervisor } from '../supervisor.js'
-import { ContainerError, type ExecSpec, type Network } from '../types.js'
+import { ContainerError, type ExecSpec } from '../types.js'
 import { withoutKeys } from './no-keys.js'
 import { withPlainVolumes } from './plain-volumes.js'
 import { confined, remountScript, volumeLostStatus } from './script.js'
 
 interface Parts {
-  network: Network
+  network: Layout['network']
   supervisor: Supervisor
   /** The host pid of the container's first process. */
   initPid: number

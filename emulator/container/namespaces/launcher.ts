@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { hostTool } from '../host.js'
 import type { Launcher } from '../launcher.js'
 import type { Pipes } from '../pipes.js'
 import { firstChild, lastChild } from '../process.js'
@@ -20,17 +19,12 @@ export class NamespaceLauncher implements Launcher {
     this.#tools = tools
   }
 
-  async filters (): Promise<string | undefined> {
-    const missing = 'slirp4netns, which is the way out of a network of their own, is not installed'
-    return await hostTool('slirp4netns').then(() => undefined, () => missing)
-  }
-
   async prepare (layout: Layout, directory: string) {
     const { root, userNamespace, network, volumes, cgroups } = layout
     const plainVolumes = layout.plainVolumes ? volumes.map(({ path }) => path) : []
     const [pipes, tools] = [this.#pipes, this.#tools]
     return {
-      script: outerScript({ ...layout, directory, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
+      script: outerScript({ ...layout, namespace: join(directory, 'user-namespace'), perl: tools.perl }),
       async engine (supervisor: Supervisor, lost: () => void) {
         const initPid = await firstChild(await lastChild(supervisor.pid))
         const given = { network, root, userNamespace, cgroups, plainVolumes, pipes, ...tools }

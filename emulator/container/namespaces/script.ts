@@ -1,9 +1,8 @@
 import { shellQuote } from '../../lib/shell.js'
 import {
-  capabilities, enter, firstScript, rootScript, steps, viewCommand, waitForEnd, type Layout, type VolumeView
+  capabilities, enter, firstScript, inNetwork, rootScript, steps, viewCommand, waitForEnd, type Layout, type VolumeView
 } from '../setup.js'
 import { toolboxCommand } from '../toolbox.js'
-import { networkScript } from './network.js'
 import { withoutKeys } from './no-keys.js'
 
 /** Prefix of a command line: what follows runs with those capabilities at most. */
@@ -11,8 +10,6 @@ export const confined = [...toolboxCommand('setpriv'),
   '--bounding-set', `-all,${capabilities.map((name) => `+${name}`).join(',')}`, '--inh-caps', '-all']
 
 interface NamespaceLayout extends Layout {
-  /** Of the container, for files of its own. */
-  directory: string
   /** A path that will stand for the user namespace of the container's processes. */
   namespace: string
   perl: string
@@ -24,9 +21,7 @@ interface NamespaceLayout extends Layout {
  * container.
  */
 export function outerScript (layout: NamespaceLayout): string {
-  const { root, namespace, directory, perl, volumes, userNamespace, network } = layout
-  const hasList = typeof network === 'object'
-  const join = hasList ? `nsenter --net=${shellQuote(`${directory}/network`)} ` : ''
+  const { root, namespace, perl, volumes, userNamespace, network } = layout
   const at = (path: string) => shellQuote(`${root}${path}`)
   return `${rootScript(layout)}
 mount -t tmpfs -o mode=755,nosuid,size=64m dev ${at('/dev')}
@@ -43,10 +38,9 @@ ${userNamespace ? '' : `mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ${at('/sy
 ${volumes.map((view) => `${viewCommand(view, userNamespace)}
 enter ${at('')} ${steps(view.path).join(' ')}; mount -c --bind ${shellQuote(view.staging)} .; cd /`).join('\n')}
 ${innerUserNamespace(namespace)}
-${hasList ? networkScript(directory, network.cidrs) : ''}
 exec 9</
 cd ${at('')}
-setpriv --pdeathsig KILL ${join}unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
+setpriv --pdeathsig KILL ${inNetwork(network)}unshare -m -p -i -u${network === 'none' ? ' -n' : ''} --propagation unchanged --fork --kill-child \
   ${withoutKeys(perl).map(shellQuote).join(' ')} sh -c 'exec 8</; exec nsenter --root=/proc/self/fd/9 env PWD=/proc/self/cwd sh -c "$@"' sh ${shellQuote(innerScript(layout))} sh "$names" &
 ${waitForEnd}`
 }

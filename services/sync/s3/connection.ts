@@ -15,6 +15,8 @@ export interface ObjectStoreOptions extends S3Target {
   /** Ends in `/`, or is empty. No method reaches a key outside of it. */
   prefix: string
   credentials: CredentialSource
+  /** Where those who send presigned requests find the server; by default as we do. */
+  presignedEndpoint?: string | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -32,21 +34,26 @@ const presignedSeconds = 120
  */
 export class S3Connection {
   readonly client: S3Client
+  /** Of presigned requests: scheme, host and port. */
   readonly origin: string
   readonly bucket: string
   readonly prefix: string
   readonly signal: AbortSignal | undefined
   readonly #http: S3Http
+  readonly #presigner: S3Http
   readonly #credentials: CredentialSource
 
   constructor (options: ObjectStoreOptions) {
-    const { bucket, prefix, credentials, signal, region, endpoint, forcePathStyle, idleMs = 30_000 } = options
+    const { bucket, prefix, credentials, signal, region, endpoint, presignedEndpoint, forcePathStyle } = options
+    const { idleMs = 30_000 } = options
     this.bucket = bucket
     this.prefix = prefix
     this.signal = signal
     this.#credentials = credentials
-    this.#http = new S3Http(options, () => credentials.get().then(withExpiry), requestsInFlight)
-    this.origin = this.#http.origin
+    const http = (target: S3Target) => new S3Http(target, () => credentials.get().then(withExpiry), requestsInFlight)
+    this.#http = http(options)
+    this.#presigner = presignedEndpoint === undefined ? this.#http : http({ ...options, endpoint: presignedEndpoint })
+    this.origin = this.#presigner.origin
     const agent = { keepAlive: true, maxSockets: 8 }
     this.client = new S3Client({
       region,
@@ -80,7 +87,7 @@ export class S3Connection {
   prepareRetry ({ kind, serverTime }: S3Error): void {
     if (kind === 'credentials') this.#credentials.renew()
     if (kind !== 'skew') return
-    if (serverTime !== undefined) this.#http.skewMs = serverTime - Date.now()
+    if (serverTime !== undefined) this.#http.skewMs = this.#presigner.skewMs = serverTime - Date.now()
     this.client.config.systemClockOffset = this.#http.skewMs
   }
 
@@ -91,11 +98,13 @@ export class S3Connection {
 
   /** @throws {S3Error | AppError} when there are no credentials. */
   async presign (request: S3Request): Promise<PresignedRequest> {
-    return await this.#http.presign(request, presignedSeconds).catch((error: unknown) => { throw toS3Error(error) })
+    const presigned = this.#presigner.presign(request, presignedSeconds)
+    return await presigned.catch((error: unknown) => { throw toS3Error(error) })
   }
 
   close (): void {
     this.#http.close()
+    this.#presigner.close()
     this.client.destroy()
   }
 }

@@ -51,7 +51,7 @@ export class ObjectStore {
     this.#prefix = options.prefix
   }
 
-  /** Where its requests go: scheme, host and port. */
+  /** Where presigned requests go: scheme, host and port. */
   get origin (): string {
     return this.#connection.origin
   }

@@ -13,6 +13,8 @@ interface S3Settings {
 
 export interface StoreSources {
   s3: S3Settings
+  /** A URL as sandboxes have to write it; by default the same. */
+  urlInSandbox?: (url: string) => string
   secrets: Pick<SecretReader, 'read' | 'forget'>
 }
 
@@ -21,7 +23,7 @@ export interface StoreSources {
  * @throws {AppError} S3_REFUSED without credentials, and what the secret reader throws.
  */
 export async function openStore (
-  record: StorageRecord, { s3, secrets }: StoreSources, signal: AbortSignal
+  record: StorageRecord, { s3, secrets, urlInSandbox = (url) => url }: StoreSources, signal: AbortSignal
 ): Promise<ObjectStore> {
   const { bucket, prefix, secretName, region, endpointUrl } = record
   const get = async () => {
@@ -38,6 +40,7 @@ export async function openStore (
     prefix,
     region: region ?? secret.region ?? s3.region,
     endpoint,
+    presignedEndpoint: endpoint === undefined ? undefined : urlInSandbox(endpoint),
     // S3-compatible servers seldom have a host name for each bucket.
     forcePathStyle: s3.forcePathStyle ?? endpoint !== undefined,
     credentials: { get, renew: () => { if (secretName !== undefined) secrets.forget(secretName) } },

@@ -5,6 +5,7 @@ import t from 'tap'
 import { eventually } from '../../helpers/containers.js'
 import { expectNothingUnexpected, localApp, openEmulator } from '../../helpers/emulator.js'
 import { isolation } from '../../helpers/isolation.js'
+import { freePort } from '../../helpers/port.js'
 import { run } from '../../helpers/sdk.js'
 
 const { emulator, bare, skip } = await openEmulator(t)
@@ -104,6 +105,18 @@ t.test('a snapshot of a sidecar has its files', { skip: skip || isolation === 'r
   t.equal((await run(sandbox, ['ls', '/mnt'])).stdout, 'here\n')
 })
 
+t.test('a sidecar has the network of its sandbox: what one listens on, the other finds on localhost', { skip }, async (t) => {
+  const { sandbox, side } = await openSandbox(t, 'V2')
+  const port = await freePort()
+  const worker = await side('worker', {
+    command: ['node', '-e', `
+    require('http').createServer((request, answer) => { answer.end('beside') }).listen(${port}, '127.0.0.1')`]
+  })
+  const ask = async (from: unknown) => (await run(from as Sandbox, ['curl', '-s', `http://localhost:${port}`])).stdout
+  t.ok(await eventually(async () => await ask(worker) === 'beside'))
+  t.equal(await ask(sandbox), 'beside')
+})
+
 t.test('what a sidecar can\'t have is refused', { skip }, async (t) => {
   const { image, sandbox, side } = await openSandbox(t, 'V2')
   const { sandboxId } = sandbox
@@ -121,7 +134,7 @@ t.test('what a sidecar can\'t have is refused', { skip }, async (t) => {
   await t.rejects(create({ proxyId: 'pr-1' }), { code: status.UNIMPLEMENTED, details: /proxies/ })
   await t.rejects(side('refused', { outboundCidrAllowlist: ['10.0.0.0/8'] }), { code: status.UNIMPLEMENTED, details: /allowlist/ })
   const { side: beside } = await openSandbox(t, 'V2', { blockNetwork: true })
-  await t.rejects(beside('refused'), { code: status.UNIMPLEMENTED, details: /network of its own/ })
+  await t.rejects(beside('refused'), { code: status.UNIMPLEMENTED, details: /could not share/ })
   t.same(await sandbox.experimentalSidecars.list({ includeTerminated: true }), [])
 })
 

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as secureConnect } from 'node:tls'
 import t, { type Test } from 'tap'
+import { connectHere } from '../../../emulator/container/connector.js'
 import { hostTool, removeTree } from '../../../emulator/container/host.js'
+import { sharedLoopback } from '../../../emulator/container/network.js'
 import { openCertificate } from '../../../emulator/tunnels/certificate.js'
 import { openGate } from '../../../emulator/tunnels/gate.js'
 import { openTunnel } from '../../../emulator/tunnels/tunnel.js'
@@ -19,7 +21,7 @@ async function silentServer (t: Test) {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { for (const socket of sockets) socket.destroy(); server.close() })
-  const target = { port: (server.address() as AddressInfo).port, listener: async () => '127.0.0.1', allows: () => true }
+  const target = { port: (server.address() as AddressInfo).port, connect: (port: number) => connectHere('127.0.0.1', port), allows: () => true }
   return { sockets, target }
 }
 
@@ -45,10 +47,10 @@ t.test('A tunnel that closes hangs up on everybody, also in the middle of a hand
   const { sockets, target } = await silentServer(t)
   const tls = { ...certificate, protocols: ['http/1.1'] }
   const { port, close } = await openTunnel({ ...target, tls, track: () => {} })
-  const shaking = connect({ host: '127.0.0.1', port })
+  const shaking = connect({ host: sharedLoopback, port })
   await once(shaking, 'connect')
   shaking.write(Buffer.from([22, 3, 1]))
-  const secure = secureConnect({ host: '127.0.0.1', port, ca: certificate.cert })
+  const secure = secureConnect({ host: sharedLoopback, port, ca: certificate.cert })
   await once(secure, 'secureConnect')
   t.ok(await eventually(async () => sockets.length === 1))
   for (const socket of [shaking, secure]) socket.on('error', () => {}).resume()

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { request, type IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
+import { connectHere } from '../../../emulator/container/connector.js'
 import { openGate } from '../../../emulator/tunnels/gate.js'
 
 /** A gate to a server that answers every request with these bytes. */
@@ -15,7 +16,7 @@ async function gateTo (answer: string) {
   const gate = await openGate({
     port,
     allows: () => true,
-    listener: async () => '127.0.0.1',
+    connect: (port: number) => connectHere('127.0.0.1', port),
     userOf: async () => ({ metadata: '' })
   })
   const close = () => { gate.close(); server.close() }

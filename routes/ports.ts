@@ -1,0 +1,40 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { whileConnected } from '../lib/connection.js'
+import { ErrorAnswer } from '../schemas/common.js'
+import { OpenPorts, PortAccess, PortParams } from '../schemas/port.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+
+const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
+/** What listens in a sandbox, and the way to it. */
+const ports: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.get('/:id/ports', {
+    schema: {
+      operationId: 'listPorts',
+      summary: 'List the ports on which programs in the sandbox listen',
+      tags: ['ports'],
+      params: SandboxParams,
+      response: { 200: OpenPorts, ...errors }
+    }
+  }, async (request) => {
+    const { account, params: { id }, log } = request
+    return { ports: await whileConnected(request, (signal) => fastify.ports.list(account, id, signal, log)) }
+  })
+
+  fastify.post('/:id/ports/:port', {
+    schema: {
+      operationId: 'accessPort',
+      summary: 'Get a URL and a token for a port of the sandbox',
+      tags: ['ports'],
+      params: PortParams,
+      response: { 200: PortAccess, ...errors }
+    }
+  }, async ({ account, params: { id, port }, ids, log }, reply) => {
+    const access = await fastify.ports.access(account, id, port)
+    log.info({ ...ids, port }, 'access to a port given')
+    reply.cacheControl('no-store')
+    return access
+  })
+}
+
+export default ports
