@@ -18,8 +18,9 @@ export class FileEditor {
 
   /**
    * @param {{path: string, text: string, etag: string}} file
-   * @param {{onSaved: (text: string, etag: string) => void, onClose: () => void, onReload: () => void}} options
-   * called when it has been saved, when somebody is done, and to begin again with what the file is now
+   * @param {{onSaved: (text: string, etag: string, entry: object) => void, onClose: () => void,
+   *   onReload: () => void}} options called when it has been saved, when somebody is done, and to begin
+   * again with what the file is now
    */
   constructor ({ path, text, etag }, { onSaved, onClose, onReload }) {
     this.#path = path
@@ -79,7 +80,7 @@ export class FileEditor {
       })
       this.#etag = etagOf(response)
       this.#saved = value
-      this.#onSaved(text, this.#etag)
+      this.#onSaved(text, this.#etag, await response.json())
       announce('Saved')
     } catch (error) {
       this.#problems.replaceChildren(error.code === 'FILE_CHANGED' ? this.#conflict() : notice(error))

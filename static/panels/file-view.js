@@ -17,6 +17,7 @@ export class FileView {
   #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading…'))
 
   #title = h('h3', { class: 'file-name', tabindex: '-1' })
+  #about = h('p', { class: 'muted small' })
   #search = new FileSearch()
   #edit = h('button', {
     type: 'button', class: 'quiet', 'aria-label': 'Edit', hidden: true, onclick: () => this.#startEditing()
@@ -29,6 +30,7 @@ export class FileView {
   constructor (sandboxId, entry, { onBack, onRemove }) {
     this.entry = entry
     this.#title.textContent = this.#title.title = entry.name
+    this.#describe(entry)
     this.path = paths.content(sandboxId, entry.path)
     this.element = h('div', { class: 'file-view' },
       h('div', { class: 'file-head' },
@@ -37,10 +39,13 @@ export class FileView {
         this.#edit,
         h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
-      h('p', { class: 'muted small' },
-        [formatBytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
+      this.#about,
       this.#search.element,
       this.#content)
+  }
+
+  #describe ({ size, modifiedAt }) {
+    this.#about.textContent = [formatBytes(size), new Date(modifiedAt).toLocaleString(), this.entry.mode].join(' · ')
   }
 
   focus () {
@@ -62,7 +67,8 @@ export class FileView {
     }
   }
 
-  #show ({ data, size, etag }) {
+  #show ({ data, size, modifiedAt, etag }) {
+    this.#describe({ size, modifiedAt })
     this.#file = undefined
     this.#edit.hidden = true
     this.#search.in(undefined)
@@ -94,7 +100,10 @@ export class FileView {
 
   #startEditing () {
     this.#editor = new FileEditor({ path: this.path, ...this.#file }, {
-      onSaved: (text, etag) => { this.#file = { text, etag } },
+      onSaved: (text, etag, entry) => {
+        this.#file = { text, etag }
+        this.#describe(entry)
+      },
       onClose: () => this.#stopEditing(),
       onReload: () => this.#stopEditing({ asks: false })
     })
@@ -126,7 +135,7 @@ export class FileView {
       length += part.length
     }
     reader.cancel()
-    return { data: data.subarray(0, length), size, etag: etagOf(response) }
+    return { data: data.subarray(0, length), size, modifiedAt: response.headers.get('last-modified'), etag: etagOf(response) }
   }
 }
 

@@ -15,7 +15,8 @@ export function hunksIn (diff) {
     const [header, oldStart, newStart] = /^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@/.exec(line) ?? /^@@@+ /.exec(line) ?? []
     const start = oldStart && { oldStart: Number(oldStart), newStart: Number(newStart) }
     if (header !== undefined) hunks.push({ ...start, lines: [] })
-    else hunks.at(-1)?.lines.push(line)
+    // What is between the hunks is about the files.
+    else if (/^[ +\\-]/.test(line)) hunks.at(-1)?.lines.push(line)
   }
   return hunks
 }

@@ -104,6 +104,7 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
     await alert.getByRole('button', { name: 'Replace it with your text' }).click()
     await page.getByText('Not saved').waitFor({ state: 'detached' })
     t.equal(await inSandbox('long.txt'), 'mine')
+    t.match(await page.locator('.file-view > .small').innerText(), /^4 B · .* · 644$/, 'its size is what it is now')
     await bash('echo theirs again > long.txt')
     await text.fill('mine again')
     await text.press('Control+s')
