@@ -123,6 +123,17 @@ t.test('Changes in a real browser', { skip }, async (t) => {
     t.equal(await branch.inputValue(), 'main')
   })
 
+  await t.test('A conflict is shown with both sides', async (t) => {
+    await bash(`git checkout -qb other; echo theirs > numbers; ${git} commit -qam theirs; git checkout -q main; echo ours > numbers; ${git} commit -qam ours; ${git} merge other`)
+    await page.locator('.change-kind[data-kind=conflicted]').waitFor()
+    t.strictSame(await rows('changed'), ['! numbers'])
+    const added = page.locator('.repository .diff .added')
+    await added.first().waitFor()
+    t.match((await added.allInnerTexts()).join(''), /ours[^]*theirs/)
+    await bash('git merge --abort')
+    await page.getByText('Nothing has changed since the last commit.').waitFor()
+  })
+
   await t.test('Names of files are text, whatever they are', async (t) => {
     await bash('touch "<img src=x onerror=alert(1)>" "$(printf \'two\\nlines\')"; mkdir -p "deep/er"; echo x > deep/er/f')
     await page.locator('[data-list="changed"]').waitFor()
