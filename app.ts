@@ -19,6 +19,7 @@ import streams from './plugins/streams.js'
 import validation from './plugins/validation.js'
 import web from './plugins/web.js'
 import websocket from './plugins/websocket.js'
+import changes from './routes/changes.js'
 import exec from './routes/exec.js'
 import files from './routes/files.js'
 import gatewayRoutes from './routes/gateway.js'
@@ -110,6 +111,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(exec)
     await api.register(terminal, { heartbeatMs: config.run.heartbeatMs })
     await api.register(files)
+    await api.register(changes)
     await api.register(ports)
     await api.register(runs)
     await api.register(sync)

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 interface CorsOptions { origins: readonly string[] }
 
 /** What a page of another origin may read of an answer, besides its body. */
-const exposedHeaders = ['location', 'retry-after', 'x-request-id', 'preference-applied']
+const exposedHeaders = ['etag', 'location', 'retry-after', 'x-request-id', 'preference-applied']
 const day = 86_400
 
 /** Lets pages of the configured origins use the API (CORS). Without any, nothing is registered and nobody else may. */

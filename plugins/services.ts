@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import type { Config } from '../config.js'
 import { redactor } from '../lib/redact.js'
 import type { Provider } from '../services/gateway/provider.js'
+import { ChangesService } from '../services/changes/service.js'
 import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
 import { SessionService } from '../services/runs/sessions.js'
@@ -18,6 +19,7 @@ declare module 'fastify' {
     runs: RunService
     readiness: Readiness
     files: FileService
+    changes: ChangesService
     ports: Ports
     sessions: SessionService
   }
@@ -51,6 +53,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('runs', runs)
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
+  fastify.decorate('changes', new ChangesService(sandboxes))
   fastify.decorate('ports', new Ports(sandboxes))
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets), version: (owned) => runs.version(owned)

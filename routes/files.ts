@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream'
 import { AppError } from '../errors.js'
 import { whileConnected } from '../lib/connection.js'
 import { ErrorAnswer } from '../schemas/common.js'
-import { FileEntry, FileListing, FileQuery, FilesQuery } from '../schemas/file.js'
+import { FileEntry, FileListing, FileQuery, FilesQuery, WriteHeaders } from '../schemas/file.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
 const Content = Type.Unsafe<Readable>({ type: 'string', format: 'binary' })
@@ -45,9 +45,10 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }, async (request, reply) => {
     const { path } = request.query
-    const { size, modifiedAt, body } = await whileConnected(request, (signal) =>
+    const { size, modifiedAt, digest, body } = await whileConnected(request, (signal) =>
       fastify.files.read(access(request, signal), path))
     // Always a download: a browser must never render content of a sandbox as a page of this origin.
+    if (digest !== undefined) reply.header('etag', `"${digest}"`)
     return await reply
       .header('content-type', 'application/octet-stream')
       .header('content-disposition', `attachment; filename*=UTF-8''${encodeName(posix.basename(path))}`)
@@ -63,6 +64,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Write a file',
       tags: ['files'],
       takesFile: true,
+      headers: WriteHeaders,
       params: SandboxParams,
       querystring: FileQuery,
       response: { 200: FileEntry, ...errors }
@@ -74,13 +76,15 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
         message: 'The body is not a file.', hint: 'Send content-type: application/octet-stream.'
       })
     }
-  }, async (request) => {
+  }, async (request, reply) => {
     const size = Number(request.headers['content-length'])
     // Without it, a truncated upload could not be told from a complete one.
     if (!Number.isSafeInteger(size)) throw fastify.httpErrors.badRequest('headers.content-length is required')
-    const entry = await whileConnected(request, (signal) =>
-      fastify.files.write(access(request, signal), request.query.path, request.body as Readable, size))
+    const expected = request.headers['if-match']?.slice(1, -1)
+    const { entry, digest } = await whileConnected(request, (signal) =>
+      fastify.files.write(access(request, signal), request.query.path, request.body as Readable, size, expected))
     request.log.info({ ...request.ids, bytes: size }, 'file written')
+    reply.header('etag', `"${digest}"`)
     return entry
   })
 

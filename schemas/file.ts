@@ -19,6 +19,14 @@ export const FilesQuery = Type.Object({
 
 export const FileQuery = Type.Object({ path: FilePath }, strict)
 
+/** For a file that somebody edits: it must still be the one that was read. */
+export const WriteHeaders = Type.Object({
+  'if-match': Type.Optional(Type.String({
+    pattern: '^"[0-9a-f]{64}"$',
+    description: 'The etag that the file was read with, which files up to 1 MiB have. If it has changed since: 412 FILE_CHANGED.'
+  }))
+})
+
 export const FileEntry = Type.Object({
   name: Type.String({ description: 'With since: the path relative to the requested one.' }),
   path: Type.String(),

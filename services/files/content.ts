@@ -5,13 +5,15 @@ import type { Exec } from '../sandboxes/exec.js'
 import { fileError, unexpected } from './script.js'
 
 const bufferBytes = 1024 * 1024
-/** The size of a file, and when it was modified, in seconds since 1970. */
-const headPattern = /^(\d{1,15}) (-?\d{1,11})$/
+/** The size of a file, when it was modified, in seconds since 1970, and of a small one the SHA-256. */
+const headPattern = /^(\d{1,15}) (-?\d{1,11})(?: ([0-9a-f]{64}))?$/
 const longestLine = 100
 
 export interface FileContent {
   size: number
   modifiedAt: Date
+  /** The SHA-256 of the content, in hex; only of a small file. */
+  digest?: string
   /** Exactly `size` bytes, or an error. To be read or destroyed. */
   body: Readable
 }
@@ -75,11 +77,13 @@ class Reading {
   async #takeLine (bytes: Uint8Array, left: AbortSignal) {
     const end = bytes.indexOf(10)
     this.#line += Buffer.from(bytes.subarray(0, end === -1 ? longestLine : end)).toString('latin1')
-    const [, digits, seconds] = headPattern.exec(this.#line) ?? []
+    const [, digits, seconds, digest] = headPattern.exec(this.#line) ?? []
     if (end === -1 && this.#line.length < longestLine) return
     // Whoever owns the sandbox can replace its programs: the size becomes the length of the response.
     if (end === -1 || digits === undefined) throw unexpected()
-    this.#announced = { size: Number(digits), modifiedAt: new Date(Number(seconds) * 1000) }
+    this.#announced = {
+      size: Number(digits), modifiedAt: new Date(Number(seconds) * 1000), ...(digest !== undefined && { digest })
+    }
     await this.#pass(bytes.subarray(end + 1), this.#announced, left)
   }
 

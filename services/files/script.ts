@@ -17,18 +17,23 @@ export interface FileCommand {
   /** Absolute, or relative to the workdir. */
   path: string
   nonce?: string
-  /** For `changed`: since when, in seconds since 1970. For `write`: how many bytes follow. */
+  /**
+   * For `changed`: since when, in seconds since 1970. For `write`: how many bytes follow. For `read`: how large a file
+   * may be whose digest is told.
+   */
   number?: number
+  /** For `write`: the SHA-256, in hex, of the content that may be replaced; any, if not given. */
+  expected?: string | undefined
 }
 
 /** argv for one path of a sandbox. @throws {AppError} PATH_FORBIDDEN, BAD_REQUEST. */
 export function fileCommand ({ workdir, mountPath = workdir }: OwnedSandbox, command: FileCommand): string[] {
-  const { action, path, nonce = newNonce(), number = 0 } = command
+  const { action, path, nonce = newNonce(), number = 0, expected = '' } = command
   const { base, rest } = splitPath(path, workdir, mountPath)
   const components = rest.split('/').filter((part) => part !== '' && part !== '.')
   const needsFile = action !== 'list' && action !== 'changed'
   if (needsFile && components.length === 0) throw new AppError('BAD_REQUEST', { message: 'query.path is a directory' })
-  return ['sh', '-c', script, 'files', action, nonce, String(number), workdir, mountPath, base, ...components]
+  return ['sh', '-c', script, 'files', action, nonce, String(number), expected, workdir, mountPath, base, ...components]
 }
 
 /** The longest root that contains the path, and the rest of the path. */
@@ -48,6 +53,7 @@ export function fileError (exitCode: number, complaint: string): AppError {
     case 45: return new AppError('BAD_REQUEST', { message: 'query.path, or a part of it, is not a directory' })
     case 47: return new AppError('BAD_REQUEST', { message: 'query.path is a directory' })
     case 48: return new AppError('BAD_REQUEST', { message: 'query.path is neither a file nor a directory' })
+    case 49: return new AppError('FILE_CHANGED')
   }
   const reason = complaint.trim().split('\n').at(-1)?.replace(/^.*: /, '').slice(0, 200)
   const cause = new Error(`exit code ${exitCode}: ${complaint.slice(0, 1000)}`)

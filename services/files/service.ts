@@ -1,3 +1,4 @@
+import { createHash, type Hash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
@@ -13,6 +14,8 @@ import { fileCommand, fileError, newNonce, unexpected, type FileCommand } from '
 const timeoutMs = 60_000
 /** One call of Modal carries this much of an upload. */
 const pieceBytes = 1024 * 1024
+/** Of a file up to this size, a reader is told its digest: others are not edited by hand. */
+const digestedBytes = 1024 * 1024
 
 /** Which account's sandbox, and a signal that aborts when the client has gone. */
 interface FileAccess {
@@ -20,6 +23,12 @@ interface FileAccess {
   id: string
   log: Log
   signal: AbortSignal
+}
+
+interface WrittenFile {
+  entry: FileEntry
+  /** The SHA-256 of its content, in hex. */
+  digest: string
 }
 
 /**
@@ -46,18 +55,25 @@ export class FileService {
 
   /** @throws {AppError} FILE_NOT_FOUND, PATH_FORBIDDEN, BAD_REQUEST, FILE_FAILED, before there is any content. */
   async read (access: FileAccess, path: string): Promise<FileContent> {
-    const exec = await this.#start(access, { action: 'read', path })
+    const exec = await this.#start(access, { action: 'read', path, number: digestedBytes })
     return await readContent(exec, access.signal)
   }
 
-  /** Writes a file of `size` bytes, and the directories above it: replaced when all has arrived, or not at all. */
-  async write (access: FileAccess, path: string, body: Readable, size: number): Promise<FileEntry> {
+  /**
+   * Writes a file of `size` bytes, and the directories above it: replaced when all has arrived, or not at all.
+   * @param expected the SHA-256, in hex, of the content that it may replace; any, if not given.
+   * @throws {AppError} FILE_CHANGED if that is not its content; PATH_FORBIDDEN, BAD_REQUEST, FILE_FAILED.
+   */
+  async write (
+    access: FileAccess, path: string, body: Readable, size: number, expected?: string
+  ): Promise<WrittenFile> {
     const nonce = newNonce()
-    const exec = await this.#start(access, { action: 'write', path, nonce, number: size })
-    const { stdout } = await finish(exec, access.signal, inPieces(body))
+    const hash = createHash('sha256')
+    const exec = await this.#start(access, { action: 'write', path, nonce, number: size, expected })
+    const { stdout } = await finish(exec, access.signal, inPieces(body, hash))
     const [entry] = parseListing(stdout, nonce).entries
     if (entry === undefined) throw unexpected()
-    return entry
+    return { entry, digest: hash.digest('hex') }
   }
 
   /** Removes a file or a symlink; not what that leads to. */
@@ -82,10 +98,11 @@ async function finish (exec: Exec, signal: AbortSignal, input?: AsyncIterable<Ui
 }
 
 /** A request's body in larger pieces. Not destroyed when the command ends early: the answer needs its connection. */
-async function * inPieces (body: Readable): AsyncGenerator<Uint8Array> {
+async function * inPieces (body: Readable, hash: Hash): AsyncGenerator<Uint8Array> {
   let pieces: Buffer[] = []
   let length = 0
   for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    hash.update(chunk)
     pieces.push(chunk)
     length += chunk.length
     if (length < pieceBytes) continue

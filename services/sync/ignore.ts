@@ -11,12 +11,12 @@ const ignoreFile = '.syncignore'
 const maxFileBytes = 1024 * 1024
 
 /**
- * What no session needs again: logs, caches and credentials of the CLI, and leftovers of network file systems. One
- * expression, as every path is tested; the path of a directory ends in a slash.
+ * What no session needs again: logs, caches and credentials of the CLI, what each run makes anew, and leftovers of
+ * network file systems. One expression, as every path is tested; the path of a directory ends in a slash.
  */
 const always = new RegExp([
   '^\\.claude-sandbox/(?:debug|ide|shell-snapshots|statsig|telemetry)/',
-  '^\\.claude-sandbox/\\.credentials\\.json(?:/|$)',
+  '^\\.claude-sandbox/\\.(?:credentials\\.json|gitignore)(?:/|$)',
   '^lost\\+found/',
   `(?:^|/)(?:\\.nfs|\\${partPrefix})`
 ].join('|'))

@@ -2,7 +2,9 @@ import { h } from '../lib/dom.js'
 import { formatDuration } from '../lib/format.js'
 import { LiveMarkdown } from '../markdown/live.js'
 import { loadRenderer } from '../markdown/renderer.js'
+import { Series } from './series.js'
 import { ToolCard } from './tool-card.js'
+import { isTodoTool, Todos, TodoView } from './todos.js'
 import { Thinking } from './thinking.js'
 
 /**
@@ -13,6 +15,12 @@ import { Thinking } from './thinking.js'
 export class ClaudeView {
   element = h('div', { class: 'claude' })
   #tools = new Map()
+  /** The latest series of tool calls, by the tool call of the subagent that makes them. */
+  #series = new Map()
+  /** Calls that only change a list of things to do, by their ids; the lists and their views, as above. */
+  #todoCalls = new Map()
+  #todos
+  #todoViews = new Map()
   /** Blocks being written, by the tool call of their subagent; those of the main conversation are under `null`. */
   #live = new Map()
   #retry
@@ -29,9 +37,13 @@ export class ClaudeView {
   /** Called with the names of the CLI's commands. @type {(names: string[]) => void} */
   onCommands = () => {}
 
-  /** @param {{workdir: string}} options used until Claude's first event names its own workdir */
-  constructor ({ workdir }) {
+  /**
+   * @param {{workdir: string, todos?: Todos}} options used until Claude's first event names its own;
+   * what Claude has set itself to do so far
+   */
+  constructor ({ workdir, todos = new Todos() }) {
     this.#workdir = workdir
+    this.#todos = new Map([[null, todos]])
     // While Claude is still thinking.
     loadRenderer()
   }
@@ -68,6 +80,16 @@ export class ClaudeView {
     this.onActivity('Thinking')
   }
 
+  /** The changes of files that its tools have made, in their order. */
+  get edits () {
+    return [...this.#tools.values()].map((tool) => tool.edit).filter(Boolean)
+  }
+
+  /** What Claude has set itself to do, for the next turn. */
+  get todos () {
+    return this.#todos.get(null)
+  }
+
   get workdir () {
     return this.#workdir
   }
@@ -101,7 +123,9 @@ export class ClaudeView {
     const view = type === 'text' ? new LiveMarkdown() : new Thinking()
     const block = { type, view }
     this.#liveOf(agent).push(block)
-    this.#containerOf(agent).append(view.element)
+    const series = type === 'thinking' ? this.#openSeries(agent) : undefined
+    if (series) series.think(view)
+    else this.#containerOf(agent).append(view.element)
     return block
   }
 
@@ -140,14 +164,51 @@ export class ClaudeView {
     if (this.#tools.has(block.id)) return
     const tool = new ToolCard(block, { workdir: this.#workdir, startedAt: Date.parse(timestamp) })
     this.#tools.set(block.id, tool)
-    this.#containerOf(agent).append(tool.element)
+    if (isTodoTool(block.name)) this.#todoCalls.set(block.id, { ...block, agent })
+    else this.#seriesOf(agent).add(tool)
     this.onActivity(`Running ${block.name}`)
+  }
+
+  #finishTool (block, endedAt, details) {
+    const tool = this.#tools.get(block.tool_use_id)
+    tool?.finish(block, endedAt, details)
+    const call = this.#todoCalls.get(block.tool_use_id)
+    if (call === undefined) return
+    this.#todoCalls.delete(block.tool_use_id)
+    if (block.is_error) this.#seriesOf(call.agent).add(tool)
+    else this.#showTodos(call, tool.output)
+  }
+
+  #showTodos ({ name, input, agent }, result) {
+    if (!this.#todos.has(agent)) this.#todos.set(agent, new Todos())
+    const todos = this.#todos.get(agent)
+    todos.apply(name, input, result)
+    if (!this.#todoViews.has(agent)) {
+      this.#todoViews.set(agent, new TodoView())
+      this.#containerOf(agent).append(this.#todoViews.get(agent).element)
+    }
+    this.#todoViews.get(agent).show(todos)
+  }
+
+  /** The series that goes on if a tool is called next: there is nothing after it. */
+  #openSeries (agent) {
+    const series = this.#series.get(agent)
+    return series && series.element === this.#containerOf(agent).lastElementChild ? series : undefined
+  }
+
+  #seriesOf (agent) {
+    const open = this.#openSeries(agent)
+    if (open) return open
+    const series = new Series()
+    this.#series.set(agent, series)
+    this.#containerOf(agent).append(series.element)
+    return series
   }
 
   #user ({ message, timestamp, isReplay, isSynthetic, tool_use_result: details }, agent) {
     if (!Array.isArray(message?.content)) return
     for (const block of message.content) {
-      if (block.type === 'tool_result') this.#tools.get(block.tool_use_id)?.finish(block, Date.parse(timestamp), details)
+      if (block.type === 'tool_result') this.#finishTool(block, Date.parse(timestamp), details)
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, agent)
     }
     const running = [...this.#tools.values()].findLast((tool) => tool.running)

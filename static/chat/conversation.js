@@ -12,6 +12,8 @@ export class Conversation {
   #sandboxId
   #onEdit
   #loading
+  /** The turns themselves, as `#turns` has their elements. */
+  #shown = []
   /** The class, once it is loaded: one can write a prompt before. */
   #Turn
   sessionId = uuid()
@@ -105,6 +107,11 @@ export class Conversation {
     return this.#Turn !== undefined
   }
 
+  /** What Claude's tools have changed in each turn. */
+  get edits () {
+    return this.#shown.map(({ claude }) => claude.edits)
+  }
+
   get last () {
     return [...this.#turns.querySelectorAll('.turn')].at(-1)
   }
@@ -119,16 +126,19 @@ export class Conversation {
     this.#loading = new AbortController()
     Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [] })
     this.#turns.replaceChildren()
+    this.#shown = []
     return this.#loading
   }
 
   #newTurn (prompt, { whole = true, pictures = [] } = {}) {
     const repeatable = whole && prompt !== undefined
     const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
-    const turn = new this.#Turn({ ...this.#options, prompt, pictures, onEdit })
+    const { todos } = this.#shown.at(-1)?.claude ?? {}
+    const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit })
     turn.claude.onCommands = (commands) => { this.commands = commands }
     if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)
+    this.#shown.push(turn)
     return turn
   }
 }

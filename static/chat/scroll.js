@@ -33,7 +33,7 @@ export function followingColumn (content) {
 
   scroller.addEventListener('scroll', update, { passive: true })
   // After opening a card the user reads it: the content must not move.
-  content.addEventListener('click', ({ target }) => { if (target.closest('summary')) following = false })
+  content.addEventListener('click', ({ target }) => { if (target.closest('summary, .series-toggle')) following = false })
   jump.addEventListener('click', follow)
   const observer = new window.ResizeObserver(() => following ? toEnd() : update())
   observer.observe(content)

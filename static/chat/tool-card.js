@@ -28,6 +28,9 @@ export class ToolCard {
   /** What has become of the request to use it, if that was denied. */
   #denial
 
+  /** Called when its state has changed. */
+  onState = () => {}
+
   constructor ({ name, input }, { workdir, startedAt }) {
     this.name = name
     this.#startedAt = startedAt
@@ -48,6 +51,22 @@ export class ToolCard {
     this.#body.append(this.children, this.#result)
     if (category === 'agent') this.element.open = true
     this.#show('running')
+  }
+
+  /** Whether it has ended well. */
+  get done () {
+    return this.element.dataset.state === 'done'
+  }
+
+  /** The text of its result. */
+  get output () {
+    return this.#output?.text ?? ''
+  }
+
+  /** What it has changed in a file; undefined if it is no such tool, or has not succeeded. */
+  get edit () {
+    const { category, main: path, changes } = this.#described
+    if (category === 'change' && this.done) return { tool: this.name, path, changes, patch: this.#patch }
   }
 
   get running () {
@@ -89,6 +108,7 @@ export class ToolCard {
     const labels = { ...stateLabels, failed: this.#described.failed, denied: this.#denial }
     this.#state.textContent = labels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
     if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
+    this.onState()
   }
 
   /** Its first lines, as the first one alone may be no more than a number. */

@@ -22,15 +22,15 @@ export class Turn {
   #onEdit
 
   /**
-   * @param {{prompt?: string, pictures?: object[], scripted, sandboxId, workdir, onAnswered?: () => void,
+   * @param {{prompt?: string, pictures?: object[], scripted, sandboxId, workdir, todos, onAnswered?: () => void,
    *   onEdit?: () => void}} options
    */
-  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, onAnswered, onEdit }) {
+  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, todos, onAnswered, onEdit }) {
     this.#onEdit = onEdit
     this.scripted = scripted
     this.#sandboxId = sandboxId
     this.#onAnswered = onAnswered
-    this.claude = new ClaudeView({ workdir })
+    this.claude = new ClaudeView({ workdir, todos })
     this.#body.append(h('h2', { class: 'visually-hidden' }, 'Answer'), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
       prompt !== undefined && promptElement(prompt, pictures),

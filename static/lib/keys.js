@@ -13,6 +13,7 @@ const shortcuts = [
   ['Shift Esc', 'Go to the prompt'],
   ['Ctrl Shift O', 'New conversation'],
   ['Ctrl Shift F', 'Files'],
+  ['Ctrl Shift G', 'Changes'],
   ['Ctrl `', 'Terminal'],
   ['Ctrl Shift C', 'Copy the latest answer'],
   ['Ctrl Shift ;', 'Copy the latest code'],
@@ -28,7 +29,7 @@ export function shortcutOf (event) {
   if (event.ctrlKey && event.code === 'Backquote') return 'Ctrl `'
   if (!(event.ctrlKey || event.metaKey) || !event.shiftKey) return
   const letter = event.code === 'Semicolon' ? ';' : event.key.length > 1 ? event.key : event.key.toUpperCase()
-  return ['O', 'F', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
+  return ['O', 'F', 'G', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
 }
 
 /** @param {Record<string, () => void>} actions by shortcut @returns a listener, inactive while a dialog is open */

@@ -4,38 +4,62 @@ import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { button, notice } from '../views/notice.js'
+import { etagOf, FileEditor, problemOf } from './file-editor.js'
+import { FileSearch, markIn } from './file-search.js'
 
 /** The rest of a larger file is only in its download. */
 const previewBytes = 256 * 1024
 
 const languages = { cjs: 'js', htm: 'html', md: 'markdown', mjs: 'js', py: 'python', rb: 'ruby', rs: 'rust', yml: 'yaml' }
 
-/** One file: its highlighted text, and buttons to download and delete it. */
+/** One file: its highlighted text, to be searched and edited, and buttons to download and delete it. */
 export class FileView {
   #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading…'))
 
   #title = h('h3', { class: 'file-name', tabindex: '-1' })
+  #about = h('p', { class: 'muted small' })
+  #search = new FileSearch()
+  #edit = h('button', {
+    type: 'button', class: 'quiet', 'aria-label': 'Edit', hidden: true, onclick: () => this.#startEditing()
+  }, icon('pencil'))
+
+  /** What can be edited. @type {{text: string, etag: string} | undefined} */
+  #file
+  #editor
 
   constructor (sandboxId, entry, { onBack, onRemove }) {
     this.entry = entry
     this.#title.textContent = this.#title.title = entry.name
+    this.#describe(entry)
     this.path = paths.content(sandboxId, entry.path)
     this.element = h('div', { class: 'file-view' },
       h('div', { class: 'file-head' },
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Back to the list', onclick: onBack }, icon('back')),
         this.#title,
+        this.#edit,
         h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
         h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
-      h('p', { class: 'muted small' },
-        [formatBytes(entry.size), new Date(entry.modifiedAt).toLocaleString(), entry.mode].join(' · ')),
+      this.#about,
+      this.#search.element,
       this.#content)
+  }
+
+  #describe ({ size, modifiedAt }) {
+    this.#about.textContent = [formatBytes(size), new Date(modifiedAt).toLocaleString(), this.entry.mode].join(' · ')
   }
 
   focus () {
     this.#title.focus()
   }
 
+  /** @returns whether it may be left, which somebody is asked who has not saved */
+  async mayClose () {
+    return this.#editor === undefined || await this.#editor.mayClose()
+  }
+
+  /** Shows the file as it is now; not to somebody who edits it. */
   async load () {
+    if (this.#editor) return
     try {
       this.#show(await this.#read())
     } catch (error) {
@@ -43,15 +67,57 @@ export class FileView {
     }
   }
 
-  #show ({ data, size }) {
+  #show ({ data, size, modifiedAt, etag }) {
+    this.#describe({ size, modifiedAt })
+    this.#file = undefined
+    this.#edit.hidden = true
+    this.#search.in(undefined)
     if (data.subarray(0, 8192).includes(0)) {
       return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This is not a text file. Download it to view it.'))
     }
+    if (data.length === size && etag) this.#allowEditing(data, etag)
     if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This file is empty.'))
     const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
     const rest = size - data.length
     this.#content.replaceChildren(figure, rest > 0 ? h('p', { class: 'muted small' }, `${formatBytes(rest)} more. Download the file to see all of it.`) : '')
-    highlight(figure)
+    const code = figure.querySelector('code')
+    this.#search.in({ text: code.textContent, mark: (...found) => markIn(code, ...found), leave: () => this.focus() })
+    // It makes other nodes of the text.
+    highlight(figure).then(() => this.#search.again())
+  }
+
+  /** Not of bytes that are no text, which saving would change. */
+  #allowEditing (data, etag) {
+    try {
+      const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(data)
+      const problem = problemOf(text)
+      this.#file = { text, etag }
+      this.#edit.hidden = false
+      this.#edit.disabled = problem !== undefined
+      this.#edit.title = problem ?? 'Edit'
+    } catch {}
+  }
+
+  #startEditing () {
+    this.#editor = new FileEditor({ path: this.path, ...this.#file }, {
+      onSaved: (text, etag, entry) => {
+        this.#file = { text, etag }
+        this.#describe(entry)
+      },
+      onClose: () => this.#stopEditing(),
+      onReload: () => this.#stopEditing({ asks: false })
+    })
+    this.#edit.hidden = true
+    this.#content.replaceChildren(this.#editor.element)
+    this.#search.in(this.#editor.target)
+    this.#editor.focus()
+  }
+
+  async #stopEditing ({ asks = true } = {}) {
+    if (asks && !await this.#editor.mayClose()) return
+    this.#editor = undefined
+    await this.load()
+    this.focus()
   }
 
   /** Reads the beginning of the file and cancels the rest. */
@@ -69,7 +135,7 @@ export class FileView {
       length += part.length
     }
     reader.cancel()
-    return { data: data.subarray(0, length), size }
+    return { data: data.subarray(0, length), size, modifiedAt: response.headers.get('last-modified'), etag: etagOf(response) }
   }
 }
 

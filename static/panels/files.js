@@ -55,7 +55,8 @@ export class FilesPanel {
     }
   }
 
-  #selectTab (name) {
+  async #selectTab (name) {
+    if (!await this.#leave()) return
     this.#tab = name
     this.#view = undefined
     for (const [tab, element] of Object.entries(this.#tabs)) element.setAttribute('aria-pressed', String(tab === name))
@@ -72,11 +73,16 @@ export class FilesPanel {
 
   #open (entry) {
     this.#view = new FileView(this.#sandbox.id, entry, {
-      onBack: () => this.#back(entry), onRemove: () => this.#remove(entry)
+      onBack: async () => { if (await this.#leave()) await this.#back(entry) }, onRemove: () => this.#remove(entry)
     })
     this.#list.replaceChildren(this.#view.element)
     this.#view.load()
     this.#view.focus()
+  }
+
+  /** @returns whether the open file, if there is one, may be left: somebody may not have saved it */
+  async #leave () {
+    return this.#view === undefined || await this.#view.mayClose()
   }
 
   /** Returns to the list and focuses the entry that was open. */

@@ -12,17 +12,23 @@ export class Panels {
   #onToggle
 
   /**
-   * @param {{since: () => string, onLeave: () => void, onSandboxEnded: () => void, onToggle: (open?: string) => void}}
-   * options the time since when changed files are shown; what to do when the keyboard leaves a terminal, when one finds
-   * that the sandbox has ended, and when a panel is opened or closed
+   * @param {{since: () => string, edits: () => object[][], onLeave: () => void, onSandboxEnded: () => void,
+   *   onToggle: (open?: string) => void}} options
+   * the time since when changed files are shown; what Claude's tools have changed, turn by turn; what to do when the
+   * keyboard leaves a terminal, when one finds that the sandbox has ended, and when a panel is opened or closed
    */
-  constructor (sandbox, { since, onLeave, onSandboxEnded, onToggle }) {
+  constructor (sandbox, { since, edits, onLeave, onSandboxEnded, onToggle }) {
     this.#onToggle = onToggle
     this.#kinds = {
       files: {
         title: 'Files',
         symbol: 'folder',
         create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since })
+      },
+      changes: {
+        title: 'Changes',
+        symbol: 'branch',
+        create: async () => new (await import('./changes.js')).ChangesPanel(sandbox, { edits })
       },
       terminal: {
         title: 'Terminal',

@@ -44,6 +44,7 @@ export class ChatView {
     })
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
+      edits: () => this.conversation.edits,
       onLeave: () => this.composer.focus(),
       onSandboxEnded: () => this.monitor.check(),
       onToggle: (kind) => this.#ports?.watch(kind === 'terminal')
@@ -85,6 +86,7 @@ export class ChatView {
       'Ctrl Shift Backspace': () => this.#run?.turn.openRequest?.answer('deny'),
       'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
       'Ctrl Shift F': () => this.panels.toggle('files'),
+      'Ctrl Shift G': () => this.panels.toggle('changes'),
       'Ctrl `': () => this.panels.toggle('terminal'),
       'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
       'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')

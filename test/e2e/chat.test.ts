@@ -79,7 +79,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await finished(page)
       const turn = page.locator('.turn').last()
       t.equal(await turn.locator('.retry').count(), 0, 'and removed afterwards')
-      const agent = turn.locator('.claude > .tool[data-category=agent]')
+      const agent = turn.locator('.claude > .series > .tool[data-category=agent]')
       t.equal(await agent.count(), 1)
       t.equal(await agent.locator('.tool-children .tool[data-tool=Bash]').count(), 1)
       t.match(await turn.locator('.claude > .markdown').innerText(), /All is known/)

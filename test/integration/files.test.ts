@@ -144,6 +144,25 @@ t.test('files', { skip }, async (t) => {
     t.equal(await sh('cat one/two/three.txt'), 'deep')
   })
 
+  await t.test('A file that has changed since it was read is not replaced', async (t) => {
+    const write = async (body: string, etag: string) => await content('edited.txt', {
+      method: 'PUT', body, headers: { 'content-type': 'application/octet-stream', 'if-match': etag }
+    })
+    await put('edited.txt', 'one')
+    const etag = (await content('edited.txt')).headers.get('etag')!
+    t.equal(etag, `"${createHash('sha256').update('one').digest('hex')}"`)
+    const written = await write('two', etag)
+    t.equal(written.status, 200)
+    t.equal(written.headers.get('etag'), (await content('edited.txt')).headers.get('etag'), 'the next edit can go on from there')
+    t.match(await refusal(await write('three', etag)), /^412 FILE_CHANGED/)
+    t.equal(await sh('cat edited.txt; ls -A | grep upload'), 'two', 'nothing is left of it')
+    await sh('ln -s edited.txt by-link; rm edited.txt')
+    t.match(await refusal(await write('three', written.headers.get('etag')!)), /^412 FILE_CHANGED/, 'nor is one that is gone')
+    t.equal(await sh('cat edited.txt 2>/dev/null; rm by-link'), '')
+    t.match(await refusal(await write('three', '"x"')), /^400 BAD_REQUEST headers.if-match/)
+    t.equal((await content('big.bin')).headers.get('etag'), null, 'a large file is not hashed')
+  })
+
   await t.test('An upload that breaks off leaves what was there, and nothing else', async (t) => {
     await put('kept.txt', 'before')
     const { port } = new URL(service.url)

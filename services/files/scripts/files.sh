@@ -1,10 +1,10 @@
 # Works on one path of a sandbox, inside of its roots. Needs nothing that busybox does not have.
-# usage: files.sh <action> <nonce> <number> <root> <root> <base: one of them> <component>...
+# usage: files.sh <action> <nonce> <number> <expected> <root> <root> <base: one of them> <component>...
 # Every component is entered and looked at here: only the kernel knows where a link or `..` leads. And because a name may
 # lead elsewhere a moment later, the same is asked about every file once it is open; nothing is read or written before.
 # Exit codes are explained in script.ts; what went wrong stands on standard error.
-action=$1 nonce=$2 number=$3 root1=$4 root2=$5 base=$6
-shift 6
+action=$1 nonce=$2 number=$3 expected=$4 root1=$5 root2=$6 base=$7
+shift 7
 
 real1=$(cd -P -- "$root1" 2>/dev/null && pwd -P)
 real2=$(cd -P -- "$root2" 2>/dev/null && pwd -P)
@@ -82,11 +82,27 @@ file=./$1
 [ "$action" = delete ] || follow
 [ -L "$file" ] || [ ! -d "$file" ] || exit 47
 
-# The file is standard input.
+# Leaves the SHA-256 of standard input in $digest.
+measure () {
+  digest=$(sha256sum)
+  digest=${digest%% *}
+}
+
+# The file is standard input. To hash it, it is opened once more: the content is still to be read.
 serve () {
   opened 0 || exit 43
-  stat -L -c '%s %Y' /proc/self/fd/0 || exit 46
+  about=$(stat -L -c '%s %Y' /proc/self/fd/0) || exit 46
+  [ "${about%% *}" -gt "$number" ] || measure < /proc/self/fd/0 || exit 46
+  printf '%s\n' "$about${digest:+ $digest}"
   exec cat
+}
+
+# Whether the file is still the one that is to be replaced.
+unchanged () {
+  [ -n "$expected" ] || return 0
+  [ -f "$file" ] || return 1
+  measure < "$file"
+  [ "$digest" = "$expected" ]
 }
 
 # The file, which has no name yet that clients know, is descriptor 4.
@@ -94,6 +110,7 @@ store () {
   opened 4 || exit 43
   cat >&4 || exit 46
   [ "$(stat -L -c %s /proc/self/fd/4)" -eq "$number" ] || { echo 'The upload is not complete' >&2; exit 46; }
+  unchanged || exit 49
   [ -L "$file" ] || [ ! -f "$file" ] || chmod "$(stat -c %a "$file")" /proc/self/fd/4
   # A link to a directory is replaced, like any other; without -T, mv would put the file into that directory.
   case $(mv --help 2>&1) in *-T*|*nT]*) set -- -T; esac

@@ -13,6 +13,8 @@ abandon () { rm -rf "${state:?}/$run" "${runs:?}/$run"; exit "$1"; }
 for program in $programs; do command -v "$program" > /dev/null || { printf %s "$program"; exit 76; }; done
 # Alive from here on, as has to be before it takes the lock.
 mkdir -p "$state/$run" "$runs/$run" "$workdir" || abandon 1
+# Or `git add --all` would put Claude's directory into the user's commits, and switching branches would change it.
+[ -e "${runs%/*}/.gitignore" ] || printf '*\n' > "${runs%/*}/.gitignore" || abandon 1
 acquire "$lock" "$run"
 case $? in
   0) ;;
