@@ -6,7 +6,7 @@ import { sendRaw, type RawAnswer } from './helpers/raw-http.js'
 import { routesOf } from './helpers/routes.js'
 import { accountIds, keys, readSse, skip, startService } from './helpers/service.js'
 
-const requests = Number(process.env.FUZZ ?? 1500)
+const requests = Number(process.env.FUZZ ?? 2000)
 const seed = Number(process.env.FUZZ_SEED ?? 1)
 const path = '/api/modal/sandbox'
 const marker = randomId('marker')
@@ -26,12 +26,17 @@ const bodies = {
     cpu: 1,
     memoryMiB: 512,
     network: { block: true },
+    git: { url: 'https://example.com/a', branch: 'b', secretName: 'test-one' },
     name: 'n',
     tags: { a: 'b' }
   },
   'POST /api/modal/sandbox/:id/exec': {
     command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
   },
+  'POST /api/modal/sandbox/:id/changes/stage': { paths: ['a'] },
+  'POST /api/modal/sandbox/:id/changes/unstage': { paths: ['a'] },
+  'POST /api/modal/sandbox/:id/changes/commit': { message: 'x' },
+  'POST /api/modal/sandbox/:id/changes/branch': { name: 'b', create: true },
   'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
   'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': {
     decision: 'deny', message: 'x', answers: [{ options: ['A'], text: 'x' }], permissionMode: 'ask', remember: 'run'

@@ -17,7 +17,6 @@ trap 'rm -rf "$new"' EXIT
 git -c credential.helper= \
   -c credential.helper='!f () { [ -z "$GIT_TOKEN" ] || { echo "username=${GIT_USERNAME:-x-access-token}"; echo "password=$GIT_TOKEN"; }; }; f' \
   clone --quiet ${3:+--branch="$3"} ${4:+--depth="$4"} -- "$2" "$new" || exit 93
-mkdir -p "$new/.git/info" && echo /.claude-sandbox/ >> "$new/.git/info/exclude"
 # Its own data come last: with them, all is there.
 find "$new" -mindepth 1 -maxdepth 1 ! -name .git -exec mv -- {} . \; || exit 1
 mv -- "$new/.git" . || exit 1
