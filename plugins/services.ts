@@ -50,7 +50,10 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('readiness', new Readiness(client))
   fastify.decorate('files', new FileService(sandboxes))
   fastify.decorate('sessions', new SessionService({
-    redact: redactor(model.secrets), version: (owned) => runs.version(owned)
+    redact: redactor(model.secrets),
+    version: (owned) => runs.version(owned),
+    activeRun: (owned, sessionId) => runs.activeOf(owned, sessionId),
+    onChanged: (owned) => runs.noteChange(owned)
   }))
   // In local mode there is nothing to build.
   if (backend === 'modal') fastify.addHook('onReady', async () => { sandboxes.buildDefaultImage() })

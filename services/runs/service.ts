@@ -7,7 +7,7 @@ import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
-import { tagLatestRun } from '../modal/run-tags.js'
+import { tagChange, tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
 import { answerPermission } from './permissions.js'
@@ -105,10 +105,27 @@ export class RunService {
     return run && { runId: run.id, startedAt: run.view().startedAt }
   }
 
-  /** A value that changes with every run; undefined while one is active in the sandbox, or on its volume. */
+  /**
+   * A value that changes with every run and change of conversations; undefined while a run is active in the sandbox, or
+   * on its volume.
+   */
   async version (owned: OwnedSandbox): Promise<string | undefined> {
     const runs = await this.list(owned)
-    return runs.every(({ completion }) => completion !== undefined) ? runs[0]?.id ?? 'none' : undefined
+    if (runs.some(({ completion }) => completion === undefined)) return
+    return `${runs[0]?.id ?? 'none'} ${this.#registry.changeOf(owned)}`
+  }
+
+  /** The active run of a conversation, here or in another sandbox on the volume; also one that names none yet. */
+  async activeOf (owned: OwnedSandbox, sessionId: string): Promise<string | undefined> {
+    const active = (await this.list(owned)).filter(({ completion }) => completion === undefined)
+    return active.find((run) => [sessionId, null].includes(run.view().sessionId))?.id
+  }
+
+  /** Has every replica look again at the runs and conversations of a sandbox, as some were changed or deleted. */
+  async noteChange (owned: OwnedSandbox): Promise<void> {
+    await tagChange(owned.sandbox, randomId('change')).catch((err: unknown) => {
+      this.#options.log.warn({ sandboxId: owned.id, err }, 'change of conversations not tagged')
+    })
   }
 
   /**
