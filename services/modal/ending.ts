@@ -74,6 +74,28 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
   })
 }
 
+/** Those who wait for the end of a sandbox. */
+const waiting = new Map<Sandbox, Set<() => void>>()
+
+/**
+ * Calls back once, when a sandbox has ended or Modal can't be asked any more. Modal holds the question, and one is
+ * enough for all who wait; the SDK asks it again every ten seconds until the sandbox has ended.
+ * @returns a function that keeps it from calling back.
+ */
+export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
+  const listeners = waiting.get(sandbox) ?? new Set()
+  listeners.add(listener)
+  if (!waiting.has(sandbox)) {
+    waiting.set(sandbox, listeners)
+    const over = () => {
+      waiting.delete(sandbox)
+      for (const tell of listeners) tell()
+    }
+    sandbox.wait().then(over, over)
+  }
+  return () => { listeners.delete(listener) }
+}
+
 /** @param exitCode that the SDK has just told. */
 export function withReason ({ sandboxId }: Sandbox, exitCode: number | null): Ending {
   return { exitCode, reason: known.get(sandboxId) ?? null }

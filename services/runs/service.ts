@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
@@ -33,6 +34,8 @@ export class RunService {
   readonly #secrets: readonly string[]
   readonly #inspector: RunInspector
   readonly #registry: RunRegistry
+  /** Events have the ids of sandboxes in which a run has started or ended. */
+  readonly #activity = new EventEmitter().setMaxListeners(0)
   /** Sandboxes where a run is being started. */
   readonly #starting = new Map<string, { runId: string, accountId: string }>()
 
@@ -99,10 +102,23 @@ export class RunService {
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
   }
 
-  async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
+  async active (
+    owned: OwnedSandbox
+  ): Promise<{ runId: string, sessionId: string | null, startedAt: string } | undefined> {
     if (!await this.#registry.hasRuns(owned)) return
     const [run] = await this.#activeIn(owned)
-    return run && { runId: run.id, startedAt: run.view().startedAt }
+    if (run === undefined) return
+    const { sessionId, startedAt } = run.view()
+    return { runId: run.id, sessionId, startedAt }
+  }
+
+  /**
+   * Calls back when this replica has started a run in a sandbox, or has seen one end.
+   * @returns a function that stops that.
+   */
+  onActivity ({ id }: OwnedSandbox, listener: () => void): () => void {
+    this.#activity.on(id, listener)
+    return () => { this.#activity.off(id, listener) }
   }
 
   /**
@@ -189,6 +205,7 @@ export class RunService {
     const run = this.#make(owned, started, log)
     await run.followRunner(runner)
     this.#registry.add(run)
+    this.#activity.emit(owned.id)
     setTimeout(() => { this.#keepTag(run, log) }, tagAgainMs).unref()
     return run
   }
@@ -218,8 +235,14 @@ export class RunService {
       log,
       charge: () => model.perRun?.close(owned, started.run),
       isRunning: async (sandboxId) => await this.#inspector.isRunning(owned, sandboxId),
-      onCompleted: () => { onCompleted?.(owned) },
-      onSeenCompleted: () => { model.perRun?.closeOther?.(owned, started.run) }
+      onCompleted: () => {
+        this.#activity.emit(owned.id)
+        onCompleted?.(owned)
+      },
+      onSeenCompleted: () => {
+        this.#activity.emit(owned.id)
+        model.perRun?.closeOther?.(owned, started.run)
+      }
     })
   }
 }
