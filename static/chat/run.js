@@ -1,5 +1,5 @@
 import { ApiError, asApiError, paths, send } from '../lib/api.js'
-import { callAttention, setWorking } from '../lib/attention.js'
+import { callAttention } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
 
@@ -17,7 +17,11 @@ export class FollowedRun {
   #following = new AbortController()
   #parts
 
-  /** @param {{sandbox, turn, activity, bar, prompt?, request?, runId?}} parts */
+  #started
+  /** Resolves when the service has taken the run, or has not. */
+  started = new Promise((resolve) => { this.#started = resolve })
+
+  /** @param {{sandbox, turn, activity, bar, onState, prompt?, request?, runId?}} parts */
   constructor (parts) {
     this.#parts = parts
     this.runId = parts.runId
@@ -28,9 +32,9 @@ export class FollowedRun {
 
   /** @returns how the run ended; undefined if the page stopped following it. Throws an ApiError. */
   async follow () {
-    const { sandbox, request, activity, bar, turn } = this.#parts
+    const { sandbox, request, activity, bar, turn, onState } = this.#parts
     activity.start()
-    setWorking('Working…')
+    onState('working')
     announce('Claude is working')
     try {
       const completed = await followRun({
@@ -48,7 +52,8 @@ export class FollowedRun {
       turn.end()
       activity.end()
       bar.setConnection('connected')
-      setWorking('')
+      this.#started()
+      onState('')
     }
   }
 
@@ -72,6 +77,7 @@ export class FollowedRun {
     if (event === 'run.started') {
       this.runId = data.runId
       this.startedAt = data.startedAt
+      this.#started()
       activity.show(this.#stopping ? 'Stopping' : 'Thinking')
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
@@ -84,7 +90,7 @@ export class FollowedRun {
   #showActivity (text) {
     if (this.#stopping) return
     const waiting = this.turn.openRequest !== undefined
-    setWorking(waiting ? 'Waiting for you' : 'Working…')
+    this.#parts.onState(waiting ? 'waiting' : 'working')
     this.#parts.activity.show(waiting ? 'Waiting for you' : text, { waiting })
   }
 

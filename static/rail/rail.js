@@ -1,0 +1,189 @@
+import { listRuns, listSessions } from '../chat/history.js'
+import { announce, h } from '../lib/dom.js'
+import { icon } from '../lib/icons.js'
+import { onNews } from '../lib/news.js'
+import { chatHash } from '../lib/routes.js'
+import { listRunning } from '../lib/sandboxes.js'
+import { browserStorage } from '../lib/storage.js'
+import { Known } from './known.js'
+import { RowMenu } from './row-menu.js'
+import { row } from './row.js'
+
+const refreshMs = 30_000
+/** What happens at the same time is looked at once. */
+const togetherMs = 400
+
+/** The conversations of all sandboxes, also of those that have ended: beside the view, or over it in a drawer. */
+export class Rail {
+  #known
+  #menu
+  #go
+  #current = {}
+  #host = document.getElementById('rail')
+  #drawer
+  #beside
+  #timer
+  #soon
+  #stops = []
+  #problem = ''
+  #loaded = false
+  #search = h('input', {
+    type: 'search', placeholder: 'Search conversations', 'aria-label': 'Search conversations', autocomplete: 'off', oninput: () => this.#show()
+  })
+
+  #new = h('a', { class: 'button small rail-new' }, icon('plus'), 'New conversation')
+  #list = h('div', { class: 'rail-list' })
+  #body = h('div', { class: 'rail-body', onkeydown: (event) => this.#onKeydown(event) },
+    h('div', { class: 'rail-head' }, this.#search, this.#new), this.#list)
+
+  /** @param {{account: string, go: (hash: string) => void, beside: string}} options the last: when there is room */
+  constructor ({ account, go, beside }) {
+    this.#go = go
+    this.#known = new Known(account)
+    this.#menu = new RowMenu({
+      known: this.#known,
+      onChanged: () => this.#show(),
+      onDeleted: (conversation) => this.#leave(conversation)
+    })
+    this.#body.append(this.#menu.element)
+    this.#beside = window.matchMedia(beside)
+    this.#listen(this.#beside, 'change', () => this.#place())
+    this.#listen(document, 'visibilitychange', () => { if (document.visibilityState === 'visible') this.refresh() })
+    this.#stops.push(onNews((news) => this.#hear(news)))
+    this.#timer = setInterval(() => { if (document.visibilityState === 'visible') this.refresh() }, refreshMs)
+    this.#place()
+    this.#show()
+    this.refresh()
+  }
+
+  /** What the page shows. */
+  setCurrent ({ sandbox, place, sessionId, ended }) {
+    const moved = sandbox?.id !== this.#current.sandboxId || sessionId !== this.#current.sessionId
+    this.#current = { sandboxId: sandbox?.id, sessionId, place }
+    if (moved) this.#drawer?.close()
+    this.#new.hidden = sandbox === undefined || ended
+    if (sandbox !== undefined) this.#new.href = chatHash(sandbox.id, 'new')
+    if (sessionId !== undefined && !this.#known.find(sandbox.id, sessionId)) this.#refreshSoon()
+    this.#show()
+  }
+
+  /** Opens or closes it. */
+  toggle () {
+    if (!this.#beside.matches) return this.#drawer.open ? this.#drawer.close() : this.#drawer.showModal()
+    const open = document.body.dataset.rail !== 'open'
+    document.body.dataset.rail = open ? 'open' : 'closed'
+    browserStorage.write('rail', open)
+    if (open) this.#search.focus()
+  }
+
+  close () {
+    for (const stop of this.#stops) stop()
+    clearInterval(this.#timer)
+    clearTimeout(this.#soon)
+    this.#drawer?.remove()
+    this.#host.replaceChildren()
+  }
+
+  /** Asks all running sandboxes. What one cannot say now is shown as it was. */
+  async refresh () {
+    try {
+      const running = await listRunning()
+      this.#known.update(await Promise.all(running.map(async (sandbox) => {
+        const [sessions, runs] = await Promise.all([
+          listSessions(sandbox.id).catch(() => undefined), listRuns(sandbox.id)
+        ])
+        return { sandbox, sessions, runs }
+      })))
+      this.#problem = ''
+    } catch (error) {
+      this.#problem = error.message
+    }
+    this.#loaded = true
+    this.#show()
+  }
+
+  #refreshSoon () {
+    clearTimeout(this.#soon)
+    this.#soon = setTimeout(() => this.refresh(), togetherMs)
+  }
+
+  #hear ({ kind, sandboxId, sessionId, title, state }) {
+    const known = this.#known.find(sandboxId, sessionId)
+    if (kind === 'deleted' && known !== undefined) this.#known.forget(known)
+    else if (kind === 'changed') this.#known.change(sandboxId, sessionId, { title })
+    else if (kind === 'state' && known !== undefined) this.#known.change(sandboxId, sessionId, { state, live: true })
+    this.#show()
+    if (kind === 'state' && (state === '' || known === undefined)) this.#refreshSoon()
+  }
+
+  #show () {
+    const { sandboxId, sessionId } = this.#current
+    if (sessionId !== undefined && document.visibilityState === 'visible') this.#known.see(sandboxId, sessionId)
+    const words = this.#search.value.toLowerCase().split(/\s+/).filter((word) => word !== '')
+    const found = this.#known.list.filter(({ title, sandbox }) => {
+      const text = `${title} ${sandbox.name ?? ''} ${sandbox.volume?.name ?? ''}`.toLowerCase()
+      return words.every((word) => text.includes(word))
+    })
+    const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
+    const scrolled = this.#list.scrollTop
+    const shown = found.length > 0 || this.#loaded
+    this.#list.replaceChildren(...[
+      this.#problem && h('p', { class: 'rail-note small' }, this.#problem),
+      this.#section('In running sandboxes', found.filter(({ live }) => live)),
+      this.#section('Sandbox has ended', found.filter(({ live }) => !live)),
+      found.length === 0 && h('p', { class: 'rail-note muted small' },
+        !shown ? 'Loading conversations…' : words.length > 0 ? 'No conversation has these words.' : 'No conversations yet.')
+    ].filter(Boolean))
+    this.#list.scrollTop = scrolled
+    if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()
+  }
+
+  #section (title, conversations) {
+    if (conversations.length === 0) return
+    const { sandboxId, sessionId } = this.#current
+    return h('section', { 'aria-label': title },
+      h('h2', { class: 'rail-heading' }, title),
+      h('ul', {}, conversations.map((one) => row(one, {
+        current: one.sessionId === sessionId && one.sandbox.id === sandboxId,
+        onMenu: (button) => this.#menu.open(one, button)
+      }))))
+  }
+
+  /** What was deleted is no longer shown, and nothing is lost of what was being written elsewhere. */
+  #leave ({ sandbox, sessionId, live }) {
+    announce('The conversation was deleted')
+    const { current } = { current: this.#current }
+    if (current.sandboxId === sandbox.id && current.sessionId === sessionId) this.#go(live ? chatHash(sandbox.id, 'new') : '')
+    this.#show()
+    this.#search.focus()
+  }
+
+  /** Escape here neither stops Claude nor closes a panel. */
+  #onKeydown (event) {
+    if (event.key !== 'Escape' || event.shiftKey) return
+    event.stopPropagation()
+    if (this.#menu.isOpen || !this.#beside.matches) return
+    if (this.#search.value !== '') {
+      this.#search.value = ''
+      this.#show()
+    } else document.getElementById('prompt')?.focus()
+  }
+
+  #place () {
+    this.#drawer?.remove()
+    this.#drawer = undefined
+    if (this.#beside.matches) return this.#host.replaceChildren(this.#body)
+    const close = h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => this.#drawer.close() }, icon('cross'))
+    this.#drawer = h('dialog', {
+      class: 'drawer',
+      'aria-label': 'Conversations',
+      onclick: ({ target }) => { if (target === this.#drawer) this.#drawer.close() }
+    }, h('div', { class: 'drawer-head' }, h('h2', {}, 'Conversations'), close), this.#body)
+    document.body.append(this.#drawer)
+  }
+
+  #listen (target, kind, listener) {
+    target.addEventListener(kind, listener)
+    this.#stops.push(() => target.removeEventListener(kind, listener))
+  }
+}
