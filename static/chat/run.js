@@ -32,7 +32,7 @@ export class FollowedRun {
 
   /** @returns how the run ended; undefined if the page stopped following it. Throws an ApiError. */
   async follow () {
-    const { sandbox, request, activity, bar, turn, onState } = this.#parts
+    const { sandbox, request, activity, onState } = this.#parts
     activity.start()
     onState('working')
     announce('Claude is working')
@@ -49,12 +49,17 @@ export class FollowedRun {
       else if (this.#stopping) throw new ApiError(notSent)
       return completed
     } finally {
-      turn.end()
-      activity.end()
-      bar.setConnection('connected')
       this.#started()
+      if (!this.#following.signal.aborted) this.#end()
       onState('')
     }
+  }
+
+  #end () {
+    const { activity, bar, turn } = this.#parts
+    turn.end()
+    activity.end()
+    bar.setConnection('connected')
   }
 
   async stop () {
@@ -70,6 +75,7 @@ export class FollowedRun {
   /** Stops following the run, which continues. */
   leave () {
     this.#following.abort()
+    this.#end()
   }
 
   #handle (event, data) {

@@ -30,7 +30,10 @@ export class SandboxMonitor {
     window.addEventListener('online', this.#onLine)
     window.addEventListener('offline', this.#onOffLine)
     // Another tab may be served by another replica than this one, which would tell later.
-    this.#stopNews = onNews(({ kind, sandboxId }) => { if (kind === 'state' && sandboxId === this.sandboxId) this.check() })
+    const kinds = ['state', 'ended']
+    this.#stopNews = onNews(({ kind, sandboxId }) => {
+      if (kinds.includes(kind) && sandboxId === this.sandboxId) this.check()
+    })
     this.#onVisible()
   }
 

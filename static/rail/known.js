@@ -64,12 +64,24 @@ export class Known {
     this.#save()
   }
 
-  /** What somebody has said of one conversation. */
+  /** What happens in one conversation, which may be new. */
+  note (sandbox, session, state) {
+    const { title } = this.find(sandbox.id, session.sessionId) ?? session
+    this.#add(sandbox, { ...session, title: title || session.title }, state)
+    this.#save()
+  }
+
+  /** What somebody has changed of one conversation. */
   change (sandboxId, sessionId, change) {
     const one = this.find(sandboxId, sessionId)
     if (one === undefined) return
     Object.assign(one, change)
     this.#save()
+  }
+
+  /** A sandbox has ended; another one may have the same workspace, as the next look will tell. */
+  end (sandboxId) {
+    for (const one of this.list) if (one.sandbox.id === sandboxId) Object.assign(one, { live: false, state: '' })
   }
 
   /** The user has seen all of it. */
@@ -90,7 +102,7 @@ export class Known {
   #add (sandbox, { sessionId, title, updatedAt }, state) {
     const key = keyOf(sandbox, sessionId)
     const known = this.#conversations.get(key)
-    const elsewhere = known?.live === true && known.state !== '' && state === ''
+    const elsewhere = known?.live === true && known.sandbox.id !== sandbox.id && known.state !== '' && state === ''
     this.#conversations.set(key, {
       sessionId,
       title: [...title].slice(0, longestTitle).join(''),

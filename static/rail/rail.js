@@ -63,7 +63,8 @@ export class Rail {
     if (moved) this.#drawer?.close()
     this.#new.hidden = sandbox === undefined || ended
     if (sandbox !== undefined) this.#new.href = chatHash(sandbox.id, 'new')
-    if (sessionId !== undefined && !this.#known.find(sandbox.id, sessionId)) this.#refreshSoon()
+    const isUnknown = () => sessionId !== undefined && this.#known.find(sandbox.id, sessionId) === undefined
+    if (isUnknown()) this.#refreshSoon(isUnknown)
     this.#show()
   }
 
@@ -102,18 +103,20 @@ export class Rail {
     this.#show()
   }
 
-  #refreshSoon () {
+  #refreshSoon (isNeeded = () => true) {
     clearTimeout(this.#soon)
-    this.#soon = setTimeout(() => this.refresh(), togetherMs)
+    this.#soon = setTimeout(() => { if (isNeeded()) this.refresh() }, togetherMs)
   }
 
-  #hear ({ kind, sandboxId, sessionId, title, state }) {
+  /** The service is not asked for what is known already: a look would take time from a run that begins. */
+  #hear ({ kind, sandboxId, sandbox, sessionId, title, state }) {
     const known = this.#known.find(sandboxId, sessionId)
-    if (kind === 'deleted' && known !== undefined) this.#known.forget(known)
-    else if (kind === 'changed') this.#known.change(sandboxId, sessionId, { title })
-    else if (kind === 'state' && known !== undefined) this.#known.change(sandboxId, sessionId, { state, live: true })
+    if (kind === 'ended') this.#known.end(sandboxId)
+    else if (kind === 'deleted' && known !== undefined) this.#known.forget(known)
+    else if (kind === 'changed' && title !== undefined) this.#known.change(sandboxId, sessionId, { title })
+    else if (kind === 'state') this.#known.note(sandbox, { sessionId, title, updatedAt: new Date().toISOString() }, state)
     this.#show()
-    if (kind === 'state' && (state === '' || known === undefined)) this.#refreshSoon()
+    if (kind === 'ended' || kind === 'changed') this.#refreshSoon()
   }
 
   #show () {

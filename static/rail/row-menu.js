@@ -70,7 +70,7 @@ export class RowMenu {
     const name = await renameDialog(title)
     if (name === undefined || name === title) return
     await send('PATCH', paths.conversation(sandbox.id, sessionId), { json: { title: name || null } })
-    tell({ kind: name === '' ? 'state' : 'changed', sandboxId: sandbox.id, sessionId, title: name, state: '' })
+    tell({ kind: 'changed', sandboxId: sandbox.id, sessionId, title: name || undefined })
     announce('Renamed')
     this.#onChanged()
   }

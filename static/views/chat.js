@@ -8,12 +8,12 @@ import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { ConversationPicker } from '../chat/conversation-picker.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
-import { listRuns } from '../chat/history.js'
+import { listRuns, listSessions } from '../chat/history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { setPlace } from '../lib/attention.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
-import { tell } from '../lib/news.js'
+import { onNews, tell } from '../lib/news.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
@@ -105,6 +105,7 @@ export class ChatView {
       'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
       'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })
+    this.stopNews = onNews((news) => this.#hear(news))
     this.#show(place, { activeRun: sandbox.activeRun ?? undefined })
   }
 
@@ -149,6 +150,7 @@ export class ChatView {
 
   /** The chat will not be shown again. */
   close () {
+    this.stopNews()
     this.#run?.leave()
     this.bar.close()
     this.conversation.close()
@@ -160,12 +162,13 @@ export class ChatView {
     const isNew = place === 'new'
     this.#place = place
     this.#state = ''
+    if (asked && this.#shown) this.composer.focus()
     for (const part of [this.composer, this.queue]) part.open(isNew ? this.sandbox.id : place)
     this.composer.setBusy(activeRun !== undefined)
     const run = await this.#load(() => this.#openConversation(isNew ? undefined : place, activeRun, isNew))
     if (this.#place !== place) return
     this.#settle(isNew || this.conversation.isEmpty ? place : this.conversation.sessionId)
-    if (this.#shown && (asked || this.#canTakeFocus)) this.composer.focus()
+    if (this.#shown && this.#canTakeFocus) this.composer.focus()
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
     this.composer.setBusy(false)
     this.#sendNext()
@@ -204,6 +207,16 @@ export class ChatView {
       sandbox: this.sandbox, accepts: () => !this.#ended, onUploaded: (names) => this.composer.mention(names)
     })
     if (uploads && !this.#ended) this.composer.element.before(uploads)
+  }
+
+  /** The conversation may have been renamed. */
+  async #hear ({ kind, sessionId, title }) {
+    if (kind !== 'changed' || sessionId !== this.conversation.sessionId) return
+    const isNamed = ({ sessionId: other }) => other === sessionId
+    const name = title ?? (await listSessions(this.sandbox.id).catch(() => [])).find(isNamed)?.title
+    if (sessionId !== this.conversation.sessionId || name === undefined) return
+    this.conversation.title = name
+    this.#setTitle()
   }
 
   /** The run continues, and is followed again by whoever shows its conversation. What is queued waits. */
@@ -268,7 +281,7 @@ export class ChatView {
       // A run that the page has left goes on.
       if (this.#run !== run) return
       this.#setState(state)
-      tell({ kind: 'state', sandboxId: sandbox.id, sessionId, title: conversation.title, state })
+      tell({ kind: 'state', sandboxId: sandbox.id, sandbox, sessionId, title: conversation.title ?? '', state })
     }
     const run = this.#run = new this.#FollowedRun({ sandbox, turn, activity, bar, onState, prompt, request, runId })
     this.#settle(sessionId)
@@ -363,5 +376,8 @@ export class ChatView {
     // Not the button: a user who is typing would press it.
     if (focus) this.dock.querySelector('h2').focus()
     announce(`${text} You can create a new sandbox.`)
+    this.monitor.stop()
+    this.onPlace()
+    tell({ kind: 'ended', sandboxId: this.sandbox.id })
   }
 }
