@@ -2,7 +2,7 @@ import { ApiError, getJson, paths, send } from './lib/api.js'
 import { notifyButton, setPlace } from './lib/attention.js'
 import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
-import { shortcutOf, showShortcuts } from './lib/keys.js'
+import { onShortcut, showShortcuts } from './lib/keys.js'
 import { chatHash, readHash } from './lib/routes.js'
 import { browserStorage } from './lib/storage.js'
 import { themeButton } from './lib/theme.js'
@@ -42,7 +42,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault()
   main.focus()
 })
-document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
+document.addEventListener('keydown', onShortcut({ '?': showShortcuts, 'Ctrl Shift L': searchConversations }))
 // Otherwise the browser would leave the page for a file that is dropped beside the places that take files.
 for (const kind of ['dragover', 'drop']) {
   window.addEventListener(kind, (event) => {
@@ -224,6 +224,11 @@ async function startRail () {
     rail = new module.Rail({ account: status.account, go, beside: railBeside })
     if (view) rail.setCurrent(view.current ?? view)
   }
+}
+
+async function searchConversations () {
+  await startRail()
+  rail?.search()
 }
 
 async function toggleRail () {

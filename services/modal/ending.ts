@@ -78,8 +78,8 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
 const waiting = new Map<Sandbox, Set<() => void>>()
 
 /**
- * Calls back once, when a sandbox has ended or Modal can't be asked any more. Modal holds the question, and one is
- * enough for all who wait; the SDK asks it again every ten seconds until the sandbox has ended.
+ * Calls back once, when a sandbox has ended; never, if Modal can't be asked meanwhile: who waits looks again in time.
+ * Modal holds the question, and one is enough for all who wait; the SDK asks it again every ten seconds until the end.
  * @returns a function that keeps it from calling back.
  */
 export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
@@ -87,11 +87,8 @@ export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
   listeners.add(listener)
   if (!waiting.has(sandbox)) {
     waiting.set(sandbox, listeners)
-    const over = () => {
-      waiting.delete(sandbox)
-      for (const tell of listeners) tell()
-    }
-    sandbox.wait().then(over, over)
+    sandbox.wait().then(() => { for (const tell of listeners) tell() }, () => {})
+      .finally(() => { waiting.delete(sandbox) })
   }
   return () => { listeners.delete(listener) }
 }

@@ -29,14 +29,24 @@ export function workspaceOf ({ id, volume }) {
 export class Known {
   #key
   /** @type {Map<string, Conversation>} */
-  #conversations
+  #conversations = new Map()
 
   constructor (account) {
     this.#key = `known.${account}`
+    this.read()
+  }
+
+  /** Adds what other tabs have stored, and what was seen there. */
+  read () {
     const { conversations = [], sandboxes = {} } = browserStorage.read(this.#key, {})
-    const readable = conversations.filter(({ sandboxId }) => sandboxes[sandboxId] !== undefined)
-      .map(({ sandboxId, ...rest }) => ({ ...rest, sandbox: sandboxes[sandboxId], live: false, state: '' }))
-    this.#conversations = new Map(readable.map((one) => [keyOf(one.sandbox, one.sessionId), one]))
+    for (const { sandboxId, ...rest } of conversations) {
+      const sandbox = sandboxes[sandboxId]
+      if (sandbox === undefined) continue
+      const known = this.#conversations.get(keyOf(sandbox, rest.sessionId))
+      if (known === undefined) {
+        this.#conversations.set(keyOf(sandbox, rest.sessionId), { ...rest, sandbox, live: false, state: '' })
+      } else if (rest.seenAt > known.seenAt) known.seenAt = rest.seenAt
+    }
   }
 
   /** Newest first. @returns {Conversation[]} */

@@ -41,7 +41,6 @@ export class Rail {
     this.#go = go
     this.#known = new Known(account)
     this.#menu = new RowMenu({
-      known: this.#known,
       onChanged: () => this.#show(),
       onDeleted: (conversation) => this.#leave(conversation)
     })
@@ -49,6 +48,10 @@ export class Rail {
     this.#beside = window.matchMedia(beside)
     this.#listen(this.#beside, 'change', () => this.#place())
     this.#listen(document, 'visibilitychange', () => { if (document.visibilityState === 'visible') this.refresh() })
+    this.#listen(window, 'storage', () => {
+      this.#known.read()
+      this.#show()
+    })
     this.#stops.push(onNews((news) => this.#hear(news)))
     this.#timer = setInterval(() => { if (document.visibilityState === 'visible') this.refresh() }, refreshMs)
     this.#place()
@@ -75,6 +78,12 @@ export class Rail {
     document.body.dataset.rail = open ? 'open' : 'closed'
     browserStorage.write('rail', open)
     if (open) this.#search.focus()
+  }
+
+  /** Opens it, if need be, to search in it. */
+  search () {
+    if (!this.#beside.matches ? !this.#drawer.open : document.body.dataset.rail !== 'open') this.toggle()
+    this.#search.focus()
   }
 
   close () {
@@ -155,7 +164,7 @@ export class Rail {
   /** What was deleted is no longer shown, and nothing is lost of what was being written elsewhere. */
   #leave ({ sandbox, sessionId, live }) {
     announce('The conversation was deleted')
-    const { current } = { current: this.#current }
+    const current = this.#current
     if (current.sandboxId === sandbox.id && current.sessionId === sessionId) this.#go(live ? chatHash(sandbox.id, 'new') : '')
     this.#show()
     this.#search.focus()

@@ -8,14 +8,12 @@ import { placeOf } from './row.js'
 
 /** What one can do with a conversation of the list. */
 export class RowMenu {
-  #known
   #onChanged
   #onDeleted
   #conversation
   element = h('div', { class: 'rail-menu', popover: 'auto', role: 'menu', onkeydown: (event) => this.#onKeydown(event) })
 
-  constructor ({ known, onChanged, onDeleted }) {
-    this.#known = known
+  constructor ({ onChanged, onDeleted }) {
     this.#onChanged = onChanged
     this.#onDeleted = onDeleted
   }
@@ -98,7 +96,8 @@ export class RowMenu {
   }
 
   #forget () {
-    this.#known.forget(this.#conversation)
+    const { sandbox, sessionId } = this.#conversation
+    tell({ kind: 'deleted', sandboxId: sandbox.id, sessionId })
     this.#onChanged()
   }
 }

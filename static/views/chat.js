@@ -6,7 +6,6 @@ import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
-import { ConversationPicker } from '../chat/conversation-picker.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
 import { listRuns, listSessions } from '../chat/history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
@@ -63,12 +62,9 @@ export class ChatView {
       onLeave: () => this.composer.focus(),
       onSandboxEnded: () => this.monitor.check()
     })
-    this.picker = new ConversationPicker(sandbox.id, {
-      onNew: () => goTo('new'),
-      onOpen: ({ sessionId }) => goTo(sessionId)
-    })
+    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
     this.bar = new SandboxBar(sandbox, {
-      picker: this.picker.element,
+      title: this.titleElement,
       tools: this.panels.buttons,
       onEnd: () => this.#endSession(),
       onExpired: () => this.monitor.check()
@@ -317,9 +313,9 @@ export class ChatView {
   }
 
   #setTitle () {
-    const { title } = this.conversation
-    this.picker.setTitle(title)
-    if (this.#shown) setPlace(title ?? 'New conversation', doings[this.#state])
+    const title = this.conversation.title || 'New conversation'
+    this.titleElement.textContent = this.titleElement.title = title
+    if (this.#shown) setPlace(title, doings[this.#state])
   }
 
   /** Goes to the conversation of a run in this sandbox; one that has none yet is shown here. */
