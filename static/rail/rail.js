@@ -5,6 +5,7 @@ import { onNews } from '../lib/news.js'
 import { chatHash } from '../lib/routes.js'
 import { listRunning } from '../lib/sandboxes.js'
 import { browserStorage } from '../lib/storage.js'
+import { notice } from '../views/notice.js'
 import { Known } from './known.js'
 import { RowMenu } from './row-menu.js'
 import { row } from './row.js'
@@ -25,16 +26,23 @@ export class Rail {
   #timer
   #soon
   #stops = []
-  #problem = ''
+  /** Whether the service could not be asked. */
+  #stale = false
   #loaded = false
   #search = h('input', {
     type: 'search', placeholder: 'Search conversations', 'aria-label': 'Search conversations', autocomplete: 'off', oninput: () => this.#show()
   })
 
   #new = h('a', { class: 'button small rail-new' }, icon('plus'), 'New conversation')
+  #problems = h('div')
   #list = h('div', { class: 'rail-list' })
-  #body = h('div', { class: 'rail-body', onkeydown: (event) => this.#onKeydown(event) },
-    h('div', { class: 'rail-head' }, this.#search, this.#new), this.#list)
+  #body = h('div', {
+    class: 'rail-body',
+    onkeydown: (event) => this.#onKeydown(event),
+    // It makes way for what was chosen.
+    onclick: ({ target }) => { if (target.closest('a')) this.#drawer?.close() }
+  },
+  h('div', { class: 'rail-head' }, this.#search, this.#new, this.#problems), this.#list)
 
   /** @param {{account: string, go: (hash: string) => void, beside: string}} options the last: when there is room */
   constructor ({ account, go, beside }) {
@@ -42,6 +50,7 @@ export class Rail {
     this.#known = new Known(account)
     this.#menu = new RowMenu({
       onChanged: () => this.#show(),
+      onProblem: (error) => this.#problems.replaceChildren(notice(error)),
       onDeleted: (conversation) => this.#leave(conversation)
     })
     this.#body.append(this.#menu.element)
@@ -60,10 +69,8 @@ export class Rail {
   }
 
   /** What the page shows. */
-  setCurrent ({ sandbox, place, sessionId, ended }) {
-    const moved = sandbox?.id !== this.#current.sandboxId || sessionId !== this.#current.sessionId
-    this.#current = { sandboxId: sandbox?.id, sessionId, place }
-    if (moved) this.#drawer?.close()
+  setCurrent ({ sandbox, sessionId, ended }) {
+    this.#current = { sandboxId: sandbox?.id, sessionId }
     this.#new.hidden = sandbox === undefined || ended
     if (sandbox !== undefined) this.#new.href = chatHash(sandbox.id, 'new')
     const isUnknown = () => sessionId !== undefined && this.#known.find(sandbox.id, sessionId) === undefined
@@ -104,9 +111,9 @@ export class Rail {
         ])
         return { sandbox, sessions, runs }
       })))
-      this.#problem = ''
-    } catch (error) {
-      this.#problem = error.message
+      this.#stale = false
+    } catch {
+      this.#stale = true
     }
     this.#loaded = true
     this.#show()
@@ -138,13 +145,12 @@ export class Rail {
     })
     const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
     const scrolled = this.#list.scrollTop
-    const shown = found.length > 0 || this.#loaded
     this.#list.replaceChildren(...[
-      this.#problem && h('p', { class: 'rail-note small' }, this.#problem),
+      this.#stale && h('p', { class: 'rail-note muted small' }, 'This list may be out of date: the service could not be asked.'),
       this.#section('In running sandboxes', found.filter(({ live }) => live)),
       this.#section('Sandbox has ended', found.filter(({ live }) => !live)),
       found.length === 0 && h('p', { class: 'rail-note muted small' },
-        !shown ? 'Loading conversations…' : words.length > 0 ? 'No conversation has these words.' : 'No conversations yet.')
+        !this.#loaded ? 'Loading conversations…' : words.length > 0 ? 'No conversation has these words.' : 'No conversations yet.')
     ].filter(Boolean))
     this.#list.scrollTop = scrolled
     if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()

@@ -1,19 +1,20 @@
-import { paths, send } from '../lib/api.js'
+import { asApiError, paths, send } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tell } from '../lib/news.js'
-import { notice } from '../views/notice.js'
 import { renameDialog } from './rename.js'
 import { placeOf } from './row.js'
 
 /** What one can do with a conversation of the list. */
 export class RowMenu {
   #onChanged
+  #onProblem
   #onDeleted
   #conversation
   element = h('div', { class: 'rail-menu', popover: 'auto', role: 'menu', onkeydown: (event) => this.#onKeydown(event) })
 
-  constructor ({ onChanged, onDeleted }) {
+  constructor ({ onChanged, onProblem, onDeleted }) {
+    this.#onProblem = onProblem
     this.#onChanged = onChanged
     this.#onDeleted = onDeleted
   }
@@ -48,8 +49,7 @@ export class RowMenu {
       try {
         await action()
       } catch (error) {
-        const problem = notice(error)
-        this.element.parentElement.prepend(problem)
+        this.#onProblem(asApiError(error))
       }
     }
     return h('button', { type: 'button', role: 'menuitem', class: 'rail-action', onclick }, icon(symbol), text)
