@@ -4,13 +4,16 @@ import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { finished, local, scripted, send } from '../helpers/chat.js'
+import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
 import { startService } from '../helpers/service.js'
 
 const wide = { viewport: { width: 1440, height: 900 } }
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true }
 /** A prompt with a first line of its own, by which its conversation is known. */
 const says = (title: string, ...turns: unknown[]) => `${title}\n${scripted(turns)}`
-const sleeping = (seconds: number) => [{ text: 'It begins. ' }, { tool: 'Bash', input: { command: `sleep ${seconds}` } }]
+/** A turn that lasts until it is {@link open released}, however busy the machine is. */
+const lasting = (name: string) =>
+  [{ text: 'It begins. ' }, { tool: 'Bash', input: { command: `until [ -e /tmp/go-${name} ]; do sleep 0.2; done` } }]
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
   t.test('The rail of conversations', { skip: noBrowser || 'drives the scripted model' }, async () => {})
@@ -33,11 +36,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       }, [method, path, json && JSON.stringify(json)])
     /** A sandbox that some other client has made. */
     const create = async (spec: object): Promise<string> => (await call('POST', '', spec)).id
+    const release = async (id: string, name: string) => { await call('POST', `/${id}/exec`, { command: ['touch', `/tmp/go-${name}`] }) }
     const enter = async (hash: string) => {
       await page.evaluate(`location.hash = ${JSON.stringify(hash)}`)
       await page.locator('#prompt').waitFor()
     }
-    return { ...opened, service, call, create, enter }
+    return { ...opened, service, call, create, enter, release }
   }
   const row = (page: Page, title: string) => page.locator('.rail-row', { hasText: title })
   const hashOf = async (page: Page): Promise<string> => await page.evaluate('location.hash')
@@ -154,13 +158,13 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   })
 
   t.test('While Claude works in one conversation, another one can be read, and the list says what goes on', async (t) => {
-    const { page, create, enter, allow } = await open(t)
+    const { page, create, enter, release, allow } = await open(t)
     allow(/status of 409/)
     const id = await create({ name: 'work' })
     await enter(`#sandbox=${id}`)
     await say(page, says('Quiet', [{ text: 'Nothing to do.' }]))
     await startNew(page)
-    await send(page, says('Busy', sleeping(5), [{ text: 'The end.' }]))
+    await send(page, says('Busy', lasting('busy'), [{ text: 'The end.' }]))
     await row(page, 'Busy').locator('.rail-mark', { hasText: 'Working' }).waitFor()
     await page.locator('.turn .tool').waitFor()
     t.match(await page.title(), /^● Working · Busy /)
@@ -178,6 +182,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.queue li').getByRole('button', { name: 'Remove' }).click()
     await row(page, 'Quiet').getByRole('link').click()
     await answered(page, 'Nothing to do.')
+    await release(id, 'busy')
     // As it would be noticed of a run in another browser.
     while (await row(page, 'Busy').locator('.rail-mark').allInnerTexts().then((marks) => marks.join() !== 'New')) {
       await page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
@@ -189,7 +194,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     t.equal(await page.locator('.turn').count(), 1)
 
     await t.test('A prompt that another run is in the way of leads to its conversation', async (t) => {
-      await send(page, says('Again', sleeping(4), [{ text: 'Over.' }]))
+      await send(page, says('Again', lasting('again'), [{ text: 'Over.' }]))
       await page.locator('.turn').last().locator('.tool').waitFor()
       await row(page, 'Quiet').getByRole('link').click()
       await answered(page, 'Nothing to do.')
@@ -198,6 +203,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       t.equal(await page.getByLabel('Prompt', { exact: true }).inputValue(), 'Now this')
       await page.getByRole('button', { name: 'Show that run' }).click()
       await page.locator('.turn').nth(1).waitFor()
+      await release(id, 'again')
       await finished(page)
       t.match(await page.locator('.turn').last().innerText(), /Over\./)
     })
@@ -214,7 +220,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   })
 
   t.test('A second tab shows at once what the first one does', async (t) => {
-    const { page, create, enter, service, allow: allowHere } = await open(t)
+    const { page, create, enter, release, service, allow: allowHere } = await open(t)
     const id = await create({ name: 'shared' })
     await enter(`#sandbox=${id}`)
     // Not a tab of the same browser: only the service can tell it.
@@ -226,15 +232,16 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await sleep(500)
 
     const startedAt = Date.now()
-    await send(page, says('Together', sleeping(2), [{ text: 'Seen by both.' }]))
+    await send(page, says('Together', lasting('together'), [{ text: 'Seen by both.' }]))
     await other.locator('.turn .prompt', { hasText: 'Together' }).waitFor()
     const first = Date.now() - startedAt
+    await release(id, 'together')
     await finished(other)
     t.match(await other.locator('.claude').last().innerText(), /Seen by both/)
     t.equal(await hashOf(other), await hashOf(page))
 
     await finished(page)
-    await send(page, says('And again', sleeping(1), [{ text: 'The second.' }]))
+    await send(page, says('And again', [{ text: 'The second.' }]))
     await other.locator('.turn').nth(1).locator('.run-footer').waitFor()
     t.strictSame(await other.locator('.turn .prompt').count(), 2, 'each turn once')
 
@@ -319,7 +326,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   })
 
   t.test('Conversations are renamed, exported and deleted', async (t) => {
-    const { page, create, enter, call, allow } = await open(t)
+    const { page, create, enter, release, call, allow } = await open(t)
     const id = await create({ name: 'work' })
     await enter(`#sandbox=${id}`)
     await say(page, says('First', [{ text: 'Look:\n\n```js\nlet a = 1\n```' }, { tool: 'Bash', input: { command: "echo 'from ```the``` tool'" } }], [{ text: 'All **done**.' }]))
@@ -380,12 +387,13 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await t.test('What Claude works in is not deleted', async () => {
       await row(page, 'The <b>second</b>').getByRole('link').click()
       await page.locator('.turn').waitFor()
-      await send(page, says('Busy', sleeping(4), [{ text: 'Ready.' }]))
+      await send(page, says('Busy', lasting('ready'), [{ text: 'Ready.' }]))
       await page.locator('.turn').nth(1).locator('.tool').waitFor()
       await act(page, 'The <b>second</b>', 'Delete')
       await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
       await page.locator('.rail').getByRole('alert').getByText('Claude is working in this conversation.').waitFor()
       await page.locator('.rail').getByRole('button', { name: 'Dismiss' }).click()
+      await release(id, 'ready')
       await finished(page)
     })
     allow(/status of 409/)
@@ -442,6 +450,39 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.keyboard.press('Shift+Tab')
     await page.keyboard.press('Enter')
     await answered(page, 'On a phone.')
+  })
+
+  t.test('What the browser keeps is bounded, of one account, and of its own sandboxes only', async (t) => {
+    const service = await startService(local)
+    t.teardown(() => service.close())
+    const { page, allow } = await openPage(t, browser, service.url, wide)
+    const sandboxes = ['a', 'b', 'c'].map((name) => ({ ...sandbox, id: `sb-${name}`, name, volume: { name, mountPath: '/workspace' }, s3: null }))
+    const sessions = (name: string) => Array.from({ length: 90 }, (_, at) => {
+      const time = new Date(Date.now() - at * 60_000).toISOString()
+      return { sessionId: `${name}-${at}`, title: `${name} ${at} ${'x'.repeat(300)}`, startedAt: time, updatedAt: time, messages: 2 }
+    })
+    const listed = sandboxes.flatMap(({ id, name }): [string, unknown][] => [
+      [`GET /api/modal/sandbox/${id}/sessions`, { sessions: sessions(name) }], [`GET /api/modal/sandbox/${id}/claude`, { runs: [] }]
+    ])
+    const answers = someAnswers({ 'GET /api/modal/sandbox': { sandboxes, nextCursor: null }, ...Object.fromEntries(listed) })
+    await fakeService(page, answers)
+    await page.goto(service.url)
+    await page.locator('.rail-row').nth(269).waitFor()
+    const stored = JSON.parse(await page.evaluate('localStorage["modal-sandbox.known.acme"]') as string)
+    t.equal(stored.conversations.length, 200)
+    t.ok(stored.conversations.every(({ title }: any) => title.length <= 100))
+    t.ok(stored.conversations.every(({ sessionId }: any) => Number(sessionId.split('-')[1]) < 70), 'the latest ones')
+
+    answers['GET /api/modal/sandbox'] = { sandboxes: [], nextCursor: null }
+    await page.reload()
+    await page.getByRole('region', { name: 'Sandbox has ended' }).locator('.rail-row').nth(199).waitFor()
+    answers['GET /api/modal/status'] = { configured: true, backend: 'modal', model: 'claude', account: 'other' }
+    await page.reload()
+    await page.getByText('No conversations yet.').waitFor()
+    answers['GET /api/modal/sandbox'] = { statusCode: 503, code: 'MODAL_UNAVAILABLE', message: 'Modal is down.' }
+    await page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
+    await page.getByText('This list may be out of date').waitFor()
+    allow(/status of 503/)
   })
 
   t.test('The list is loaded after the first view, and moves nothing', async (t) => {

@@ -53,13 +53,14 @@ t.test('Conversations', { skip }, async (t) => {
 
   await t.test('While a run of it goes on, a conversation is not deleted; another one is', async (t) => {
     const third = await say(scripted([{ text: 'Four.' }]))
-    const prompt = scripted([bash('sleep 4; echo > /workspace/late.txt')], [{ text: 'Five.' }])
+    const prompt = scripted([bash('until [ -e /tmp/go ]; do sleep 0.2; done; echo > /workspace/late.txt')], [{ text: 'Five.' }])
     const spec = { prompt, sessionId: second.sessionId, permissionMode: 'bypassPermissions', onDisconnect: 'continue' }
     const { runId } = await json(runs.start(spec, { headers: { prefer: 'respond-async' } }))
     t.match(await remove(second.sessionId), { status: 409, body: { code: 'RUN_ACTIVE', runId, message: /working in this conversation/ } })
     t.match(await rename(second.sessionId, 'Busy'), { status: 200 })
     const { sessionId } = third
     t.strictSame(await remove(sessionId), { status: 200, body: { sessionId, runs: [third.runId] } })
+    await exec(request, id, 'touch /tmp/go')
     t.match((await settled(request, `${runs.path}/${runId}`)).completion, { outcome: 'result', sessionId: second.sessionId })
     t.match(await list(), [{ sessionId: second.sessionId, title: 'Busy' }, { sessionId: first.sessionId }])
   })
