@@ -71,6 +71,7 @@ export class Rail {
   /** What the page shows. */
   setCurrent ({ sandbox, sessionId, ended }) {
     this.#current = { sandboxId: sandbox?.id, sessionId }
+    this.#problems.replaceChildren()
     this.#new.hidden = sandbox === undefined || ended
     if (sandbox !== undefined) this.#new.href = chatHash(sandbox.id, 'new')
     const isUnknown = () => sessionId !== undefined && this.#known.find(sandbox.id, sessionId) === undefined
@@ -196,7 +197,12 @@ export class Rail {
       class: 'drawer',
       'aria-label': 'Conversations',
       onclick: ({ target }) => { if (target === this.#drawer) this.#drawer.close() }
-    }, h('div', { class: 'drawer-head' }, h('h2', {}, 'Conversations'), close), this.#body)
+    },
+    h('div', { class: 'drawer-head' },
+      h('h2', {}, 'Conversations'),
+      h('a', { class: 'quiet drawer-start', href: '#', onclick: () => this.#drawer.close() }, 'All sandboxes'),
+      close),
+    this.#body)
     document.body.append(this.#drawer)
   }
 

@@ -49,7 +49,8 @@ export class RowMenu {
       try {
         await action()
       } catch (error) {
-        this.#onProblem(asApiError(error))
+        const { message, hint } = asApiError(error)
+        this.#onProblem({ message: `“${this.#conversation.title || 'Untitled'}”: ${message}`, hint })
       }
     }
     return h('button', { type: 'button', role: 'menuitem', class: 'rail-action', onclick }, icon(symbol), text)

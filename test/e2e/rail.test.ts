@@ -391,7 +391,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.turn').nth(1).locator('.tool').waitFor()
       await act(page, 'The <b>second</b>', 'Delete')
       await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click()
-      await page.locator('.rail').getByRole('alert').getByText('Claude is working in this conversation.').waitFor()
+      await page.locator('.rail').getByRole('alert').getByText('“The <b>second</b>”: Claude is working in this conversation.').waitFor()
       await page.locator('.rail').getByRole('button', { name: 'Dismiss' }).click()
       await release(id, 'ready')
       await finished(page)
@@ -425,6 +425,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.getByRole('menuitem', { name: 'Rename' }).waitFor({ state: 'hidden' })
     t.ok(await drawer.isVisible(), 'only the menu was closed')
     await page.keyboard.press('Escape')
+
+    await toggle.click()
+    await drawer.getByRole('link', { name: 'All sandboxes' }).click()
+    await page.getByRole('button', { name: 'New sandbox' }).waitFor()
+    t.equal(await drawer.isVisible(), false)
+    await page.goBack()
 
     await page.setViewportSize({ width: 1280, height: 800 })
     await page.locator('.rail .rail-row', { hasText: 'Small' }).waitFor()
