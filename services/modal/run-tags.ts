@@ -9,6 +9,9 @@ const latestTag = 'ms-run'
 /** The latest run, once it is over. */
 const endedTag = 'ms-run-ended'
 
+/** Changes when something was changed of a sandbox's conversations and runs that no run has changed. */
+const changedTag = 'ms-changed'
+
 /** Modal can only replace all tags of a sandbox: here one change waits for the one before. */
 const changes = new Map<string, Promise<void>>()
 /** Runs whose end is about to be tagged, by sandbox. */
@@ -37,8 +40,15 @@ export async function tagEndedRun (sandbox: Sandbox, runId: string): Promise<voi
   }).finally(forget)
 }
 
-export async function latestRunOf (sandbox: Sandbox): Promise<string | null> {
-  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[latestTag] ?? null
+/** Tags a sandbox when a conversation was renamed or deleted, so that every replica looks again. */
+export async function tagChange (sandbox: Sandbox, changeId: string): Promise<void> {
+  await change(sandbox, (tags) => ({ ...tags, [changedTag]: changeId }))
+}
+
+/** The sandbox's latest run, and the latest change that was none of a run's. */
+export async function latestOf (sandbox: Sandbox): Promise<{ run: string | null, change: string | null }> {
+  const tags = await callModal('tags', lookupMs, () => sandbox.getTags())
+  return { run: tags[latestTag] ?? null, change: tags[changedTag] ?? null }
 }
 
 /** What a sandbox's tags say of a run: `unknown` when they name another, which is an earlier one while it starts. */

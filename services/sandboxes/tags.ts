@@ -4,7 +4,7 @@ import type { Tags } from '../modal/wire-tags.js'
 /**
  * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. A user's tags are in
  * the record, so none of them can claim an owner. services/modal/run-tags.ts sets more of the service's beside these:
- * which run is the latest, and whether it is over.
+ * which run is the latest, whether it is over, and whether conversations were changed otherwise.
  */
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */
@@ -81,7 +81,7 @@ const recordTags = ['ms-record', 'ms-record.1'] as const
 /** More than the longest record that a request can make. */
 const maxRecordBytes = 256 * 1024
 
-/** Modal tags of a record: at most six, whatever a request asks for; services/modal/run-tags.ts adds two. */
+/** Modal tags of a record: at most six, whatever a request asks for; services/modal/run-tags.ts adds three. */
 export function encodeTags (record: SandboxRecord): Tags {
   const rest = Object.entries(record).filter(([field]) => !isSearched(field))
   const text = deflateRawSync(JSON.stringify(Object.fromEntries(rest))).toString('base64url')
