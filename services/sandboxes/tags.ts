@@ -81,7 +81,7 @@ const recordTags = ['ms-record', 'ms-record.1'] as const
 /** More than the longest record that a request can make. */
 const maxRecordBytes = 256 * 1024
 
-/** Modal tags of a record: at most six, whatever a request asks for; services/modal/run-tags.ts adds three. */
+/** Modal tags of a record: at most six, whatever a request asks for; services/modal/run-tags.ts adds two. */
 export function encodeTags (record: SandboxRecord): Tags {
   const rest = Object.entries(record).filter(([field]) => !isSearched(field))
   const text = deflateRawSync(JSON.stringify(Object.fromEntries(rest))).toString('base64url')
