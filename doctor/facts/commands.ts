@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { killMarked } from '../../services/modal/kill.js'
 import { execMarker } from '../../services/modal/process.js'
-import { quote } from '../../services/modal/script.js'
+import { loadScript, quote } from '../../services/modal/script.js'
+import { listeningPorts } from '../../services/sandboxes/ports.js'
 import { either, expects, minute, second, type Fact } from '../fact.js'
 
 /** How commands run: their terminal, streams, ends, and what one can do to another. */
@@ -40,6 +41,24 @@ export const commands: readonly Fact[] = [{
     await until(/interrupted|not/)
     const size = /(\d+ \d+)\s/.exec(out)?.[1]
     return expects(`${size ?? 'no size'}, ${/interrupted|not/.exec(out)?.[0] ?? 'not'}`, '40 120, interrupted')
+  }
+}, {
+  asked: 'A server on localhost is in the table of sockets, and reached by a connect token for its port, but not without',
+  expected: 'port 4321, served, refused without a token',
+  otherwise: 'The page offers no ports, or they do not open: services/sandboxes/ports.ts.',
+  timeoutMs: minute,
+  ask: async (bench) => {
+    const box = await bench.box()
+    await bench.sh('node -e "require(\'http\').createServer((request, answer) => answer.end(\'served\')).listen(4321, \'127.0.0.1\')" ' +
+      '> /dev/null 2>&1 & sleep 2')
+    const { out } = await bench.sh(loadScript(new URL('../../services/sandboxes/ports.ts', import.meta.url).href, 'ports.sh'))
+    const { url, token } = await box.createConnectToken({ port: 4321 })
+    const ask = async (headers: Record<string, string>) => await fetch(url, { headers })
+    const served = await (await ask({ authorization: `Bearer ${token}` })).text()
+    const { ok } = await ask({})
+    const ports = listeningPorts(out).map(({ port }) => port).join(', ')
+    return expects(`port ${ports || 'none'}, ${served.slice(0, 50)}, ${ok ? 'served' : 'refused'} without a token`,
+      'port 4321, served, refused without a token')
   }
 }, {
   asked: 'util-linux `script` gives a command a terminal of its own',
