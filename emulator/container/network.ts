@@ -62,10 +62,11 @@ const toMachine = [
   `ip route add table local ${sharedLoopback} via ${machineAddress} dev tap0`
 ]
 
-/** A socket that is bound to the device passes over the network's own loopback: slirp4netns would lead it to the machine's. */
+/** A socket that is bound to the device passes over its own loopback: slirp4netns would lead it to the machine's. */
 const onlyTo = (cidrs: string[]) => [
   'ip route del default',
   'ip route add unreachable default metric 4294967295',
   'ip route add unreachable 127.0.0.0/8',
-  ...cidrs.filter((cidr) => !cidr.includes(':') && !cidr.startsWith('127.')).map((cidr) => `ip route replace ${cidr} via ${machineAddress}`)
+  ...cidrs.filter((cidr) => !cidr.includes(':') && !cidr.startsWith('127.'))
+    .map((cidr) => `ip route replace ${cidr} via ${machineAddress}`)
 ]
