@@ -84,7 +84,8 @@ export class Ports {
       tab.opener = null
       const { link } = await (await send('POST', paths.port(this.#sandboxId, port))).json()
       const { origin, searchParams } = new URL(link)
-      const url = new URL(path, origin)
+      // Not resolved: a path that begins with two slashes would lead elsewhere, with the token.
+      const url = new URL(origin + path)
       for (const [name, value] of searchParams) url.searchParams.append(name, value)
       tab.location.replace(url)
     } catch (error) {
