@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { randomId } from '../../lib/ids.js'
 import { noGit, startGitServer } from '../helpers/git-server.js'
@@ -5,6 +8,7 @@ import { skip, startService } from '../helpers/service.js'
 
 const sandboxes = '/api/modal/sandbox'
 const live = process.env.TEST_LIVE === '1' && 'the repository is on this machine, where sandboxes of Modal cannot reach it'
+const portOf = (server: Server) => (server.address() as AddressInfo).port
 
 t.test('a repository at the start', { skip: skip || noGit || live }, async (t) => {
   const token = randomId('token')
@@ -67,6 +71,26 @@ t.test('a repository at the start', { skip: skip || noGit || live }, async (t) =
     t.equal(await sh(id, 'ls'), 'first.txt\nsecond.txt\n')
     t.equal(await sh(id, `grep -r ${token} . 2>/dev/null; env | grep -c GIT_`), '0\n')
     await end(id)
+  })
+
+  await t.test('The token is not given to another host, to which the repository is redirected', async (t) => {
+    const heard: Array<string | undefined> = []
+    const thief = createServer(({ headers }, answer) => {
+      heard.push(headers.authorization)
+      answer.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end()
+    })
+    const redirecting = createServer(({ url }, answer) => {
+      answer.writeHead(302, { location: urlInSandbox(`http://127.0.0.1:${portOf(thief)}${url}`) }).end()
+    })
+    for (const one of [thief, redirecting]) {
+      one.listen(0, '127.0.0.1')
+      await once(one, 'listening')
+      t.teardown(() => { one.close() })
+    }
+    const url = urlInSandbox(`http://127.0.0.1:${portOf(redirecting)}/project.git`)
+    t.match(await create({ git: { url, secretName: 'test-git' } }), { status: 422, body: { code: 'CLONE_FAILED' } })
+    t.not(heard.length, 0, 'the redirection is followed')
+    t.match(heard.filter((header) => header !== undefined), { length: 0 })
   })
 
   await t.test('What can not work is refused before anything is made', async (t) => {

@@ -11,11 +11,16 @@ if [ -e .git ]; then
   exit 0
 fi
 rm -rf ./.cloning.*
-[ -z "$(ls -A | grep -vxF -e .claude-sandbox -e lost+found | head -n 1)" ] || exit 92
+[ -z "$(find . -mindepth 1 -maxdepth 1 ! -name .claude-sandbox ! -name lost+found | head -n 1)" ] || exit 92
 new=./.cloning.$$
 trap 'rm -rf "$new"' EXIT
-git -c credential.helper= \
-  -c credential.helper='!f () { [ -z "$GIT_TOKEN" ] || { echo "username=${GIT_USERNAME:-x-access-token}"; echo "password=$GIT_TOKEN"; }; }; f' \
+# For the repository's host alone, also when it is asked over HTTPS after all: a server, or what the repository has for
+# Git LFS, may lead to any other.
+# shellcheck disable=SC2016 # Git expands it.
+helper='!f () { [ -z "$GIT_TOKEN" ] || { echo "username=${GIT_USERNAME:-x-access-token}"; echo "password=$GIT_TOKEN"; }; }; f'
+host=${2#*://}
+host=${host%%/*}
+git -c credential.helper= -c "credential.${2%%://*}://$host.helper=$helper" -c "credential.https://$host.helper=$helper" \
   clone --quiet ${3:+--branch="$3"} ${4:+--depth="$4"} -- "$2" "$new" || exit 93
 # Its own data come last: with them, all is there.
 find "$new" -mindepth 1 -maxdepth 1 ! -name .git -exec mv -- {} . \; || exit 1
