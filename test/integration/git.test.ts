@@ -63,6 +63,17 @@ t.test('a repository at the start', { skip: skip || noGit || live }, async (t) =
     t.match(await create({ volume: { name: 'plain' }, git: { url } }), { status: 422, body: { code: 'CLONE_FAILED' } })
   })
 
+  await t.test('A clone whose end was interrupted is carried on with in the next sandbox', async (t) => {
+    const volume = { name: 'interrupted' }
+    const { body: { id } } = await create({ volume })
+    await sh(id, `git clone -q ${url} .cloning.done; mv .cloning.done/first.txt .; mkdir .cloning.7 .claude-sandbox; echo own > .claude-sandbox/file`)
+    await end(id)
+    const next = await create({ volume, git: { url } })
+    t.equal(next.status, 200)
+    t.equal(await sh(next.body.id, 'ls; git status --short; ls -A | grep cloning.done'), 'first.txt\nsecond.txt\n?? .claude-sandbox/\n')
+    await end(next.body.id)
+  })
+
   await t.test('A private one is cloned with the token of a secret, which is nowhere afterwards', async (t) => {
     const git = { url: urlInSandbox(locked.url) }
     t.match(await create({ git }), { status: 422, body: { code: 'CLONE_FAILED', step: 'clone' } })
