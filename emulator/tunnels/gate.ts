@@ -8,6 +8,10 @@ import { listenForAll, type Target } from './tunnel.js'
 const tokenName = '_modal_connect_token'
 const tokenCookie = new RegExp(`^${tokenName}(_\\d+)?=`)
 const userHeader = 'x-verified-user-data'
+/** As long as a sandbox lives at most, in seconds: the cookies of all gates come with each request. */
+const cookieAge = 86_400
+/** For as many cookies as a browser keeps of one host. */
+const maxHeaderSize = 64 * 1024
 
 interface Options extends Target {
   port: number
@@ -21,7 +25,7 @@ interface Options extends Target {
  */
 export async function openGate (options: Options): Promise<{ url: string, close: () => void }> {
   const open = new Set<Socket>()
-  const server = createServer({ requestTimeout: 0 }, (incoming, answer) => {
+  const server = createServer({ requestTimeout: 0, maxHeaderSize }, (incoming, answer) => {
     pass(incoming, options).then((outgoing) => { answerWith(outgoing, incoming, answer) }, (error) => {
       refuse(error, answer)
     })
@@ -112,7 +116,7 @@ function withoutTokens ({ url = '/', headers: given, socket: { localPort } }: In
 function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: IncomingMessage, answer: ServerResponse): void {
   outgoing.on('response', (response) => {
     const headers = [...response.rawHeaders]
-    if (cookie !== undefined) headers.push('set-cookie', `${cookie}; Path=/; HttpOnly; SameSite=Lax`)
+    if (cookie !== undefined) headers.push('set-cookie', `${cookie}; Path=/; Max-Age=${cookieAge}; HttpOnly; SameSite=Lax`)
     response.on('error', () => { answer.destroy() })
     try {
       answer.writeHead(response.statusCode!, response.statusMessage, headers)

@@ -76,5 +76,7 @@ t.test('A browser keeps the tokens of several gates, which are all on one host, 
   }
   for (const { url, token } of gates) t.equal(await browse(`${url}/?_modal_connect_token=${token}`), token)
   for (const { url, token } of gates) t.equal(await browse(`${url}/script.js`), token)
+  for (let port = 0; port < 150; port++) jar.set(`_modal_connect_token_${port}`, 'x'.repeat(200))
+  t.equal(await browse(gates[0]!.url), 'one', 'nor do those of many others matter')
   for (const { headers } of gates.flatMap(({ heard }) => heard)) t.equal(headers.cookie, undefined)
 })
