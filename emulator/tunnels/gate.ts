@@ -131,7 +131,9 @@ function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: Incoming
   // Without an answer and an error: after an upgrade that nobody asked for.
   outgoing.on('close', () => { if (!answer.headersSent) refuse(unusable, answer) })
   answer.on('close', () => { outgoing.destroy() })
-  incoming.pipe(outgoing)
+  // The client may have left meanwhile.
+  if (answer.destroyed) outgoing.destroy()
+  else incoming.pipe(outgoing)
 }
 
 function refuse (error: unknown, answer: ServerResponse): void {
