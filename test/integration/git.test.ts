@@ -74,6 +74,15 @@ t.test('a repository at the start', { skip: skip || noGit || live }, async (t) =
     await end(next.body.id)
   })
 
+  await t.test('It is known again, whatever git is configured to call where it comes from', async (t) => {
+    const env = { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'clone.defaultRemoteName', GIT_CONFIG_VALUE_0: 'upstream' }
+    for (let time = 0; time < 2; time++) {
+      const { status, body: { id } } = await create({ volume: { name: 'renamed' }, git: { url }, env })
+      t.equal(status, 200)
+      await end(id)
+    }
+  })
+
   await t.test('A private one is cloned with the token of a secret, which is nowhere afterwards', async (t) => {
     const git = { url: urlInSandbox(locked.url) }
     t.match(await create({ git }), { status: 422, body: { code: 'CLONE_FAILED', step: 'clone' } })

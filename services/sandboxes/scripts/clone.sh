@@ -5,8 +5,8 @@ export LC_ALL=C GIT_TERMINAL_PROMPT=0
 unset GIT_DIR GIT_WORK_TREE GIT_COMMON_DIR GIT_INDEX_FILE GIT_OBJECT_DIRECTORY
 command -v git >/dev/null || exit 91
 cd -- "$1" || exit 1
-# Another user may own it; nothing of it is executed.
-is_clone () { [ "$(git -C "$1" -c safe.directory='*' config --get remote.origin.url)" = "$2" ] || exit 92; }
+# Another user may own it: git reads the file, and no repository.
+is_clone () { [ "$(git config --file "$1/.git/config" --get remote.origin.url)" = "$2" ] || exit 92; }
 if [ -e .git ]; then
   is_clone . "$2"
   echo kept
@@ -26,7 +26,7 @@ if [ ! -e "$whole" ]; then
   host=${2#*://}
   host=${host%%/*}
   git -c credential.helper= -c "credential.${2%%://*}://$host.helper=$helper" -c "credential.https://$host.helper=$helper" \
-    clone --quiet ${3:+--branch="$3"} ${4:+--depth="$4"} -- "$2" "$new" || exit 93
+    clone --quiet --origin=origin ${3:+--branch="$3"} ${4:+--depth="$4"} -- "$2" "$new" || exit 93
   mv -- "$new" "$whole" || exit 1
 fi
 is_clone "$whole" "$2"
