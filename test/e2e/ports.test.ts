@@ -44,6 +44,9 @@ t.test('Ports of a sandbox in a real browser', { skip }, async (t) => {
     t.match(await tab.locator('body').innerText(), 'It works: /start')
     t.match(new URL(tab.url()).searchParams.get('a'), '1')
     await tab.close()
+    const middle = await opened(() => page.getByRole('link', { name: 'your app' }).click({ button: 'middle' }))
+    t.match(await middle.locator('body').innerText(), 'It works: /start', 'whichever button it is clicked with')
+    await middle.close()
   })
 
   await t.test('A path that looks like another host stays one: the token goes nowhere else', async (t) => {
