@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isNoSpace } from '../lib/no-space.js'
 import { maxTimerMs } from '../lib/timers.js'
+import { together } from '../lib/together.js'
 import { VolumeCommits } from '../volumes/commits.js'
 import type { MountedVolume } from '../volumes/mounted.js'
 import type { Strictness } from '../strict.js'
@@ -59,6 +60,8 @@ export class LocalContainer implements Container {
   readonly #commits: VolumeCommits
   readonly #images: MountedImages
   readonly #connector: Connector | undefined
+  /** For who listens on a port. */
+  readonly #looks = new Map<number, () => Promise<string | undefined>>()
   #isOver = false
   #stopping: Promise<void> | undefined
   #stopAgain: NodeJS.Timeout | undefined
@@ -154,7 +157,12 @@ export class LocalContainer implements Container {
   }
 
   async listener (port: number): Promise<string | undefined> {
-    return this.#isOver ? undefined : await listenerAmong(await this.#parts.engine.pids(), port)
+    if (this.#isOver) return undefined
+    // A look at all that the processes have open takes milliseconds, and a page makes hundreds of connections.
+    const { engine } = this.#parts
+    const look = this.#looks.get(port) ?? together(async () => await listenerAmong(await engine.pids(), port))
+    this.#looks.set(port, look)
+    return await look()
   }
 
   async connect (port: number): Promise<Socket | undefined> {

@@ -62,8 +62,11 @@ const toMachine = [
   `ip route add table local ${sharedLoopback} via ${machineAddress} dev tap0`
 ]
 
+/** A socket that is bound to the device passes over its own loopback: slirp4netns would lead it to the machine's. */
 const onlyTo = (cidrs: string[]) => [
   'ip route del default',
   'ip route add unreachable default metric 4294967295',
-  ...cidrs.filter((cidr) => !cidr.includes(':')).map((cidr) => `ip route replace ${cidr} via ${machineAddress}`)
+  'ip route add unreachable 127.0.0.0/8',
+  ...cidrs.filter((cidr) => !cidr.includes(':') && !cidr.startsWith('127.'))
+    .map((cidr) => `ip route replace ${cidr} via ${machineAddress}`)
 ]

@@ -22,7 +22,10 @@ import {
   type SelfTest
 } from './types.js'
 
-/** Returns while the toolbox and the base image are still being prepared; the first container waits for them. */
+/**
+ * Returns while the toolbox and the base image are still being prepared; the first container waits for them.
+ * @throws {Error} when something that the options ask for can't be had here
+ */
 export async function createRuntime (given: RuntimeOptions): Promise<ContainerRuntime> {
   // The setup scripts compare paths with `pwd -P`.
   await mkdir(given.dataDir, { recursive: true })
@@ -31,16 +34,21 @@ export async function createRuntime (given: RuntimeOptions): Promise<ContainerRu
   const pipes = options.strictness?.sockets !== undefined
     ? new SocketPairs()
     : new PipeMaker(join(options.dataDir, 'containers'), await hostTool('mkfifo'))
+  const networks = new Networks({
+    directory: join(options.dataDir, 'containers'), userNamespace: process.getuid!() !== 0, isShared: options.network === 'host'
+  })
+  const reason = options.network === 'own' ? await networks.missing : undefined
+  if (reason !== undefined) throw new Error(`EMULATOR_NETWORK is own, but sandboxes can't have networks of their own here: ${reason}`)
   const namespaces = new NamespaceLauncher(pipes, { nsenter: await hostTool('nsenter'), perl: await hostTool('perl') })
   const cgroups = await Cgroups.find(createHash('sha256').update(options.dataDir).digest('hex').slice(0, 12))
-  if (options.isolation === 'namespaces') return new LocalRuntime(options, cgroups, [namespaces])
+  if (options.isolation === 'namespaces') return new LocalRuntime(options, networks, cgroups, [namespaces])
   const runsc = await hostTool('runsc').catch(() => undefined)
   if (runsc !== undefined) {
     const gvisor = new GvisorLauncher(pipes, runsc, await needsSubstitutes(runsc))
-    return new LocalRuntime(options, cgroups, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
+    return new LocalRuntime(options, networks, cgroups, options.isolation === 'runsc' ? [gvisor] : [gvisor, namespaces])
   }
   if (options.isolation === 'runsc') throw new Error('EMULATOR_RUNTIME is runsc, which is not installed')
-  return new LocalRuntime(options, cgroups, [namespaces])
+  return new LocalRuntime(options, networks, cgroups, [namespaces])
 }
 
 class LocalRuntime implements ContainerRuntime {
@@ -55,13 +63,11 @@ class LocalRuntime implements ContainerRuntime {
   #started = 0
 
   /** @param launchers the first that works is used */
-  constructor (options: RuntimeOptions, cgroups: Cgroups, launchers: [Launcher, ...Launcher[]]) {
+  constructor (options: RuntimeOptions, networks: Networks, cgroups: Cgroups, launchers: [Launcher, ...Launcher[]]) {
     this.#options = options
     this.#cgroups = cgroups
     this.volumes = new VolumeStore(options.dataDir, options.strictness?.['plain-volumes'] !== undefined)
-    this.#networks = new Networks({
-      directory: join(options.dataDir, 'containers'), userNamespace: this.mode === 'user', isShared: options.network === 'host'
-    })
+    this.#networks = networks
     const interval = options.strictness?.['memory-limits']
     if (interval !== undefined) this.#memoryWatch = new MemoryWatch(interval)
     this.#launcher = this.#prepare(launchers)
@@ -80,12 +86,10 @@ class LocalRuntime implements ContainerRuntime {
     return other
   }
 
-  /** @throws {Error} when networks are asked for and can't be had */
   async #tellNetworks (): Promise<void> {
     const { network, log } = this.#options
     const reason = await this.#networks.missing
     if (reason === undefined || network === 'host') return
-    if (network === 'own') throw new Error(`EMULATOR_NETWORK is own, but sandboxes can't have networks of their own here: ${reason}`)
     log.warn({ reason }, 'emulator: sandboxes share the network of this machine: two of them can not listen on the same port')
   }
 

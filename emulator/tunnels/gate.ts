@@ -4,9 +4,14 @@ import { PassThrough } from 'node:stream'
 import { sharedLoopback } from '../container/network.js'
 import { listenForAll, type Target } from './tunnel.js'
 
-/** Names the query parameter and the cookie. */
+/** Names the query parameter, and begins the name of the cookie. */
 const tokenName = '_modal_connect_token'
+const tokenCookie = new RegExp(`^${tokenName}(_\\d+)?=`)
 const userHeader = 'x-verified-user-data'
+/** As long as a sandbox lives at most, in seconds: the cookies of all gates come with each request. */
+const cookieAge = 86_400
+/** For as many cookies as a browser keeps of one host. */
+const maxHeaderSize = 64 * 1024
 
 interface Options extends Target {
   port: number
@@ -20,7 +25,7 @@ interface Options extends Target {
  */
 export async function openGate (options: Options): Promise<{ url: string, close: () => void }> {
   const open = new Set<Socket>()
-  const server = createServer({ requestTimeout: 0 }, (incoming, answer) => {
+  const server = createServer({ requestTimeout: 0, maxHeaderSize }, (incoming, answer) => {
     pass(incoming, options).then((outgoing) => { answerWith(outgoing, incoming, answer) }, (error) => {
       refuse(error, answer)
     })
@@ -85,24 +90,25 @@ async function pass (incoming: IncomingMessage, { connect, allows, port, userOf 
 }
 
 /** Every place where a token may be, and the request without the two places that are for tokens alone. */
-function withoutTokens ({ url = '/', headers: given }: IncomingMessage) {
+function withoutTokens ({ url = '/', headers: given, socket: { localPort } }: IncomingMessage) {
   const [path, query = ''] = url.split(/\?(.*)/s)
   const parameters = query.split('&').filter(Boolean)
-  const isToken = (pair: string) => pair.trim().startsWith(`${tokenName}=`)
+  const isToken = (pair: string) => pair.startsWith(`${tokenName}=`)
   // A token has no character that would have to be escaped.
-  const valueOf = (pair: string) => pair.trim().slice(tokenName.length + 1)
+  const valueOf = (pair: string) => pair.slice(pair.indexOf('=') + 1)
   const rest = parameters.filter((pair) => !isToken(pair))
   const headers: IncomingHttpHeaders = { ...given }
-  const cookies = (given.cookie ?? '').split(';').filter((pair) => pair.trim() !== '')
-  const others = cookies.filter((pair) => !isToken(pair)).join(';').trim()
+  const cookies = (given.cookie ?? '').split(';').map((pair) => pair.trim()).filter(Boolean)
+  const others = cookies.filter((pair) => !tokenCookie.test(pair)).join('; ')
   if (others === '') delete headers.cookie
   else headers.cookie = others
   delete headers[userHeader]
   const bearer = /^Bearer (.+)$/i.exec(given.authorization ?? '')?.[1]
   const tokens: Array<{ token: string, cookie?: string }> = [
     ...bearer === undefined ? [] : [{ token: bearer }],
-    ...parameters.filter(isToken).map((pair) => ({ token: valueOf(pair), cookie: valueOf(pair) })),
-    ...cookies.filter(isToken).map((pair) => ({ token: valueOf(pair) }))
+    // A browser gives the cookies of one gate to all: they are on one host, unlike Modal's.
+    ...parameters.filter(isToken).map(valueOf).map((token) => ({ token, cookie: `${tokenName}_${localPort}=${token}` })),
+    ...cookies.filter((pair) => tokenCookie.test(pair)).map((pair) => ({ token: valueOf(pair) }))
   ]
   return { tokens, url: rest.length > 0 ? `${path}?${rest.join('&')}` : path, headers }
 }
@@ -110,7 +116,7 @@ function withoutTokens ({ url = '/', headers: given }: IncomingMessage) {
 function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: IncomingMessage, answer: ServerResponse): void {
   outgoing.on('response', (response) => {
     const headers = [...response.rawHeaders]
-    if (cookie !== undefined) headers.push('set-cookie', `${tokenName}=${cookie}; Path=/; HttpOnly; SameSite=Lax`)
+    if (cookie !== undefined) headers.push('set-cookie', `${cookie}; Path=/; Max-Age=${cookieAge}; HttpOnly; SameSite=Lax`)
     response.on('error', () => { answer.destroy() })
     try {
       answer.writeHead(response.statusCode!, response.statusMessage, headers)
@@ -125,7 +131,9 @@ function answerWith ({ request: outgoing, cookie }: Outgoing, incoming: Incoming
   // Without an answer and an error: after an upgrade that nobody asked for.
   outgoing.on('close', () => { if (!answer.headersSent) refuse(unusable, answer) })
   answer.on('close', () => { outgoing.destroy() })
-  incoming.pipe(outgoing)
+  // The client may have left meanwhile.
+  if (answer.destroyed) outgoing.destroy()
+  else incoming.pipe(outgoing)
 }
 
 function refuse (error: unknown, answer: ServerResponse): void {

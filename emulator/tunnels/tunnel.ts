@@ -53,8 +53,10 @@ export async function openTunnel (options: Options): Promise<{ port: number, clo
 /** Each side may end its half first. Who is not listened to is hung up on, as on Modal. */
 async function forward (socket: Socket, { connect, port }: Options): Promise<void> {
   const target = await connect(port)
-  if (target === undefined) {
+  // Who connects may have left meanwhile.
+  if (target === undefined || socket.destroyed) {
     socket.destroy()
+    target?.destroy()
     return
   }
   target.on('error', () => { socket.destroy() })

@@ -20,10 +20,11 @@ export function gitCommand (owned: OwnedSandbox, { action, words = [] }: GitComm
 }
 
 /**
- * A path below the root of the repository, as git itself writes it.
+ * A path below the root of the repository, as git itself takes it. In its list, that of a repository ends with a slash.
  * @param field names it in errors. @throws {AppError} PATH_FORBIDDEN, BAD_REQUEST.
  */
-export function checkPath (field: string, path: string): string {
+export function checkPath (field: string, given: string): string {
+  const path = given.replace(/(?<=.)\/$/s, '')
   const parts = path.split('/')
   if (path.startsWith('/') || parts.includes('..')) {
     throw new AppError('PATH_FORBIDDEN', { message: `${field} leads out of the repository.` })

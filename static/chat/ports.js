@@ -40,12 +40,15 @@ export class Ports {
 
   /** Follows links to the sandbox's own localhost, which is not the user's. */
   acceptLinks (element) {
-    element.addEventListener('click', (event) => {
+    const follow = (event) => {
       const link = event.target.closest?.('a[href]')
       if (!link || !own.test(link.hostname) || link.origin === location.origin) return
       event.preventDefault()
       this.#open(Number(link.port) || (link.protocol === 'https:' ? 443 : 80), link.pathname + link.search + link.hash)
-    })
+    }
+    element.addEventListener('click', follow)
+    // The middle button opens a tab, too.
+    element.addEventListener('auxclick', (event) => { if (event.button === 1) follow(event) })
   }
 
   close () {
@@ -84,7 +87,8 @@ export class Ports {
       tab.opener = null
       const { link } = await (await send('POST', paths.port(this.#sandboxId, port))).json()
       const { origin, searchParams } = new URL(link)
-      const url = new URL(path, origin)
+      // Not resolved: a path that begins with two slashes would lead elsewhere, with the token.
+      const url = new URL(origin + path)
       for (const [name, value] of searchParams) url.searchParams.append(name, value)
       tab.location.replace(url)
     } catch (error) {

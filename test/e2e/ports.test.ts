@@ -29,7 +29,7 @@ t.test('Ports of a sandbox in a real browser', { skip }, async (t) => {
   await t.test('A server that Claude starts is offered, and opened in a tab of its own origin that knows nothing of the page', async (t) => {
     await send(page, scripted([
       [{ tool: 'Bash', input: { command: serve } }],
-      [{ text: 'It runs at [your app](http://localhost:3000/start?a=1). ' }, { text: '.', repeat: 600, chunk: 1, delayMs: 1000 }]
+      [{ text: 'It runs at [your app](http://localhost:3000/start?a=1), and [there](http://localhost:3000//elsewhere.invalid/x). ' }, { text: '.', repeat: 600, chunk: 1, delayMs: 1000 }]
     ]))
     await open.waitFor()
     const tab = await opened(() => open.click())
@@ -43,6 +43,15 @@ t.test('Ports of a sandbox in a real browser', { skip }, async (t) => {
     const tab = await opened(() => page.getByRole('link', { name: 'your app' }).click())
     t.match(await tab.locator('body').innerText(), 'It works: /start')
     t.match(new URL(tab.url()).searchParams.get('a'), '1')
+    await tab.close()
+    const middle = await opened(() => page.getByRole('link', { name: 'your app' }).click({ button: 'middle' }))
+    t.match(await middle.locator('body').innerText(), 'It works: /start', 'whichever button it is clicked with')
+    await middle.close()
+  })
+
+  await t.test('A path that looks like another host stays one: the token goes nowhere else', async (t) => {
+    const tab = await opened(() => page.getByRole('link', { name: 'there' }).click())
+    t.match(await tab.locator('body').innerText(), 'It works: //elsewhere.invalid/x')
     await tab.close()
   })
 

@@ -108,10 +108,22 @@ t.test('changes', { skip }, async (t) => {
     t.match(await diff({ path: 'a//b' }), { status: 400, code: 'BAD_REQUEST', message: /querystring.path/ })
     t.match(await post('stage', { paths: ['a.txt', '../x'] }), { status: 403, message: /body.paths\/1/ })
     t.match(await post('stage', { paths: ['*.txt'] }), { status: 422, code: 'GIT_FAILED', message: /pathspec '\*\.txt' did not match/ })
-    t.match(await post('stage', { paths: [':/'] }), { status: 400 })
+    t.match(await post('stage', { paths: [':/'] }), { status: 422, message: /pathspec ':' did not match/ })
     t.match(await post('stage', { paths: ['etc/passwd'] }), { status: 422, message: /beyond a symbolic link/ })
     t.match(await post('stage', { paths: [] }), { status: 400, message: /body.paths/ })
     await sh('rm etc')
+  })
+
+  await t.test('A repository in it is staged by the name that it has in the list', async (t) => {
+    await sh(`git init -q inner && cd inner && ${as} commit -q --allow-empty -m x`)
+    t.match((await status()).untracked.filter(({ path }: any) => path.startsWith('inner')), [{ path: 'inner/' }])
+    t.match(await diff({ path: 'inner/' }), { status: 400, message: /path is a directory/ })
+    t.match(await post('stage', { paths: ['inner/'] }), { status: 200 })
+    t.match((await status()).staged.filter(({ path }: any) => path.startsWith('inner')), [{ path: 'inner', kind: 'added' }])
+    t.match(await post('unstage', { paths: ['inner/'] }), { status: 200 })
+    await sh('rm -rf inner')
+    t.match(await diff({ path: '/' }), { status: 403 })
+    t.match(await diff({ path: 'a//' }), { status: 400, message: /querystring.path/ })
   })
 
   await t.test('A branch is made and switched to; what git would have to overwrite is named', async (t) => {

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { randomId } from '../../lib/ids.js'
 import { noGit, startGitServer } from '../helpers/git-server.js'
@@ -5,6 +8,7 @@ import { skip, startService } from '../helpers/service.js'
 
 const sandboxes = '/api/modal/sandbox'
 const live = process.env.TEST_LIVE === '1' && 'the repository is on this machine, where sandboxes of Modal cannot reach it'
+const portOf = (server: Server) => (server.address() as AddressInfo).port
 
 t.test('a repository at the start', { skip: skip || noGit || live }, async (t) => {
   const token = randomId('token')
@@ -59,6 +63,26 @@ t.test('a repository at the start', { skip: skip || noGit || live }, async (t) =
     t.match(await create({ volume: { name: 'plain' }, git: { url } }), { status: 422, body: { code: 'CLONE_FAILED' } })
   })
 
+  await t.test('A clone whose end was interrupted is carried on with in the next sandbox', async (t) => {
+    const volume = { name: 'interrupted' }
+    const { body: { id } } = await create({ volume })
+    await sh(id, `git clone -q ${url} .cloning.done; mv .cloning.done/first.txt .; mkdir .cloning.7 .claude-sandbox; echo own > .claude-sandbox/file`)
+    await end(id)
+    const next = await create({ volume, git: { url } })
+    t.equal(next.status, 200)
+    t.equal(await sh(next.body.id, 'ls; git status --short; ls -A | grep cloning.done'), 'first.txt\nsecond.txt\n?? .claude-sandbox/\n')
+    await end(next.body.id)
+  })
+
+  await t.test('It is known again, whatever git is configured to call where it comes from', async (t) => {
+    const env = { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'clone.defaultRemoteName', GIT_CONFIG_VALUE_0: 'upstream' }
+    for (let time = 0; time < 2; time++) {
+      const { status, body: { id } } = await create({ volume: { name: 'renamed' }, git: { url }, env })
+      t.equal(status, 200)
+      await end(id)
+    }
+  })
+
   await t.test('A private one is cloned with the token of a secret, which is nowhere afterwards', async (t) => {
     const git = { url: urlInSandbox(locked.url) }
     t.match(await create({ git }), { status: 422, body: { code: 'CLONE_FAILED', step: 'clone' } })
@@ -67,6 +91,26 @@ t.test('a repository at the start', { skip: skip || noGit || live }, async (t) =
     t.equal(await sh(id, 'ls'), 'first.txt\nsecond.txt\n')
     t.equal(await sh(id, `grep -r ${token} . 2>/dev/null; env | grep -c GIT_`), '0\n')
     await end(id)
+  })
+
+  await t.test('The token is not given to another host, to which the repository is redirected', async (t) => {
+    const heard: Array<string | undefined> = []
+    const thief = createServer(({ headers }, answer) => {
+      heard.push(headers.authorization)
+      answer.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end()
+    })
+    const redirecting = createServer(({ url }, answer) => {
+      answer.writeHead(302, { location: urlInSandbox(`http://127.0.0.1:${portOf(thief)}${url}`) }).end()
+    })
+    for (const one of [thief, redirecting]) {
+      one.listen(0, '127.0.0.1')
+      await once(one, 'listening')
+      t.teardown(() => { one.close() })
+    }
+    const url = urlInSandbox(`http://127.0.0.1:${portOf(redirecting)}/project.git`)
+    t.match(await create({ git: { url, secretName: 'test-git' } }), { status: 422, body: { code: 'CLONE_FAILED' } })
+    t.not(heard.length, 0, 'the redirection is followed')
+    t.match(heard.filter((header) => header !== undefined), { length: 0 })
   })
 
   await t.test('What can not work is refused before anything is made', async (t) => {

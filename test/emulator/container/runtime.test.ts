@@ -27,4 +27,18 @@ t.test('On gVisor, such a watch holds nothing', { skip: skip || noGvisor }, asyn
   t.equal(await holdsMemory('runsc', { 'memory-limits': 100 }), false)
 })
 
+t.test('Where networks are asked for and can not be had, nothing starts', async (t) => {
+  const start = async (network?: 'own') => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'runtime-'))
+    t.teardown(() => removeTree(dataDir))
+    const runtime = await createRuntime({ dataDir, log: { warn () {} }, isolation: 'namespaces', network })
+    const missing = await runtime.withoutNetworks()
+    await runtime.close()
+    return missing
+  }
+  const missing = await start()
+  if (missing === undefined) t.equal(await start('own'), undefined)
+  else await t.rejects(start('own'), { message: `EMULATOR_NETWORK is own, but sandboxes can't have networks of their own here: ${missing}` })
+})
+
 repeatAsUser(t, import.meta.url)

@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import { Probe } from 'modal'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
@@ -48,6 +49,31 @@ t.test('a sandbox with a list reaches its addresses, and nothing else: not the m
   t.notMatch(namespace.stdout, /hello/)
   t.equal((await run(open!, ['cat', '/etc/resolv.conf'])).stdout.trim(), 'nameserver 198.18.0.3')
   t.equal((await run(closed!, ['true'])).code, 0)
+})
+
+/** In a sandbox: sends datagrams, bound to a device. */
+const sendFrom = (device: string, host: string, port: number) => ['perl', '-e', `
+  use Socket;
+  socket(my $socket, PF_INET, SOCK_DGRAM, 0) or die;
+  setsockopt($socket, SOL_SOCKET, 25, pack('Z*', '${device}')) or exit;
+  for (1 .. 5) { send($socket, 'hello', 0, sockaddr_in(${port}, inet_aton('${host}'))); select(undef, undef, undef, 0.1) }`]
+
+t.test('a list of any address does not lead to the loopback of the machine, past the routes either', { skip: skipLists }, async (t) => {
+  const machine = createSocket('udp4')
+  machine.bind(0, '0.0.0.0')
+  await once(machine, 'listening')
+  t.teardown(() => { machine.close() })
+  const { port } = machine.address()
+  const heard: string[] = []
+  machine.on('message', (_text, { address }) => { heard.push(address) })
+  const { create } = await localApp(emulator.modal(), 'lists')
+  const lists = [['0.0.0.0/0'], ['126.0.0.0/7'], ['127.0.0.0/8'], ['127.0.0.1/32', '127.77.0.1/32']]
+  for (const outboundCidrAllowlist of lists) {
+    const sandbox = await create({ outboundCidrAllowlist })
+    for (const host of ['127.0.0.1', '127.77.0.1']) t.equal((await run(sandbox, sendFrom('tap0', host, port))).code, 0)
+    t.match(heard, { length: 0 }, outboundCidrAllowlist.join())
+    heard.length = 0
+  }
 })
 
 t.test('a list that is none is refused', { skip }, async (t) => {

@@ -4,6 +4,7 @@ import { request } from 'node:http'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as secureConnect } from 'node:tls'
 import t, { type Test } from 'tap'
 import { connectHere } from '../../../emulator/container/connector.js'
@@ -56,4 +57,39 @@ t.test('A tunnel that closes hangs up on everybody, also in the middle of a hand
   for (const socket of [shaking, secure]) socket.on('error', () => {}).resume()
   close()
   t.ok(await eventually(async () => shaking.destroyed && secure.destroyed && sockets[0]!.destroyed))
+})
+
+t.test('Who leaves before the sandbox has been connected leaves no connection there', async (t) => {
+  const { sockets, target } = await silentServer(t)
+  let left!: () => void
+  const hasLeft = new Promise<void>((resolve) => { left = resolve })
+  let asked = 0
+  const late = {
+    ...target,
+    async connect (port: number) {
+      asked++
+      await hasLeft
+      return await target.connect(port)
+    }
+  }
+  const tunnel = await openTunnel({ ...late, track: () => {} })
+  const gate = await openGate({ ...late, userOf: async () => ({ metadata: '' }) })
+  t.teardown(() => { tunnel.close(); gate.close() })
+  const direct = connect({ host: sharedLoopback, port: tunnel.port })
+  const reset = connect({ host: sharedLoopback, port: tunnel.port })
+  const headers = { authorization: 'Bearer token' }
+  const http = request(gate.url, { headers })
+  const upload = request(gate.url, { headers: { ...headers, 'content-length': 1_000_000 }, method: 'POST' })
+  for (const one of [direct, reset, http, upload]) one.on('error', () => {})
+  http.end()
+  upload.write('x')
+  t.ok(await eventually(async () => asked === 4))
+  direct.destroy()
+  reset.resetAndDestroy()
+  http.destroy()
+  upload.destroy()
+  await sleep(200)
+  left()
+  t.ok(await eventually(async () => sockets.length === 4))
+  t.ok(await eventually(async () => sockets.every(({ destroyed }) => destroyed)), `${sockets.filter(({ destroyed }) => !destroyed).length} are left`)
 })

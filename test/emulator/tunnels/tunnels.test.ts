@@ -134,7 +134,7 @@ t.test('a connect token lets HTTP in, in a header, the URL or a cookie, and tell
   t.notMatch(JSON.stringify(inHeader.seen), token, 'the sandbox does not learn it')
   const inUrl = await ask(`/a?b=c&_modal_connect_token=${token}`, { authorization: 'Bearer own' })
   t.match(inUrl, { status: 201, seen: { url: '/a?b=c', headers: { authorization: 'Bearer own' } } })
-  const cookie = inUrl.cookies!.find((text) => text.startsWith('_modal_connect_token='))!
+  const cookie = inUrl.cookies!.find((text) => text.startsWith('_modal_connect_token'))!
   t.match(cookie, /HttpOnly/)
   t.match(await ask('/', { cookie: `x=1; ${cookie.split(';')[0]}` }), { status: 201, seen: { headers: { cookie: 'x=1' } } })
   t.equal((await fetch(url, { method: 'POST', body: 'x'.repeat(100_000), headers: { authorization: `Bearer ${token}` } })).status, 201)
