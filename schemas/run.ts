@@ -81,6 +81,9 @@ export const Completion = Type.Object({
   exceededBudget: Type.Union([Type.Literal('maxBudgetUsd'), Type.Literal('monthlyBudgetUsd'), Type.Null()], {
     description: 'The budget for which the model gateway has refused a request.'
   }),
+  contextWindows: Type.Union([Type.Record(Type.String(), Type.Integer()), Type.Null()], {
+    description: 'How many tokens the models of its conversation take, by their names, as the CLI says.'
+  }),
   sessionId: Type.Union([Type.String(), Type.Null()])
 })
 export type Completion = Static<typeof Completion>

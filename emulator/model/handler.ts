@@ -75,7 +75,8 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
     const { prompt } = conversation
     const promptSha256 = sha256(prompt).toString('hex')
     Object.assign(record, { model, stream, prompt: prompt.slice(0, maxPromptLength), promptSha256 })
-    await answer(response, nextTurn(conversation, sessionOf(request)), { model, inputTokens }, stream)
+    const turn = nextTurn(conversation, sessionOf(request))
+    await answer(response, turn, { model, inputTokens: turn.inputTokens ?? inputTokens }, stream)
   }
 
   function nextTurn (conversation: Conversation, sessionId: string): Turn {

@@ -24,6 +24,8 @@ export class Conversation {
   commands
   /** When the latest run of this conversation started. */
   lastRunStart
+  /** Its runs that are over, newest first. @type {{runId: string, completion: object}[]} */
+  runs = []
 
   /** @param {{onEdit: (prompt: string, pictures: object[]) => void}} options those that are not obvious */
   constructor ({ sandboxId, workdir, scripted, welcome, onEdit }) {
@@ -64,6 +66,7 @@ export class Conversation {
       loadingNote.remove()
       this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
       const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
+      this.runs = completed
       const before = withoutRun(messages, run)
       await showMessages(before, completed, (prompt) => this.#newTurn(prompt?.text, { pictures: prompt?.pictures }))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
@@ -91,10 +94,19 @@ export class Conversation {
     return turn
   }
 
-  /** The next prompt belongs to this conversation, which has another title if it is another one. */
+  /** The next prompt belongs to this conversation, which has another title and other runs if it is another one. */
   goOnIn (sessionId) {
-    if (this.sessionId !== sessionId) this.title = undefined
+    if (this.sessionId !== sessionId) Object.assign(this, { title: undefined, runs: [] })
     this.sessionId = sessionId
+  }
+
+  addRun (runId, completion) {
+    if (!this.runs.some((run) => run.runId === runId)) this.runs = [{ runId, completion }, ...this.runs]
+  }
+
+  /** What is in its context, as its latest answer tells; undefined or null if that is not known. */
+  get context () {
+    return this.#shown.findLast(({ claude }) => claude.context !== undefined)?.claude.context
   }
 
   showError (error) {
@@ -124,7 +136,7 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [] })
+    Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [], runs: [] })
     this.#turns.replaceChildren()
     this.#shown = []
     return this.#loading

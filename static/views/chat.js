@@ -27,6 +27,8 @@ export class ChatView {
   #FollowedRun
   /** Loaded with the conversation. */
   #ports
+  /** Loaded with the conversation, as well. */
+  #usage
   #ended = false
   /** Conversations being loaded. */
   #loading = 0
@@ -34,6 +36,7 @@ export class ChatView {
 
   constructor (sandbox, { scripted, newSandbox }) {
     this.sandbox = sandbox
+    this.scripted = scripted
     this.newSandbox = newSandbox
     this.conversation = new Conversation({
       sandboxId: sandbox.id,
@@ -134,6 +137,7 @@ export class ChatView {
       this.#FollowedRun = FollowedRun
       this.#acceptDrops()
       this.#showPorts()
+      this.#showUsage()
       return run
     } catch (error) {
       this.conversation.showError(asApiError(error))
@@ -163,6 +167,14 @@ export class ChatView {
     if (this.conversation.lastRunStart !== undefined) this.#ports.look()
   }
 
+  async #showUsage () {
+    const { UsageMeter } = await import('../chat/usage.js').catch(() => ({}))
+    if (UsageMeter === undefined) return
+    this.#usage = new UsageMeter(this.scripted)
+    this.#options.element.append(this.#usage.element)
+    this.#usage.show(this.conversation)
+  }
+
   async #switch (change) {
     if (this.#run) return announce('Claude is still working. Press Escape to stop it.')
     await this.#load(change)
@@ -174,6 +186,7 @@ export class ChatView {
     this.#loading++
     const result = await change()
     this.#loading--
+    this.#usage?.show(this.conversation)
     this.picker.setTitle(this.conversation.title)
     return result
   }
@@ -207,12 +220,15 @@ export class ChatView {
     const run = this.#run = new this.#FollowedRun({
       sandbox, turn, activity, bar, prompt, request, runId, onCommand: () => this.#ports?.look()
     })
+    turn.claude.onContext = () => this.#usage?.show(this.conversation)
     this.picker.setTitle(this.conversation.title)
     this.composer.setBusy(true)
     let completed
     try {
       completed = await run.follow()
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
+      if (completed) this.conversation.addRun(run.runId, completed)
+      this.#usage?.show(this.conversation)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
       this.#showFailure(asApiError(error), turn, request && { prompt, pictures })

@@ -1,0 +1,127 @@
+import t from 'tap'
+import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
+import { finished, local, scripted, send } from '../helpers/chat.js'
+import { startService } from '../helpers/service.js'
+
+const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
+
+t.test('Context and cost in a real browser', { skip }, async (t) => {
+  const browser = await openBrowser()
+  const service = await startService({ ...local, ACCOUNTS: '' })
+  t.teardown(async () => {
+    await browser.close()
+    await service.close()
+  })
+  const { page } = await openPage(t, browser, service.url)
+  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
+  await page.getByRole('button', { name: 'New sandbox' }).click()
+  await page.locator('.welcome').waitFor()
+  const meter = page.locator('.usage')
+  const button = meter.locator('summary')
+  const details = meter.locator('.usage-details')
+  const path = () => `/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}`
+  const runs = async (): Promise<any[]> =>
+    await page.evaluate(`fetch('${path()}/claude').then((response) => response.json()).then(({ runs }) => runs)`)
+  /** What the button and its details say. */
+  const said = async () => [await button.textContent(), await details.textContent()]
+  const answers = async (turn: object, prompt = scripted([turn])) => {
+    const before = await page.locator('.run-footer').count()
+    await send(page, prompt)
+    await page.locator('.run-footer').nth(before).waitFor()
+  }
+
+  await t.test('Nothing is said before Claude has answered', async (t) => {
+    t.equal(await meter.isVisible(), false)
+  })
+
+  await t.test('The button says how full the context is and what the runs have cost together', async (t) => {
+    await answers({ blocks: [{ text: 'One.' }], inputTokens: 120_000 })
+    await button.getByText('12 %').waitFor()
+    await answers({ blocks: [{ text: 'Two.' }], inputTokens: 421_000 })
+    await button.getByText('42 %').waitFor()
+    const costs = (await runs()).map(({ completion }) => completion.costUsd)
+    t.equal(costs.length, 2)
+    t.ok(costs.every((cost) => cost > 0))
+    const cost = `$${(costs[0] + costs[1]).toFixed(2)}`
+    t.equal(await button.textContent(), `42 % · ${cost}`)
+    t.equal(await button.getAttribute('aria-label'), `Context and cost: 42 % · ${cost}`)
+  })
+
+  await t.test('The keyboard opens the details; Escape and leaving close them', async (t) => {
+    await button.focus()
+    await page.keyboard.press('Enter')
+    await details.waitFor()
+    t.match(await details.innerText(), /421\.0k of 1\.0M tokens \(42 %\)[^]*claude-opus-5-5[^]*\(made up, 2 runs\)/)
+    await page.keyboard.press('Escape')
+    await details.waitFor({ state: 'hidden' })
+    t.equal(await page.evaluate("document.activeElement.closest('.usage') !== null"), true)
+    await button.click()
+    await details.waitFor()
+    await page.locator('.turn').first().click({ position: { x: 5, y: 5 } })
+    await details.waitFor({ state: 'hidden' })
+  })
+
+  await t.test('A command that the CLI answers itself does not change the context', async (t) => {
+    const [before] = await said()
+    await answers({}, '/context')
+    t.match(await page.locator('.turn').last().innerText(), /Context Usage/)
+    t.equal((await button.textContent())?.split(' · ')[0], before?.split(' · ')[0])
+  })
+
+  await t.test('It is the same after a reload', async (t) => {
+    const shown = await said()
+    await page.reload()
+    await button.waitFor()
+    t.strictSame(await said(), shown)
+  })
+
+  await t.test('From four fifths on, compacting is suggested; then the context is unknown until Claude answers', async (t) => {
+    await answers({ blocks: [{ text: 'Three.' }], inputTokens: 820_000 })
+    t.match(await button.textContent(), /^82 % · \$[\d.]+ · \/compact helps$/)
+    await answers({}, '/compact')
+    await page.locator('.note', { hasText: 'was compacted' }).waitFor()
+    t.match(await button.textContent(), /^\$[\d.]+$/)
+    t.match(await details.textContent(), /Unknown until Claude answers/)
+    const shown = await said()
+    await page.reload()
+    await button.waitFor()
+    t.strictSame(await said(), shown, 'also after a reload')
+    t.equal(await page.locator('.note', { hasText: 'was compacted' }).count(), 1)
+    await answers({ blocks: [{ text: 'Four.' }], inputTokens: 5000 })
+    t.match(await button.textContent(), /^< 1 % · \$[\d.]+$/)
+  })
+
+  await t.test('While the first run of a conversation goes on, tokens are all that is known', async (t) => {
+    await page.keyboard.press('Control+Shift+O')
+    await meter.waitFor({ state: 'hidden' })
+    await send(page, scripted([{ blocks: [{ text: 'Five.' }, { tool: 'Bash', input: { command: 'until [ -e go ]; do sleep 0.1; done' } }], inputTokens: 300_000 }, { blocks: [{ text: 'Six.' }], inputTokens: 310_000 }]))
+    await button.getByText('300.0k tokens').waitFor()
+    await page.reload()
+    await button.getByText('300.0k tokens').waitFor()
+    t.match(await details.textContent(), /how many fit is unknown[^]*Model costUnknown/)
+    const go = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"command":["touch","go"]}' }
+    await page.evaluate(`fetch('${path()}/exec', ${JSON.stringify(go)}).then((response) => response.text())`)
+    await finished(page)
+    await button.getByText('31 %').waitFor()
+    t.match(await details.textContent(), /1 run\)/)
+  })
+
+  await t.test('After /clear it is about the conversation that has begun', async (t) => {
+    await answers({}, '/clear')
+    t.notMatch(await button.textContent(), /%/)
+    await answers({ blocks: [{ text: 'Seven.' }], inputTokens: 20_000 })
+    await button.getByText('2 %').waitFor()
+    const shown = await said()
+    await page.reload()
+    await button.waitFor()
+    t.strictSame(await said(), shown)
+  })
+
+  await t.test('On a phone the details fit', async (t) => {
+    await page.setViewportSize({ width: 390, height: 844 })
+    await button.click()
+    const box = (await details.boundingBox())!
+    t.ok(box.x >= 0 && box.x + box.width <= 390, JSON.stringify(box))
+    t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390)
+  })
+})
