@@ -49,7 +49,7 @@ export class RunOptions {
       this.#mode,
       h('details', { class: 'popover' }, this.#summary,
         h('div', { class: 'popover-body' },
-          field('Model', this.#model), this.#modelIdField, field('Effort', this.#effort),
+          field('Model', this.#model), field('Effort', this.#effort), this.#modelIdField,
           field('Max turns', this.#turns), field('Budget in USD', this.#budget))))
     enableLightDismiss(this.element.querySelector('details'))
     this.#show()
@@ -87,10 +87,9 @@ export class RunOptions {
 
   #show () {
     const { model, effort } = this.request
-    const choice = [
-      models.find(([alias]) => alias === model)?.[1] ?? model,
-      effort && `${efforts.find(([value]) => value === effort)[1].toLowerCase()} effort`
-    ].filter(Boolean).join(', ')
+    const modelName = models.find(([alias]) => alias === model)?.[1] ?? model
+    const effortName = effort && `${efforts.find(([value]) => value === effort)[1]} effort`
+    const choice = modelName && effortName ? `${modelName}, ${effortName.toLowerCase()}` : modelName ?? effortName ?? ''
     this.#modelIdField.hidden = this.#model.value !== otherModel
     this.#choice.textContent = choice
     this.#summary.setAttribute('aria-label', choice === '' ? 'More run options' : `More run options: ${choice}`)

@@ -9,15 +9,19 @@ const fullFrom = 0.8
 export class UsageMeter {
   #label = h('summary', { class: 'quiet', title: 'Context and cost of this conversation' })
   #details = h('div', { class: 'popover-body usage-details', role: 'group', 'aria-label': 'Context and cost' })
+  #compute = h('dd')
   #scripted
+  #sandbox
   #shown
   #isFull = false
 
   /** @param {boolean} scripted whether the model is made up, and so are its figures */
-  constructor (scripted) {
+  constructor (sandbox, scripted) {
+    this.#sandbox = sandbox
     this.#scripted = scripted
     this.element = h('details', { class: 'popover usage', hidden: true }, this.#label, this.#details)
     enableLightDismiss(this.element)
+    this.element.addEventListener('toggle', () => this.#showCompute())
   }
 
   /** @param {import('./conversation.js').Conversation} conversation */
@@ -38,10 +42,21 @@ export class UsageMeter {
     this.#details.replaceChildren(h('dl', {},
       row('Context', used ? inFull(used) : 'Unknown until Claude answers'),
       used && row('Model', used.model),
-      row('Model cost', cost === undefined ? 'Unknown' : this.#costText(cost, costs.length, runs.length))),
+      row('Model cost', cost === undefined ? 'Unknown' : this.#costText(cost, costs.length, runs.length)),
+      typeof this.#sandbox.resources?.usdPerHour === 'number' && [h('dt', {}, 'Sandbox'), this.#compute]),
     isFull && h('p', { class: 'warn' }, 'The context is almost full. Send /compact: Claude then goes on with a summary of the conversation.'))
+    this.#showCompute()
     if (isFull && !this.#isFull) announce('The context is almost full. Sending /compact helps.')
     this.#isFull = isFull
+  }
+
+  /** What the sandbox has cost by now, whatever conversation was in it. */
+  #showCompute () {
+    const { createdAt, resources } = this.#sandbox
+    if (typeof resources?.usdPerHour !== 'number') return
+    const hours = Math.max(0, Date.now() - Date.parse(createdAt)) / 3_600_000
+    const size = `${resources.cpu} ${resources.cpu === 1 ? 'core' : 'cores'}, ${formatGiB(resources.memoryMiB)} of memory`
+    this.#compute.textContent = `${formatCost(hours * resources.usdPerHour)} so far (estimate for ${size})`
   }
 
   #costText (cost, known, all) {
@@ -49,6 +64,10 @@ export class UsageMeter {
     const unknown = known < all ? `, not known of ${all - known}` : ''
     return `${formatCost(cost)} (${this.#scripted ? 'made up, ' : ''}${runs}${unknown})`
   }
+}
+
+function formatGiB (mebibytes) {
+  return `${Number((mebibytes / 1024).toFixed(1))} GiB`
 }
 
 function row (name, value) {
@@ -66,7 +85,7 @@ function inFull ({ tokens, window }) {
 }
 
 function percent (part) {
-  return part < 0.01 ? '< 1 %' : `${Math.round(100 * part)} %`
+  return `${part < 0.01 ? '<\u00a01' : Math.round(100 * part)}\u00a0%`
 }
 
 /** How many tokens the model takes, as the latest run that has used it says; undefined if none does. */

@@ -170,8 +170,8 @@ export class ChatView {
   async #showUsage () {
     const { UsageMeter } = await import('../chat/usage.js').catch(() => ({}))
     if (UsageMeter === undefined) return
-    this.#usage = new UsageMeter(this.scripted)
-    this.#options.element.append(this.#usage.element)
+    this.#usage = new UsageMeter(this.sandbox, this.scripted)
+    this.#options.element.after(this.#usage.element)
     this.#usage.show(this.conversation)
   }
 

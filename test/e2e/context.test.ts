@@ -43,15 +43,15 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
     t.equal(costs.length, 2)
     t.ok(costs.every((cost) => cost > 0))
     const cost = `$${(costs[0] + costs[1]).toFixed(2)}`
-    t.equal(await button.textContent(), `42 % · ${cost}`)
-    t.equal(await button.getAttribute('aria-label'), `Context and cost: 42 % · ${cost}`)
+    t.equal(await button.innerText(), `42\u00a0% · ${cost}`)
+    t.equal(await button.getAttribute('aria-label'), `Context and cost: 42\u00a0% · ${cost}`)
   })
 
   await t.test('The keyboard opens the details; Escape and leaving close them', async (t) => {
     await button.focus()
     await page.keyboard.press('Enter')
     await details.waitFor()
-    t.match(await details.innerText(), /421\.0k of 1\.0M tokens \(42 %\)[^]*claude-opus-5-5[^]*\(made up, 2 runs\)/)
+    t.match(await details.innerText(), /421\.0k of 1\.0M tokens \(42\s%\)[^]*claude-opus-5-5[^]*\(made up, 2 runs\)/)
     await page.keyboard.press('Escape')
     await details.waitFor({ state: 'hidden' })
     t.equal(await page.evaluate("document.activeElement.closest('.usage') !== null"), true)
@@ -77,7 +77,7 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
 
   await t.test('From four fifths on, compacting is suggested; then the context is unknown until Claude answers', async (t) => {
     await answers({ blocks: [{ text: 'Three.' }], inputTokens: 820_000 })
-    t.match(await button.textContent(), /^82 % · \$[\d.]+ · \/compact helps$/)
+    t.match(await button.textContent(), /^82\s% · \$[\d.]+ · \/compact helps$/)
     await answers({}, '/compact')
     await page.locator('.note', { hasText: 'was compacted' }).waitFor()
     t.match(await button.textContent(), /^\$[\d.]+$/)
@@ -88,7 +88,7 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
     t.strictSame(await said(), shown, 'also after a reload')
     t.equal(await page.locator('.note', { hasText: 'was compacted' }).count(), 1)
     await answers({ blocks: [{ text: 'Four.' }], inputTokens: 5000 })
-    t.match(await button.textContent(), /^< 1 % · \$[\d.]+$/)
+    t.match(await button.textContent(), /^<\s1\s% · \$[\d.]+$/)
   })
 
   await t.test('While the first run of a conversation goes on, tokens are all that is known', async (t) => {
@@ -104,6 +104,7 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
     await finished(page)
     await button.getByText('31 %').waitFor()
     t.match(await details.textContent(), /1 run\)/)
+    t.notMatch(await details.textContent(), /Sandbox/, 'in local mode it has no price')
   })
 
   await t.test('After /clear it is about the conversation that has begun', async (t) => {
@@ -124,4 +125,37 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
     t.ok(box.x >= 0 && box.x + box.width <= 390, JSON.stringify(box))
     t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390)
   })
+})
+
+t.test('What the sandbox costs is estimated where it has a price', { skip }, async (t) => {
+  const browser = await openBrowser()
+  const prices = JSON.stringify({ cpuCoreHour: 3600, memoryGiBHour: 1800 })
+  const service = await startService({ ...local, ACCOUNTS: '', COMPUTE_PRICES: prices })
+  t.teardown(async () => {
+    await browser.close()
+    await service.close()
+  })
+  const { page } = await openPage(t, browser, service.url)
+  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
+  await page.getByRole('button', { name: 'New sandbox' }).click()
+  await page.locator('.welcome').waitFor()
+  await send(page, scripted([[{ text: 'One.' }]]))
+  await finished(page)
+  const estimate = async () => {
+    const text = await page.locator('.usage-details').innerText()
+    const [, usd, size] = /Sandbox\s+\$([\d.]+) so far \(estimate for (.*)\)/.exec(text) ?? []
+    return { usd: Number(usd), size }
+  }
+  const path = `/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}`
+  const sandbox = await page.evaluate(`fetch('${path}').then((response) => response.json())`) as any
+  t.strictSame(sandbox.resources, { cpu: 1, memoryMiB: 2048, gpu: null, usdPerHour: 7200 })
+  await page.locator('.usage summary').click()
+  const first = await estimate()
+  const seconds = (Date.now() - Date.parse(sandbox.createdAt)) / 1000
+  t.equal(first.size, '1 core, 2 GiB of memory')
+  t.ok(first.usd > 0 && first.usd <= 2 * seconds + 0.01, `two dollars a second: ${first.usd} after ${seconds} s`)
+  await page.keyboard.press('Escape')
+  await page.waitForTimeout(1000)
+  await page.locator('.usage summary').click()
+  t.ok((await estimate()).usd >= first.usd + 2, 'it is as of now whenever it is opened')
 })

@@ -16,7 +16,7 @@ t.test('Options of runs in a real browser', { skip }, async (t) => {
   await page.goto(`${service.url}/#code=${service.app.signInCode}`)
   await page.getByRole('button', { name: 'New sandbox' }).click()
   await page.locator('.welcome').waitFor()
-  const summary = page.locator('.run-options details:not(.usage) summary')
+  const summary = page.locator('.run-options summary')
   const field = (name: string) => page.locator('.run-options').getByLabel(name, { exact: true })
   const isOpen = async () => await field('Effort').isVisible()
   /** Runs a prompt. @returns what the page has asked for and the footer of the turn. */
@@ -77,6 +77,7 @@ t.test('Options of runs in a real browser', { skip }, async (t) => {
     t.equal(await field('Model id').evaluate((input: any) => input.matches(':invalid')), true)
     await page.keyboard.press('Escape')
     t.match(await run(), { model: undefined, effort: 'low' }, 'what is no name is not sent')
+    t.equal(await summary.innerText(), 'Low effort')
   })
 
   await t.test('What Claude may do is said in the words of the CLI, and edits can be accepted', async (t) => {
@@ -99,14 +100,18 @@ t.test('Options of runs in a real browser', { skip }, async (t) => {
   })
 
   await t.test('On a phone the row is no wider than the page, and the options fit', async (t) => {
-    await page.setViewportSize({ width: 390, height: 844 })
-    t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390)
-    const row = (await page.locator('.composer').boundingBox())!
-    const send = (await page.locator('.send').boundingBox())!
-    t.ok(send.x + send.width <= row.x + row.width)
-    await summary.click()
-    const box = (await page.locator('.run-options .popover-body').first().boundingBox())!
-    t.ok(box.x >= 0 && box.x + box.width <= 390)
-    t.ok(box.y >= 0)
+    for (const width of [320, 390]) {
+      await page.setViewportSize({ width, height: 844 })
+      t.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
+      const composer = (await page.locator('.composer').boundingBox())!
+      const button = (await page.locator('.send').boundingBox())!
+      t.ok(button.x + button.width <= composer.x + composer.width, `${width} px`)
+      for (const one of [summary, page.locator('.usage summary')]) {
+        await one.click()
+        const box = (await page.locator('[open] > .popover-body').boundingBox())!
+        t.ok(box.x >= 0 && box.x + box.width <= width && box.y >= 0, JSON.stringify(box))
+        await page.keyboard.press('Escape')
+      }
+    }
   })
 })
