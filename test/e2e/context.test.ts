@@ -68,6 +68,14 @@ t.test('Context and cost in a real browser', { skip }, async (t) => {
     t.equal((await button.textContent())?.split(' · ')[0], before?.split(' · ')[0])
   })
 
+  await t.test('What a subagent has in its own context does not count', async (t) => {
+    const prompt = scripted([{ blocks: [{ text: 'Looked.' }], inputTokens: 900_000 }])
+    const task = { tool: 'Task', input: { description: 'Look', prompt, subagent_type: 'general-purpose' } }
+    await answers({}, scripted([{ blocks: [task], inputTokens: 425_000 }, { blocks: [{ text: 'So it is.' }], inputTokens: 430_000 }]))
+    t.equal(await page.locator('.turn').last().locator('.tool').count(), 1)
+    t.match(await button.textContent(), /^43\s%/)
+  })
+
   await t.test('It is the same after a reload', async (t) => {
     const shown = await said()
     await page.reload()
