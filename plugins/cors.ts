@@ -11,6 +11,6 @@ const day = 86_400
 export default fp<CorsOptions>(async (fastify, { origins }) => {
   if (origins.length === 0) return
   await fastify.register(fastifyCors, {
-    origin: [...origins], credentials: true, methods: ['GET', 'POST', 'PUT', 'DELETE'], exposedHeaders, maxAge: day
+    origin: [...origins], credentials: true, methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'], exposedHeaders, maxAge: day
   })
 }, { name: 'cors', fastify: '5.x' })

@@ -64,7 +64,10 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('changes', new ChangesService(sandboxes))
   fastify.decorate('ports', new Ports(sandboxes))
   fastify.decorate('sessions', new SessionService({
-    redact: redactor(model.secrets), version: (owned) => runs.version(owned)
+    redact: redactor(model.secrets),
+    version: (owned) => runs.version(owned),
+    activeRun: (owned, sessionId) => runs.activeOf(owned, sessionId),
+    onChanged: (owned) => runs.noteChange(owned)
   }))
   // In local mode there is nothing to build.
   if (backend === 'modal') fastify.addHook('onReady', async () => { sandboxes.buildDefaultImage() })

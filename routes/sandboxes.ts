@@ -2,8 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import { Creation, CreationParams } from '../schemas/creation.js'
 import {
-  CreatedSandbox, CreateEvents, CreateHeaders, ListQuery, SandboxDetails, SandboxPage, SandboxParams, SandboxSpec,
-  TerminateQuery, Termination
+  CreatedSandbox, CreateEvents, CreateHeaders, DetailsEvents, DetailsHeaders, ListQuery, SandboxDetails, SandboxPage,
+  SandboxParams, SandboxSpec, TerminateQuery, Termination
 } from '../schemas/sandbox.js'
 import { ReloadedVolume } from '../schemas/volume.js'
 import { AppError } from '../errors.js'
@@ -73,17 +73,34 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   fastify.get('/:id', {
     schema: {
       operationId: 'getSandbox',
-      summary: 'Get a sandbox',
+      summary: 'Get a sandbox, or follow what becomes of it',
       tags: ['sandboxes'],
+      events: DetailsEvents,
       params: SandboxParams,
+      headers: DetailsHeaders,
       response: { 200: SandboxDetails, ...errors }
     }
-  }, async ({ account, params: { id } }) => {
-    const sandbox = await fastify.sandboxes.get(account, id)
-    const activeRun = sandbox.status === 'running'
-      ? await fastify.runs.active(await fastify.sandboxes.find(account, id))
-      : null
-    return { ...sandbox, activeRun: activeRun ?? null }
+  }, async (request, reply) => {
+    const { account, params: { id } } = request
+    const look = async (): Promise<SandboxDetails> => {
+      const sandbox = await fastify.sandboxes.get(account, id)
+      const activeRun = sandbox.status === 'running'
+        ? await fastify.runs.active(await fastify.sandboxes.find(account, id))
+        : null
+      return { ...sandbox, activeRun: activeRun ?? null }
+    }
+    if (!request.wantsSse(false)) return await look()
+    const owned = await fastify.sandboxes.find(account, id)
+    const sse = reply.sse()
+    try {
+      const onActivity = (listener: () => void) => fastify.runs.onActivity(owned, listener)
+      for await (const sandbox of fastify.sandboxes.follow(owned, { look, onActivity, signal: sse.signal })) {
+        await sse.send({ event: 'sandbox', data: sandbox })
+      }
+      await sse.end()
+    } catch (error) {
+      await sse.end({ event: 'error', data: request.report(error) })
+    }
   })
 
   fastify.post('/:id/volume/reload', {

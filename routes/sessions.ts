@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { ErrorAnswer } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
-import { SessionList, SessionPage, SessionParams, SessionQuery } from '../schemas/session.js'
+import {
+  DeletedSession, SessionChange, SessionList, SessionName, SessionPage, SessionParams, SessionQuery
+} from '../schemas/session.js'
 
 const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
@@ -31,6 +33,31 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
     const owned = await fastify.sandboxes.find(account, id)
     return await fastify.sessions.messages(owned, sessionId, Number(after ?? 0), limit)
+  })
+
+  fastify.patch('/:id/sessions/:sessionId', {
+    schema: {
+      operationId: 'renameSession',
+      summary: 'Rename a conversation',
+      tags: ['sessions'],
+      params: SessionParams,
+      body: SessionChange,
+      response: { 200: SessionName, ...errors }
+    }
+  }, async ({ account, body, params: { id, sessionId } }) => {
+    return await fastify.sessions.rename(await fastify.sandboxes.open(account, id), sessionId, body.title)
+  })
+
+  fastify.delete('/:id/sessions/:sessionId', {
+    schema: {
+      operationId: 'deleteSession',
+      summary: 'Delete a conversation and its runs',
+      tags: ['sessions'],
+      params: SessionParams,
+      response: { 200: DeletedSession, ...errors }
+    }
+  }, async ({ account, params: { id, sessionId } }) => {
+    return await fastify.sessions.delete(await fastify.sandboxes.open(account, id), sessionId)
   })
 }
 

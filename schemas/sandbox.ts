@@ -220,8 +220,17 @@ export const CreateEvents = eventStream({
   error: ErrorAnswer
 })
 
-const ActiveRun = Type.Object({ runId: Type.String(), startedAt: Timestamp })
+const ActiveRun = Type.Object({ runId: Type.String(), sessionId: Nullable(Type.String()), startedAt: Timestamp })
 export const SandboxDetails = Type.Composite([SandboxView, Type.Object({ activeRun: Nullable(ActiveRun) })])
+export type SandboxDetails = Static<typeof SandboxDetails>
+
+export const DetailsHeaders = Type.Object({
+  accept: Type.Optional(Type.String({
+    description: 'text/event-stream: how it is, and how it is whenever that has changed, until it has ended.'
+  }))
+})
+
+export const DetailsEvents = eventStream({ sandbox: SandboxDetails, error: ErrorAnswer })
 
 export const ListQuery = Type.Object({
   limit: Type.Integer({ minimum: 1, maximum: 100, default: 20 }),

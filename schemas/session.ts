@@ -3,7 +3,7 @@ import { strict, Timestamp } from './common.js'
 
 export const SessionSummary = Type.Object({
   sessionId: Type.String(),
-  title: Type.String({ description: 'The beginning of the first prompt.' }),
+  title: Type.String({ description: 'The name that it was given, or the beginning of the first prompt.' }),
   startedAt: Timestamp,
   updatedAt: Timestamp,
   messages: Type.Integer()
@@ -13,6 +13,21 @@ export type SessionSummary = Static<typeof SessionSummary>
 export const SessionList = Type.Object({ sessions: Type.Array(SessionSummary) })
 
 export const SessionParams = Type.Object({ id: Type.String(), sessionId: Type.String() })
+
+export const SessionChange = Type.Object({
+  title: Type.Union([
+    Type.String({ minLength: 1, maxLength: 100, pattern: '^(?=.*\\S)[^\\u0000-\\u001f\\u007f\\ud800-\\udfff]*$' }),
+    Type.Null()
+  ], { description: 'Its name, kept on the volume; null: the beginning of the first prompt.' })
+}, strict)
+
+export const SessionName = Type.Object({ sessionId: Type.String(), title: Type.Union([Type.String(), Type.Null()]) })
+export type SessionName = Static<typeof SessionName>
+
+export const DeletedSession = Type.Object({
+  sessionId: Type.String(), runs: Type.Array(Type.String(), { description: 'The runs that were deleted with it.' })
+})
+export type DeletedSession = Static<typeof DeletedSession>
 
 export const SessionQuery = Type.Object({
   after: Type.Optional(Type.String({ pattern: '^\\d{1,15}$', description: 'The `next` of the previous page.' })),

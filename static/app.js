@@ -1,8 +1,10 @@
 import { ApiError, getJson, paths, send } from './lib/api.js'
-import { notifyButton } from './lib/attention.js'
+import { notifyButton, setPlace } from './lib/attention.js'
 import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
-import { shortcutOf, showShortcuts } from './lib/keys.js'
+import { onShortcut, showShortcuts } from './lib/keys.js'
+import { chatHash, readHash } from './lib/routes.js'
+import { browserStorage } from './lib/storage.js'
 import { themeButton } from './lib/theme.js'
 import { button, notice } from './views/notice.js'
 import { lastSpec } from './views/specs.js'
@@ -12,18 +14,23 @@ const views = {
   signIn: () => import('./views/sign-in.js'),
   start: () => import('./views/start.js'),
   chat: () => import('./views/chat.js'),
+  ended: () => import('./views/ended.js'),
   progress: () => import('./views/progress.js'),
   createForm: () => import('./views/create-form.js')
 }
 /** When the rest of the page is loaded: the first view is there by then, also over a slow network. */
 const restDelayMs = 3000
 
+/** Where there is room for the list of conversations beside the view, as in styles/rail.css. */
+const railBeside = '(min-width: 75rem)'
+
 const main = document.getElementById('main')
 /** The chats of this page by sandbox id; they are kept while another view is shown. */
 const chats = new Map()
-const endedProblem = { message: 'This sandbox has ended.', hint: 'Create a new one; files on a volume are still there.' }
 let status
 let view
+/** The list of conversations, which is loaded after the first view. */
+let rail
 
 window.addEventListener('hashchange', route)
 document.querySelector('.brand').addEventListener('click', (event) => {
@@ -35,7 +42,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault()
   main.focus()
 })
-document.addEventListener('keydown', (event) => { if (shortcutOf(event) === '?') showShortcuts() })
+document.addEventListener('keydown', onShortcut({ '?': showShortcuts, 'Ctrl Shift L': searchConversations }))
 // Otherwise the browser would leave the page for a file that is dropped beside the places that take files.
 for (const kind of ['dragover', 'drop']) {
   window.addEventListener(kind, (event) => {
@@ -62,7 +69,11 @@ async function start (problem) {
     return showProblem(error, button('Try again', () => start()))
   }
   showHeader()
-  if (status.account) return route()
+  if (status.account) {
+    document.body.dataset.rail = browserStorage.read('rail', true) ? 'open' : 'closed'
+    await route()
+    return window.matchMedia(railBeside).matches ? await startRail() : setTimeout(startRail, restDelayMs)
+  }
   open('signIn', ({ SignInView }) => new SignInView({ local: status.backend === 'local', problem, onSignedIn: () => start() }))
 }
 
@@ -80,26 +91,38 @@ async function redeemLink () {
   }
 }
 
-/** `#sandbox=<id>` is a chat, so that reload and the back button work; anything else is the start page. */
+/** Shows what the address says, so that reload, links and the back button work. */
 async function route () {
   if (location.hash.startsWith('#code=')) return start()
   if (!status?.account) return
-  const id = /^#sandbox=(.+)$/.exec(location.hash)?.[1]
+  const { sandboxId: id, place } = readHash(location.hash)
   if (id === undefined) {
     return open('start', ({ StartView }) => new StartView({ newSandbox, onOptions: () => showCreateForm(), openSandbox }))
   }
   const chat = chats.get(id)
-  if (chat) return show(chat)
+  // Of a sandbox that has ended only the conversation is left that was shown at its end.
+  if (chat && !(chat.ended && place !== undefined && place !== chat.place)) {
+    show(chat)
+    return await chat.go(place)
+  }
   show({ full: true, element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
   try {
     const [sandbox] = await Promise.all([getJson(paths.sandbox(id)), load('chat')])
-    if (sandbox.status !== 'running') throw new ApiError(endedProblem)
-    const chat = await openChat(sandbox)
-    if (location.hash === `#sandbox=${id}`) show(chat)
+    if (sandbox.status !== 'running') return await showEnded(id, { sandbox, place })
+    const chat = chats.get(id) ?? await openChat(sandbox, place)
+    if (readHash(location.hash).sandboxId === id) show(chat)
   } catch (error) {
+    if (error.sandboxEnded) return await showEnded(id, { place, error })
     const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
     showProblem(error, create, button('All sandboxes', () => go('')))
   }
+}
+
+/** A sandbox that has ended, of which Modal may know nothing any more. */
+async function showEnded (id, { sandbox, place, error }) {
+  await open('ended', ({ EndedView }) => new EndedView({
+    id, sandbox, place, error, account: status.account, newSandbox, onBack: () => go('')
+  }))
 }
 
 /** Loads a view and shows it, unless another one was shown meanwhile. */
@@ -126,20 +149,36 @@ function showProblem (error, ...actions) {
   show({ element: h('div', { class: 'card narrow' }, notice(error, { dismissible: false, actions })) })
 }
 
-async function openChat (sandbox) {
+async function openChat (sandbox, place) {
   const { ChatView } = await load('chat')
-  const chat = new ChatView(sandbox, { scripted: status.model === 'scripted', newSandbox })
+  const chat = new ChatView(sandbox, {
+    scripted: status.model === 'scripted',
+    place,
+    newSandbox,
+    goTo: (next) => go(chatHash(sandbox.id, next)),
+    onPlace: () => showPlace(chat)
+  })
   chats.set(sandbox.id, chat)
   return chat
 }
 
-function newSandbox (spec = lastSpec()) {
+/** The address follows what a chat shows. */
+function showPlace (chat) {
+  if (view !== chat) return
+  const hash = chatHash(chat.sandbox.id, chat.place)
+  if (location.hash !== hash) history.replaceState(null, '', location.pathname + location.search + hash)
+  rail?.setCurrent(chat)
+}
+
+/** @param {string} [place] the conversation to go on with */
+function newSandbox (spec = lastSpec(), place) {
   open('progress', ({ ProgressView }) => new ProgressView({
     spec,
     onCreated: async (sandbox) => {
-      const chat = await openChat(sandbox)
+      const chat = await openChat(sandbox, place)
       chat.warn(sandbox.warnings)
-      openSandbox(sandbox.id)
+      go(chatHash(sandbox.id, place))
+      rail?.refresh()
     },
     onEdit: (problem) => showCreateForm({ spec, problem }),
     onBack: () => go('')
@@ -151,7 +190,7 @@ function showCreateForm ({ spec, problem } = {}) {
 }
 
 function openSandbox (id) {
-  go(`#sandbox=${id}`)
+  go(chatHash(id))
 }
 
 function go (hash) {
@@ -170,9 +209,31 @@ function show (next) {
   main.replaceChildren(next.element)
   document.getElementById('bar').replaceChildren(next.bar?.element ?? '')
   main.classList.toggle('full', next.full === true)
+  setPlace(next.title ?? '')
   next.shown?.()
+  rail?.setCurrent(next.current ?? next)
   // Keyboard users continue at the top of the new view.
   if (previous && document.activeElement === document.body) main.focus()
+}
+
+/** The page is of use without it: a rail that cannot be loaded is not told. */
+async function startRail () {
+  const module = await import('./rail/rail.js').catch(() => undefined)
+  if (module === undefined || !status.account) return
+  if (rail === undefined) {
+    rail = new module.Rail({ account: status.account, go, beside: railBeside })
+    if (view) rail.setCurrent(view.current ?? view)
+  }
+}
+
+async function searchConversations () {
+  await startRail()
+  rail?.search()
+}
+
+async function toggleRail () {
+  await startRail()
+  rail?.toggle()
 }
 
 function showHeader () {
@@ -183,6 +244,10 @@ function showHeader () {
       ? h('span', { class: 'badge demo', title: 'No model key is set: the answers are scripted, not Claude\'s' },
         icon('warning'), h('span', {}, 'Scripted demo model, not Claude'))
       : '')
+  document.getElementById('rail-button').replaceChildren(account
+    ? h('button', { type: 'button', class: 'quiet', 'aria-label': 'Conversations', title: 'Conversations', onclick: toggleRail },
+      icon('sidebar'))
+    : '')
   document.getElementById('account').replaceChildren(...account
     ? [h('span', { class: 'muted account-name', title: 'Your account' }, account), button('Sign out', signOut, { kind: 'small' })]
     : [])
@@ -194,6 +259,10 @@ async function signOut () {
   } catch (error) {
     return main.prepend(notice(error))
   }
+  rail?.close()
+  rail = undefined
+  delete document.body.dataset.rail
+  browserStorage.clear('known.')
   for (const chat of chats.values()) chat.close()
   chats.clear()
   view = undefined

@@ -12,7 +12,7 @@ const path = '/api/modal/sandbox'
 const marker = randomId('marker')
 const limits = { sandboxes: 1, runs: 1, streams: 50, requestsPerMinute: 1_000_000 }
 
-/** A valid body for each route that takes one. */
+/** A valid body for each route that takes one; the secret of an exec is one that the account may not use (403). */
 const bodies = {
   'POST /api/session': { credential: 'x' },
   'POST /api/modal/sandbox': {
@@ -31,12 +31,13 @@ const bodies = {
     tags: { a: 'b' }
   },
   'POST /api/modal/sandbox/:id/exec': {
-    command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['test-one'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
+    command: ['true'], workdir: '/', env: { A: '1' }, secrets: ['not-allowed'], timeoutMs: 2000, stdin: 'x', encoding: 'utf8'
   },
   'POST /api/modal/sandbox/:id/changes/stage': { paths: ['a'] },
   'POST /api/modal/sandbox/:id/changes/unstage': { paths: ['a'] },
   'POST /api/modal/sandbox/:id/changes/commit': { message: 'x' },
   'POST /api/modal/sandbox/:id/changes/branch': { name: 'b', create: true },
+  'PATCH /api/modal/sandbox/:id/sessions/:sessionId': { title: 'x' },
   'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
   'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': {
     decision: 'deny', message: 'x', answers: [{ options: ['A'], text: 'x' }], permissionMode: 'ask', remember: 'run'

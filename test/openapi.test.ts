@@ -40,7 +40,7 @@ t.test('the description of the API', async (t) => {
   await t.test('Streams are described with the data of each event, and files as bodies', async (t) => {
     const streams = operations.filter(({ responses }) => responses['200']?.content?.['text/event-stream'])
     t.strictSame(streams.map(({ operationId }) => operationId).toSorted(),
-      ['createSandbox', 'runCommand', 'runPrompt', 'streamEvents', 'syncWorkspace'])
+      ['createSandbox', 'getSandbox', 'runCommand', 'runPrompt', 'streamEvents', 'syncWorkspace'])
     for (const { operationId, responses } of streams) {
       const { anyOf } = responses['200'].content['text/event-stream'].schema
       t.ok(anyOf.every((event: any) => event.properties.event.enum.length === 1 && event.properties.data), operationId)

@@ -70,6 +70,7 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'POST /api/modal/sandbox/:id/sync': { json: { direction: 'upload' }, owner: 409 },
   'GET /api/modal/sandbox/:id/sessions': {},
   'GET /api/modal/sandbox/:id/sessions/:sessionId': {},
+  'PATCH /api/modal/sandbox/:id/sessions/:sessionId': { json: { title: 'Renamed' } },
   'GET /api/modal/sandbox/:id/claude': {},
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},
@@ -77,6 +78,7 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'POST /api/modal/sandbox/:id/volume/reload': {},
   'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': { json: { decision: 'allow' }, owner: 404 },
   'POST /api/modal/sandbox/:id/claude': { json: { prompt: 'Hello' } },
+  'DELETE /api/modal/sandbox/:id/sessions/:sessionId': {},
   'DELETE /api/modal/sandbox/:id': {}
 }
 

@@ -74,6 +74,25 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
   })
 }
 
+/** Those who wait for the end of a sandbox. */
+const waiting = new Map<Sandbox, Set<() => void>>()
+
+/**
+ * Calls back once, when a sandbox has ended; never, if Modal can't be asked meanwhile: who waits looks again in time.
+ * Modal holds the question, and one is enough for all who wait; the SDK asks it again every ten seconds until the end.
+ * @returns a function that keeps it from calling back.
+ */
+export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
+  const listeners = waiting.get(sandbox) ?? new Set()
+  listeners.add(listener)
+  if (!waiting.has(sandbox)) {
+    waiting.set(sandbox, listeners)
+    sandbox.wait().then(() => { for (const tell of listeners) tell() }, () => {})
+      .finally(() => { waiting.delete(sandbox) })
+  }
+  return () => { listeners.delete(listener) }
+}
+
 /** @param exitCode that the SDK has just told. */
 export function withReason ({ sandboxId }: Sandbox, exitCode: number | null): Ending {
   return { exitCode, reason: known.get(sandboxId) ?? null }

@@ -4,7 +4,10 @@ import type { Tags } from './wire-tags.js'
 
 export type RunState = 'running' | 'ended' | 'unknown'
 
-/** The sandbox's latest run. A tag beside those of services/sandboxes/tags.ts, like the next. */
+/**
+ * The sandbox's latest run; after a dot, what has changed since then that no run has changed. A tag beside those of
+ * services/sandboxes/tags.ts, like the next.
+ */
 const latestTag = 'ms-run'
 /** The latest run, once it is over. */
 const endedTag = 'ms-run-ended'
@@ -16,7 +19,7 @@ const ended = new Map<string, Set<string>>()
 
 /** Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox. */
 export async function tagLatestRun (sandbox: Sandbox, runId: string): Promise<void> {
-  await change(sandbox, (tags) => tags[latestTag] === runId ? undefined : { ...tags, [latestTag]: runId })
+  await change(sandbox, (tags) => latestIn(tags).run === runId ? undefined : { ...tags, [latestTag]: runId })
 }
 
 /** Tags a sandbox with the end of a run. A later run's tag says the same: then it stays as it is. */
@@ -31,19 +34,30 @@ export async function tagEndedRun (sandbox: Sandbox, runId: string): Promise<voi
   ended.set(sandbox.sandboxId, runIds)
   await change(sandbox, (tags) => {
     forget()
-    const latest = tags[latestTag]
-    if (latest === undefined || !runIds.has(latest) || tags[endedTag] === latest) return
+    const { run: latest } = latestIn(tags)
+    if (latest === null || !runIds.has(latest) || tags[endedTag] === latest) return
     return { ...tags, [endedTag]: latest }
   }).finally(forget)
 }
 
-export async function latestRunOf (sandbox: Sandbox): Promise<string | null> {
-  return (await callModal('tags', lookupMs, () => sandbox.getTags()))[latestTag] ?? null
+/** Tags a sandbox when a conversation was renamed or deleted, so that every replica looks again. */
+export async function tagChange (sandbox: Sandbox, changeId: string): Promise<void> {
+  await change(sandbox, (tags) => ({ ...tags, [latestTag]: `${latestIn(tags).run ?? ''}.${changeId}` }))
+}
+
+/** The sandbox's latest run, and the latest change that was none of a run's. */
+export async function latestOf (sandbox: Sandbox): Promise<{ run: string | null, change: string | null }> {
+  return latestIn(await callModal('tags', lookupMs, () => sandbox.getTags()))
+}
+
+function latestIn (tags: Tags): { run: string | null, change: string | null } {
+  const [run = '', change = ''] = (tags[latestTag] ?? '').split('.')
+  return { run: run || null, change: change || null }
 }
 
 /** What a sandbox's tags say of a run: `unknown` when they name another, which is an earlier one while it starts. */
 export function runState (tags: Tags, runId: string): RunState {
-  if (tags[latestTag] !== runId) return 'unknown'
+  if (latestIn(tags).run !== runId) return 'unknown'
   return tags[endedTag] === runId ? 'ended' : 'running'
 }
 

@@ -3,7 +3,7 @@ import { callModal, lookupMs } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LogParser, maxLineBytes, type LogOptions, type ParsedEvent } from './log-parser.js'
 import type { EndedRecord, StartedRecord } from './records.js'
-import { endRun, listRuns, readLog, settleRun, type ListedRun } from './run-directory.js'
+import { endRun, existingRuns, listRuns, readLog, settleRun, type ListedRun } from './run-directory.js'
 import { RunState } from './run-state.js'
 
 const pageBytes = 4 * 1024 * 1024
@@ -52,6 +52,11 @@ export class RunInspector {
       if (snapshot !== undefined) snapshots.push(snapshot)
     }
     return snapshots
+  }
+
+  /** Those of the runs that have a log. @throws {AppError} SANDBOX_ENDED. */
+  async existing (owned: OwnedSandbox, runIds: string[]): Promise<string[]> {
+    return await existingRuns(owned, runIds)
   }
 
   async #toSnapshot (owned: OwnedSandbox, found: ListedRun): Promise<RunSnapshot | undefined> {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
-import { latestRunOf } from '../modal/run-tags.js'
+import { latestOf } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
 import type { StartedRecord } from './records.js'
@@ -23,8 +23,10 @@ export class RunRegistry {
   readonly #make: (owned: OwnedSandbox, started: StartedRecord) => Run
   /** By sandbox and run, in the order of their first sight. */
   readonly #runs = new Map<string, Run>()
-  /** The latest run of each sandbox whose runs are all known. */
+  /** The latest run of each sandbox whose runs are all known, */
   readonly #latest = new Map<string, string | null>()
+  /** and the latest change of its conversations. */
+  readonly #changes = new Map<string, string | null>()
 
   constructor (inspector: RunInspector, make: (owned: OwnedSandbox, started: StartedRecord) => Run) {
     this.#inspector = inspector
@@ -63,12 +65,14 @@ export class RunRegistry {
 
   /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
   async hasRuns (owned: OwnedSandbox): Promise<boolean> {
-    return this.activeHere(owned.id) !== undefined || await latestRunOf(owned.sandbox) !== null
+    return this.activeHere(owned.id) !== undefined || (await latestOf(owned.sandbox)).run !== null
   }
 
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    const latest = await latestRunOf(owned.sandbox)
+    const { run: latest, change } = await latestOf(owned.sandbox)
+    if (change !== this.changeOf(owned)) await this.#forgetDeleted(owned)
+    this.#changes.set(owned.id, change)
     if (this.#latest.get(owned.id) !== latest || this.#in(owned).some((run) => !run.isCurrent)) {
       const known = this.#in(owned).filter((run) => run.isCurrent).map(({ id }) => id)
       const snapshots = await unlessEnded(this.#inspector.inspectAll(owned, known))
@@ -77,6 +81,11 @@ export class RunRegistry {
       this.#latest.set(owned.id, latest)
     }
     return this.#in(owned).sort((one, other) => one.view().startedAt < other.view().startedAt ? 1 : -1)
+  }
+
+  /** The latest change of a sandbox's conversations, when its runs were last listed. */
+  changeOf ({ id }: OwnedSandbox): string | null {
+    return this.#changes.get(id) ?? null
   }
 
   /**
@@ -124,6 +133,15 @@ export class RunRegistry {
     return run
   }
 
+  /** Some may have been deleted with their conversation. */
+  async #forgetDeleted (owned: OwnedSandbox) {
+    const completed = this.#in(owned).filter((run) => run.completion !== undefined).map(({ id }) => id)
+    if (completed.length === 0) return
+    const there = await unlessEnded(this.#inspector.existing(owned, completed))
+    if (there === sandboxEnded) return
+    for (const id of completed) if (!there.includes(id)) this.#runs.delete(`${owned.id}/${id}`)
+  }
+
   #forgetOld () {
     let bytes = [...this.#runs.values()].reduce((sum, run) => sum + run.bytes, 0)
     for (const [key, run] of this.#runs) {
@@ -131,6 +149,7 @@ export class RunRegistry {
       if (run.completion === undefined) continue
       this.#runs.delete(key)
       this.#latest.delete(run.owned.id)
+      this.#changes.delete(run.owned.id)
       bytes -= run.bytes
     }
   }

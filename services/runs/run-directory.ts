@@ -108,6 +108,13 @@ export async function listRuns (
   return parseList((await runCommand(owned.sandbox, 'list runs', command, { limit })).stdout)
 }
 
+/** Those of the runs that have a log. @throws {AppError} as {@link listRuns}. */
+export async function existingRuns (owned: OwnedSandbox, runIds: string[]): Promise<string[]> {
+  const command = ['sh', '-c', library + scripts['list-runs.sh'], 'list-runs', stateDirectory, runsOf(owned), '0', '0', '0', ...runIds]
+  const { stdout } = await runCommand(owned.sandbox, 'list runs', command, { limit: runIds.length * 200 })
+  return parseList(stdout).map(({ id }) => id)
+}
+
 /** Stops at the first line of another form: a file has been changed while it was read. */
 function parseList (output: Buffer): ListedRun[] {
   const runs: ListedRun[] = []

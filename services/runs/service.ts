@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { AppError } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
@@ -7,7 +8,7 @@ import type { PermissionAnswer, RunSpec, RunView } from '../../schemas/run.js'
 import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
-import { tagLatestRun } from '../modal/run-tags.js'
+import { tagChange, tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
 import { answerPermission } from './permissions.js'
@@ -33,6 +34,8 @@ export class RunService {
   readonly #secrets: readonly string[]
   readonly #inspector: RunInspector
   readonly #registry: RunRegistry
+  /** Events have the ids of sandboxes in which a run has started or ended. */
+  readonly #activity = new EventEmitter().setMaxListeners(0)
   /** Sandboxes where a run is being started. */
   readonly #starting = new Map<string, { runId: string, accountId: string }>()
 
@@ -99,16 +102,46 @@ export class RunService {
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
   }
 
-  async active (owned: OwnedSandbox): Promise<{ runId: string, startedAt: string } | undefined> {
+  async active (
+    owned: OwnedSandbox
+  ): Promise<{ runId: string, sessionId: string | null, startedAt: string } | undefined> {
     if (!await this.#registry.hasRuns(owned)) return
     const [run] = await this.#activeIn(owned)
-    return run && { runId: run.id, startedAt: run.view().startedAt }
+    if (run === undefined) return
+    const { sessionId, startedAt } = run.view()
+    return { runId: run.id, sessionId, startedAt }
   }
 
-  /** A value that changes with every run; undefined while one is active in the sandbox, or on its volume. */
+  /**
+   * Calls back when this replica has started a run in a sandbox, or has seen one end.
+   * @returns a function that stops that.
+   */
+  onActivity ({ id }: OwnedSandbox, listener: () => void): () => void {
+    this.#activity.on(id, listener)
+    return () => { this.#activity.off(id, listener) }
+  }
+
+  /**
+   * A value that changes with every run and change of conversations; undefined while a run is active in the sandbox, or
+   * on its volume.
+   */
   async version (owned: OwnedSandbox): Promise<string | undefined> {
     const runs = await this.list(owned)
-    return runs.every(({ completion }) => completion !== undefined) ? runs[0]?.id ?? 'none' : undefined
+    if (runs.some(({ completion }) => completion === undefined)) return
+    return `${runs[0]?.id ?? 'none'} ${this.#registry.changeOf(owned)}`
+  }
+
+  /** The active run of a conversation, here or in another sandbox on the volume; also one that names none yet. */
+  async activeOf (owned: OwnedSandbox, sessionId: string): Promise<string | undefined> {
+    const active = (await this.list(owned)).filter(({ completion }) => completion === undefined)
+    return active.find((run) => [sessionId, null].includes(run.view().sessionId))?.id
+  }
+
+  /** Has every replica look again at the runs and conversations of a sandbox, as some were changed or deleted. */
+  async noteChange (owned: OwnedSandbox): Promise<void> {
+    await tagChange(owned.sandbox, randomId('change')).catch((err: unknown) => {
+      this.#options.log.warn({ sandboxId: owned.id, err }, 'change of conversations not tagged')
+    })
   }
 
   /**
@@ -172,6 +205,7 @@ export class RunService {
     const run = this.#make(owned, started, log)
     await run.followRunner(runner)
     this.#registry.add(run)
+    this.#activity.emit(owned.id)
     setTimeout(() => { this.#keepTag(run, log) }, tagAgainMs).unref()
     return run
   }
@@ -201,8 +235,14 @@ export class RunService {
       log,
       charge: () => model.perRun?.close(owned, started.run),
       isRunning: async (sandboxId) => await this.#inspector.isRunning(owned, sandboxId),
-      onCompleted: () => { onCompleted?.(owned) },
-      onSeenCompleted: () => { model.perRun?.closeOther?.(owned, started.run) }
+      onCompleted: () => {
+        this.#activity.emit(owned.id)
+        onCompleted?.(owned)
+      },
+      onSeenCompleted: () => {
+        this.#activity.emit(owned.id)
+        model.perRun?.closeOther?.(owned, started.run)
+      }
     })
   }
 }

@@ -1,14 +1,18 @@
-import { AppError } from '../../errors.js'
+import { AppError, wrap } from '../../errors.js'
+import { randomId } from '../../lib/ids.js'
 import { jsonLength } from '../../lib/json.js'
-import type { SessionMessage, SessionPage, SessionSummary } from '../../schemas/session.js'
+import type { DeletedSession, SessionMessage, SessionName, SessionPage, SessionSummary } from '../../schemas/session.js'
+import { exitLocked, stateDirectory } from '../modal/lock.js'
 import { runCommand } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LineSplitter } from './log-parser.js'
-import { homeOf } from './run-directory.js'
+import { homeOf, library, lock, runIdPattern } from './run-directory.js'
 
 const listScript = loadScript(import.meta.url, 'list-sessions.sh')
 const readScript = loadScript(import.meta.url, 'read-session.sh')
+const renameScript = loadScript(import.meta.url, 'rename-session.sh')
+const deleteScript = library + loadScript(import.meta.url, 'delete-session.sh')
 const sessionIdPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const exitNoSession = 66
 const listed = 100
@@ -21,8 +25,12 @@ const lookedAtBytes = 64 * 1024 * 1024
 export interface SessionServiceOptions {
   /** Takes out of a text what must not be seen. */
   redact: (text: string) => string
-  /** Changes when a run may have changed a sandbox's conversations; undefined while one is active. */
+  /** Changes when a sandbox's conversations may have changed; undefined while a run is active, which changes them. */
   version: (owned: OwnedSandbox) => Promise<string | undefined>
+  /** The active run of a conversation, or one that may be about it, also in another sandbox on the volume. */
+  activeRun: (owned: OwnedSandbox, sessionId: string) => Promise<string | undefined>
+  /** A conversation was renamed, or deleted with its runs: every replica is to look again. */
+  onChanged: (owned: OwnedSandbox) => Promise<void>
 }
 
 /** Conversations, from the transcripts that the CLI keeps next to the runs: on the volume, where there is one. */
@@ -44,8 +52,8 @@ export class SessionService {
     const { stdout } = await runCommand(owned.sandbox, 'list sessions', command, { limit: listed * 10_000 })
     const lines = stdout.toString('utf8').split('\n')
     const sessions: SessionSummary[] = []
-    for (let at = 0; at + 2 < lines.length; at += 3) {
-      const session = this.#summary(lines[at]!, lines[at + 1]!, lines[at + 2]!)
+    for (let at = 0; at + 3 < lines.length; at += 4) {
+      const session = this.#summary(lines[at]!, lines[at + 1]!, lines[at + 2]!, lines[at + 3]!)
       if (session !== undefined) sessions.push(session)
     }
     sessions.sort((one, other) => one.updatedAt < other.updatedAt ? 1 : -1)
@@ -81,12 +89,47 @@ export class SessionService {
     return { sessionId, messages, next: String(last) }
   }
 
-  #summary (head: string, first: string, time: string): SessionSummary | undefined {
+  /**
+   * Gives a conversation a name, which lies beside it. @param title null: the beginning of its first prompt.
+   * @throws {AppError} SESSION_NOT_FOUND, SANDBOX_ENDED.
+   */
+  async rename (owned: OwnedSandbox, sessionId: string, title: string | null): Promise<SessionName> {
+    if (!sessionIdPattern.test(sessionId)) throw new AppError('SESSION_NOT_FOUND')
+    const command = ['sh', '-c', renameScript, 'rename-session', homeOf(owned), sessionId]
+    const stdin = title?.trim() ?? ''
+    const { exitCode, stderr } = await runCommand(owned.sandbox, 'rename session', command, { stdin })
+    if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND')
+    if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'rename session', 'COMMAND_FAILED')
+    await this.#options.onChanged(owned)
+    return { sessionId, title: title?.trim() ?? null }
+  }
+
+  /**
+   * Deletes a conversation's transcript, what else the CLI keeps of it, its name, and the logs of its runs.
+   * @throws {AppError} RUN_ACTIVE with the id of a run of it that is going on, SESSION_NOT_FOUND, SANDBOX_ENDED.
+   */
+  async delete (owned: OwnedSandbox, sessionId: string): Promise<DeletedSession> {
+    if (!sessionIdPattern.test(sessionId)) throw new AppError('SESSION_NOT_FOUND')
+    const active = await this.#options.activeRun(owned, sessionId)
+    if (active !== undefined) throw runActive(active)
+    const parameters = [stateDirectory, lock, homeOf(owned), sessionId, randomId('delete')]
+    const command = ['sh', '-c', deleteScript, 'delete-session', ...parameters]
+    const { exitCode, stdout, stderr } = await runCommand(owned.sandbox, 'delete session', command)
+    const runs = stdout.toString('utf8').split('\n').filter((line) => runIdPattern.test(line))
+    if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND')
+    if (exitCode === exitLocked) throw runActive(runs[0])
+    if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'delete session', 'COMMAND_FAILED')
+    await this.#options.onChanged(owned)
+    return { sessionId, runs }
+  }
+
+  #summary (head: string, first: string, time: string, name: string): SessionSummary | undefined {
     const [, sessionId, updated, messages] = /^(\S+) (\d{1,12}) (\d{1,9})$/.exec(head) ?? []
     if (sessionId === undefined || !sessionIdPattern.test(sessionId)) return
     const updatedAt = new Date(Number(updated) * 1000).toISOString()
     const startedAt = /^"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z)"$/.exec(time)?.[1] ?? updatedAt
-    return { sessionId, title: this.#options.redact(titleOf(first)), startedAt, updatedAt, messages: Number(messages) }
+    const title = this.#options.redact(name || titleOf(first))
+    return { sessionId, title, startedAt, updatedAt, messages: Number(messages) }
   }
 
   #keep (id: string, version: string, sessions: SessionSummary[]) {
@@ -94,6 +137,10 @@ export class SessionService {
     this.#lists.set(id, { version, sessions })
     if (this.#lists.size > 500) this.#lists.delete(this.#lists.keys().next().value!)
   }
+}
+
+function runActive (runId: string | undefined): AppError {
+  return new AppError('RUN_ACTIVE', { message: 'Claude is working in this conversation.', details: { runId: runId ?? null } })
 }
 
 function withoutFirstBreak (content: unknown): unknown {

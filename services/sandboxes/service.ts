@@ -5,7 +5,7 @@ import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
 import type { ComputePrices } from '../../schemas/compute-prices.js'
 import type { Creation } from '../../schemas/creation.js'
-import type { CreatedSandbox, ListQuery, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
+import type { CreatedSandbox, ListQuery, SandboxDetails, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import { volumeNamePattern } from '../../schemas/common.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import type { ReloadedVolume, VolumeView } from '../../schemas/volume.js'
@@ -14,6 +14,7 @@ import { endingOf, sandboxEnded, type Ending } from '../modal/ending.js'
 import { Creator, type CreateOptions, type CreatorOptions, type Deadlines } from './create.js'
 import { Creations } from './creations.js'
 import { startExec, type Exec } from './exec.js'
+import { followSandbox, type FollowOptions } from './follow.js'
 import type { ImageSettings } from './images.js'
 import { listSandboxes, ownedRunning } from './list.js'
 import { Neighbours, volumeInUse } from './neighbours.js'
@@ -144,6 +145,11 @@ export class SandboxService {
   /** The account's sandbox, running or not. @throws {AppError} SANDBOX_NOT_FOUND. */
   async find (account: Account, id: string): Promise<OwnedSandbox> {
     return await this.#owned.find(account, id)
+  }
+
+  /** What becomes of a sandbox, until it has ended. @throws {AppError} as `look` does. */
+  follow (owned: OwnedSandbox, options: FollowOptions): AsyncGenerator<SandboxDetails> {
+    return followSandbox(owned, options)
   }
 
   /** A sandbox to work in. @throws {AppError} SANDBOX_NOT_FOUND, SANDBOX_ENDED. */

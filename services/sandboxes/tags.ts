@@ -4,7 +4,7 @@ import type { Tags } from '../modal/wire-tags.js'
 /**
  * What a sandbox is, kept in its Modal tags: any replica can tell whose it is and how it was made. A user's tags are in
  * the record, so none of them can claim an owner. services/modal/run-tags.ts sets more of the service's beside these:
- * which run is the latest, and whether it is over.
+ * which run is the latest, whether it is over, and whether conversations were changed otherwise.
  */
 export interface SandboxRecord {
   /** The account's app name; proves ownership. */

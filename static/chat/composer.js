@@ -7,7 +7,8 @@ import { PromptHistory } from './prompt-history.js'
 
 /**
  * The prompt's input. Enter sends and Shift+Enter inserts a line break; Enter in an input method does neither.
- * A draft survives a reload. While Claude is working and the input is empty, the button stops the run.
+ * Each conversation has its draft, which survives a reload. While Claude is working and the input is empty, the button
+ * stops the run.
  */
 export class Composer {
   #input = h('textarea', {
@@ -17,7 +18,10 @@ export class Composer {
   #button = h('button', { type: 'submit', class: 'send' })
   #attachments = new Attachments(() => this.#update())
   #busy = false
+  /** The conversation whose draft is in the input; undefined until it is known. */
   #draft
+  /** Pictures of drafts in other conversations. */
+  #pictures = new Map()
   #history
   #sandboxId
   #commands
@@ -31,8 +35,6 @@ export class Composer {
     this.#commands = commands
     this.onSend = onSend
     this.onStop = onStop
-    this.#draft = `draft.${sandboxId}`
-    this.#input.value = tabStorage.read(this.#draft, '')
     this.element = h('form', { class: 'composer', onsubmit: (event) => this.#submit(event) },
       h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
       this.#attachments.element,
@@ -53,6 +55,26 @@ export class Composer {
     this.#update()
   }
 
+  /** Shows the draft of a conversation, in the place of another's. */
+  open (conversation) {
+    this.#pictures.set(this.#draft, this.#attachments.take())
+    this.#draft = conversation
+    this.#input.value = conversation === undefined ? '' : tabStorage.read(`draft.${conversation}`, '')
+    this.#attachments.put(this.#pictures.get(conversation) ?? [])
+    this.#history.reset()
+    this.#suggestions?.close()
+    this.#resize()
+  }
+
+  /** What is in the input belongs to this conversation, as is now known; if there is nothing, its draft is shown. */
+  move (conversation) {
+    if (conversation === this.#draft) return
+    if (this.empty) return this.open(conversation)
+    if (this.#draft !== undefined) tabStorage.write(`draft.${this.#draft}`, undefined)
+    this.#draft = conversation
+    this.#resize()
+  }
+
   focus () {
     focusInput(this.#input)
     if (this.#input.value !== '') this.#resize()
@@ -60,7 +82,7 @@ export class Composer {
 
   /** Puts back a prompt that was not accepted, unless the user has typed something else since. */
   restore (text, pictures = []) {
-    if (!this.#empty) return
+    if (!this.empty) return
     this.#input.value = text
     this.#attachments.put(pictures)
     this.#resize()
@@ -108,16 +130,16 @@ export class Composer {
   }
 
   get #stops () {
-    return this.#busy && this.#empty
+    return this.#busy && this.empty
   }
 
-  get #empty () {
+  get empty () {
     return this.#input.value.trim() === '' && this.#attachments.empty
   }
 
   #send () {
     const text = this.#input.value
-    if (this.#empty || this.#attachments.reading > 0) return
+    if (this.empty || this.#attachments.reading > 0) return
     this.#input.value = ''
     this.#history.reset()
     this.#suggestions?.close()
@@ -126,7 +148,7 @@ export class Composer {
   }
 
   #resize () {
-    tabStorage.write(this.#draft, this.#input.value || undefined)
+    if (this.#draft !== undefined) tabStorage.write(`draft.${this.#draft}`, this.#input.value || undefined)
     this.#input.style.height = 'auto'
     this.#input.style.height = `${this.#input.scrollHeight}px`
     this.#update()
@@ -140,6 +162,6 @@ export class Composer {
       this.#button.title = label
       this.#button.classList.toggle('stops', this.#stops)
     }
-    this.#button.disabled = !this.#busy && this.#empty
+    this.#button.disabled = !this.#busy && this.empty
   }
 }

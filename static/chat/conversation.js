@@ -1,9 +1,14 @@
 import { followingColumn } from './scroll.js'
 import { listRuns, listSessions, promptOf, readMessages, showMessages, withoutRun } from './history.js'
-import { asApiError, getJson, paths } from '../lib/api.js'
+import { asApiError } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
 import { notice } from '../views/notice.js'
+
+const notHere = {
+  message: 'This conversation is not in this sandbox.',
+  hint: 'It was deleted, or it is in another sandbox. What you write here begins a new one.'
+}
 
 /** The turns of one conversation: those stored on the volume, and those of this page. */
 export class Conversation {
@@ -18,12 +23,16 @@ export class Conversation {
   #Turn
   sessionId = uuid()
   title
+  /** Whether it was asked for, and is not there. */
+  missing = false
   /** Of its turns, newest first. @type {string[]} */
   prompts = []
   /** The CLI's commands in this workspace, once a run has named them. @type {string[] | undefined} */
   commands
-  /** When the latest run of this conversation started. */
+  /** When the latest run of this conversation started, */
   lastRunStart
+  /** and its id. */
+  latestRun
   /** Its runs that are over, newest first. @type {{runId: string, completion: object}[]} */
   runs = []
 
@@ -37,41 +46,51 @@ export class Conversation {
   }
 
   /** Starts an empty conversation. */
-  startNew () {
-    this.#show({ sessionId: uuid(), title: undefined })
+  async startNew () {
+    const loading = this.#show({ sessionId: uuid() })
     this.#turns.append(this.welcome)
+    const { Turn } = await import('./turn.js')
+    if (!loading.signal.aborted) this.#Turn = Turn
+  }
+
+  /** Whether there is nothing in it yet. */
+  get isEmpty () {
+    return this.latestRun === undefined && this.title === undefined
   }
 
   /**
    * Shows a stored conversation: the given one, that of the active run, or the latest.
    * @returns the active run if it belongs to this conversation, with all of its prompt that is known
    */
-  async open ({ session, activeRun } = {}) {
-    const loading = this.#show(session ?? { sessionId: uuid() })
+  async open ({ sessionId, activeRun } = {}) {
+    const loading = this.#show({ sessionId: sessionId ?? uuid() })
     const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading the conversation…')
     this.#turns.append(loadingNote)
     try {
-      const [{ Turn }, run, runs, sessions] = await Promise.all([
-        import('./turn.js'),
-        activeRun ? getJson(paths.run(this.#sandboxId, activeRun.runId)) : undefined,
-        listRuns(this.#sandboxId),
-        session ? [session] : listSessions(this.#sandboxId)
+      const [{ Turn }, runs, sessions] = await Promise.all([
+        import('./turn.js'), listRuns(this.#sandboxId, activeRun), listSessions(this.#sandboxId)
       ])
       this.#Turn = Turn
-      const stored = run ? sessions.find(({ sessionId }) => sessionId === run.sessionId) : sessions[0]
       if (loading.signal.aborted) return
-      if (run?.sessionId) this.sessionId = run.sessionId
+      const run = runs.find((one) => one.status === 'running' && one.sandboxId === this.#sandboxId &&
+        (sessionId === undefined ? one.runId === activeRun?.runId : one.sessionId === sessionId))
+      const wanted = sessionId ?? run?.sessionId
+      const stored = wanted || run ? sessions.find((one) => one.sessionId === wanted) : sessions[0]
+      if (wanted) this.sessionId = wanted
       const messages = stored ? await readMessages(this.#sandboxId, stored.sessionId, loading.signal) : []
       if (stored) Object.assign(this, { sessionId: stored.sessionId, title: stored.title })
       loadingNote.remove()
-      this.lastRunStart = runs.find(({ sessionId }) => sessionId === this.sessionId)?.startedAt
-      const completed = runs.filter(({ sessionId, completion }) => completion && sessionId === this.sessionId)
-      this.runs = completed
+      const own = runs.filter((one) => one.sessionId === this.sessionId)
+      this.lastRunStart = own[0]?.startedAt
+      this.latestRun = own[0]?.runId
       const before = withoutRun(messages, run)
+      const completed = this.runs = own.filter(({ completion }) => completion)
       await showMessages(before, completed, (prompt) => this.#newTurn(prompt?.text, { pictures: prompt?.pictures }))
+      this.missing = sessionId !== undefined && !stored && !run
+      if (this.missing) this.#turns.append(notice(notHere))
       if (messages.length === 0 && !run) this.#turns.append(this.welcome)
-      const own = promptOf(messages[before.length])
-      return run && own ? { ...run, prompt: own.text, pictures: own.pictures } : run
+      const prompt = promptOf(messages[before.length])
+      return run && prompt ? { ...run, prompt: prompt.text, pictures: prompt.pictures } : run
     } catch (error) {
       if (loading.signal.aborted) return
       loadingNote.remove()
@@ -136,7 +155,8 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    Object.assign(this, { sessionId, title, lastRunStart: undefined, prompts: [], runs: [] })
+    const nothing = { prompts: [], missing: false, lastRunStart: undefined, latestRun: undefined, runs: [] }
+    Object.assign(this, { ...nothing, sessionId, title })
     this.#turns.replaceChildren()
     this.#shown = []
     return this.#loading

@@ -30,10 +30,14 @@ export async function readMessages (sandboxId, sessionId, signal) {
   return messages
 }
 
-/** The runs of this sandbox, newest first. None if that fails: a conversation can be shown without them. */
-export async function listRuns (sandboxId) {
+/**
+ * The runs of this sandbox, newest first. If that fails, only the active one, if it is known: a conversation can be
+ * shown without the others.
+ */
+export async function listRuns (sandboxId, activeRun) {
   const { runs } = await getJson(paths.claude(sandboxId)).catch(() => ({ runs: [] }))
-  return runs
+  if (activeRun === undefined || runs.some(({ runId }) => runId === activeRun.runId)) return runs
+  return [await getJson(paths.run(sandboxId, activeRun.runId)), ...runs]
 }
 
 /**

@@ -8,19 +8,34 @@ import { button } from '../views/notice.js'
  * a stopped run.
  */
 export class Queue {
-  #prompts
-  #key
+  #prompts = []
+  /** The conversation that they belong to; undefined until it is known. */
+  #conversation
+  /** Those of other conversations. */
+  #others = new Map()
   #held = false
   element = h('div', { class: 'queue', hidden: true, role: 'group', 'aria-label': 'Follow-ups' })
 
-  constructor (sandboxId, { onSend, onEdit }) {
+  constructor ({ onSend, onEdit }) {
     this.onSend = onSend
     this.onEdit = onEdit
-    this.#key = `queue.${sandboxId}`
-    // Without its pictures, nothing is left of a prompt that had no text.
-    const stored = tabStorage.read(this.#key, []).filter(({ text }) => text.trim() !== '')
-    this.#prompts = stored.map(({ text, pictures }) => ({ text, pictures: [], lost: pictures }))
+  }
+
+  /** Shows the prompts of a conversation, in the place of another's. */
+  open (conversation) {
+    this.#others.set(this.#conversation, this.#prompts)
+    this.#conversation = conversation
+    this.#prompts = this.#others.get(conversation) ?? stored(conversation)
     this.#held = this.#prompts.length > 0
+    this.#show()
+  }
+
+  /** What is in the queue belongs to this conversation, as is now known. */
+  move (conversation) {
+    if (conversation === this.#conversation) return
+    if (this.#prompts.length === 0) return this.open(conversation)
+    if (this.#conversation !== undefined) tabStorage.write(keyOf(this.#conversation), undefined)
+    this.#conversation = conversation
     this.#show()
   }
 
@@ -62,8 +77,9 @@ export class Queue {
   }
 
   #show () {
-    const stored = this.#prompts.map(({ text, pictures, lost }) => ({ text, pictures: lost || pictures.length }))
-    tabStorage.write(this.#key, stored.length > 0 ? stored : undefined)
+    const key = this.#conversation === undefined ? undefined : keyOf(this.#conversation)
+    const list = this.#prompts.map(({ text, pictures, lost }) => ({ text, pictures: lost || pictures.length }))
+    if (key !== undefined) tabStorage.write(key, list.length > 0 ? list : undefined)
     this.element.hidden = this.#prompts.length === 0
     this.element.replaceChildren(
       h('div', { class: 'queue-head' },
@@ -77,6 +93,15 @@ export class Queue {
           type: 'button', class: 'quiet', 'aria-label': 'Remove', onclick: () => this.#remove(index)
         }, icon('cross'))))))
   }
+}
+
+const keyOf = (conversation) => `queue.${conversation}`
+
+/** Without its pictures, nothing is left of a prompt that had no text. */
+function stored (conversation) {
+  if (conversation === undefined) return []
+  const prompts = tabStorage.read(keyOf(conversation), []).filter(({ text }) => text.trim() !== '')
+  return prompts.map(({ text, pictures }) => ({ text, pictures: [], lost: pictures }))
 }
 
 function labelOf ({ text, pictures, lost }) {

@@ -1,5 +1,5 @@
 import { ApiError, asApiError, paths, send } from '../lib/api.js'
-import { callAttention, setWorking } from '../lib/attention.js'
+import { callAttention } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
 
@@ -18,7 +18,11 @@ export class FollowedRun {
   #following = new AbortController()
   #parts
 
-  /** @param {{sandbox, turn, activity, bar, onCommand: () => void, prompt?, request?, runId?}} parts */
+  #started
+  /** Resolves when the service has taken the run, or has not. */
+  started = new Promise((resolve) => { this.#started = resolve })
+
+  /** @param {{sandbox, turn, activity, bar, onState, onCommand: () => void, prompt?, request?, runId?}} parts */
   constructor (parts) {
     this.#parts = parts
     this.runId = parts.runId
@@ -29,9 +33,9 @@ export class FollowedRun {
 
   /** @returns how the run ended; undefined if the page stopped following it. Throws an ApiError. */
   async follow () {
-    const { sandbox, request, activity, bar, turn } = this.#parts
+    const { sandbox, request, activity, onState } = this.#parts
     activity.start()
-    setWorking('Working…')
+    onState('working')
     announce('Claude is working')
     try {
       const completed = await followRun({
@@ -46,11 +50,17 @@ export class FollowedRun {
       else if (this.#stopping) throw new ApiError(notSent)
       return completed
     } finally {
-      turn.end()
-      activity.end()
-      bar.setConnection('connected')
-      setWorking('')
+      this.#started()
+      if (!this.#following.signal.aborted) this.#end()
+      onState('')
     }
+  }
+
+  #end () {
+    const { activity, bar, turn } = this.#parts
+    turn.end()
+    activity.end()
+    bar.setConnection('connected')
   }
 
   async stop () {
@@ -66,6 +76,7 @@ export class FollowedRun {
   /** Stops following the run, which continues. */
   leave () {
     this.#following.abort()
+    this.#end()
   }
 
   #handle (event, data) {
@@ -73,6 +84,7 @@ export class FollowedRun {
     if (event === 'run.started') {
       this.runId = data.runId
       this.startedAt = data.startedAt
+      this.#started()
       activity.show(this.#stopping ? 'Stopping' : 'Thinking')
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
@@ -94,7 +106,7 @@ export class FollowedRun {
   #showActivity (text) {
     if (this.#stopping) return
     const waiting = this.turn.openRequest !== undefined
-    setWorking(waiting ? 'Waiting for you' : 'Working…')
+    this.#parts.onState(waiting ? 'waiting' : 'working')
     this.#parts.activity.show(waiting ? 'Waiting for you' : text, { waiting })
   }
 

@@ -20,14 +20,14 @@ export class SandboxBar {
   #end
   #timer
 
-  /** @param {Node[]} tools further buttons in the bar */
-  constructor (sandbox, { onEnd, onExpired, picker, tools }) {
+  /** @param {{title: Node, tools: Node[]}} options the name of the conversation, and further buttons in the bar */
+  constructor (sandbox, { onEnd, onExpired, title, tools }) {
     this.onExpired = onExpired
     this.#end = h('button', { type: 'button', class: 'button small', 'aria-label': 'End session', onclick: onEnd }, ...endLabel())
     this.element = h('div', { class: 'sandbox-bar' },
       h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
       this.#dot,
-      picker,
+      title,
       h('span', { class: 'sandbox-bar-name', title: sandbox.id },
         h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
       h('span', { class: 'space' }),

@@ -97,6 +97,7 @@ export const paths = {
   cancel: (id, runId) => urlOf(id, 'claude', runId, 'cancel'),
   permission: (id, runId, permissionId) => urlOf(id, 'claude', runId, 'permissions', permissionId),
   sessions: (id) => urlOf(id, 'sessions'),
+  conversation: (id, sessionId) => urlOf(id, 'sessions', sessionId),
   messages: (id, sessionId, fields) => query(urlOf(id, 'sessions', sessionId), fields),
   files: (id, fields) => query(urlOf(id, 'files'), fields),
   content: (id, path) => query(`${urlOf(id, 'files')}/content`, { path }),

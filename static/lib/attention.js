@@ -7,12 +7,14 @@ import { browserStorage } from './storage.js'
 const plainTitle = document.title
 /** What the user has not seen yet. */
 let unseen = ''
-/** What Claude is doing. */
+/** What Claude is doing in what is shown, */
 let working = ''
+/** and what that is. */
+let place = ''
 
 function updateTitle () {
-  const prefix = unseen !== '' ? `(!) ${unseen} · ` : working !== '' ? `${working} · ` : ''
-  document.title = prefix + plainTitle
+  const parts = [unseen !== '' ? `(!) ${unseen}` : working, place, plainTitle]
+  document.title = parts.filter((part) => part !== '').join(' · ')
 }
 
 for (const [target, kind] of [[document, 'visibilitychange'], [window, 'focus']]) target.addEventListener(kind, markSeen)
@@ -23,9 +25,13 @@ function markSeen () {
   updateTitle()
 }
 
-/** @param {string} text what Claude is doing; empty when it does nothing */
-export function setWorking (text) {
-  working = text
+/**
+ * @param {string} name of what the page shows; empty for the start page
+ * @param {string} doing what Claude is doing there; empty when it does nothing
+ */
+export function setPlace (name, doing = '') {
+  place = name.slice(0, 80)
+  working = doing
   updateTitle()
 }
 

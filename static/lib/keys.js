@@ -12,6 +12,7 @@ const shortcuts = [
   ['1 2 3', 'Choose an option of Claude\'s question; Enter answers'],
   ['Shift Esc', 'Go to the prompt'],
   ['Ctrl Shift O', 'New conversation'],
+  ['Ctrl Shift L', 'Search conversations'],
   ['Ctrl Shift F', 'Files'],
   ['Ctrl Shift G', 'Changes'],
   ['Ctrl `', 'Terminal'],
@@ -29,7 +30,7 @@ export function shortcutOf (event) {
   if (event.ctrlKey && event.code === 'Backquote') return 'Ctrl `'
   if (!(event.ctrlKey || event.metaKey) || !event.shiftKey) return
   const letter = event.code === 'Semicolon' ? ';' : event.key.length > 1 ? event.key : event.key.toUpperCase()
-  return ['O', 'F', 'G', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
+  return ['O', 'L', 'F', 'G', 'C', ';', 'Enter', 'Backspace'].includes(letter) ? `Ctrl Shift ${letter}` : undefined
 }
 
 /** @param {Record<string, () => void>} actions by shortcut @returns a listener, inactive while a dialog is open */

@@ -48,8 +48,9 @@ export async function followRun ({ sandboxId, request, runId, onEvent, onConnect
       const retryable = error instanceof ApiError && error.transient && !(sending && error.fromService)
       if (!arrived && !retryable) throw error
     }
+    if (signal.aborted) return
     disconnected = true
-    if (!signal.aborted) onConnection('reconnecting')
+    onConnection('reconnecting')
     await pause(Math.min(maxDelayMs, 500 * 2 ** failures++), signal)
   }
 }

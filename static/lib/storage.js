@@ -20,6 +20,14 @@ class JsonStorage {
       else this.#storage().setItem(`modal-sandbox.${key}`, JSON.stringify(value))
     } catch {}
   }
+
+  /** Removes everything whose key begins with `prefix`. */
+  clear (prefix) {
+    try {
+      const storage = this.#storage()
+      for (const key of Object.keys(storage)) if (key.startsWith(`modal-sandbox.${prefix}`)) storage.removeItem(key)
+    } catch {}
+  }
 }
 
 /** Kept in this browser. */

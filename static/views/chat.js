@@ -6,17 +6,22 @@ import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
 import { Queue } from '../chat/queue.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
-import { ConversationPicker } from '../chat/conversation-picker.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
-import { asApiError } from '../lib/api.js'
+import { listRuns, listSessions } from '../chat/history.js'
+import { asApiError, getJson, paths } from '../lib/api.js'
+import { setPlace } from '../lib/attention.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
+import { onNews, tell } from '../lib/news.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
 
 /** Of a run that is listed the service tells only so many characters of its prompt. */
 const listedPromptLength = 200
+
+/** What the page's title says of a run. */
+const doings = { working: '● Working', waiting: 'Waiting for you', '': '' }
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
@@ -30,14 +35,26 @@ export class ChatView {
   /** Loaded with the conversation, as well. */
   #usage
   #ended = false
+  #shown = false
+  /** What is shown, as in the address: a conversation, `new`, or undefined where there is none yet. */
+  #place
+  /** What Claude is doing in it. @type {'working' | 'waiting' | ''} */
+  #state = ''
   /** Conversations being loaded. */
   #loading = 0
   #options = new RunOptions()
 
-  constructor (sandbox, { scripted, newSandbox }) {
+  /**
+   * @param {{scripted: boolean, place?: string, newSandbox: (spec: object, place?: string) => void,
+   *   onPlace: () => void, goTo: (place: string) => void}} options what to show, what to do when that is another one by
+   *   itself, and how to go to another one
+   */
+  constructor (sandbox, { scripted, place, newSandbox, onPlace, goTo }) {
     this.sandbox = sandbox
     this.scripted = scripted
     this.newSandbox = newSandbox
+    this.onPlace = onPlace
+    this.goTo = goTo
     this.conversation = new Conversation({
       sandboxId: sandbox.id,
       workdir: sandbox.workdir,
@@ -52,12 +69,9 @@ export class ChatView {
       onSandboxEnded: () => this.monitor.check(),
       onToggle: (kind) => this.#ports?.watch(kind === 'terminal')
     })
-    this.picker = new ConversationPicker(sandbox.id, {
-      onNew: () => this.#switch(() => this.conversation.startNew()),
-      onOpen: (session) => this.#switch(() => this.conversation.open({ session }))
-    })
+    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
     this.bar = new SandboxBar(sandbox, {
-      picker: this.picker.element,
+      title: this.titleElement,
       tools: this.panels.buttons,
       onEnd: () => this.#endSession(),
       onExpired: () => this.monitor.check()
@@ -70,7 +84,7 @@ export class ChatView {
       commands: () => this.conversation.commands
     })
     this.activity = new Activity({ onStop: () => this.#run?.stop() })
-    this.queue = new Queue(sandbox.id, {
+    this.queue = new Queue({
       onSend: (prompt, pictures) => this.#submit(prompt, pictures),
       onEdit: (prompt, pictures) => this.composer.restore(prompt, pictures)
     })
@@ -80,25 +94,52 @@ export class ChatView {
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
       onEnded: () => this.#showEnded('The sandbox has ended.'),
-      onConnection: (state) => this.bar.setConnection(state)
+      onConnection: (state) => this.bar.setConnection(state),
+      onSandbox: () => this.#lookForRuns()
     })
     this.onKey = onShortcut({
       Esc: () => { if (!this.panels.closeOnEscape()) this.#run?.stop() },
       'Shift Esc': () => this.composer.focus(),
       'Ctrl Shift Enter': () => this.#run?.turn.openRequest?.answer('allow'),
       'Ctrl Shift Backspace': () => this.#run?.turn.openRequest?.answer('deny'),
-      'Ctrl Shift O': () => this.#switch(() => this.conversation.startNew()),
+      'Ctrl Shift O': () => goTo('new'),
       'Ctrl Shift F': () => this.panels.toggle('files'),
       'Ctrl Shift G': () => this.panels.toggle('changes'),
       'Ctrl `': () => this.panels.toggle('terminal'),
       'Ctrl Shift C': () => this.#copyLast('.claude > .markdown'),
       'Ctrl Shift ;': () => this.#copyLast('.markdown .code code')
     })
-    this.#open()
+    this.stopNews = onNews((news) => this.#hear(news))
+    this.#show(place, { activeRun: sandbox.activeRun ?? undefined })
+  }
+
+  /** What is shown, as in the address. */
+  get place () {
+    return this.#place
+  }
+
+  get ended () {
+    return this.#ended
+  }
+
+  /** The conversation, if there is one. */
+  get sessionId () {
+    return this.#place === 'new' ? undefined : this.#place
+  }
+
+  /** Goes to another conversation; a run of this one continues. Without a place this one stays. */
+  async go (place) {
+    if (this.#ended || place === undefined || place === this.#place) return this.onPlace()
+    // Its answer would be lost otherwise, and nobody would know whether it has begun.
+    await this.#run?.started
+    this.#leaveRun()
+    await this.#show(place, { asked: true })
   }
 
   /** The view is now on the page. */
   shown () {
+    this.#shown = true
+    this.#setTitle()
     document.addEventListener('keydown', this.onKey)
     this.monitor.start()
     this.composer.focus()
@@ -106,12 +147,14 @@ export class ChatView {
 
   /** Another view is on the page; a run continues and is still followed. */
   hidden () {
+    this.#shown = false
     document.removeEventListener('keydown', this.onKey)
     this.monitor.stop()
   }
 
   /** The chat will not be shown again. */
   close () {
+    this.stopNews()
     this.#run?.leave()
     this.bar.close()
     this.conversation.close()
@@ -119,25 +162,42 @@ export class ChatView {
     this.#ports?.close()
   }
 
-  /** Shows the stored conversation, and follows the active run. */
-  async #open () {
-    const { activeRun } = this.sandbox
-    this.composer.setBusy(Boolean(activeRun))
-    const run = await this.#load(() => this.#openConversation(activeRun))
+  /** Shows a conversation, and follows its run. @param {{activeRun?: object, asked?: boolean}} options */
+  async #show (place, { activeRun, asked = false } = {}) {
+    const isNew = place === 'new'
+    this.#place = place
+    this.#state = ''
+    if (asked && this.#shown) this.composer.focus()
+    for (const part of [this.composer, this.queue]) part.open(isNew ? this.sandbox.id : place)
+    this.composer.setBusy(activeRun !== undefined)
+    const run = await this.#load(() => this.#openConversation(isNew ? undefined : place, activeRun, isNew))
+    if (this.#place !== place) return
+    this.#settle(isNew || this.conversation.isEmpty ? place : this.conversation.sessionId)
+    if (this.#shown && this.#canTakeFocus) this.composer.focus()
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
     this.composer.setBusy(false)
     this.#sendNext()
   }
 
+  /** Now it is known which conversation is shown: draft and queue are its own. */
+  #settle (place) {
+    this.#place = place
+    for (const part of [this.composer, this.queue]) part.move(this.sessionId ?? this.sandbox.id)
+    this.#setTitle()
+    this.onPlace()
+  }
+
   /** A part of the page that cannot be loaded is told; prompts then wait in the queue for a reload. */
-  async #openConversation (activeRun) {
+  async #openConversation (sessionId, activeRun, isNew) {
     try {
-      const parts = [import('../chat/run.js'), this.conversation.open({ activeRun })]
-      const [{ FollowedRun }, run] = await Promise.all(parts)
+      const opening = isNew ? this.conversation.startNew() : this.conversation.open({ sessionId, activeRun })
+      const [{ FollowedRun }, run] = await Promise.all([import('../chat/run.js'), opening])
+      if (this.#FollowedRun === undefined) {
+        this.#acceptDrops()
+        this.#showPorts()
+        this.#showUsage()
+      }
       this.#FollowedRun = FollowedRun
-      this.#acceptDrops()
-      this.#showPorts()
-      this.#showUsage()
       return run
     } catch (error) {
       this.conversation.showError(asApiError(error))
@@ -175,19 +235,48 @@ export class ChatView {
     this.#usage.show(this.conversation)
   }
 
-  async #switch (change) {
-    if (this.#run) return announce('Claude is still working. Press Escape to stop it.')
-    await this.#load(change)
-    if (!this.#sendNext()) this.composer.focus()
+  /** The conversation may have been renamed. */
+  async #hear ({ kind, sessionId, title }) {
+    if (kind !== 'changed' || sessionId !== this.conversation.sessionId) return
+    const isNamed = ({ sessionId: other }) => other === sessionId
+    const name = title ?? (await listSessions(this.sandbox.id).catch(() => [])).find(isNamed)?.title
+    if (sessionId !== this.conversation.sessionId || name === undefined) return
+    this.conversation.title = name
+    this.#setTitle()
+  }
+
+  /** The run continues, and is followed again by whoever shows its conversation. What is queued waits. */
+  #leaveRun () {
+    const run = this.#run
+    if (run === undefined) return
+    this.#run = undefined
+    this.queue.hold()
+    run.leave()
+  }
+
+  /** Somebody else, in another tab or browser, may have started a run: in this conversation it is shown. */
+  async #lookForRuns () {
+    const isBusy = () => this.#run !== undefined || this.#loading > 0 || this.#ended
+    const { sessionId } = this.conversation
+    if (isBusy()) return
+    const runs = await listRuns(this.sandbox.id)
+    if (isBusy() || this.conversation.sessionId !== sessionId) return
+    const latest = runs.find((run) => run.sessionId === sessionId)
+    if (latest !== undefined && latest.runId !== this.conversation.latestRun) return await this.#show(this.#place)
+    // Nothing was begun here: what was begun elsewhere is what one wants to see.
+    const active = runs.find(({ status, sandboxId }) => status === 'running' && sandboxId === this.sandbox.id)
+    if (active?.sessionId && this.#place === undefined && this.composer.empty) await this.#show(active.sessionId)
   }
 
   /** Prompts submitted meanwhile are queued, as they belong to the conversation being loaded. */
   async #load (change) {
     this.#loading++
-    const result = await change()
+    const changing = change()
+    // The figures of the conversation before are gone, too.
+    this.#usage?.show(this.conversation)
+    const result = await changing
     this.#loading--
     this.#usage?.show(this.conversation)
-    this.picker.setTitle(this.conversation.title)
     return result
   }
 
@@ -214,27 +303,38 @@ export class ChatView {
 
   /** Follows a new or an active run to its end, then sends the next queued prompt. */
   async #follow ({ prompt, pictures, request, runId }) {
-    const { sandbox, activity, bar } = this
+    const { sandbox, activity, bar, conversation } = this
+    const { sessionId } = conversation
     const whole = request !== undefined || (prompt !== undefined && [...prompt].length < listedPromptLength)
-    const turn = this.conversation.add(prompt, { whole, pictures })
+    const turn = conversation.add(prompt, { whole, pictures })
+    const onState = (state) => {
+      // A run that the page has left goes on.
+      if (this.#run !== run) return
+      this.#setState(state)
+      tell({ kind: 'state', sandboxId: sandbox.id, sandbox, sessionId, title: conversation.title ?? '', state })
+    }
+    const onCommand = () => this.#ports?.look()
     const run = this.#run = new this.#FollowedRun({
-      sandbox, turn, activity, bar, prompt, request, runId, onCommand: () => this.#ports?.look()
+      sandbox, turn, activity, bar, onState, onCommand, prompt, request, runId
     })
-    turn.claude.onContext = () => this.#usage?.show(this.conversation)
-    this.picker.setTitle(this.conversation.title)
+    turn.claude.onContext = () => this.#usage?.show(conversation)
+    this.#settle(sessionId)
     this.composer.setBusy(true)
     let completed
     try {
       completed = await run.follow()
+      if (this.#run !== run) return
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed) this.conversation.addRun(run.runId, completed)
       this.#usage?.show(this.conversation)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
+      if (this.#run !== run) return
       this.#showFailure(asApiError(error), turn, request && { prompt, pictures })
     }
     this.#run = undefined
-    this.conversation.lastRunStart = run.startedAt ?? this.conversation.lastRunStart
+    conversation.lastRunStart = run.startedAt ?? conversation.lastRunStart
+    conversation.latestRun = run.runId ?? conversation.latestRun
     this.composer.setBusy(false)
     this.panels.refresh()
     this.#ports?.look()
@@ -245,7 +345,25 @@ export class ChatView {
   /** The run may have begun another conversation, as with `/clear`. */
   #goOnIn (sessionId) {
     this.conversation.goOnIn(sessionId)
-    this.picker.setTitle(this.conversation.title)
+    this.#settle(sessionId)
+  }
+
+  #setState (state) {
+    this.#state = state
+    this.#setTitle()
+  }
+
+  #setTitle () {
+    const title = this.conversation.title || 'New conversation'
+    this.titleElement.textContent = this.titleElement.title = title
+    if (this.#shown) setPlace(title, doings[this.#state])
+  }
+
+  /** Goes to the conversation of a run in this sandbox; one that has none yet is shown here. */
+  async #showRun (runId) {
+    const { sessionId } = await getJson(paths.run(this.sandbox.id, runId)).catch(() => ({}))
+    if (sessionId && sessionId !== this.conversation.sessionId) this.goTo(sessionId)
+    else this.#follow({ runId })
   }
 
   /** Whether moving the focus would not disturb a keyboard user elsewhere on the page. */
@@ -257,7 +375,7 @@ export class ChatView {
     // What is shown then says it, and what to do about it.
     if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
-    turn.fail(error, activeRun ? [button('Show that run', () => this.#follow({ runId: activeRun }))] : [])
+    turn.fail(error, activeRun ? [button('Show that run', () => this.#showRun(activeRun))] : [])
     if (sent) this.composer.restore(sent.prompt, sent.pictures)
   }
 
@@ -290,9 +408,14 @@ export class ChatView {
     this.panels.close()
     this.#ports?.close()
     const focus = this.#canTakeFocus || this.bar.element.contains(document.activeElement)
-    this.dock.replaceChildren(endedNotice({ text, report, sandbox: this.sandbox, newSandbox: this.newSandbox }))
+    this.dock.replaceChildren(endedNotice({
+      text, report, sandbox: this.sandbox, newSandbox: (spec) => this.newSandbox(spec, this.sessionId)
+    }))
     // Not the button: a user who is typing would press it.
     if (focus) this.dock.querySelector('h2').focus()
     announce(`${text} You can create a new sandbox.`)
+    this.monitor.stop()
+    this.onPlace()
+    tell({ kind: 'ended', sandboxId: this.sandbox.id })
   }
 }

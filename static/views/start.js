@@ -1,8 +1,8 @@
 import { confirmEnd, endSandbox } from '../chat/end-sandbox.js'
-import { getJson, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { listRunning } from '../lib/sandboxes.js'
 import { button, notice } from './notice.js'
 
 /** The start page: create a sandbox (7.1), or continue with a running one. */
@@ -104,16 +104,4 @@ export class StartView {
     }
     await this.#load()
   }
-}
-
-async function listRunning () {
-  const running = []
-  let cursor
-  do {
-    const query = new URLSearchParams({ limit: '100', ...(cursor && { cursor }) })
-    const page = await getJson(`${paths.sandboxes}?${query}`)
-    running.push(...page.sandboxes.filter(({ status }) => status === 'running'))
-    cursor = page.nextCursor
-  } while (cursor)
-  return running
 }

@@ -131,13 +131,13 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await t.test('The title shows the end of a run to users who look elsewhere', async (t) => {
       const other = await page.context().newPage()
       await send(page, scripted([[{ text: 'Short.', chunk: 1, delayMs: 100 }]]))
-      while (!(await page.title()).startsWith('Working…')) await sleep(20)
+      while (!(await page.title()).startsWith('● Working · ')) await sleep(20)
       await other.bringToFront()
       await page.evaluate('Object.defineProperty(document, "hasFocus", { value: () => false, configurable: true })')
       while (!(await page.title()).startsWith('(!) Claude has finished')) await sleep(20)
       await other.close()
       await page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
-      t.equal(await page.title(), 'Modal Sandbox')
+      t.match(await page.title(), /^[^(●].* · Modal Sandbox$/)
     })
 
     await t.test('The shortcuts do what their list says', async (t) => {

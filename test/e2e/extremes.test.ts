@@ -75,10 +75,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.turn').nth(1).waitFor()
     t.match(await page.locator('.turn').first().innerText(), '<img src=x onerror=pwned()>')
     await checkNothingInjected('a stored conversation')
-    await page.locator('.conversations summary').click()
-    await page.locator('.conversation-row-title').waitFor()
+    await page.locator('.rail-title').first().waitFor()
     await checkNothingInjected('the conversations')
-    await page.keyboard.press('Escape')
 
     await page.getByLabel('Prompt', { exact: true }).fill(all)
     await page.keyboard.press('Enter')

@@ -44,10 +44,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     for (const width of [320, 390]) {
       const { page } = await open(t, chat, {}, { viewport: { width, height: 700 } })
       await page.locator('.welcome').waitFor()
-      for (const summary of ['.run-options summary', '.conversations summary']) {
-        await page.locator(summary).click()
-        const { x, width: wide } = (await page.locator('.popover[open] .popover-body').boundingBox())!
-        t.ok(x >= 0 && x + wide <= width, `${summary} from ${x} to ${x + wide} of ${width}`)
+      for (const [button, body] of [['.run-options summary', '.popover[open] .popover-body'], ['.rail-button button', '.drawer']]) {
+        await page.locator(button!).click()
+        await page.locator(body!).waitFor()
+        const { x, width: wide } = (await page.locator(body!).boundingBox())!
+        t.ok(x >= 0 && x + wide <= width, `${button} from ${x} to ${x + wide} of ${width}`)
         await page.keyboard.press('Escape')
       }
     }

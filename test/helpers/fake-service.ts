@@ -38,7 +38,7 @@ export async function fakeService (page: Page, answers: Answers) {
     const real = window.fetch
     window.fetch = async (path, init = {}) => {
       if (!String(init.headers?.accept).includes('event-stream')) return await real(path, init)
-      sent.push(init.body && JSON.parse(init.body))
+      if (init.body) sent.push(JSON.parse(init.body))
       const body = new ReadableStream({ start: (controller) => streams.set(path, controller) })
       init.signal?.addEventListener('abort', () => { try { streams.get(path).error(new Error('aborted')) } catch {} })
       return new Response(body, { headers: { 'content-type': 'text/event-stream' } })

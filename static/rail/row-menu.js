@@ -1,0 +1,104 @@
+import { asApiError, paths, send } from '../lib/api.js'
+import { announce, confirmDialog, h } from '../lib/dom.js'
+import { icon } from '../lib/icons.js'
+import { tell } from '../lib/news.js'
+import { renameDialog } from './rename.js'
+import { placeOf } from './row.js'
+
+/** What one can do with a conversation of the list. */
+export class RowMenu {
+  #onChanged
+  #onProblem
+  #onDeleted
+  #conversation
+  element = h('div', { class: 'rail-menu', popover: 'auto', role: 'menu', onkeydown: (event) => this.#onKeydown(event) })
+
+  constructor ({ onChanged, onProblem, onDeleted }) {
+    this.#onProblem = onProblem
+    this.#onChanged = onChanged
+    this.#onDeleted = onDeleted
+  }
+
+  get isOpen () {
+    return this.element.matches(':popover-open')
+  }
+
+  /** @param {HTMLElement} button beside which it opens */
+  open (conversation, button) {
+    this.#conversation = conversation
+    this.element.replaceChildren(...conversation.live
+      ? [
+          this.#item('pencil', 'Rename', () => this.#rename()),
+          this.#item('download', 'Export as Markdown', () => this.#export('md')),
+          this.#item('download', 'Export as JSON', () => this.#export('json')),
+          this.#item('trash', 'Delete', () => this.#delete())
+        ]
+      : [this.#item('cross', 'Remove from this list', () => this.#forget())])
+    this.element.showPopover()
+    const { right, top, bottom } = button.getBoundingClientRect()
+    const { offsetWidth, offsetHeight } = this.element
+    const below = bottom + offsetHeight < window.innerHeight
+    this.element.style.left = `${Math.max(8, right - offsetWidth)}px`
+    this.element.style.top = `${below ? bottom : Math.max(8, top - offsetHeight)}px`
+    this.element.firstElementChild.focus()
+  }
+
+  #item (symbol, text, action) {
+    const onclick = async () => {
+      this.element.hidePopover()
+      try {
+        await action()
+      } catch (error) {
+        const { message, hint } = asApiError(error)
+        this.#onProblem({ message: `“${this.#conversation.title || 'Untitled'}”: ${message}`, hint })
+      }
+    }
+    return h('button', { type: 'button', role: 'menuitem', class: 'rail-action', onclick }, icon(symbol), text)
+  }
+
+  #onKeydown (event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+    if (step === undefined) return
+    event.preventDefault()
+    const items = [...this.element.children]
+    items.at((items.indexOf(document.activeElement) + step) % items.length).focus()
+  }
+
+  async #rename () {
+    const { sandbox, sessionId, title } = this.#conversation
+    const name = await renameDialog(title)
+    if (name === undefined || name === title) return
+    await send('PATCH', paths.conversation(sandbox.id, sessionId), { json: { title: name || null } })
+    tell({ kind: 'changed', sandboxId: sandbox.id, sessionId, title: name || undefined })
+    announce('Renamed')
+    this.#onChanged()
+  }
+
+  async #export (format) {
+    const { exportConversation } = await import('./export.js')
+    await exportConversation(this.#conversation, format)
+    announce('The conversation was exported')
+  }
+
+  async #delete () {
+    const conversation = this.#conversation
+    const { sandbox, sessionId, title } = conversation
+    const confirmed = await confirmDialog({
+      title: 'Delete this conversation?',
+      text: `“${title || 'Untitled'}” and the records of its runs are removed from ${placeOf(conversation)} for good. ` +
+        'Files that Claude has written stay.' +
+        (sandbox.s3 ? ' Copies of it in S3 stay until a sync deletes them.' : ''),
+      action: 'Delete'
+    })
+    if (!confirmed) return
+    await send('DELETE', paths.conversation(sandbox.id, sessionId))
+    tell({ kind: 'deleted', sandboxId: sandbox.id, sessionId })
+    this.#onDeleted(conversation)
+  }
+
+  #forget () {
+    const { sandbox, sessionId } = this.#conversation
+    tell({ kind: 'deleted', sandboxId: sandbox.id, sessionId })
+    this.#onChanged()
+  }
+}

@@ -1,0 +1,44 @@
+import { h } from '../lib/dom.js'
+import { approximateDuration } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
+import { chatHash } from '../lib/routes.js'
+import { workspaceOf } from './known.js'
+
+const marks = { working: 'Working', waiting: 'Waiting for you' }
+
+/**
+ * One conversation of the list.
+ * @param {import('./known.js').Conversation} conversation
+ * @param {{current: boolean, onMenu: (button: HTMLElement) => void}} options
+ */
+export function row (conversation, { current, onMenu }) {
+  const { sandbox, sessionId, title, state, updatedAt, seenAt, live } = conversation
+  const name = title || 'Untitled'
+  const isUnread = !current && state === '' && updatedAt > seenAt
+  const mark = marks[state] ?? (isUnread ? 'New' : undefined)
+  const age = `${approximateDuration(Date.now() - Date.parse(updatedAt))} ago`
+  const key = `${sandbox.id} ${sessionId}`
+  const more = h('button', {
+    type: 'button', class: 'quiet rail-more', 'aria-label': `Actions for ${name}`, 'data-key': `menu ${key}`, onclick: () => onMenu(more)
+  }, icon('more'))
+  return h('li', { class: 'rail-row', 'data-state': state || (isUnread ? 'unread' : undefined) },
+    h('a', {
+      class: 'rail-link', href: chatHash(sandbox.id, sessionId), 'aria-current': current && 'page', 'data-key': key, title: name
+    },
+    h('span', { class: 'rail-title', dir: 'auto' }, name),
+    h('span', { class: 'rail-meta' },
+      mark && h('span', { class: 'rail-mark' }, mark),
+      h('span', {}, [placeOf(conversation), age].join(' · ')),
+      !live && !canContinue(sandbox) && h('span', {}, 'cannot be continued'))),
+    more)
+}
+
+/** What a person calls the place of a conversation. */
+export function placeOf ({ sandbox: { name, volume } }) {
+  return volume ? volume.name : name ?? 'Sandbox without a volume'
+}
+
+/** Whether something of an ended sandbox is left with which another one can go on. */
+export function canContinue (sandbox) {
+  return workspaceOf(sandbox) !== sandbox.id || Boolean(sandbox.s3)
+}

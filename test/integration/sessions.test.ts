@@ -1,0 +1,102 @@
+import t from 'tap'
+import { bash, client, create, exec, json, read, scripted, settled } from '../helpers/asking.js'
+import { skip, startService } from '../helpers/service.js'
+
+const home = '/workspace/.claude-sandbox'
+
+t.test('Conversations', { skip }, async (t) => {
+  const service = await startService()
+  t.teardown(service.close)
+  const { request } = service
+  const id = await create(request)
+  const runs = client(request, id)
+  const path = `/api/modal/sandbox/${id}/sessions`
+  const say = async (prompt: string, more: object = {}) => {
+    const events = await read(await runs.start({ prompt, permissionMode: 'bypassPermissions', ...more }))
+    return { runId: events[0]!.data.runId as string, sessionId: events.at(-1)!.data.sessionId as string }
+  }
+  const list = async (): Promise<any[]> => (await json(request(path))).sessions
+  const listedRuns = async (): Promise<string[]> => (await json(request(runs.path))).runs.map(({ runId }: any) => runId)
+  const rename = async (sessionId: string, title: unknown) => {
+    const response = await request(`${path}/${sessionId}`, { method: 'PATCH', json: { title } })
+    return { status: response.status, body: await response.json() as any }
+  }
+  const remove = async (sessionId: string) => {
+    const response = await request(`${path}/${sessionId}`, { method: 'DELETE' })
+    return { status: response.status, body: await response.json() as any }
+  }
+  const first = await say(scripted([{ tool: 'Write', input: { file_path: '/workspace/kept.txt', content: 'kept' } }], [{ text: 'One.' }]))
+  const more = await say(scripted([{ text: 'Two.' }]), { sessionId: first.sessionId })
+  const second = await say(scripted([{ text: 'Three.' }]))
+
+  await t.test('A name is kept beside the conversation; without one it is the beginning of the first prompt', async (t) => {
+    t.match(await list(), [{ sessionId: second.sessionId }, { sessionId: first.sessionId, title: /^Please/ }])
+    const updated = (await list())[1].updatedAt
+    const title = 'Größe & "quotes" \\ 日本'
+    t.strictSame(await rename(first.sessionId, ` ${title} `), { status: 200, body: { sessionId: first.sessionId, title } })
+    const renamed = (await list())[1]
+    t.match(renamed, { title, updatedAt: updated }, 'which is no activity in it')
+    t.match(await rename(first.sessionId, null), { status: 200, body: { title: null } })
+    t.match((await list())[1], { title: /^Please/ })
+  })
+
+  await t.test('What is no name, and what is no conversation, is refused', async (t) => {
+    for (const title of ['', '  ', 'a\nb', 'x'.repeat(101), 7, undefined]) {
+      t.match(await rename(first.sessionId, title), { status: 400, body: { code: 'BAD_REQUEST', message: /body\.title/ } })
+    }
+    for (const unknown of ['00000000-0000-4000-8000-000000000000', '..x', 'x']) {
+      const missing = { status: 404, body: { code: 'SESSION_NOT_FOUND' } }
+      t.match(await rename(encodeURIComponent(unknown), 'x'), missing)
+      t.match(await remove(encodeURIComponent(unknown)), missing)
+    }
+  })
+
+  await t.test('While a run of it goes on, a conversation is not deleted; another one is', async (t) => {
+    const third = await say(scripted([{ text: 'Four.' }]))
+    const prompt = scripted([bash('until [ -e /tmp/go ]; do sleep 0.2; done; echo > /workspace/late.txt')], [{ text: 'Five.' }])
+    const spec = { prompt, sessionId: second.sessionId, permissionMode: 'bypassPermissions', onDisconnect: 'continue' }
+    const { runId } = await json(runs.start(spec, { headers: { prefer: 'respond-async' } }))
+    t.match(await remove(second.sessionId), { status: 409, body: { code: 'RUN_ACTIVE', runId, message: /working in this conversation/ } })
+    t.match(await rename(second.sessionId, 'Busy'), { status: 200 })
+    const { sessionId } = third
+    t.strictSame(await remove(sessionId), { status: 200, body: { sessionId, runs: [third.runId] } })
+    await exec(request, id, 'touch /tmp/go')
+    t.match((await settled(request, `${runs.path}/${runId}`)).completion, { outcome: 'result', sessionId: second.sessionId })
+    t.match(await list(), [{ sessionId: second.sessionId, title: 'Busy' }, { sessionId: first.sessionId }])
+  })
+
+  await t.test('A conversation is deleted with its runs and all that the CLI keeps of it, and nothing else', async (t) => {
+    await exec(request, id, `mkdir -p ${home}/file-history/${first.sessionId}; ln -s /workspace ${home}/runs/run_${'a'.repeat(20)}`)
+    await rename(first.sessionId, 'Old')
+    const find = `cd ${home}; find . -path ./plugins -prune -o -path ./backups -prune -o -print`
+    const tree = async () => (await exec(request, id, find)).trim().split('\n')
+    const content = async () => await exec(request, id, 'cd /workspace; for f in *; do echo "$f"; cat "$f"; done')
+    const before = await tree()
+    const work = await content()
+    t.match(work, /kept/)
+    t.ok((await listedRuns()).includes(more.runId))
+    t.match(await remove(first.sessionId), { status: 200, body: { runs: { length: 2 } } })
+    const after = await tree()
+    const about = [first.sessionId, first.runId, more.runId]
+    const gone = before.filter((file) => !after.includes(file))
+    t.strictSame(gone, before.filter((file) => about.some((one) => file.includes(one))))
+    t.strictSame(after.filter((file) => !before.includes(file)), [])
+    t.equal(await content(), work)
+    t.match(await list(), [{ sessionId: second.sessionId }])
+    t.equal((await list()).length, 1)
+    t.notMatch(await listedRuns(), [first.runId])
+    t.equal((await request(`${path}/${first.sessionId}`)).status, 404)
+    t.equal((await request(`${runs.path}/${first.runId}`)).status, 404)
+    t.match(await remove(first.sessionId), { status: 404 })
+    t.match(await say(scripted([{ text: 'Six.' }]), { sessionId: second.sessionId }), { sessionId: second.sessionId }, 'runs go on')
+  })
+
+  await t.test('The next sandbox on the volume has the names, and nothing of what was deleted', async (t) => {
+    await rename(second.sessionId, 'Kept')
+    await request(`/api/modal/sandbox/${id}`, { method: 'DELETE' })
+    const next = `/api/modal/sandbox/${await create(request)}`
+    t.strictSame((await json(request(`${next}/sessions`))).sessions.map(({ sessionId, title }: any) => [sessionId, title]), [[second.sessionId, 'Kept']])
+    const { runs: left } = await json(request(`${next}/claude`))
+    t.strictSame([...new Set(left.map(({ sessionId }: any) => sessionId))], [second.sessionId])
+  })
+})
