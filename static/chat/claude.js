@@ -153,8 +153,9 @@ export class ClaudeView {
   #assistant ({ message, error, timestamp }, agent) {
     this.#endRetry()
     this.model = message.model === '<synthetic>' ? this.model : message.model
-    if (agent === null && message.usage && message.model !== '<synthetic>') {
-      this.#setContext({ model: message.model, tokens: promptTokens(message.usage) })
+    const { model, usage } = message
+    if (agent === null && usage && typeof model === 'string' && model !== '<synthetic>') {
+      this.#setContext({ model, tokens: promptTokens(usage) })
     }
     for (const block of message.content) {
       if (block.type === 'tool_use') this.#startTool(block, agent, timestamp)

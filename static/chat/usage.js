@@ -4,6 +4,7 @@ import { enableLightDismiss } from '../lib/light-dismiss.js'
 
 /** From which part of its context on a conversation should be compacted. */
 const fullFrom = 0.8
+const fullHint = 'The context is almost full. Send /compact: Claude then goes on with a summary of the conversation.'
 
 /** How full the context of a conversation is and what it has cost, in a button that opens the details. */
 export class UsageMeter {
@@ -44,7 +45,7 @@ export class UsageMeter {
       used && row('Model', used.model),
       row('Model cost', cost === undefined ? 'Unknown' : this.#costText(cost, costs.length, runs.length)),
       typeof this.#sandbox.resources?.usdPerHour === 'number' && [h('dt', {}, 'Sandbox'), this.#compute]),
-    isFull && h('p', { class: 'warn' }, 'The context is almost full. Send /compact: Claude then goes on with a summary of the conversation.'))
+    ...isFull ? [h('p', { class: 'warn' }, fullHint)] : [])
     this.#showCompute()
     if (isFull && !this.#isFull) announce('The context is almost full. Sending /compact helps.')
     this.#isFull = isFull
@@ -92,7 +93,8 @@ function percent (part) {
 function windowOf (model, runs) {
   for (const { completion } of runs) {
     const windows = completion.contextWindows ?? {}
-    const name = model in windows ? model : Object.keys(windows).find((other) => plain(other) === plain(model))
+    if (Object.hasOwn(windows, model)) return windows[model]
+    const name = Object.keys(windows).find((other) => plain(other) === plain(model))
     if (name !== undefined) return windows[name]
   }
 }

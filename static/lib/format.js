@@ -35,7 +35,7 @@ export function formatCount (number) {
 /** The tokens of a prompt, with those read from or written to the cache, of a usage of the model API. */
 export function promptTokens (usage) {
   const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
-  return parts.reduce((sum, part) => sum + (usage[part] ?? 0), 0)
+  return parts.reduce((sum, part) => sum + (Number(usage[part]) || 0), 0)
 }
 
 /** `0 B`, `12 kB`, `3.4 MB`: decimal units, as in file managers. */

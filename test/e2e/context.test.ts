@@ -1,6 +1,7 @@
 import t from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
 import { finished, local, scripted, send } from '../helpers/chat.js'
+import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
 import { startService } from '../helpers/service.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
@@ -167,4 +168,70 @@ t.test('What the sandbox costs is estimated where it has a price', { skip }, asy
   await page.locator('.usage summary').click()
   // It is as of now whenever it is opened; figures are rounded.
   while ((await estimate()).usd < first.usd + 1.9) await page.waitForTimeout(50)
+})
+
+t.test('What is not known of context and cost is not guessed', { skip }, async (t) => {
+  const browser = await openBrowser()
+  const service = await startService(local)
+  t.teardown(async () => {
+    await browser.close()
+    await service.close()
+  })
+  const base = `/api/modal/sandbox/${sandbox.id}`
+  const time = sandbox.createdAt
+  const summary = { sessionId: 's', title: 'One', startedAt: time, updatedAt: time, messages: 2 }
+  const run = (at: number, costUsd: number | null, contextWindows: object | null) => ({
+    runId: `run_${at}`,
+    sandboxId: sandbox.id,
+    sessionId: 's',
+    status: 'completed',
+    startedAt: time,
+    prompt: `Prompt ${at}`,
+    interactive: true,
+    pendingPermissions: [],
+    completion: { outcome: 'result', exitCode: 0, isError: false, durationMs: 5, costUsd, usage: null, contextWindows, sessionId: 's' }
+  })
+  /** What the page says of a conversation with one answer, and these runs. */
+  const said = async (message: object, runs: object[], details = false) => {
+    const { page } = await openPage(t, browser, service.url)
+    const content = [{ type: 'text', text: 'Answer.' }]
+    const messages = [{ role: 'user', content: 'Prompt 1' }, { role: 'assistant', content, ...message }]
+      .map((message) => ({ id: message.role, type: message.role, time, parentToolUseId: null, message }))
+    await fakeService(page, someAnswers({
+      [`GET ${base}/sessions`]: { sessions: [summary] },
+      [`GET ${base}/sessions/s`]: { sessionId: 's', next: null, messages },
+      [`GET ${base}/claude`]: { runs }
+    }))
+    await page.goto(`${service.url}/#sandbox=${sandbox.id}`)
+    await page.locator('.turn .markdown').waitFor()
+    await page.waitForLoadState('networkidle')
+    const text = await page.locator(details ? '.usage-details' : '.usage summary').textContent()
+    await page.context().close()
+    return text?.replaceAll('\u00a0', ' ')
+  }
+  const cached = { cache_read_input_tokens: 30_000, cache_creation_input_tokens: 10_000 }
+  const usage = { input_tokens: 10_000, ...cached, output_tokens: 7 }
+  const own = { model: 'claude-x', usage }
+
+  await t.test('The window is that of the model, whatever the provider adds to its name', async (t) => {
+    for (const name of ['claude-x', 'us.anthropic.claude-x-v1:0', 'claude-x[1m]']) {
+      t.equal(await said(own, [run(2, null, null), run(1, 0.5, { 'claude-xy': 1, [name]: 200_000 })]), '25 % · $0.50', name)
+    }
+    t.equal(await said(own, [run(1, 0.5, { 'claude-x-1': 200_000 })]), '50.0k tokens · $0.50', 'of another model it is not known')
+  })
+
+  await t.test('Runs without a cost are counted, and named', async (t) => {
+    t.match(await said(own, [run(2, null, null), run(1, 0.5, null)], true), /Model cost\$0\.50 \(2 runs, not known of 1\)$/)
+    t.match(await said(own, [run(1, null, null)], true), /Model costUnknown$/)
+    t.equal(await said(own, []), '50.0k tokens')
+  })
+
+  await t.test('Whatever a transcript holds does no harm', async (t) => {
+    const runs = [run(1, 0.5, { 'claude-x': 200_000 })]
+    for (const odd of [{ model: 7, usage }, { model: 'claude-x', usage: null }, { usage }]) {
+      t.equal(await said(odd, runs), '$0.50')
+    }
+    t.equal(await said({ model: 'claude-x', usage: { input_tokens: 'x', cache_read_input_tokens: {} } }, runs), '< 1 % · $0.50')
+    t.equal(await said({ model: '__proto__', usage }, runs), '50.0k tokens · $0.50')
+  })
 })
