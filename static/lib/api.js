@@ -89,6 +89,7 @@ export const paths = {
   status: '/api/modal/status',
   session: '/api/session',
   sandboxes,
+  volumes: '/api/modal/volume',
   sandbox: (id) => urlOf(id),
   forcedEnd: (id) => query(urlOf(id), { force: true }),
   claude: (id) => urlOf(id, 'claude'),

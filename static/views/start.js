@@ -4,22 +4,30 @@ import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { listRunning } from '../lib/sandboxes.js'
 import { button, notice } from './notice.js'
+import { WorkspaceChoice } from './workspace-choice.js'
 
 /** The start page: create a sandbox (7.1), or continue with a running one. */
 export class StartView {
   #list = h('div', { class: 'sandbox-list' })
   #problems = h('div')
+  #workspace
 
   constructor ({ newSandbox, onOptions, openSandbox }) {
     this.openSandbox = openSandbox
+    this.#workspace = new WorkspaceChoice({ openSandbox })
+    const create = () => {
+      const spec = this.#workspace.take()
+      if (spec) newSandbox(spec)
+    }
     this.element = h('div', { class: 'start' },
       h('section', { class: 'intro' },
         h('h1', { tabindex: '-1' }, 'Claude Code in a sandbox of its own'),
         h('p', { class: 'muted' }, 'Claude writes files and runs commands in an isolated machine. ' +
           'Your workspace is kept for the next sandbox.'),
         h('div', { class: 'actions' },
-          button('New sandbox', () => newSandbox(), { kind: 'primary large', symbol: 'plus' }),
-          button('Options', onOptions, { kind: 'large', symbol: 'sliders' }))),
+          button('New sandbox', create, { kind: 'primary large', symbol: 'plus' }),
+          button('Options', onOptions, { kind: 'large', symbol: 'sliders' })),
+        this.#workspace.element),
       this.#problems,
       this.#list)
     this.onVisible = () => { if (document.visibilityState === 'visible') this.#load() }
@@ -43,6 +51,7 @@ export class StartView {
       const running = await listRunning()
       this.#problems.replaceChildren()
       this.#show(running)
+      await this.#workspace.load(running)
     } catch (error) {
       this.#problems.replaceChildren(notice(error, { actions: [button('Try again', () => this.#load())], dismissible: false }))
     }

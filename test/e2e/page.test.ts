@@ -146,10 +146,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
       await page.locator('.turn').nth(1).waitFor()
       t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox continues the conversation')
-      await page.locator('.rail-link', { hasText: /^<img src=x/ }).click()
+      const [, id] = /#sandbox=([^/]+)/.exec(page.url())!
+      // The list soon knows that it can be continued there.
+      await page.locator(`.rail-link[href*="${id}"]`, { hasText: /^<img src=x/ }).click()
       await page.locator('.turn').nth(2).waitFor()
       t.match(await page.locator('.turn').first().innerText(), /<img src=x onerror/, 'an earlier conversation, too')
-      const [id] = await sandboxesOf(service, page)
       t.equal(await page.evaluate(`fetch('/api/modal/sandbox/${id}', { method: 'DELETE' }).then(({ status }) => status)`), 200)
       await send(page, 'Anybody there?')
       await page.getByRole('heading', { name: 'The sandbox has ended.' }).waitFor()

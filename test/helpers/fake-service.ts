@@ -68,6 +68,7 @@ export function someAnswers (more: Answers = {}): Answers {
   return {
     'GET /api/modal/status': { configured: true, backend: 'modal', model: 'claude', account: 'acme' },
     'GET /api/modal/sandbox': { sandboxes: [sandbox], nextCursor: null },
+    'GET /api/modal/volume': { volumes: [] },
     [`GET /api/modal/sandbox/${sandbox.id}`]: sandbox,
     [`GET /api/modal/sandbox/${sandbox.id}/claude`]: { runs: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },

@@ -11,9 +11,10 @@ if [ -e .git ]; then
   exit 0
 fi
 rm -rf ./.cloning.*
-[ -z "$(ls -A | grep -vxF -e .claude-sandbox -e lost+found | head -n 1)" ] || exit 92
+[ -z "$(find . -mindepth 1 -maxdepth 1 ! -name .claude-sandbox ! -name lost+found | head -n 1)" ] || exit 92
 new=./.cloning.$$
 trap 'rm -rf "$new"' EXIT
+# shellcheck disable=SC2016 # the helper's own shell expands it
 git -c credential.helper= \
   -c credential.helper='!f () { [ -z "$GIT_TOKEN" ] || { echo "username=${GIT_USERNAME:-x-access-token}"; echo "password=$GIT_TOKEN"; }; }; f' \
   clone --quiet ${3:+--branch="$3"} ${4:+--depth="$4"} -- "$2" "$new" || exit 93
