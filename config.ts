@@ -4,6 +4,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import { isNetwork, readJson, readVariables, type ReportProblem } from './lib/settings.js'
 import { StartProblem } from './lib/start-problem.js'
 import { Account } from './schemas/account.js'
+import { ComputePrices } from './schemas/compute-prices.js'
 import { ModelPrice } from './schemas/model-price.js'
 
 const second = 1000
@@ -37,6 +38,7 @@ const Environment = Type.Object({
   CLAUDE_KEY_IN_SANDBOX: Type.Boolean({ default: false }),
   GATEWAY_SECRET: Type.Optional(Type.String({ minLength: 32 })),
   MODEL_PRICES: text,
+  COMPUTE_PRICES: text,
   USAGE_S3_URL: Type.Optional(Type.String({ pattern: '^s3://[a-z0-9][a-z0-9.-]+(/.*)?$' })),
   ACCOUNTS: text,
   ACCOUNTS_FILE: text,
@@ -73,6 +75,8 @@ type Environment = Static<typeof Environment>
 
 const Accounts = Type.Array(Account, { minItems: 1 })
 const ModelPrices = Type.Record(Type.String({ minLength: 1 }), ModelPrice)
+/** Modal's list prices of sandboxes, by the second, without a region's surcharge: https://modal.com/pricing */
+const listPrices: ComputePrices = { cpuCoreHour: 3600 * 0.00003942, memoryGiBHour: 3600 * 0.00000672 }
 const Images = Type.Record(Type.String(), Type.String())
 const Secrets = Type.Record(Type.String(), Type.Record(Type.String(), Type.String()))
 
@@ -169,6 +173,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
   const images = readJson('EMULATOR_IMAGES', env.EMULATOR_IMAGES, Images, problem)
   const secrets = readJson('EMULATOR_SECRETS', env.EMULATOR_SECRETS, Secrets, problem)
   const prices = readJson('MODEL_PRICES', env.MODEL_PRICES, ModelPrices, problem)
+  const computePrices = readJson('COMPUTE_PRICES', env.COMPUTE_PRICES, ComputePrices, problem)
   const access = modelAccess(env, accounts, problem)
   if (access !== 'gateway' && accounts?.some(({ limits }) => limits.monthlyBudgetUsd !== undefined)) {
     problem('ACCOUNTS', 'names a monthlyBudgetUsd, which only the model gateway can hold: set a model key ' +
@@ -217,6 +222,8 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
     deployment: env.DEPLOYMENT,
     reaper: { intervalMs: env.REAPER_INTERVAL_MS },
     sandbox: { timeoutMs: env.SANDBOX_TIMEOUT_MS, idleTimeoutMs: env.SANDBOX_IDLE_TIMEOUT_MS },
+    // On this machine a sandbox costs nothing by itself.
+    computePrices: computePrices ?? (env.MODAL_TOKEN_ID === undefined ? undefined : listPrices),
     s3: {
       endpointUrl: env.S3_ENDPOINT_URL,
       region: env.S3_REGION,

@@ -37,7 +37,15 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   const hostOfModel = () => gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
   const modelHost = backend === 'modal' ? hostOfModel() : undefined
   const sandboxes = new SandboxService({
-    client, log, image, timeouts: config.sandbox, deployment: config.deployment, storage, replacement, modelHost
+    client,
+    log,
+    image,
+    timeouts: config.sandbox,
+    deployment: config.deployment,
+    storage,
+    replacement,
+    modelHost,
+    computePrices: config.computePrices
   })
   const runs = new RunService({
     client,

@@ -40,7 +40,14 @@ export const RunSpec = Type.Object({
   })),
   sessionId: Type.Optional({ ...Uuid, description: 'Continues this conversation, or starts one with this id.' }),
   continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
-  model: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$', maxLength: 200 })),
+  model: Type.Optional(Type.String({
+    pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$',
+    maxLength: 200,
+    description: 'A model\'s id, or its alias in the CLI: `opus`, `sonnet`, `haiku`, `fable`.'
+  })),
+  effort: Type.Optional(Type.Union(['low', 'medium', 'high', 'xhigh', 'max'].map((effort) => Type.Literal(effort)), {
+    description: 'How much Claude thinks and tries, as far as the model knows efforts. Default: the CLI\'s own.'
+  })),
   permissionMode: Type.Optional(Type.Union(
     ['acceptEdits', 'ask', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'plan'].map((mode) => Type.Literal(mode)), {
       description: '`ask`: each tool that changes something and is not in allowedTools needs permission. `plan`: Claude ' +
@@ -80,6 +87,9 @@ export const Completion = Type.Object({
   }),
   exceededBudget: Type.Union([Type.Literal('maxBudgetUsd'), Type.Literal('monthlyBudgetUsd'), Type.Null()], {
     description: 'The budget for which the model gateway has refused a request.'
+  }),
+  contextWindows: Type.Union([Type.Record(Type.String(), Type.Integer()), Type.Null()], {
+    description: 'How many tokens the models of its conversation take, by their names, as the CLI says.'
   }),
   sessionId: Type.Union([Type.String(), Type.Null()])
 })

@@ -179,6 +179,15 @@ export const SandboxView = Type.Object({
     delete: Type.Boolean()
   })),
   workdir: Type.String(),
+  resources: Nullable(Type.Object({
+    cpu: Type.Number(),
+    memoryMiB: Type.Integer(),
+    gpu: Nullable(Type.String()),
+    usdPerHour: Nullable(Type.Number({
+      description: 'An estimate, by the operator\'s prices for what was asked for; what it uses beyond that costs more. ' +
+        'Null with a GPU, and where there are no prices.'
+    }))
+  })),
   tags: Type.Record(Type.String(), Type.String()),
   exitCode: Nullable(Type.Integer())
 })

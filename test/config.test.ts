@@ -90,9 +90,21 @@ t.test('Settings that contradict each other are reported', async (t) => {
     [{ CLAUDE_KEY_IN_SANDBOX: 'true', ACCOUNTS: '[{"id":"a","limits":{"monthlyBudgetUsd":5}}]' }, /ACCOUNTS names a monthlyBudgetUsd, which only/],
     [{ USAGE_S3_URL: 's3://bucket/usage' }, /S3_ACCESS_KEY_ID is required when USAGE_S3_URL is set/],
     [{ MODEL_PRICES: '{"claude-x":{"input":-1,"output":1}}' }, /MODEL_PRICES\/claude-x\/input/],
+    [{ COMPUTE_PRICES: '{"cpuCoreHour":-1,"memoryGiBHour":1}' }, /COMPUTE_PRICES\/cpuCoreHour/],
+    [{ COMPUTE_PRICES: '{"cpuCoreHour":1}' }, /COMPUTE_PRICES\/memoryGiBHour/],
     [{ JWT_SECRET: 'x'.repeat(32), JWT_JWKS_URL: 'https://id.example/keys' }, /JWT_JWKS_URL cannot be combined with JWT_SECRET/]
   ]
   for (const [env, message] of cases) t.throws(() => parseConfig(env), { message })
+})
+
+t.test('A sandbox has a price on Modal, or where the operator names one', async (t) => {
+  const modal = { MODAL_TOKEN_ID: 'x', MODAL_TOKEN_SECRET: 'x', ACCOUNTS: '[{"id":"a"}]' }
+  const own = { cpuCoreHour: 0.5, memoryGiBHour: 0 }
+  t.equal(parseConfig({}).computePrices, undefined)
+  const { cpuCoreHour, memoryGiBHour } = parseConfig(modal).computePrices!
+  t.strictSame([cpuCoreHour.toFixed(3), memoryGiBHour.toFixed(3)], ['0.142', '0.024'])
+  const COMPUTE_PRICES = JSON.stringify(own)
+  for (const env of [{}, modal]) t.strictSame(parseConfig({ ...env, COMPUTE_PRICES }).computePrices, own)
 })
 
 t.test('How runs reach the model follows from what is configured', async (t) => {

@@ -17,6 +17,7 @@ export const MessagesRequest = Type.Object({
   messages: Type.Array(Type.Object({ role: Type.String(), content: Content }), { minItems: 1 }),
   system: Type.Optional(Content),
   tools: Type.Optional(Type.Array(Type.Object({ name: Type.Optional(Type.String()) }))),
+  output_config: Type.Optional(Type.Object({ effort: Type.Optional(Type.String()) })),
   stream: Type.Optional(Type.Boolean())
 })
 export type MessagesRequest = Static<typeof MessagesRequest>

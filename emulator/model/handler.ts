@@ -21,6 +21,8 @@ export interface RecordedRequest {
   keyMatched: boolean
   model?: string
   stream?: boolean
+  /** How much Claude is to think, as the client asks for. */
+  effort?: string
   /** The first 10,000 characters of the last prompt. */
   prompt?: string
   /** Digest of the whole prompt, in hex. */
@@ -70,12 +72,13 @@ export function createHandler ({ apiKey, scripts, requests, log }: HandlerOption
     const inputTokens = estimateTokens(body.length)
     if (path.endsWith('/count_tokens')) return sendJson(response, 200, { input_tokens: inputTokens })
 
-    const { model, stream = false } = message
+    const { model, stream = false, output_config: { effort } = {} } = message
     const conversation = readConversation(message)
     const { prompt } = conversation
     const promptSha256 = sha256(prompt).toString('hex')
-    Object.assign(record, { model, stream, prompt: prompt.slice(0, maxPromptLength), promptSha256 })
-    await answer(response, nextTurn(conversation, sessionOf(request)), { model, inputTokens }, stream)
+    Object.assign(record, { model, stream, effort, prompt: prompt.slice(0, maxPromptLength), promptSha256 })
+    const turn = nextTurn(conversation, sessionOf(request))
+    await answer(response, turn, { model, inputTokens: turn.inputTokens ?? inputTokens }, stream)
   }
 
   function nextTurn (conversation: Conversation, sessionId: string): Turn {

@@ -51,6 +51,8 @@ const ScriptedTurn = Type.Object({
   hang: Type.Optional(Type.Boolean()),
   /** Default: `tool_use` after a tool, else `end_turn`. */
   stopReason: Type.Optional(Type.String()),
+  /** What the answer says of the size of its request, in tokens. Default: estimated from its length. */
+  inputTokens: Type.Optional(Type.Integer({ minimum: 0 })),
   /** How many requests it answers; default 1. */
   repeat: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 }))
 }, strict)

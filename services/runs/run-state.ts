@@ -10,6 +10,9 @@ const keptBytes = 2 * 1024 * 1024
 const afterResult = new Set(['assistant', 'user', 'stream_event'])
 /** A longer `usage` is not kept: the CLI's is never near this. */
 const longestUsage = 10_000
+/** More models than any conversation has, with longer names. */
+const keptModels = 20
+const longestModel = 200
 
 /**
  * The CLI's last word on a run, as far as it is used here. Other programs in the sandbox can write one, too, so none of
@@ -20,6 +23,7 @@ export interface ResultEvent {
   usage?: unknown
   total_cost_usd?: unknown
   model_usage_since_last_result?: unknown
+  modelUsage?: unknown
 }
 
 export interface Ending {
@@ -154,6 +158,7 @@ export function completion (
     usage: usage !== undefined && jsonLength(usage) <= longestUsage ? usage : null,
     costSource: 'claude',
     exceededBudget: null,
+    contextWindows: contextWindowsOf(result),
     sessionId
   }
 }
@@ -163,6 +168,13 @@ function costOf (result: ResultEvent | undefined): number | null {
   const models = toRecord(result?.model_usage_since_last_result)
   if (models === undefined) return amount(result?.total_cost_usd)
   return Object.values(models).reduce<number>((sum, model) => sum + (amount(toRecord(model)?.['costUSD']) ?? 0), 0)
+}
+
+function contextWindowsOf (result: ResultEvent | undefined): Record<string, number> | null {
+  const windows = Object.entries(toRecord(result?.modelUsage) ?? {})
+    .map(([model, usage]) => [model, toRecord(usage)?.['contextWindow']] as const)
+    .filter(([model, window]) => model.length <= longestModel && Number.isSafeInteger(window) && Number(window) > 0)
+  return windows.length === 0 ? null : Object.fromEntries(windows.slice(0, keptModels)) as Record<string, number>
 }
 
 function amount (value: unknown): number | null {

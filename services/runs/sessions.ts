@@ -180,7 +180,9 @@ function readMessage (line: string): SessionMessage | undefined {
   const { uuid: id, timestamp: time, type } = entry
   const parentToolUseId = typeof entry.parentToolUseID === 'string' ? entry.parentToolUseID : null
   if (type === 'system' && typeof entry.content === 'string') {
-    return { id, type, time, message: { role: 'system', content: entry.content }, parentToolUseId }
+    // Where it was compacted: what was in the context before is no longer there.
+    const subtype = entry.subtype === 'compact_boundary' && { subtype: entry.subtype }
+    return { id, type, time, message: { role: 'system', content: entry.content, ...subtype }, parentToolUseId }
   }
   if (!['user', 'assistant'].includes(type) || typeof entry.message !== 'object' || entry.message === null) return
   const { message } = entry

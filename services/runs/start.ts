@@ -193,6 +193,7 @@ function claudeOptions (spec: RunSpec, settings: Record<string, string> | undefi
     ...option('--settings', settingsOf(spec, settings)),
     ...spec.continue ? ['--continue'] : [],
     ...option('--model', spec.model),
+    ...option('--effort', spec.effort),
     ...option('--allowed-tools', spec.allowedTools?.join(',')),
     ...option('--disallowed-tools', spec.disallowedTools?.join(',')),
     ...option('--append-system-prompt', spec.appendSystemPrompt),

@@ -2,6 +2,7 @@ import type { ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
+import type { ComputePrices } from '../../schemas/compute-prices.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { unlessMissing } from '../modal/errors.js'
@@ -14,7 +15,8 @@ import { viewOf } from './view.js'
 
 /** One page of the account's running sandboxes, newest first. The cursor is the sort key of the last one. */
 export async function listSandboxes (
-  client: ModalClient, owned: OwnedSandboxes, account: Account, { limit, cursor, tag = [] }: ListQuery
+  client: ModalClient, owned: OwnedSandboxes, account: Account, { limit, cursor, tag = [] }: ListQuery,
+  prices?: ComputePrices
 ): Promise<SandboxPage> {
   const wanted = tag.map(splitTag)
   const after = cursor === undefined ? undefined : decodeCursor(cursor)
@@ -25,7 +27,7 @@ export async function listSandboxes (
     .filter(({ key }) => after === undefined || key < after)
   const page = rest.slice(0, limit)
   return {
-    sandboxes: page.map(({ sandbox }) => viewOf(sandbox, null)),
+    sandboxes: page.map(({ sandbox }) => viewOf(sandbox, null, prices)),
     nextCursor: rest.length > limit ? Buffer.from(page.at(-1)!.key).toString('base64url') : null
   }
 }

@@ -51,12 +51,14 @@ export function planSandbox (
     checkStoragePaths(storage, mountPath, workdir)
   }
   const resources = planResources(account, spec, defaults)
+  const { cpu, memoryMiB, gpu } = resources
   const { key, fingerprint } = identify(account, spec, idempotencyKey)
 
   const record: PlannedRecord = {
     owner: appName(account.id),
     image: recipe.registry,
     workdir,
+    resources: { cpu, memoryMiB, ...(gpu !== undefined && { gpu }) },
     request: randomId('create').slice(-20),
     tags: spec.tags ?? {},
     ...(spec.volume !== undefined && { volume: spec.volume.name, mountPath: mountPath!, ...mountOptions(spec.volume) }),

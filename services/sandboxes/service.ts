@@ -3,6 +3,7 @@ import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { ExecSpec } from '../../schemas/exec.js'
+import type { ComputePrices } from '../../schemas/compute-prices.js'
 import type { Creation } from '../../schemas/creation.js'
 import type { CreatedSandbox, ListQuery, SandboxDetails, SandboxPage, SandboxSpec, SandboxView, Termination } from '../../schemas/sandbox.js'
 import { volumeNamePattern } from '../../schemas/common.js'
@@ -36,6 +37,8 @@ interface SandboxServiceOptions {
   modelHost?: CreatorOptions['modelHost']
   /** Keeps workspaces in S3; without it nothing is synced. */
   storage?: WorkspaceStorage
+  /** Without them it is not said what a sandbox costs. */
+  computePrices?: ComputePrices | undefined
 }
 
 /** When the workspaces of sandboxes with S3 storage are synced. */
@@ -67,11 +70,15 @@ export class SandboxService {
   readonly #creator: Creator
   readonly #creations: Creations
   readonly #storage: WorkspaceStorage | undefined
+  readonly #computePrices: ComputePrices | undefined
   readonly #execs = new Set<Exec>()
 
   constructor (
-    { client, log, image, timeouts, deployment, deadlines, storage, replacement, modelHost }: SandboxServiceOptions
+    {
+      client, log, image, timeouts, deployment, deadlines, storage, replacement, modelHost, computePrices
+    }: SandboxServiceOptions
   ) {
+    this.#computePrices = computePrices
     this.#client = client
     this.#log = log
     this.#owned = new OwnedSandboxes(client)
@@ -104,7 +111,7 @@ export class SandboxService {
     const { log = this.#log, ...rest } = options
     const { owned, isNew, warnings } = await this.#creator.create(account, spec, { ...rest, log })
     this.#storage?.watch(owned)
-    const view = viewOf(owned, isNew ? null : await knownEnding(owned))
+    const view = this.#view(owned, isNew ? null : await knownEnding(owned))
     return { ...view, ...(warnings.length > 0 && { warnings }) }
   }
 
@@ -122,13 +129,17 @@ export class SandboxService {
 
   /** One page of the running ones, newest first. */
   async list (account: Account, query: ListQuery): Promise<SandboxPage> {
-    return await listSandboxes(this.#client, this.#owned, account, query)
+    return await listSandboxes(this.#client, this.#owned, account, query, this.#computePrices)
   }
 
   /** State and metadata (5.7, 6.5). @throws {AppError} SANDBOX_NOT_FOUND. */
   async get (account: Account, id: string): Promise<SandboxView> {
     const owned = await this.#owned.find(account, id)
-    return viewOf(owned, await knownEnding(owned))
+    return this.#view(owned, await knownEnding(owned))
+  }
+
+  #view (owned: OwnedSandbox, ending: Ending | null): SandboxView {
+    return viewOf(owned, ending, this.#computePrices)
   }
 
   /** The account's sandbox, running or not. @throws {AppError} SANDBOX_NOT_FOUND. */

@@ -19,6 +19,8 @@ export interface SandboxRecord {
   idleTimeoutMs?: string
   image: string
   workdir: string
+  /** What was asked of Modal. Missing in records of earlier versions. */
+  resources?: { cpu: number, memoryMiB: number, gpu?: string }
   /** The account's own name of the volume, not Modal's. */
   volume?: string
   mountPath?: string

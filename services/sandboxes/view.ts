@@ -1,3 +1,4 @@
+import type { ComputePrices } from '../../schemas/compute-prices.js'
 import type { SandboxView } from '../../schemas/sandbox.js'
 import type { Ending } from '../modal/ending.js'
 import type { OwnedSandbox } from './owned.js'
@@ -16,8 +17,8 @@ export function statusOf (ending: Ending | null): SandboxView['status'] {
   return isExpected ? 'terminated' : 'error'
 }
 
-/** What clients see of a sandbox. */
-export function viewOf (owned: OwnedSandbox, ending: Ending | null): SandboxView {
+/** What clients see of a sandbox. @param prices without them, nothing is said of what it costs. */
+export function viewOf (owned: OwnedSandbox, ending: Ending | null, prices?: ComputePrices): SandboxView {
   const { id, createdAt, expiresAt, name, image, workdir, tags, s3 } = owned
   return {
     id,
@@ -30,9 +31,19 @@ export function viewOf (owned: OwnedSandbox, ending: Ending | null): SandboxView
     volume: volumeView(owned),
     s3: s3 === undefined ? null : storageView(s3),
     workdir,
+    resources: resourcesView(owned, prices),
     tags,
     exitCode: ending?.exitCode ?? null
   }
+}
+
+function resourcesView ({ resources }: OwnedSandbox, prices: ComputePrices | undefined): SandboxView['resources'] {
+  if (resources === undefined) return null
+  const { cpu, memoryMiB, gpu = null } = resources
+  // The prices of GPUs are not known here.
+  const isPriced = prices !== undefined && gpu === null
+  const usdPerHour = isPriced ? cpu * prices.cpuCoreHour + memoryMiB / 1024 * prices.memoryGiBHour : null
+  return { cpu, memoryMiB, gpu, usdPerHour }
 }
 
 function volumeView ({ volume, mountPath, mount = {} }: OwnedSandbox): SandboxView['volume'] {

@@ -1,5 +1,5 @@
 import { h } from '../lib/dom.js'
-import { formatDuration } from '../lib/format.js'
+import { formatDuration, promptTokens } from '../lib/format.js'
 import { LiveMarkdown } from '../markdown/live.js'
 import { loadRenderer } from '../markdown/renderer.js'
 import { Series } from './series.js'
@@ -30,9 +30,17 @@ export class ClaudeView {
   #workdir
   model
   result
+  /**
+   * What the main conversation has in its context, once an answer has told; null when it was emptied since.
+   * @type {{model: string, tokens: number} | null | undefined}
+   */
+  context
 
   /** Called with what Claude is doing, in a word or two. @type {(activity: string) => void} */
   onActivity = () => {}
+
+  /** Called when `context` has changed. */
+  onContext = () => {}
 
   /** Called with the names of the CLI's commands. @type {(names: string[]) => void} */
   onCommands = () => {}
@@ -56,7 +64,7 @@ export class ClaudeView {
     else if (event.type === 'user') this.#user(event, agent)
     else if (event.type === 'system') this.#system(event)
     else if (event.type === 'rate_limit_event') this.#rateLimit(event.rate_limit_info)
-    else if (event.type === 'conversation_reset') this.#note('Claude has started over, and no longer knows what is above.', null)
+    else if (event.type === 'conversation_reset') this.#startOver()
     else if (event.type === 'result') this.result = event
   }
 
@@ -145,6 +153,10 @@ export class ClaudeView {
   #assistant ({ message, error, timestamp }, agent) {
     this.#endRetry()
     this.model = message.model === '<synthetic>' ? this.model : message.model
+    const { model, usage } = message
+    if (agent === null && usage && typeof model === 'string' && model !== '<synthetic>') {
+      this.#setContext({ model, tokens: promptTokens(usage) })
+    }
     for (const block of message.content) {
       if (block.type === 'tool_use') this.#startTool(block, agent, timestamp)
       if (block.type === 'text' || block.type === 'thinking') this.#wholeBlock(block, agent, error)
@@ -230,7 +242,18 @@ export class ClaudeView {
   #showCompacted ({ compact_metadata: metadata }) {
     const kept = metadata?.preserved_messages?.uuids
     if (Array.isArray(kept)) this.#kept = new Set(kept)
+    this.#setContext(null)
     this.#note('The conversation was compacted to free up context.', null)
+  }
+
+  #startOver () {
+    this.#setContext(null)
+    this.#note('Claude has started over, and no longer knows what is above.', null)
+  }
+
+  #setContext (context) {
+    this.context = context
+    this.onContext()
   }
 
   #rateLimit ({ status, resetsAt, utilization } = {}) {

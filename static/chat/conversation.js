@@ -33,6 +33,8 @@ export class Conversation {
   lastRunStart
   /** and its id. */
   latestRun
+  /** Its runs that are over, newest first. @type {{runId: string, completion: object}[]} */
+  runs = []
 
   /** @param {{onEdit: (prompt: string, pictures: object[]) => void}} options those that are not obvious */
   constructor ({ sandboxId, workdir, scripted, welcome, onEdit }) {
@@ -82,7 +84,7 @@ export class Conversation {
       this.lastRunStart = own[0]?.startedAt
       this.latestRun = own[0]?.runId
       const before = withoutRun(messages, run)
-      const completed = own.filter(({ completion }) => completion)
+      const completed = this.runs = own.filter(({ completion }) => completion)
       await showMessages(before, completed, (prompt) => this.#newTurn(prompt?.text, { pictures: prompt?.pictures }))
       this.missing = sessionId !== undefined && !stored && !run
       if (this.missing) this.#turns.append(notice(notHere))
@@ -111,10 +113,19 @@ export class Conversation {
     return turn
   }
 
-  /** The next prompt belongs to this conversation, which has another title if it is another one. */
+  /** The next prompt belongs to this conversation, which has another title and other runs if it is another one. */
   goOnIn (sessionId) {
-    if (this.sessionId !== sessionId) this.title = undefined
+    if (this.sessionId !== sessionId) Object.assign(this, { title: undefined, runs: [] })
     this.sessionId = sessionId
+  }
+
+  addRun (runId, completion) {
+    if (!this.runs.some((run) => run.runId === runId)) this.runs = [{ runId, completion }, ...this.runs]
+  }
+
+  /** What is in its context, as its latest answer tells; undefined or null if that is not known. */
+  get context () {
+    return this.#shown.findLast(({ claude }) => claude.context !== undefined)?.claude.context
   }
 
   showError (error) {
@@ -144,7 +155,7 @@ export class Conversation {
   #show ({ sessionId, title }) {
     this.#loading?.abort()
     this.#loading = new AbortController()
-    const nothing = { prompts: [], missing: false, lastRunStart: undefined, latestRun: undefined }
+    const nothing = { prompts: [], missing: false, lastRunStart: undefined, latestRun: undefined, runs: [] }
     Object.assign(this, { ...nothing, sessionId, title })
     this.#turns.replaceChildren()
     this.#shown = []

@@ -143,5 +143,5 @@ function commandOf (text) {
 function asEvent ({ type, time, message, parentToolUseId }) {
   const [, answer] = type === 'system' ? /^<local-command-stdout>([^]*)<\/local-command-stdout>/.exec(message.content) ?? [] : []
   if (answer) return { type: 'assistant', message: { model: '<synthetic>', content: [{ type: 'text', text: answer }] }, timestamp: time }
-  return { type, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
+  return { type, subtype: message.subtype, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
 }

@@ -1,5 +1,5 @@
 import { h } from '../lib/dom.js'
-import { formatCost, formatCount, formatDuration } from '../lib/format.js'
+import { formatCost, formatCount, formatDuration, promptTokens } from '../lib/format.js'
 
 /** Labels for runs that ended without a result of Claude. */
 const endings = {
@@ -16,17 +16,11 @@ export function runFooter ({ outcome, isError, durationMs, costUsd, usage, exitC
   const ending = endings[outcome] ?? (isError ? 'Failed' : 'Done')
   const figures = [
     typeof costUsd === 'number' && formatCost(costUsd),
-    usage && `${formatCount(tokensIn(usage))} tokens in, ${formatCount(usage.output_tokens ?? 0)} out`
+    usage && `${formatCount(promptTokens(usage))} tokens in, ${formatCount(usage.output_tokens ?? 0)} out`
   ].filter(Boolean).join(', ')
   return h('footer', { class: 'run-footer', 'data-failed': isError && outcome !== 'cancelled' },
     outcome && h('span', { class: 'ending' }, outcome === 'exit' && exitCode !== null ? `${ending} (exit code ${exitCode})` : ending),
     typeof durationMs === 'number' && h('span', {}, formatDuration(durationMs)),
     figures !== '' && h('span', {}, scripted ? `${figures} (made up)` : figures),
     (scripted || model) && h('span', {}, scripted ? 'Scripted demo model' : model))
-}
-
-/** Including tokens read from or written to the cache. */
-function tokensIn (usage) {
-  const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
-  return parts.reduce((sum, part) => sum + (usage[part] ?? 0), 0)
 }

@@ -32,6 +32,12 @@ export function formatCount (number) {
   return number < 1e6 ? `${(number / 1000).toFixed(1)}k` : `${(number / 1e6).toFixed(1)}M`
 }
 
+/** The tokens of a prompt, with those read from or written to the cache, of a usage of the model API. */
+export function promptTokens (usage) {
+  const parts = ['input_tokens', 'cache_creation_input_tokens', 'cache_read_input_tokens']
+  return parts.reduce((sum, part) => sum + (Number(usage[part]) || 0), 0)
+}
+
 /** `0 B`, `12 kB`, `3.4 MB`: decimal units, as in file managers. */
 export function formatBytes (number) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB']

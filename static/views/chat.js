@@ -32,6 +32,8 @@ export class ChatView {
   #FollowedRun
   /** Loaded with the conversation. */
   #ports
+  /** Loaded with the conversation, as well. */
+  #usage
   #ended = false
   #shown = false
   /** What is shown, as in the address: a conversation, `new`, or undefined where there is none yet. */
@@ -49,6 +51,7 @@ export class ChatView {
    */
   constructor (sandbox, { scripted, place, newSandbox, onPlace, goTo }) {
     this.sandbox = sandbox
+    this.scripted = scripted
     this.newSandbox = newSandbox
     this.onPlace = onPlace
     this.goTo = goTo
@@ -192,6 +195,7 @@ export class ChatView {
       if (this.#FollowedRun === undefined) {
         this.#acceptDrops()
         this.#showPorts()
+        this.#showUsage()
       }
       this.#FollowedRun = FollowedRun
       return run
@@ -221,6 +225,14 @@ export class ChatView {
     this.#ports.acceptLinks(this.conversation.column.element)
     this.activity.element.before(this.#ports.element)
     if (this.conversation.lastRunStart !== undefined) this.#ports.look()
+  }
+
+  async #showUsage () {
+    const { UsageMeter } = await import('../chat/usage.js').catch(() => ({}))
+    if (UsageMeter === undefined) return
+    this.#usage = new UsageMeter(this.sandbox, this.scripted)
+    this.#options.element.after(this.#usage.element)
+    this.#usage.show(this.conversation)
   }
 
   /** The conversation may have been renamed. */
@@ -259,8 +271,12 @@ export class ChatView {
   /** Prompts submitted meanwhile are queued, as they belong to the conversation being loaded. */
   async #load (change) {
     this.#loading++
-    const result = await change()
+    const changing = change()
+    // The figures of the conversation before are gone, too.
+    this.#usage?.show(this.conversation)
+    const result = await changing
     this.#loading--
+    this.#usage?.show(this.conversation)
     return result
   }
 
@@ -301,6 +317,7 @@ export class ChatView {
     const run = this.#run = new this.#FollowedRun({
       sandbox, turn, activity, bar, onState, onCommand, prompt, request, runId
     })
+    turn.claude.onContext = () => this.#usage?.show(conversation)
     this.#settle(sessionId)
     this.composer.setBusy(true)
     let completed
@@ -308,6 +325,8 @@ export class ChatView {
       completed = await run.follow()
       if (this.#run !== run) return
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
+      if (completed) this.conversation.addRun(run.runId, completed)
+      this.#usage?.show(this.conversation)
       if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
     } catch (error) {
       if (this.#run !== run) return

@@ -102,6 +102,11 @@ t.test('From signing in to the end of the session with the keyboard alone, acces
   await checkAccessible('the options of runs')
   await page.keyboard.press('Escape')
   t.equal(await focused(page), 'More run options')
+  await page.keyboard.press('Tab')
+  t.match(await focused(page), /^Context and cost: /)
+  await page.keyboard.press('Enter')
+  await checkAccessible('context and cost')
+  await page.keyboard.press('Escape')
 
   await page.locator('.sandbox-bar').getByRole('button', { name: 'Files' }).focus()
   await page.keyboard.press('?')

@@ -41,11 +41,11 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const files = requests.filter((path) => !/^\/(api\/|favicon)/.test(path))
     t.equal(new Set(files).size, files.length, 'each once')
     t.strictSame(files.filter((path) => !/^\/$|\.\w{10}\.(js|css|svg)$/.test(path)), [], 'each by its hash')
-    // What takes drops is loaded when the conversation is there.
+    // What takes drops, and what shows the context, is loaded when the conversation is there.
     const found = await page.evaluate(`performance.getEntriesByType('resource')
       .filter(({ name, initiatorType }) => name.endsWith('.js') && initiatorType !== 'other' && initiatorType !== 'link')
       .map(({ name }) => new URL(name).pathname)`) as string[]
-    t.strictSame(found.map((path) => path.replace(/^\/|\.\w{10}\.js$/g, '')), ['chat/drop', 'chat/ports', 'panels/chosen-files', 'panels/upload'], 'no other module is found by an import')
+    t.strictSame(found.map((path) => path.replace(/^\/|\.\w{10}\.js$/g, '')), ['chat/drop', 'chat/ports', 'chat/usage', 'panels/chosen-files', 'panels/upload'], 'no other module is found by an import')
   })
 
   t.test('Libraries are loaded when a text needs them, and not before', async (t) => {

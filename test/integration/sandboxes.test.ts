@@ -67,6 +67,7 @@ t.test('sandboxes', { skip }, async (t) => {
       name: 'full-1',
       volume: { name: 'full', mountPath: '/data' },
       workdir: '/data/deep/er',
+      resources: { cpu: 1.5, memoryMiB: 1024, gpu: null, usdPerHour: local ? null : Number },
       tags: { team: 'blue & green', empty: '' },
       exitCode: null
     })

@@ -53,6 +53,9 @@ t.test('Scripts are found by name, checked, and answered turn by turn, per sessi
     return answer.body.content?.[0]?.text ?? answer.status
   }
   model.script('two', [{ error: { status: 500 } }, { blocks: [{ text: 'Two' }], stopReason: 'max_tokens' }])
+  model.script('large', [{ blocks: [{ text: 'Large' }], inputTokens: 820_000 }])
+  const large = { model: 'm', messages: [{ role: 'user', content: '```scripted\nlarge\n```' }] }
+  t.equal((await api('/v1/messages', large)).body.usage.input_tokens, 820_000)
   const two = 'Please:\n```scripted\ntwo\n```\nThanks'
   t.same([await ask(two), await ask(two), await ask(two)], [500, 'Two', 'The script has ended.'])
   t.equal(await ask(two, 'b'), 500, 'another session starts at the first turn')

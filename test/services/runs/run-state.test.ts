@@ -30,6 +30,19 @@ t.test('The cost of a run is its own, not its conversation\'s', async (t) => {
   t.match(completion({ stop: '', exitCode: 1 }, { result: undefined, text: false, sessionId: null }), { costUsd: null, isError: true, durationMs: null })
 })
 
+t.test('How much context the models take is told where the CLI says it', async (t) => {
+  const windowsOf = (modelUsage: unknown) => {
+    const result = { is_error: false, modelUsage }
+    return completion({ stop: '', exitCode: 0 }, { result, text: false, sessionId: null }).contextWindows
+  }
+  t.strictSame(windowsOf({ a: { contextWindow: 200_000, costUSD: 1 }, b: { contextWindow: 5 } }), { a: 200_000, b: 5 })
+  t.strictSame(windowsOf({ a: { contextWindow: 0 }, b: {}, c: null, d: { contextWindow: '5' }, e: { contextWindow: 1.5 } }), null)
+  t.equal(windowsOf(undefined), null)
+  t.equal(windowsOf({ ['x'.repeat(201)]: { contextWindow: 5 } }), null)
+  const many = Object.fromEntries(Array.from({ length: 1000 }, (_, at) => [`m${at}`, { contextWindow: 5 }]))
+  t.equal(Object.keys(windowsOf(many)!).length, 20)
+})
+
 t.test('A run is told from its log alone', async (t) => {
   const state = new RunState()
   const log = `${writeRecord(started)}\n{"type":"system","session_id":"s-1"}\n{"type":"result","is_error":false,"session_id":"s-1"}\n{"type":"result","is_error":true,"session_id":"s-2"}\n${writeRecord(ended)}\n`
@@ -55,7 +68,8 @@ t.test('After /clear the run is about the conversation that the CLI has begun, a
 
 t.test('A result that something else in the sandbox has written can not do harm', async (t) => {
   for (const odd of [null, [null], 'x', 7, { a: null }, { a: { costUSD: 'x' } }, { a: { costUSD: Infinity } }]) {
-    const result = { is_error: odd, usage: odd, total_cost_usd: odd, model_usage_since_last_result: odd }
+    const models = { model_usage_since_last_result: odd, modelUsage: odd }
+    const result = { is_error: odd, usage: odd, total_cost_usd: odd, ...models }
     const { costUsd, usage } = completion({ stop: '', exitCode: 0 }, { result, text: false, sessionId: null })
     t.ok(costUsd === null || Number.isFinite(costUsd), JSON.stringify(odd))
     t.ok(usage === null || (typeof usage === 'object' && !Array.isArray(usage)))

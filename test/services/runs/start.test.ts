@@ -12,6 +12,7 @@ t.test('No value of a request can become an option, and no prompt a command of t
   const argv = runnerCommand(owned, run, {
     prompt: 'secret prompt',
     model: 'opus',
+    effort: 'xhigh',
     allowedTools: ['Bash(git *)', 'Read'],
     disallowedTools: ['Write'],
     appendSystemPrompt: "--help isn't",
@@ -21,7 +22,7 @@ t.test('No value of a request can become an option, and no prompt a command of t
     permissionMode: 'plan'
   }, null, limits)
   const claude = argv.at(-1)!
-  for (const word of ['--model=opus', '--allowed-tools=Bash(git *),Read', "--append-system-prompt=--help isn'\\''t", '--max-turns=3', '--continue',
+  for (const word of ['--model=opus', '--effort=xhigh', '--allowed-tools=Bash(git *),Read', "--append-system-prompt=--help isn'\\''t", '--max-turns=3', '--continue',
     '--disallowed-tools=Write', '--max-budget-usd=1.5', '--permission-mode=plan', '--verbose']) t.ok(claude.split(/(?<=') (?=')/).includes(`'${word}'`), word)
   t.strictSame(argv.slice(-5, -1), ['-', '5000', '1000', '-'])
   t.notMatch(argv.join(' '), /secret prompt/)

@@ -20,6 +20,9 @@ t.test('The same request has the same fingerprint, whatever the order of its fie
 t.test('A plan has defaults that Claude can live with, and clean paths', async (t) => {
   const { params, record } = planSandbox(account, { volume: { name: 'v', mountPath: '/a//b/' } }, undefined, recipe, defaults)
   t.match(params, { cpu: 1, cpuLimit: 2, memoryMiB: 2048, memoryLimitMiB: 4096, ...defaults })
+  t.strictSame(record.resources, { cpu: 1, memoryMiB: 2048 })
+  t.strictSame(planSandbox({ ...account, limits: { ...account.limits, gpus: ['T4'] } }, { gpu: 'T4' }, undefined, recipe, defaults)
+    .record.resources, { cpu: 1, memoryMiB: 2048, gpu: 'T4' })
   t.match(record, { mountPath: '/a/b', workdir: '/a/b', volume: 'v' })
   t.equal(planSandbox(account, {}, undefined, recipe, defaults).record.workdir, '/workspace')
   t.strictSame(planSandbox(account, { network: { cidrAllowlist: [], domainAllowlist: ['a.io'] } }, undefined, recipe, defaults)

@@ -1,0 +1,105 @@
+import { announce, h } from '../lib/dom.js'
+import { formatCost, formatCount } from '../lib/format.js'
+import { enableLightDismiss } from '../lib/light-dismiss.js'
+
+/** From which part of its context on a conversation should be compacted. */
+const fullFrom = 0.8
+const fullHint = 'The context is almost full. Send /compact: Claude then goes on with a summary of the conversation.'
+
+/** How full the context of a conversation is and what it has cost, in a button that opens the details. */
+export class UsageMeter {
+  #label = h('summary', { class: 'quiet', title: 'Context and cost of this conversation' })
+  #details = h('div', { class: 'popover-body usage-details', role: 'group', 'aria-label': 'Context and cost' })
+  #compute = h('dd')
+  #scripted
+  #sandbox
+  #shown
+  #isFull = false
+
+  /** @param {boolean} scripted whether the model is made up, and so are its figures */
+  constructor (sandbox, scripted) {
+    this.#sandbox = sandbox
+    this.#scripted = scripted
+    this.element = h('details', { class: 'popover usage', hidden: true }, this.#label, this.#details)
+    enableLightDismiss(this.element)
+    this.element.addEventListener('toggle', () => this.#showCompute())
+  }
+
+  /** @param {import('./conversation.js').Conversation} conversation */
+  show ({ sessionId, context, runs }) {
+    const used = context && { ...context, window: windowOf(context.model, runs) }
+    const costs = runs.map(({ completion }) => completion.costUsd).filter((cost) => typeof cost === 'number')
+    const cost = costs.length > 0 ? costs.reduce((sum, one) => sum + one, 0) : undefined
+    const state = JSON.stringify([sessionId, used, cost, runs.length])
+    if (state === this.#shown) return
+    this.#shown = state
+    const isFull = used?.window !== undefined && used.tokens >= fullFrom * used.window
+    const short = [used && shortly(used), cost !== undefined && formatCost(cost)].filter(Boolean).join(' · ')
+    this.element.hidden = short === ''
+    this.element.toggleAttribute('data-full', isFull)
+    const hint = isFull ? ' · /compact helps' : ''
+    this.#label.replaceChildren(h('span', {}, short, h('span', { class: 'wide-only' }, hint)))
+    this.#label.setAttribute('aria-label', `Context and cost: ${short}${hint}`)
+    this.#details.replaceChildren(h('dl', {},
+      row('Context', used ? inFull(used) : 'Unknown until Claude answers'),
+      used && row('Model', used.model),
+      row('Model cost', cost === undefined ? 'Unknown' : this.#costText(cost, costs.length, runs.length)),
+      typeof this.#sandbox.resources?.usdPerHour === 'number' && [h('dt', {}, 'Sandbox'), this.#compute]),
+    ...isFull ? [h('p', { class: 'warn' }, fullHint)] : [])
+    this.#showCompute()
+    if (isFull && !this.#isFull) announce('The context is almost full. Sending /compact helps.')
+    this.#isFull = isFull
+  }
+
+  /** What the sandbox has cost by now, whatever conversation was in it. */
+  #showCompute () {
+    const { createdAt, resources } = this.#sandbox
+    if (typeof resources?.usdPerHour !== 'number') return
+    const hours = Math.max(0, Date.now() - Date.parse(createdAt)) / 3_600_000
+    const size = `${resources.cpu} ${resources.cpu === 1 ? 'core' : 'cores'}, ${formatGiB(resources.memoryMiB)} of memory`
+    this.#compute.textContent = `${formatCost(hours * resources.usdPerHour)} so far (estimate for ${size})`
+  }
+
+  #costText (cost, known, all) {
+    const runs = `${all} ${all === 1 ? 'run' : 'runs'}`
+    const unknown = known < all ? `, not known of ${all - known}` : ''
+    return `${formatCost(cost)} (${this.#scripted ? 'made up, ' : ''}${runs}${unknown})`
+  }
+}
+
+function formatGiB (mebibytes) {
+  return `${Number((mebibytes / 1024).toFixed(1))} GiB`
+}
+
+function row (name, value) {
+  return [h('dt', {}, name), h('dd', {}, value)]
+}
+
+function shortly ({ tokens, window }) {
+  return window === undefined ? `${formatCount(tokens)} tokens` : percent(tokens / window)
+}
+
+function inFull ({ tokens, window }) {
+  return window === undefined
+    ? `${formatCount(tokens)} tokens; how many fit is unknown`
+    : `${formatCount(tokens)} of ${formatCount(window)} tokens (${percent(tokens / window)})`
+}
+
+function percent (part) {
+  return `${part < 0.01 ? '<\u00a01' : Math.round(100 * part)}\u00a0%`
+}
+
+/** How many tokens the model takes, as the latest run that has used it says; undefined if none does. */
+function windowOf (model, runs) {
+  for (const { completion } of runs) {
+    const windows = completion.contextWindows ?? {}
+    if (Object.hasOwn(windows, model)) return windows[model]
+    const name = Object.keys(windows).find((other) => plain(other) === plain(model))
+    if (name !== undefined) return windows[name]
+  }
+}
+
+/** Without what providers and the CLI add: `us.anthropic.claude-x-v1:0` and `claude-x[1m]` are `claude-x`. */
+function plain (name) {
+  return name.replace(/^.*\banthropic\./, '').replace(/\[\w+\]$/, '').replace(/-v\d+(:\d+)?$/, '')
+}
