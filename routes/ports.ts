@@ -1,5 +1,4 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { whileConnected } from '../lib/connection.js'
 import { ErrorAnswer } from '../schemas/common.js'
 import { OpenPorts, PortAccess, PortParams } from '../schemas/port.js'
 import { SandboxParams } from '../schemas/sandbox.js'
@@ -16,10 +15,7 @@ const ports: FastifyPluginAsyncTypebox = async (fastify) => {
       params: SandboxParams,
       response: { 200: OpenPorts, ...errors }
     }
-  }, async (request) => {
-    const { account, params: { id }, log } = request
-    return { ports: await whileConnected(request, (signal) => fastify.ports.list(account, id, signal, log)) }
-  })
+  }, async ({ account, params: { id } }) => ({ ports: await fastify.ports.list(account, id) }))
 
   fastify.post('/:id/ports/:port', {
     schema: {

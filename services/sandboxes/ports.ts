@@ -1,13 +1,15 @@
 import { AppError } from '../../errors.js'
-import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { OpenPort, PortAccess } from '../../schemas/port.js'
 import { callModal, lookupMs } from '../modal/call.js'
+import { runCommand } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { SandboxService } from './service.js'
 
 const script = loadScript(import.meta.url, 'ports.sh')
 const timeoutMs = 20_000
+/** Thousands of sockets. */
+const mostBytes = 2 * 1024 * 1024
 /** Modal's name of the parameter that holds a connect token: a browser can send no header with the first request. */
 const tokenParameter = '_modal_connect_token'
 const listening = '0A'
@@ -17,7 +19,7 @@ const blocked = { message: 'Nothing reaches the sandbox: it was created with net
 /** No client can use more. */
 const mostPorts = 100
 
-type Sandboxes = Pick<SandboxService, 'open' | 'execIn'>
+type Sandboxes = Pick<SandboxService, 'open'>
 
 /** The ports on which programs in a sandbox listen, and the ways to them. */
 export class Ports {
@@ -29,14 +31,12 @@ export class Ports {
 
   /**
    * By the sandbox's own word: none of these ports need answer.
-   * @throws {AppError} as `open` of the sandboxes; EXEC_FAILED
+   * @throws {AppError} as `open` of the sandboxes; COMMAND_FAILED when it says more than it may
    */
-  async list (account: Account, id: string, signal: AbortSignal, log: Log): Promise<OpenPort[]> {
-    const owned = await this.#sandboxes.open(account, id)
-    const command = ['sh', '-c', script]
-    const exec = await this.#sandboxes.execIn(account, owned, { command, workdir: '/', encoding: 'utf8', timeoutMs }, log)
-    const { stdout } = await exec.collect(signal)
-    return listeningPorts(stdout)
+  async list (account: Account, id: string): Promise<OpenPort[]> {
+    const { sandbox } = await this.#sandboxes.open(account, id)
+    const { stdout } = await runCommand(sandbox, 'ports', ['sh', '-c', script], { timeoutMs, limit: mostBytes })
+    return listeningPorts(stdout.toString('latin1'))
   }
 
   /**

@@ -19,6 +19,7 @@ export class Ports {
   #ports = []
   #timers = []
   #watching
+  #closed = false
 
   constructor (sandboxId) {
     this.#sandboxId = sandboxId
@@ -27,13 +28,14 @@ export class Ports {
   /** Something may have begun, or ceased, to listen. */
   look () {
     this.#cancel()
+    if (this.#closed) return
     this.#timers = looksMs.map((delay) => setTimeout(() => this.#list(), delay))
   }
 
   /** Looks all the time, while the user has a terminal. */
   watch (isOn) {
     clearInterval(this.#watching)
-    if (!isOn) return
+    if (!isOn || this.#closed) return
     this.look()
     this.#watching = setInterval(() => { if (!document.hidden) this.#list() }, watchMs)
   }
@@ -52,6 +54,7 @@ export class Ports {
   }
 
   close () {
+    this.#closed = true
     this.#cancel()
     clearInterval(this.#watching)
     this.element.remove()
