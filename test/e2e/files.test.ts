@@ -20,7 +20,7 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
     await finished(page)
   }
   /** What is in a file, as the sandbox has it. */
-  const inSandbox = async (path: string) => await page.evaluate(`fetch('/api/modal/sandbox/${page.url().split('=').at(-1)}/files/content?path=${path}')
+  const inSandbox = async (path: string) => await page.evaluate(`fetch('/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}/files/content?path=${path}')
     .then((response) => response.text())`)
   const open = async (name: string) => {
     await page.locator('.tree .file', { hasText: name }).click()

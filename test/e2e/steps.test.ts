@@ -153,7 +153,7 @@ async function newSandbox (page: Page, url: string, env: Record<string, string>)
 }
 
 async function sandboxId (page: Page) {
-  return page.url().split('=').at(-1)!
+  return /#sandbox=([^/]+)/.exec(page.url())![1]!
 }
 
 /** Runs a command in the sandbox while Claude works there. */
