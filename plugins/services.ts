@@ -29,10 +29,10 @@ interface ServicesOptions { config: Config }
 
 /** Constructs the services from the configuration and the Modal client; they do not depend on Fastify. */
 export default fp<ServicesOptions>(async (fastify, { config }) => {
-  const { client, backend, replacement, provider } = fastify.modal
+  const { client, backend, replacement, provider, urlInSandbox } = fastify.modal
   const { log, model, storage } = fastify
   const { image: claudeImage, version: claudeVersion, registry: claudeRegistry } = config.claude
-  const image = { backend, claudeImage, claudeVersion, claudeRegistry }
+  const image = { backend, claudeImage, claudeVersion, claudeRegistry: urlInSandbox(claudeRegistry) }
   const { gateway } = fastify
   const hostOfModel = () => gateway ? new URL(config.publicUrl!).hostname : replacement?.domain ?? hostOf(provider)
   const modelHost = backend === 'modal' ? hostOfModel() : undefined

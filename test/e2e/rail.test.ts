@@ -182,6 +182,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await page.locator('.queue li').getByRole('button', { name: 'Remove' }).click()
     await row(page, 'Quiet').getByRole('link').click()
     await answered(page, 'Nothing to do.')
+    // The service knows whole seconds of when a conversation was changed.
+    await sleep(2000)
     await release(id, 'busy')
     // As it would be noticed of a run in another browser.
     while (await row(page, 'Busy').locator('.rail-mark').allInnerTexts().then((marks) => marks.join() !== 'New')) {

@@ -156,9 +156,9 @@ t.test('A start that fails leaves nothing behind and names the reason', { skip }
 })
 
 t.test('A container that dies takes its commands along, and what comes later is told', { skip }, async (t) => {
-  const container = await startContainer(runtime, { id: 'sb-dying' })
+  const container = await startContainer(runtime, { id: 'sb-dying', command: ['sh', '-c', 'echo up; exec sleep 1000'] })
   const process = await container.exec({ command: ['sh', '-c', 'echo up; exec sleep 1000'] })
-  await seen(process.stdout, 'up')
+  await Promise.all([process, container.main].map(({ stdout }) => seen(stdout, 'up')))
   for (const pid of await processesWith('sb-dying')) globalThis.process.kill(pid, 'SIGKILL')
   t.same([await process.exited, await container.exited], [{ signal: 9 }, { signal: 9 }])
   await t.rejects(container.exec({ command: ['true'] }), { name: 'ContainerError', reason: 'ended' })
