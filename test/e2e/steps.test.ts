@@ -34,7 +34,8 @@ t.test('Long runs of tool calls in a real browser', { skip }, async (t) => {
 
   await t.test('Five hundred calls are one line and the latest call, not five hundred cards', async (t) => {
     await send(page, scripted([[bash('echo x > a.txt')], Array(499).fill(read), [{ text: 'All is read.' }]]))
-    await finished(page)
+    // Each is a turn of the CLI's.
+    await page.locator('.turn').last().locator('.run-footer').waitFor({ timeout: 300_000 })
     t.strictSame(await visible(), ['Read done'])
     t.match(await toggle.innerText(), /^499 steps\s+Read 498, Bash$/)
     t.equal(await toggle.getAttribute('aria-expanded'), 'false')

@@ -31,6 +31,7 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
   const secrets: Record<string, Record<string, string>> = { aws: keyOf(s3) }
   const emulator = await testEmulator({ secrets })
   const env = {
+    EMULATOR_NETWORK: 'host',
     MODAL_SERVER_URL: emulator.url,
     MODAL_TOKEN_ID: emulator.tokenId,
     MODAL_TOKEN_SECRET: emulator.tokenSecret,

@@ -52,7 +52,8 @@ export class S3Connection {
     this.#credentials = credentials
     const http = (target: S3Target) => new S3Http(target, () => credentials.get().then(withExpiry), requestsInFlight)
     this.#http = http(options)
-    this.#presigner = presignedEndpoint === undefined ? this.#http : http({ ...options, endpoint: presignedEndpoint })
+    const isSame = (presignedEndpoint ?? endpoint) === endpoint
+    this.#presigner = isSame ? this.#http : http({ ...options, endpoint: presignedEndpoint })
     this.origin = this.#presigner.origin
     const agent = { keepAlive: true, maxSockets: 8 }
     this.client = new S3Client({
