@@ -29,9 +29,8 @@ t.test('A workspace and S3, with everything between them failing (2.5, 3.5)', { 
   const keyOf = ({ accessKeyId, secretAccessKey }: { accessKeyId: string, secretAccessKey: string }) =>
     ({ AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey })
   const secrets: Record<string, Record<string, string>> = { aws: keyOf(s3) }
-  const emulator = await testEmulator({ secrets })
+  const emulator = await testEmulator({ secrets, network: 'host' })
   const env = {
-    EMULATOR_NETWORK: 'host',
     MODAL_SERVER_URL: emulator.url,
     MODAL_TOKEN_ID: emulator.tokenId,
     MODAL_TOKEN_SECRET: emulator.tokenSecret,
