@@ -5,12 +5,11 @@ import { whileConnected } from '../lib/connection.js'
 import {
   BranchRequest, ChangedPaths, Changes, Commit, CommitRequest, Difference, DifferenceQuery
 } from '../schemas/changes.js'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
 /** What has changed in a sandbox's git repository; staging, committing, and branches. */
 const changes: FastifyPluginAsyncTypebox = async (fastify) => {
-  const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
   const tags = ['changes']
   const access = ({ account, params, log }: FastifyRequest, signal: AbortSignal) =>
     ({ account, id: (params as SandboxParams).id, log, signal })
@@ -21,7 +20,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'What has changed in the git repository of the workdir, and its branches',
       tags,
       params: SandboxParams,
-      response: { 200: Changes, ...errors }
+      response: { 200: Changes, ...errorAnswers }
     }
   }, async (request) => await whileConnected(request, (signal) => fastify.changes.status(access(request, signal))))
 
@@ -32,7 +31,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       querystring: DifferenceQuery,
-      response: { 200: Difference, ...errors }
+      response: { 200: Difference, ...errorAnswers }
     }
   }, async (request) => {
     const { path, ...options } = request.query
@@ -46,7 +45,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: ChangedPaths,
-      response: { 200: Type.Object({}), ...errors }
+      response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.changes.stage(access(request, signal), request.body.paths))
@@ -60,7 +59,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: ChangedPaths,
-      response: { 200: Type.Object({}), ...errors }
+      response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.changes.unstage(access(request, signal), request.body.paths))
@@ -74,7 +73,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: CommitRequest,
-      response: { 200: Commit, ...errors }
+      response: { 200: Commit, ...errorAnswers }
     }
   }, async (request) => {
     const commit = await whileConnected(request, (signal) =>
@@ -90,7 +89,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: BranchRequest,
-      response: { 200: Type.Object({}), ...errors }
+      response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
     const { name, ...options } = request.body

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { whileConnected } from '../lib/connection.js'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { ExecEvents, ExecResult, ExecSpec } from '../schemas/exec.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
@@ -14,7 +14,7 @@ const exec: FastifyPluginAsyncTypebox = async (fastify) => {
       events: ExecEvents,
       params: SandboxParams,
       body: ExecSpec,
-      response: { 200: ExecResult, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      response: { 200: ExecResult, ...errorAnswers }
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request

@@ -5,7 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { AppError } from '../errors.js'
 import { whileConnected } from '../lib/connection.js'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { FileEntry, FileListing, FileQuery, FilesQuery, WriteHeaders } from '../schemas/file.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 
@@ -13,7 +13,6 @@ const Content = Type.Unsafe<Readable>({ type: 'string', format: 'binary' })
 
 /** The files of a sandbox: list, read, write, delete. Contents are streamed in both directions. */
 const files: FastifyPluginAsyncTypebox = async (fastify) => {
-  const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
   const access = ({ account, params, log }: FastifyRequest, signal: AbortSignal) =>
     ({ account, id: (params as SandboxParams).id, log, signal })
 
@@ -26,7 +25,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FilesQuery,
-      response: { 200: FileListing, ...errors }
+      response: { 200: FileListing, ...errorAnswers }
     }
   }, async (request) => {
     const { path = '.', since } = request.query
@@ -41,7 +40,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FileQuery,
-      response: { 200: Content, ...errors }
+      response: { 200: Content, ...errorAnswers }
     }
   }, async (request, reply) => {
     const { path } = request.query
@@ -67,7 +66,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: WriteHeaders,
       params: SandboxParams,
       querystring: FileQuery,
-      response: { 200: FileEntry, ...errors }
+      response: { 200: FileEntry, ...errorAnswers }
     },
     // Before a parser complains that the file is no valid JSON.
     preParsing: async (request) => {
@@ -95,7 +94,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FileQuery,
-      response: { 200: Type.Object({}), ...errors }
+      response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
     await whileConnected(request, (signal) => fastify.files.remove(access(request, signal), request.query.path))

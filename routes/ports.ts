@@ -1,9 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { OpenPorts, PortAccess, PortParams } from '../schemas/port.js'
 import { SandboxParams } from '../schemas/sandbox.js'
-
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** What listens in a sandbox, and the way to it. */
 const ports: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -13,7 +11,7 @@ const ports: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List the ports on which programs in the sandbox listen',
       tags: ['ports'],
       params: SandboxParams,
-      response: { 200: OpenPorts, ...errors }
+      response: { 200: OpenPorts, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => ({ ports: await fastify.ports.list(account, id) }))
 
@@ -23,7 +21,7 @@ const ports: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get a URL and a token for a port of the sandbox',
       tags: ['ports'],
       params: PortParams,
-      response: { 200: PortAccess, ...errors }
+      response: { 200: PortAccess, ...errorAnswers }
     }
   }, async ({ account, params: { id, port }, ids, log }, reply) => {
     const access = await fastify.ports.access(account, id, port)

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Account } from '../schemas/account.js'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import {
   Cancellation, EventsHeaders, EventsPage, EventsQuery, NothingMore, PermissionAnswer, PermissionParams, RunEvents,
   runBodyLimit, RunHeaders, RunList, RunParams, RunSpec, RunView
@@ -12,7 +12,6 @@ import type { Run } from '../services/runs/run.js'
 /** Runs of Claude in a sandbox: start, follow, answer what Claude asks, cancel. */
 const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   const { sandboxes, runs } = fastify
-  const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
   fastify.post('/:id/claude', {
     bodyLimit: runBodyLimit,
@@ -24,7 +23,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: RunHeaders,
       params: SandboxParams,
       body: RunSpec,
-      response: { 202: RunView, ...errors }
+      response: { 202: RunView, ...errorAnswers }
     }
   }, async (request, reply) => {
     const isAsync = request.prefersAsync()
@@ -44,7 +43,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List the runs of a sandbox',
       tags: ['runs'],
       params: SandboxParams,
-      response: { 200: RunList, ...errors }
+      response: { 200: RunList, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
     const found = await runs.list(await sandboxes.find(account, id))
@@ -57,7 +56,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get a run',
       tags: ['runs'],
       params: RunParams,
-      response: { 200: RunView, ...errors }
+      response: { 200: RunView, ...errorAnswers }
     }
   }, async (request) => await runs.view(await find(request)))
 
@@ -70,7 +69,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: EventsHeaders,
       params: RunParams,
       querystring: EventsQuery,
-      response: { 200: EventsPage, 204: NothingMore, ...errors }
+      response: { 200: EventsPage, 204: NothingMore, ...errorAnswers }
     }
   }, async (request, reply) => {
     const run = await find(request)
@@ -93,7 +92,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Cancel a run',
       tags: ['runs'],
       params: RunParams,
-      response: { 200: Cancellation, ...errors }
+      response: { 200: Cancellation, ...errorAnswers }
     }
   }, async (request) => {
     const run = await find(request)
@@ -108,7 +107,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['runs'],
       params: PermissionParams,
       body: PermissionAnswer,
-      response: { 200: RunView, ...errors }
+      response: { 200: RunView, ...errorAnswers }
     }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))
 

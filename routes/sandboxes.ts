@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { Creation, CreationParams } from '../schemas/creation.js'
 import {
   CreatedSandbox, CreateEvents, CreateHeaders, DetailsEvents, DetailsHeaders, ListQuery, SandboxDetails, SandboxPage,
@@ -9,8 +9,6 @@ import { ReloadedVolume } from '../schemas/volume.js'
 import { AppError } from '../errors.js'
 import type { SseStream } from '../lib/sse.js'
 import type { CreateOptions } from '../services/sandboxes/create.js'
-
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -22,7 +20,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       events: CreateEvents,
       body: SandboxSpec,
       headers: CreateHeaders,
-      response: { 200: CreatedSandbox, 202: Creation, ...errors }
+      response: { 200: CreatedSandbox, 202: Creation, ...errorAnswers }
     }
   }, async (request, reply) => {
     const idempotencyKey = request.headers['idempotency-key']
@@ -56,7 +54,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List your running sandboxes',
       tags: ['sandboxes'],
       querystring: ListQuery,
-      response: { 200: SandboxPage, ...errors }
+      response: { 200: SandboxPage, ...errorAnswers }
     }
   }, async (request) => await fastify.sandboxes.list(request.account, request.query))
 
@@ -66,7 +64,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get how far an asynchronous create is',
       tags: ['sandboxes'],
       params: CreationParams,
-      response: { 200: Creation, ...errors }
+      response: { 200: Creation, ...errorAnswers }
     }
   }, async ({ account, params }) => await fastify.sandboxes.creation(account, params.creationId))
 
@@ -78,7 +76,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       events: DetailsEvents,
       params: SandboxParams,
       headers: DetailsHeaders,
-      response: { 200: SandboxDetails, ...errors }
+      response: { 200: SandboxDetails, ...errorAnswers }
     }
   }, async (request, reply) => {
     const { account, params: { id } } = request
@@ -109,7 +107,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Show what other sandboxes have stored on the volume',
       tags: ['volumes'],
       params: SandboxParams,
-      response: { 200: ReloadedVolume, ...errors }
+      response: { 200: ReloadedVolume, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
     const owned = await fastify.sandboxes.open(account, id)
@@ -126,7 +124,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sandboxes'],
       params: SandboxParams,
       querystring: TerminateQuery,
-      response: { 200: Termination, ...errors }
+      response: { 200: Termination, ...errorAnswers }
     }
   }, async (request) => {
     const { account, log, query, params: { id } } = request

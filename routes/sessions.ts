@@ -1,11 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import {
   DeletedSession, SessionChange, SessionList, SessionName, SessionPage, SessionParams, SessionQuery
 } from '../schemas/session.js'
-
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** Conversations with Claude that are stored on the sandbox's volume. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -15,7 +13,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List the conversations on the volume',
       tags: ['sessions'],
       params: SandboxParams,
-      response: { 200: SessionList, ...errors }
+      response: { 200: SessionList, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
     return { sessions: await fastify.sessions.list(await fastify.sandboxes.find(account, id)) }
@@ -28,7 +26,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sessions'],
       params: SessionParams,
       querystring: SessionQuery,
-      response: { 200: SessionPage, ...errors }
+      response: { 200: SessionPage, ...errorAnswers }
     }
   }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
     const owned = await fastify.sandboxes.find(account, id)
@@ -42,7 +40,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sessions'],
       params: SessionParams,
       body: SessionChange,
-      response: { 200: SessionName, ...errors }
+      response: { 200: SessionName, ...errorAnswers }
     }
   }, async ({ account, body, params: { id, sessionId } }) => {
     return await fastify.sessions.rename(await fastify.sandboxes.open(account, id), sessionId, body.title)
@@ -54,7 +52,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Delete a conversation and its runs',
       tags: ['sessions'],
       params: SessionParams,
-      response: { 200: DeletedSession, ...errors }
+      response: { 200: DeletedSession, ...errorAnswers }
     }
   }, async ({ account, params: { id, sessionId } }) => {
     return await fastify.sessions.delete(await fastify.sandboxes.open(account, id), sessionId)

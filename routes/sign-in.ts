@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { readSession } from '../plugins/auth.js'
-import { ErrorAnswer, strict } from '../schemas/common.js'
+import { errorAnswers, strict } from '../schemas/common.js'
 import type { SignInLink } from '../services/accounts/sign-in-link.js'
 
 const Credential = Type.Object({
@@ -26,7 +26,7 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
       summary: 'Sign a browser in',
       tags: ['service'],
       body: Credential,
-      response: { 200: SignedIn, '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      response: { 200: SignedIn, ...errorAnswers }
     }
   }, async (request, reply) => {
     const credential = link?.redeem(request.body.credential) ?? request.body.credential
@@ -42,7 +42,7 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
       operationId: 'signOut',
       summary: 'Sign a browser out',
       tags: ['service'],
-      response: { 200: Type.Object({}), '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request, reply) => {
     const session = readSession(request)

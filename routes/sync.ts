@@ -1,9 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import { SyncEvents, SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
-
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** Syncs a workspace with S3, and reports the last sync. A sync continues when its client disconnects. */
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -15,7 +13,7 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
       events: SyncEvents,
       params: SandboxParams,
       body: SyncSpec,
-      response: { 200: SyncReport, ...errors }
+      response: { 200: SyncReport, ...errorAnswers }
     }
   }, async (request, reply) => {
     const { account, body, log, params: { id } } = request
@@ -39,7 +37,7 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get the last sync, and the versions',
       tags: ['sync'],
       params: SandboxParams,
-      response: { 200: SyncState, ...errors }
+      response: { 200: SyncState, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => await fastify.sync.state(await fastify.sandboxes.openStored(account, id)))
 }

@@ -3,7 +3,7 @@ import { Value } from '@sinclair/typebox/value'
 import type { FastifyRequest } from 'fastify'
 import type { RawData, WebSocket } from 'ws'
 import { AppError } from '../errors.js'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import { TerminalQuery, TerminalRequest, type TerminalMessage } from '../schemas/terminal.js'
 import type { Terminal, Viewer } from '../services/sandboxes/terminal.js'
@@ -27,7 +27,7 @@ const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fast
       tags: ['commands'],
       params: SandboxParams,
       querystring: TerminalQuery,
-      response: { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+      response: errorAnswers
     },
     handler: async ({ account, params: { id } }) => {
       await sandboxes.open(account, id)

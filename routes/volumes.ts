@@ -1,8 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { ErrorAnswer } from '../schemas/common.js'
+import { errorAnswers } from '../schemas/common.js'
 import { DeletedVolume, VolumeList, VolumeParams } from '../schemas/volume.js'
-
-const errors = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
 
 /** The account's volumes, which outlive its sandboxes: list and delete. They are created with a sandbox. */
 const volumes: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -11,7 +9,7 @@ const volumes: FastifyPluginAsyncTypebox = async (fastify) => {
       operationId: 'listVolumes',
       summary: 'List your volumes',
       tags: ['volumes'],
-      response: { 200: VolumeList, ...errors }
+      response: { 200: VolumeList, ...errorAnswers }
     }
   }, async ({ account }) => ({ volumes: await fastify.sandboxes.volumes(account) }))
 
@@ -21,7 +19,7 @@ const volumes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Delete a volume that no sandbox mounts',
       tags: ['volumes'],
       params: VolumeParams,
-      response: { 200: DeletedVolume, ...errors }
+      response: { 200: DeletedVolume, ...errorAnswers }
     }
   }, async ({ account, log, params: { name } }) => {
     await fastify.sandboxes.deleteVolume(account, name, log)

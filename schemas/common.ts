@@ -13,6 +13,9 @@ export const ErrorAnswer = Type.Object({
   step: Type.Optional(Type.String({ description: 'The step of a longer operation that failed.' }))
 }, { additionalProperties: true })
 
+/** What any route of the API may answer instead. */
+export const errorAnswers = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }
+
 export const EnvironmentVariables = Type.Record(
   Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.String({ maxLength: 32_768 }),
   { maxProperties: 200, additionalProperties: false })

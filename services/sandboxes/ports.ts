@@ -2,7 +2,7 @@ import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import type { OpenPort, PortAccess } from '../../schemas/port.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { runCommand } from '../modal/process.js'
+import { runCommand, sandboxGone } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { SandboxService } from './service.js'
 
@@ -46,9 +46,8 @@ export class Ports {
   async access (account: Account, id: string, port: number): Promise<PortAccess> {
     const { network, sandbox } = await this.#sandboxes.open(account, id)
     if (network === 'blocked') throw new AppError('NETWORK_BLOCKED', blocked)
-    const { url, token } = await callModal('connect token', lookupMs, () => sandbox.createConnectToken({ port }), {
-      notFound: 'SANDBOX_ENDED', conflict: 'SANDBOX_ENDED'
-    })
+    const create = () => sandbox.createConnectToken({ port })
+    const { url, token } = await callModal('connect token', lookupMs, create, sandboxGone)
     const link = new URL(url)
     link.searchParams.set(tokenParameter, token)
     return { port, url, token, link: link.href }
