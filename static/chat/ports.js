@@ -32,6 +32,11 @@ export class Ports {
     this.#timers = looksMs.map((delay) => setTimeout(() => this.#list(), delay))
   }
 
+  /** A run that has ended takes its servers along. */
+  lookAgain () {
+    if (this.#ports.length > 0) this.look()
+  }
+
   /** Looks all the time, while the user has a terminal. */
   watch (isOn) {
     clearInterval(this.#watching)

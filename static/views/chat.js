@@ -337,7 +337,7 @@ export class ChatView {
     conversation.latestRun = run.runId ?? conversation.latestRun
     this.composer.setBusy(false)
     this.panels.refresh()
-    this.#ports?.look()
+    this.#ports?.lookAgain()
     if (!completed || completed.isError) this.queue.hold()
     if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
   }
