@@ -1,22 +1,13 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
-import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
-import { startService } from '../helpers/service.js'
+import { noBrowser } from '../helpers/browser.js'
+import { finished, openChat, scripted, send } from '../helpers/chat.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 const git = 'git -c user.name=Ada -c user.email=ada@example.com'
 
 t.test('Changes in a real browser', { skip }, async (t) => {
-  const [browser, service] = await Promise.all([openBrowser(), startService({ ...local, ACCOUNTS: '' })])
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page, allow } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page, allow } = await openChat(t)
   const bash = async (command: string) => {
     await send(page, scripted([[{ tool: 'Bash', input: { command } }], [{ text: 'Done.' }]]))
     await finished(page)

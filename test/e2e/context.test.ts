@@ -1,26 +1,17 @@
 import t from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
+import { finished, local, openChat, sandboxOn, scripted, send } from '../helpers/chat.js'
 import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
 import { startService } from '../helpers/service.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 
 t.test('Context and cost in a real browser', { skip }, async (t) => {
-  const browser = await openBrowser()
-  const service = await startService({ ...local, ACCOUNTS: '' })
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page } = await openChat(t)
   const meter = page.locator('.usage')
   const button = meter.locator('summary')
   const details = meter.locator('.usage-details')
-  const path = () => `/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}`
+  const path = () => `/api/modal/sandbox/${sandboxOn(page)}`
   const runs = async (): Promise<any[]> =>
     await page.evaluate(`fetch('${path()}/claude').then((response) => response.json()).then(({ runs }) => runs)`)
   /** What the button and its details say. */
@@ -155,7 +146,7 @@ t.test('What the sandbox costs is estimated where it has a price', { skip }, asy
     const [, usd, size] = /Sandbox\s+\$([\d.]+) so far \(estimate for (.*)\)/.exec(text) ?? []
     return { usd: Number(usd), size }
   }
-  const path = `/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}`
+  const path = `/api/modal/sandbox/${sandboxOn(page)}`
   const sandbox = await page.evaluate(`fetch('${path}').then((response) => response.json())`) as any
   t.strictSame(sandbox.resources, { cpu: 1, memoryMiB: 2048, gpu: null, usdPerHour: 7200 })
   await page.locator('.usage summary').click()

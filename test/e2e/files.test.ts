@@ -1,26 +1,17 @@
 import t from 'tap'
-import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
-import { startService } from '../helpers/service.js'
+import { noBrowser } from '../helpers/browser.js'
+import { finished, openChat, sandboxOn, scripted, send } from '../helpers/chat.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 
 t.test('Files are searched and edited in a real browser', { skip }, async (t) => {
-  const [browser, service] = await Promise.all([openBrowser(), startService({ ...local, ACCOUNTS: '' })])
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page, allow } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page, allow } = await openChat(t)
   const bash = async (command: string) => {
     await send(page, scripted([[{ tool: 'Bash', input: { command } }], [{ text: 'Done.' }]]))
     await finished(page)
   }
   /** What is in a file, as the sandbox has it. */
-  const inSandbox = async (path: string) => await page.evaluate(`fetch('/api/modal/sandbox/${/#sandbox=([^/]+)/.exec(page.url())![1]}/files/content?path=${path}')
+  const inSandbox = async (path: string) => await page.evaluate(`fetch('/api/modal/sandbox/${sandboxOn(page)}/files/content?path=${path}')
     .then((response) => response.text())`)
   const open = async (name: string) => {
     await page.locator('.tree .file', { hasText: name }).click()

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Locator, Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
+import { finished, local, sandboxOn, scripted, send } from '../helpers/chat.js'
 import { keys, startService, type Service } from '../helpers/service.js'
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
@@ -143,13 +143,12 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     })
 
     await t.test('A sandbox that was ended elsewhere is noticed, and a new one is offered (7.8)', async (t) => {
-      const sandboxId = () => /#sandbox=([^/]+)/.exec(page.url())![1]!
-      const ended = sandboxId()
+      const ended = sandboxOn(page)
       await page.getByRole('button', { name: 'New sandbox with this workspace' }).click()
       await page.waitForURL((url) => url.hash.includes('sandbox=') && !url.hash.includes(ended))
       await page.locator('.turn').nth(1).waitFor()
       t.match(await page.locator('.turn').nth(1).innerText(), /Second answer/, 'the next sandbox continues the conversation')
-      const id = sandboxId()
+      const id = sandboxOn(page)
       // The list soon knows that it can be continued there.
       await page.locator(`.rail-link[href*="${id}"]`, { hasText: /^<img src=x/ }).click()
       await page.locator('.turn').nth(2).waitFor()

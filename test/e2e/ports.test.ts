@@ -1,7 +1,6 @@
 import t from 'tap'
-import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
-import { startService } from '../helpers/service.js'
+import { noBrowser } from '../helpers/browser.js'
+import { finished, openChat, scripted, send } from '../helpers/chat.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 
@@ -9,16 +8,7 @@ const serve = `node -e "require('http').createServer((request, answer) => answer
   ' opener ' + request.headers.referer)).listen(3000)" > /dev/null 2>&1 &`
 
 t.test('Ports of a sandbox in a real browser', { skip }, async (t) => {
-  const browser = await openBrowser()
-  const service = await startService({ ...local, ACCOUNTS: '' })
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page, service } = await openChat(t)
   const open = page.getByRole('button', { name: 'Open port 3000' })
   const opened = async (click: () => Promise<void>) => {
     const [tab] = await Promise.all([page.context().waitForEvent('page'), click()])

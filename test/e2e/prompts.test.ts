@@ -1,22 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
+import { finished, local, openChat, scripted, send } from '../helpers/chat.js'
 import { startService } from '../helpers/service.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 
 t.test('Writing prompts in a real browser', { skip }, async (t) => {
-  const browser = await openBrowser()
-  const service = await startService({ ...local, ACCOUNTS: '' })
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page } = await openChat(t)
   const input = page.locator('#prompt')
   const list = page.getByRole('listbox')
   const options = async () => await list.getByRole('option').locator('.suggestion-text').allInnerTexts()

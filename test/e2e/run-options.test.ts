@@ -1,21 +1,11 @@
 import t from 'tap'
-import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { local, scripted, send } from '../helpers/chat.js'
-import { startService } from '../helpers/service.js'
+import { noBrowser } from '../helpers/browser.js'
+import { openChat, scripted, send } from '../helpers/chat.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
 
 t.test('Options of runs in a real browser', { skip }, async (t) => {
-  const browser = await openBrowser()
-  const service = await startService({ ...local, ACCOUNTS: '' })
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
-  const { page } = await openPage(t, browser, service.url)
-  await page.goto(`${service.url}/#code=${service.app.signInCode}`)
-  await page.getByRole('button', { name: 'New sandbox' }).click()
-  await page.locator('.welcome').waitFor()
+  const { page } = await openChat(t)
   const summary = page.locator('.run-options summary')
   const field = (name: string) => page.locator('.run-options').getByLabel(name, { exact: true })
   const isOpen = async () => await field('Effort').isVisible()

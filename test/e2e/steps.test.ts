@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
+import { finished, local, sandboxOn, scripted, send } from '../helpers/chat.js'
 import { startService } from '../helpers/service.js'
 
 const skip = noBrowser || (process.env.TEST_LIVE === '1' && 'drives the scripted model')
@@ -153,13 +153,9 @@ async function newSandbox (page: Page, url: string, env: Record<string, string>)
   return id
 }
 
-async function sandboxId (page: Page) {
-  return /#sandbox=([^/]+)/.exec(page.url())![1]!
-}
-
 /** Runs a command in the sandbox while Claude works there. */
 async function run (page: Page, command: string) {
-  await page.evaluate(`fetch('/api/modal/sandbox/${await sandboxId(page)}/exec', {
+  await page.evaluate(`fetch('/api/modal/sandbox/${sandboxOn(page)}/exec', {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json' },
     body: JSON.stringify({ command: ['sh', '-c', ${JSON.stringify(command)}] })
