@@ -34,7 +34,8 @@ export async function openPage (t: Test, browser: Browser, url: string, options:
   const allowed: RegExp[] = []
   page.on('pageerror', (error) => problems.push(`exception: ${error.message}`))
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`)
+    if (!['error', 'warning'].includes(message.type())) return
+    problems.push(`${message.type()}: ${message.text()} (${message.location().url})`)
   })
   page.on('dialog', (dialog) => {
     problems.push(`dialog: ${dialog.message()}`)
@@ -46,7 +47,8 @@ export async function openPage (t: Test, browser: Browser, url: string, options:
   t.teardown(async () => {
     await context.close()
     const wrong = problems.filter((problem) => !allowed.some((pattern) => pattern.test(problem)))
-    if (wrong.length > 0) throw new Error(`The page had problems:\n${wrong.join('\n')}`)
+    // An error that is thrown would leave out the teardowns that are still to come: those of the browser and service.
+    if (wrong.length > 0) t.threw(new Error(`The page had problems:\n${wrong.join('\n')}`))
   })
   return { page, allow: (pattern: RegExp) => { allowed.push(pattern) } }
 }

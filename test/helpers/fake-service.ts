@@ -63,7 +63,7 @@ export async function fakeService (page: Page, answers: Answers) {
   return { on }
 }
 
-/** The fewest answers that a signed-in page with one sandbox needs. */
+/** What a signed-in page with one sandbox asks by itself. */
 export function someAnswers (more: Answers = {}): Answers {
   return {
     'GET /api/modal/status': { configured: true, backend: 'modal', model: 'claude', account: 'acme' },
@@ -73,6 +73,7 @@ export function someAnswers (more: Answers = {}): Answers {
     [`GET /api/modal/sandbox/${sandbox.id}/claude`]: { runs: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sync`]: { active: false, last: null },
+    [`GET /api/modal/sandbox/${sandbox.id}/ports`]: { ports: [] },
     ...more
   }
 }
