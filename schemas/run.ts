@@ -33,6 +33,11 @@ export type Prompt = Static<typeof Prompt>
 /** Bytes that the body of a run's request may have: with images it is larger than others. */
 export const runBodyLimit = 12 * 1024 * 1024
 
+const Fork = Type.Object({
+  sessionId: { ...Uuid, description: 'It stays as it is.' },
+  at: Type.Optional({ ...Uuid, description: 'The id of the last message that is kept. Default: all are.' })
+}, { ...strict, description: 'Begins a new conversation with the messages of another one.' })
+
 export const RunSpec = Type.Object({
   prompt: Prompt,
   literal: Type.Optional(Type.Boolean({
@@ -40,6 +45,7 @@ export const RunSpec = Type.Object({
   })),
   sessionId: Type.Optional({ ...Uuid, description: 'Continues this conversation, or starts one with this id.' }),
   continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
+  fork: Type.Optional(Fork),
   model: Type.Optional(Type.String({
     pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$',
     maxLength: 200,
