@@ -18,7 +18,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
   const service = await startService(local)
   t.teardown(() => service.close())
 
-  /** What other views need is loaded some time after the first one, which may be before a slow machine has shown that. */
+  /** What other views need is loaded a while after the first one, which a slow machine may not have shown by then. */
   const withoutTheRest = `{
     const real = window.setTimeout
     window.setTimeout = (callback, ms, ...more) => ms === 3000 ? 0 : real(callback, ms, ...more)
