@@ -3,11 +3,12 @@ import { listRuns, listSessions, promptOf, readMessages, showMessages, withoutRu
 import { asApiError } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
 
 const notHere = {
-  message: 'This conversation is not in this sandbox.',
-  hint: 'It was deleted, or it is in another sandbox. What you write here begins a new one.'
+  message: words.chat.notHere,
+  hint: words.chat.notHereHint
 }
 
 /** The turns of one conversation: those stored on the volume, and those of this page. */
@@ -64,7 +65,7 @@ export class Conversation {
    */
   async open ({ sessionId, activeRun } = {}) {
     const loading = this.#show({ sessionId: sessionId ?? uuid() })
-    const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading the conversation…')
+    const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), words.chat.loading)
     this.#turns.append(loadingNote)
     try {
       const [{ Turn }, runs, sessions] = await Promise.all([
@@ -107,7 +108,7 @@ export class Conversation {
    */
   add (prompt, { whole, pictures = [] }) {
     this.welcome.remove()
-    this.title ??= prompt?.trim() === '' ? 'Picture' : prompt?.trim().split('\n')[0].slice(0, 80)
+    this.title ??= prompt?.trim() === '' ? words.chat.picture : prompt?.trim().split('\n')[0].slice(0, 80)
     const turn = this.#newTurn(prompt, { whole, pictures })
     this.column.follow()
     return turn

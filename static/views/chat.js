@@ -13,6 +13,7 @@ import { setPlace } from '../lib/attention.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
 import { onNews, tell } from '../lib/news.js'
+import { words } from '../lib/words.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
@@ -21,7 +22,7 @@ import { button, notice } from './notice.js'
 const listedPromptLength = 200
 
 /** What the page's title says of a run. */
-const doings = { working: '● Working', waiting: 'Waiting for you', '': '' }
+const doings = { working: words.chat.working, waiting: words.common.waitingForYou, '': '' }
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
@@ -69,7 +70,7 @@ export class ChatView {
       onSandboxEnded: () => this.monitor.check(),
       onToggle: (kind) => this.#ports?.watch(kind === 'terminal')
     })
-    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
+    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, words.chat.newConversation)
     this.bar = new SandboxBar(sandbox, {
       title: this.titleElement,
       tools: this.panels.buttons,
@@ -90,10 +91,10 @@ export class ChatView {
     })
     this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.main, this.panels.element)
+    this.element = h('section', { class: 'chat', 'aria-label': words.chat.name }, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
-      onEnded: () => this.#showEnded('The sandbox has ended.'),
+      onEnded: () => this.#showEnded(words.chat.sandboxEnded),
       onConnection: (state) => this.bar.setConnection(state),
       onSandbox: () => this.#lookForRuns()
     })
@@ -327,7 +328,7 @@ export class ChatView {
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed) this.conversation.addRun(run.runId, completed)
       this.#usage?.show(this.conversation)
-      if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
+      if (completed?.outcome === 'sandbox_lost') this.#showEnded(words.chat.sandboxEnded)
     } catch (error) {
       if (this.#run !== run) return
       this.#showFailure(asApiError(error), turn, request && { prompt, pictures })
@@ -354,7 +355,7 @@ export class ChatView {
   }
 
   #setTitle () {
-    const title = this.conversation.title || 'New conversation'
+    const title = this.conversation.title || words.chat.newConversation
     this.titleElement.textContent = this.titleElement.title = title
     if (this.#shown) setPlace(title, doings[this.#state])
   }
@@ -373,9 +374,9 @@ export class ChatView {
 
   #showFailure (error, turn, sent) {
     // What is shown then says it, and what to do about it.
-    if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
+    if (error.sandboxEnded) return this.#showEnded(words.chat.sandboxEnded)
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
-    turn.fail(error, activeRun ? [button('Show that run', () => this.#showRun(activeRun))] : [])
+    turn.fail(error, activeRun ? [button(words.chat.showThatRun, () => this.#showRun(activeRun))] : [])
     if (sent) this.composer.restore(sent.prompt, sent.pictures)
   }
 
@@ -386,14 +387,15 @@ export class ChatView {
 
   async #endSession () {
     const running = this.#run !== undefined
-    const confirmed = await confirmEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
+    const { titleSession: title, actionSession: action } = words.endSandbox
+    const confirmed = await confirmEnd(this.sandbox, { title, action, running })
     if (!confirmed) return
-    this.bar.setEnding('Ending…')
-    announce('Ending the session')
+    this.bar.setEnding(words.chat.ending)
+    announce(words.chat.endingSession)
     try {
-      this.#showEnded('You ended this session.', await endSandbox(this.sandbox))
+      this.#showEnded(words.chat.youEnded, await endSandbox(this.sandbox))
     } catch (error) {
-      if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
+      if (error.sandboxEnded) return this.#showEnded(words.chat.sandboxEndedBefore)
       this.bar.reset()
       this.conversation.showError(asApiError(error))
     }
@@ -413,7 +415,7 @@ export class ChatView {
     }))
     // Not the button: a user who is typing would press it.
     if (focus) this.dock.querySelector('h2').focus()
-    announce(`${text} You can create a new sandbox.`)
+    announce(words.chat.endedAnnounced(text))
     this.monitor.stop()
     this.onPlace()
     tell({ kind: 'ended', sandboxId: this.sandbox.id })
