@@ -56,7 +56,11 @@ for (const kind of ['dragover', 'drop']) {
 document.querySelector('.skip').textContent = words.page.skip
 document.getElementById('rail').setAttribute('aria-label', words.page.conversations)
 document.getElementById('settings').append(notifyButton(), themeButton(), languageChoice(), h('button', {
-  type: 'button', class: 'quiet', 'aria-label': words.page.keyboardShortcuts, title: words.page.keyboardShortcutsWithKey, onclick: showShortcuts
+  type: 'button',
+  class: 'quiet shortcuts-button',
+  'aria-label': words.page.keyboardShortcuts,
+  title: words.page.keyboardShortcutsWithKey,
+  onclick: showShortcuts
 }, icon('keyboard')))
 document.addEventListener('signed-out', () => {
   if (status?.account) start({ message: words.signIn.signedOut, hint: words.signIn.signedOutHint })

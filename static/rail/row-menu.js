@@ -36,10 +36,12 @@ export class RowMenu {
         ]
       : [this.#item('cross', words.rail.forget, () => this.#forget())])
     this.element.showPopover()
-    const { right, top, bottom } = button.getBoundingClientRect()
+    const { left, right, top, bottom } = button.getBoundingClientRect()
     const { offsetWidth, offsetHeight } = this.element
     const below = bottom + offsetHeight < window.innerHeight
-    this.element.style.left = `${Math.max(8, right - offsetWidth)}px`
+    this.element.style.left = words.dir === 'rtl'
+      ? `${Math.min(left, window.innerWidth - offsetWidth - 8)}px`
+      : `${Math.max(8, right - offsetWidth)}px`
     this.element.style.top = `${below ? bottom : Math.max(8, top - offsetHeight)}px`
     this.element.firstElementChild.focus()
   }
