@@ -73,9 +73,8 @@ export class Page {
       const whole = html.replace(styleTag, '').replace(preloadTag, '').replace(scriptTag, () => tags)
       return { asset: new Asset(indexPath, Buffer.from(nameByHash(whole, others))), immutable: false }
     }
-    const words = new Map(others.map((asset) => [wordsPath.exec(asset.path)?.[1] ?? '', asset]))
-    words.delete('')
-    const pages = new Map([...words].map(([language, asset]) => [language, pageWith(asset)]))
+    const words = others.filter(({ path }) => wordsPath.test(path))
+    const pages = new Map(words.map((asset) => [wordsPath.exec(asset.path)![1]!, pageWith(asset)]))
     const served = new Map<string, Served>()
     for (const asset of others) served.set(`/${asset.path}`, { asset, immutable: false })
     for (const asset of [...others, styles]) served.set(`/${asset.hashedPath}`, { asset, immutable: true })

@@ -1,7 +1,7 @@
 import { browserStorage } from './storage.js'
 
 /** There is a file for each in `words/`, and English for everybody else. */
-export const languages = ['en']
+export const languages = ['en', 'de']
 
 /** What the user has chosen; undefined for what the browser is set to. */
 export const chosenLanguage = languages.find((language) => language === browserStorage.read('language'))

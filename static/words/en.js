@@ -145,7 +145,7 @@ export default {
     inUse: (name) => `${name} (in use)`,
     newWorkspace: 'New workspace…',
     noWorkspace: 'None: files are lost at the end',
-    shared: (name, users) => `${name} is open in ${users}. Both would work on the same files, and of one that both change the version stored last is kept. `,
+    shared: (name, users) => `${name} is open in ${users}. Both would work on the same files, and of one that both change the version stored last is kept.`,
     continueThere: 'Continue there',
     exampleName: 'my-project'
   },
