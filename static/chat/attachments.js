@@ -1,7 +1,7 @@
 import { announce, h } from '../lib/dom.js'
 import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
-import { picture, pictureTypes, typeOf } from '../lib/pictures.js'
+import { picture, pictureTypes, readBase64, typeOf } from '../lib/pictures.js'
 import { words } from '../lib/words.js'
 
 const maxPictures = 10
@@ -16,10 +16,11 @@ const [saidBytes, saidTotalBytes] = [2_600_000, 8_000_000]
 export class Attachments {
   #pictures = []
   #onChange
+  #onFiles
   #list = h('ul', { 'aria-label': words.composer.pictures })
   #problem = h('p', { class: 'attachment-problem', role: 'alert' })
   #input = h('input', {
-    type: 'file', accept: pictureTypes.join(), multiple: true, hidden: true, onchange: () => this.#addChosen()
+    type: 'file', multiple: true, hidden: true, onchange: () => this.#addChosen()
   })
 
   element = h('div', { class: 'attachments', hidden: true }, this.#list, this.#problem, this.#input)
@@ -34,27 +35,36 @@ export class Attachments {
   /** How many are being read. */
   reading = 0
 
-  /** @param {() => void} onChange called when there are others, and when all are read */
-  constructor (onChange) {
+  /**
+   * @param {{onChange: () => void, onFiles: (files: File[]) => void}} listeners for when there are others, and when all
+   * are read; for files that are no pictures
+   */
+  constructor ({ onChange, onFiles }) {
     this.#onChange = onChange
+    this.#onFiles = onFiles
   }
 
   get empty () {
     return this.#pictures.length === 0
   }
 
-  /** Adds the pictures among the files, and says why it does not add the others. */
+  /** Adds the pictures among the files, and says why it does not add one. The others go to the workspace. */
   async add (files) {
     this.#problem.textContent = ''
     this.reading++
-    for (const file of files) this.#problem.textContent = await this.#addFile(file) ?? this.#problem.textContent
+    const isPicture = ({ type }) => pictureTypes.includes(type)
+    const others = files.filter((file) => !isPicture(file))
+    if (others.length > 0) this.#onFiles(others)
+    for (const file of files.filter(isPicture)) {
+      this.#problem.textContent = await this.#addFile(file) ?? this.#problem.textContent
+    }
     this.reading--
     this.#show()
   }
 
-  /** Takes a pasted picture. Where there is text as well, as from a spreadsheet, the text is meant. */
+  /** Takes pasted files. Where there is text as well, as from a spreadsheet, the text is meant. */
   paste (event) {
-    const files = [...event.clipboardData.files].filter(({ type }) => type.startsWith('image/'))
+    const files = [...event.clipboardData.files]
     if (files.length === 0 || event.clipboardData.types.includes('text/plain')) return
     event.preventDefault()
     this.add(files)
@@ -116,13 +126,4 @@ export function promptOf (text, pictures) {
   if (pictures.length === 0) return text
   const images = pictures.map(({ mediaType, data }) => ({ type: 'image', mediaType, data }))
   return text.trim() === '' ? images : [{ type: 'text', text }, ...images]
-}
-
-function readBase64 (file) {
-  return new Promise((resolve, reject) => {
-    const reader = new window.FileReader()
-    reader.addEventListener('load', () => resolve(reader.result.split(',')[1] ?? ''))
-    reader.addEventListener('error', () => reject(reader.error))
-    reader.readAsDataURL(file)
-  })
 }

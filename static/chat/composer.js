@@ -17,7 +17,7 @@ export class Composer {
   })
 
   #button = h('button', { type: 'submit', class: 'send' })
-  #attachments = new Attachments(() => this.#update())
+  #attachments
   #busy = false
   /** The conversation whose draft is in the input; undefined until it is known. */
   #draft
@@ -30,7 +30,8 @@ export class Composer {
   #suggestions
 
   /** @param {{prompts: () => string[], commands: () => string[] | undefined}} options those that are not obvious */
-  constructor (sandboxId, { onSend, onStop, options, prompts, commands }) {
+  constructor (sandboxId, { onSend, onStop, onFiles, options, prompts, commands }) {
+    this.#attachments = new Attachments({ onChange: () => this.#update(), onFiles })
     this.#history = new PromptHistory(this.#input, prompts)
     this.#sandboxId = sandboxId
     this.#commands = commands

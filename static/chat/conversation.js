@@ -50,6 +50,7 @@ export class Conversation {
     this.#sandboxId = sandboxId
     this.#options = { scripted, sandboxId, workdir, onAnswered: () => this.column.follow() }
     this.welcome = welcome
+    Object.assign(this.#turns.dataset, { sandbox: sandboxId, workdir })
     this.column = followingColumn(this.#turns)
   }
 

@@ -18,6 +18,30 @@ export function typeOf (base64) {
   } catch {}
 }
 
+/** Larger files are only downloaded. */
+export const maxShownBytes = 10 * 1024 * 1024
+
+/** Whether a file's name is that of a picture. */
+export function isPictureName (name) {
+  return /\.(png|jpe?g|gif|webp|svg)$/i.test(name)
+}
+
+/** A file as an image, in which nothing runs and nothing is loaded, also of SVG. @returns undefined if it is none */
+export async function pictureOfFile (blob, name, alt = name) {
+  const data = await readBase64(blob)
+  const type = typeOf(data) ?? (/\.svg$/i.test(name) ? 'image/svg+xml' : undefined)
+  return type && h('img', { class: 'picture', src: `data:${type};base64,${data}`, alt })
+}
+
+export function readBase64 (file) {
+  return new Promise((resolve, reject) => {
+    const reader = new window.FileReader()
+    reader.addEventListener('load', () => resolve(reader.result.split(',')[1] ?? ''))
+    reader.addEventListener('error', () => reject(reader.error))
+    reader.readAsDataURL(file)
+  })
+}
+
 /** The images of the model API's content blocks, as base64; one that is not in its block has none. */
 export function picturesIn (blocks) {
   return blocks.filter((block) => block?.type === 'image').map(({ source }) => ({ data: String(source?.data ?? '') }))

@@ -104,4 +104,7 @@ function complete (element) {
   highlight(element)
   typeset(element)
   drawDiagrams(element)
+  if (element.querySelector?.('.workspace-picture')) {
+    import('./workspace-pictures.js').then(({ showPictures }) => showPictures(element)).catch(() => {})
+  }
 }

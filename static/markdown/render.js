@@ -9,7 +9,13 @@ import { sanitize } from './sanitize.js'
 const escapes = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 const escape = (text) => text.replace(/[&<>"']/g, (character) => escapes[character])
 
-/** Markdown as used in a chat: HTML in it is shown as text, and images are links, so that nothing is loaded. */
+/** A path, not an address. */
+const isOfWorkspace = (href) => href !== '' && !/^([a-z][a-z0-9+.-]*:|\/\/|#|\?)/i.test(href)
+
+/**
+ * Markdown as used in a chat: HTML in it is shown as text, and images of elsewhere are links, so that nothing is
+ * loaded. Those of the workspace are shown once the text is complete.
+ */
 const marked = new Marked({
   gfm: true,
   breaks: true,
@@ -24,7 +30,9 @@ const marked = new Marked({
       const text = this.parser.parseInline(tokens)
       return /^(https?:|mailto:)/i.test(href) ? `<a href="${escape(href)}">${text}</a>` : text
     },
-    image: ({ href, text }) => /^https?:/i.test(href) ? `<a href="${escape(href)}">${escape(text || href)}</a>` : escape(text),
+    image: ({ href, text }) => isOfWorkspace(href)
+      ? `<a class="workspace-picture" href="${escape(href)}">${escape(text || href)}</a>`
+      : /^https?:/i.test(href) ? `<a href="${escape(href)}">${escape(text || href)}</a>` : escape(text),
     checkbox: ({ checked }) => checked ? '☑ ' : '☐ '
   }
 })
@@ -47,6 +55,9 @@ export function renderBlock (token) {
   if (token.type === 'plain') return [h('p', { dir: 'auto' }, token.raw)]
   if (token.type === 'code' && token.codeBlockStyle !== 'indented') return [codeBlock(token.text, languageOf(token.lang))]
   const fragment = sanitize(marked.parser([token]))
+  for (const link of fragment.querySelectorAll('.workspace-picture')) {
+    link.replaceWith(h('span', { class: 'workspace-picture', 'data-path': link.getAttribute('href') }, link.textContent))
+  }
   for (const link of fragment.querySelectorAll('a')) {
     link.target = '_blank'
     link.rel = 'noopener noreferrer'

@@ -4,6 +4,7 @@ import { formatBytes, formatDateTime } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { words } from '../lib/words.js'
 import { codeBlock, highlight } from '../markdown/code.js'
+import { isPictureName, maxShownBytes, pictureOfFile } from '../lib/pictures.js'
 import { button, notice } from '../views/notice.js'
 import { etagOf, FileEditor, problemOf } from './file-editor.js'
 import { FileSearch, markIn } from './file-search.js'
@@ -65,19 +66,28 @@ export class FileView {
   async load () {
     if (this.#editor) return
     try {
-      this.#show(await this.#read())
+      const file = await this.#read()
+      this.#show(file, await this.#pictureOf(file))
     } catch (error) {
       const again = button(words.common.tryAgain, () => this.load())
       this.#content.replaceChildren(notice(error, { dismissible: false, actions: [again] }))
     }
   }
 
-  #show ({ data, size, modifiedAt, etag }) {
+  /** If it is one, and not too large. */
+  async #pictureOf ({ data, size }) {
+    const { name } = this.entry
+    if (data.length === size && isPictureName(name)) return await pictureOfFile(new Blob([data]), name)
+  }
+
+  #show ({ data, size, modifiedAt, etag }, picture) {
     this.#describe({ size, modifiedAt })
     this.#file = undefined
     this.#edit.hidden = true
     this.#search.in(undefined)
-    if (data.subarray(0, 8192).includes(0)) {
+    const isText = !data.subarray(0, 8192).includes(0)
+    if (picture && !isText) return this.#content.replaceChildren(picture)
+    if (!isText) {
       return this.#content.replaceChildren(h('p', { class: 'empty' }, words.files.notText))
     }
     if (data.length === size && etag) this.#allowEditing(data, etag)
@@ -85,7 +95,7 @@ export class FileView {
     const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
     const rest = size - data.length
     const note = rest > 0 && h('p', { class: 'muted small' }, words.files.rest(formatBytes(rest)))
-    this.#content.replaceChildren(figure, note || '')
+    this.#content.replaceChildren(picture ?? '', figure, note || '')
     const code = figure.querySelector('code')
     this.#search.in({ text: code.textContent, mark: (...found) => markIn(code, ...found), leave: () => this.focus() })
     // It makes other nodes of the text.
@@ -126,12 +136,13 @@ export class FileView {
     this.focus()
   }
 
-  /** Reads the beginning of the file and cancels the rest. */
+  /** Reads the beginning of the file, or a picture, and cancels the rest. */
   async #read () {
     const response = await send('GET', this.path, { accept: '*/*' })
     const size = Number(response.headers.get('content-length'))
     const reader = response.body.getReader()
-    const data = new Uint8Array(Math.min(size, previewBytes))
+    const most = isPictureName(this.entry.name) && size <= maxShownBytes ? maxShownBytes : previewBytes
+    const data = new Uint8Array(Math.min(size, most))
     let length = 0
     while (length < data.length) {
       const { done, value } = await reader.read()

@@ -34,6 +34,7 @@ export class ChatView {
   #FollowedRun
   /** Loaded with the conversation. */
   #ports
+  #uploads
   /** Loaded with the conversation, as well. */
   #usage
   #editing = new Editing(() => this.composer.cancelEdit())
@@ -84,6 +85,7 @@ export class ChatView {
     this.composer = new Composer(sandbox.id, {
       onSend: (prompt, pictures) => this.#submit(prompt, pictures),
       onStop: () => this.#run?.stop(),
+      onFiles: (files) => this.#uploadFiles(files),
       options: this.#options.element,
       prompts: () => this.conversation.prompts,
       commands: () => this.conversation.commands
@@ -218,11 +220,25 @@ export class ChatView {
 
   /** Until this is loaded, or if it cannot be, drops are refused. */
   async #acceptDrops () {
-    const { acceptDrops } = await import('../chat/drop.js').catch(() => ({}))
-    const uploads = acceptDrops?.(this.main, {
-      sandbox: this.sandbox, accepts: () => !this.#ended, onUploaded: (names) => this.composer.mention(names)
-    })
-    if (uploads && !this.#ended) this.composer.element.before(uploads)
+    const uploads = await this.#loadUploads()
+    uploads?.acceptDrops(this.main, () => !this.#ended)
+  }
+
+  async #uploadFiles (files) {
+    const uploads = await this.#loadUploads()
+    const { partMissing: message, partMissingHint: hint } = words.page
+    if (uploads === undefined) return this.conversation.showError({ message, hint })
+    await uploads.add({ files: files.map((file) => ({ path: file.name, file })), empty: [] })
+  }
+
+  async #loadUploads () {
+    const { ChatUploads } = await import('../chat/uploads.js').catch(() => ({}))
+    if (ChatUploads === undefined || this.#ended) return
+    if (this.#uploads === undefined) {
+      this.#uploads = new ChatUploads(this.sandbox, (names) => this.composer.mention(names))
+      this.composer.element.before(this.#uploads.element)
+    }
+    return this.#uploads
   }
 
   async #showPorts () {

@@ -313,7 +313,7 @@ export default {
     queue: 'Einreihen',
     stop: 'Anhalten',
     pictures: 'Bilder',
-    attach: 'Bilder anhängen',
+    attach: 'Bilder und Dateien anhängen',
     attached: 'Bild angehängt',
     removePicture: (number) => `Bild ${number} entfernen`,
     tooManyPictures: (most) => `Ein Prompt kann höchstens ${most} Bilder haben.`,

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { finished, local, scripted, send } from '../helpers/chat.js'
+import { finished, local, openChat, scripted, send } from '../helpers/chat.js'
 import { fakeService, sandbox, someAnswers } from '../helpers/fake-service.js'
 import { png } from '../helpers/png.js'
 import { startService } from '../helpers/service.js'
@@ -86,6 +86,40 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await card.getByRole('img', { name: 'red.png' }).waitFor()
       t.strictSame(await widths(card.locator('img')), [40])
     }
+  })
+
+  t.test('Other files that are attached or pasted go to the workspace, and are mentioned', async (t) => {
+    const { page } = await openChat(t)
+    const prompt = page.getByLabel('Prompt', { exact: true })
+    const holds = async (text: string) => { while (await prompt.inputValue() !== text) await page.waitForTimeout(20) }
+    await attach(page, chosen('table.csv', Buffer.from('a,b'), 'text/csv'), chosen('one.png'))
+    await attached(page).waitFor()
+    await holds('@table.csv ')
+    await paste(page, { name: 'notes.pdf', type: 'application/pdf', data: Buffer.from('%PDF').toString('base64') })
+    await holds('@table.csv @notes.pdf ')
+    const chart = { file_path: '/workspace/out/my chart.svg', content: '<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30"/>' }
+    const script = [[{ tool: 'Write', input: chart }], [{ text: 'Here: ![The chart](out/my%20chart.svg) and ![not there](none.txt).' }]]
+    await prompt.fill(scripted(script))
+    await prompt.press('Enter')
+    const picture = page.getByRole('img', { name: 'The chart' })
+    await t.test('Pictures of the workspace that Claude shows are shown, now and after a reload', async (t) => {
+      await finished(page)
+      t.strictSame(await widths(picture), [60])
+      t.match(await page.locator('.claude .markdown').innerText(), /and not there\.$/)
+      await page.reload()
+      await picture.waitFor()
+      t.strictSame(await widths(picture), [60])
+    })
+
+    await t.test('So they are among the files, SVG with its text', async (t) => {
+      await page.getByRole('button', { name: 'Files', exact: true }).click()
+      await page.getByRole('button', { name: 'out', exact: true }).click()
+      await page.getByRole('button', { name: 'my chart.svg' }).click()
+      const file = page.locator('.file-content')
+      await file.locator('img').waitFor()
+      t.strictSame(await widths(file.locator('img')), [60])
+      t.match(await file.innerText(), /<svg xmlns/)
+    })
   })
 
   t.test('A picture that cannot go is refused in plain words', async (t) => {
