@@ -350,7 +350,7 @@ export default {
 
   options: {
     mode: 'Was Claude darf',
-    modes: { bypassPermissions: 'Voller Zugriff', acceptEdits: 'Änderungen erlaubt', ask: 'Erst fragen', plan: 'Erst planen' },
+    modes: { bypassPermissions: 'Alles erlaubt', acceptEdits: 'Darf ändern', ask: 'Erst fragen', plan: 'Erst planen' },
     modeMeanings: {
       bypassPermissions: 'Claude darf in der Sandbox alles',
       acceptEdits: 'Claude ändert Dateien; alles andere erlaubst du oder lehnst es ab',
