@@ -60,8 +60,8 @@ export default {
     notificationsOff: 'Benachrichtigen, wenn Claude fertig ist oder etwas braucht',
     localMode: 'Lokaler Modus',
     localModeMeans: 'Die Sandboxes laufen auf diesem Rechner, nicht bei Modal',
-    scripted: 'Demomodell nach Drehbuch, nicht Claude',
-    scriptedMeans: 'Es ist kein Schlüssel für ein Modell hinterlegt: Die Antworten stammen aus einem Drehbuch, nicht von Claude',
+    scripted: 'Demomodell mit festen Antworten, nicht Claude',
+    scriptedMeans: 'Es ist kein Schlüssel für ein Modell hinterlegt: Die Antworten sind vorgegeben und nicht von Claude',
     account: 'Dein Konto',
     signOut: 'Abmelden',
     openingSandbox: 'Sandbox wird geöffnet …',
@@ -443,7 +443,7 @@ export default {
     exitCode: (ending, code) => `${ending} (Exit-Code ${code})`,
     tokens: (read, written) => `${read} Tokens gelesen, ${written} geschrieben`,
     madeUp: (figures) => `${figures} (erfunden)`,
-    scripted: 'Demomodell nach Drehbuch'
+    scripted: 'Demomodell mit festen Antworten'
   },
 
   permission: {
