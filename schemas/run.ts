@@ -36,7 +36,7 @@ export const runBodyLimit = 12 * 1024 * 1024
 const Fork = Type.Object({
   sessionId: { ...Uuid, description: 'It stays as it is.' },
   at: Type.Optional({ ...Uuid, description: 'The id of the last message that is kept. Default: all are.' })
-}, { ...strict, description: 'Begins a new conversation with the messages of another one.' })
+}, { ...strict, description: 'Begins a new conversation, whose id may be `sessionId`, with the messages of another one.' })
 
 export const RunSpec = Type.Object({
   prompt: Prompt,

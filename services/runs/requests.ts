@@ -106,8 +106,8 @@ export function responseTo (record: AskedRecord, answer: PermissionAnswer): Resp
 }
 
 /**
- * What changes: for the rest of the run, or in the CLI's own settings, which lie on the volume. For a run, the rules that
- * the CLI suggests are too narrow: the tool would ask again.
+ * What changes: for the rest of the run, or in the CLI's own settings, which lie on the volume. For a run, the rules
+ * that the CLI suggests are too narrow: the tool would ask again.
  */
 function changeOf (record: AskedRecord, { remember, permissionMode }: PermissionAnswer): object | undefined {
   const { tool_name: toolName } = record.request.request

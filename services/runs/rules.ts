@@ -15,8 +15,8 @@ const attempts = 5
 interface Settings { permissions?: { allow?: unknown } }
 
 /**
- * The tools that Claude uses in a workspace without asking, as rules of the CLI's such as `Bash(npm test:*)`: those that
- * were remembered for it, in the CLI's own settings on the volume.
+ * The tools that Claude uses in a workspace without asking, as rules of the CLI's such as `Bash(npm test:*)`: those
+ * that were remembered for it, in the CLI's own settings on the volume.
  * @throws {AppError} SETTINGS_UNREADABLE, SANDBOX_ENDED.
  */
 export async function readRules (owned: OwnedSandbox): Promise<string[]> {

@@ -42,6 +42,7 @@ const exitNoProgram = 76
 const exitEarlierLeft = 77
 const exitNoSession = 78
 const exitNoMessage = 79
+const exitSessionTaken = 80
 export const exitNoLog = 66
 const headBytes = 32 * 1024
 const tailBytes = 64 * 1024
@@ -95,6 +96,9 @@ export async function prepareRun (
   if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND', { message: 'The conversation in body.fork does not exist.' })
   if (exitCode === exitNoMessage) {
     throw new AppError('BAD_REQUEST', { message: 'body.fork.at is not a message of that conversation.' })
+  }
+  if (exitCode === exitSessionTaken) {
+    throw new AppError('BAD_REQUEST', { message: 'body.sessionId is a conversation already, but body.fork begins a new one.' })
   }
   if (exitCode === exitNoProgram && output === 'claude') throw new AppError('NO_CLAUDE', { step: 'prepare' })
   if (exitCode === exitNoProgram) {

@@ -65,15 +65,14 @@ export interface Started { started: StartedRecord, runner: SandboxProcess }
 
 /** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
 export function checkSpec (spec: RunSpec) {
-  const { prompt, interactive, permissionMode, outputFormat } = spec
+  const { prompt, continue: latest, interactive, permissionMode, outputFormat } = spec
   checkPrompt(prompt)
   if (outputFormat === 'text' && typeof prompt !== 'string') {
     throw new AppError('BAD_REQUEST', { message: 'body.prompt as a list of parts needs body.outputFormat stream-json.' })
   }
-  const conversations = (['continue', 'fork', 'sessionId'] as const).filter((field) => spec[field])
-  if (conversations.length > 1) {
-    const [one, other] = conversations
-    throw new AppError('BAD_REQUEST', { message: `body.${one} and body.${other} exclude each other.` })
+  for (const field of ['fork', 'sessionId'] as const) {
+    if (!latest || spec[field] === undefined) continue
+    throw new AppError('BAD_REQUEST', { message: `body.continue and body.${field} exclude each other.` })
   }
   const asking = interactive === true ? 'body.interactive' : 'body.permissionMode ask'
   if (isInteractive(spec) && outputFormat === 'text') {

@@ -60,6 +60,7 @@ export class ClaudeView {
   handle (event) {
     if (this.#kept.has(event.uuid)) return
     const agent = event.parent_tool_use_id ?? null
+    if (agent === null && isStored(event)) this.lastMessage = event.uuid
     if (event.type === 'stream_event') this.#partial(event.event, agent)
     else if (event.type === 'assistant') this.#assistant(event, agent)
     else if (event.type === 'user') this.#user(event, agent)
@@ -82,6 +83,9 @@ export class ClaudeView {
     this.#tools.get(toolUseId)?.setWaiting(waiting)
     this.onActivity(waiting ? words.common.waitingForYou : words.activity.thinking)
   }
+
+  /** The id of its latest message in the conversation, if there is one. @type {string | undefined} */
+  lastMessage
 
   /** @param {string} label what has become of the request to use it */
   deny (toolUseId, label) {
@@ -286,6 +290,11 @@ export class ClaudeView {
     this.#retry?.remove()
     this.#retry = undefined
   }
+}
+
+/** Whether it is in the transcript, where a conversation can be forked. */
+function isStored ({ type, uuid, message, isReplay, isSynthetic }) {
+  return uuid !== undefined && ['assistant', 'user'].includes(type) && message?.model !== '<synthetic>' && !isReplay && !isSynthetic
 }
 
 /** Not those that the CLI has for itself. */

@@ -97,6 +97,13 @@ export class Composer {
     this.#input.focus()
   }
 
+  /** Puts the draft back that was there before. */
+  cancelEdit () {
+    this.#history.cancel()
+    this.#attachments.put([])
+    this.focus()
+  }
+
   /** Adds mentions of files or folders of the workspace. */
   mention (names) {
     const before = this.#input.value

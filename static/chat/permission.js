@@ -10,9 +10,9 @@ import { describeTool } from './tool-kinds.js'
 export class PermissionCard extends RequestCard {
   #reason = denialInput(words.permission.reason)
 
-  /** @param {{toolName, input, canRemember}} request the data of `permission.requested` */
+  /** @param {{toolName, input, canRemember, rules}} request the data of `permission.requested` */
   constructor (request, run) {
-    const { toolName, input, canRemember } = request
+    const { toolName, input, canRemember, rules } = request
     const { texts, changes, main } = describeTool(toolName, input, run.workdir)
     const tool = h('strong', {}, toolName)
     super(request, run, {
@@ -29,12 +29,14 @@ export class PermissionCard extends RequestCard {
       ...texts.map(([label, text]) => codeBlock(text, label)),
       ...changes.map(([before, after]) => diffView(before, after)))
     highlight(this.body)
-    const remember = () => this.send({ decision: 'allow', remember: 'run' })
+    const remember = (where) => () => this.send({ decision: 'allow', remember: where })
     this.form.append(h('div', { class: 'actions' },
       button(words.permission.allow, () => this.answer('allow'), { kind: 'primary small' }),
-      canRemember && button(words.permission.allowInRun, remember, { kind: 'small' }),
+      canRemember && button(words.permission.allowInRun, remember('run'), { kind: 'small' }),
+      rules && button(words.permission.allowInWorkspace, remember('workspace'), { kind: 'small' }),
       button(words.permission.deny, () => this.answer('deny'), { kind: 'small' }),
-      this.#reason))
+      this.#reason),
+    rules && h('p', { class: 'muted small' }, words.permission.rulesForWorkspace(h('code', {}, rules.join(', ')))))
     this.form.addEventListener('submit', (event) => {
       event.preventDefault()
       this.answer('deny')

@@ -30,9 +30,11 @@ export class RunOptions {
   /** What is chosen, where that is not the default. */
   #choice = h('span', { class: 'run-choice wide-only' })
   #summary = h('summary', { class: 'quiet', title: words.options.about }, icon('sliders'), this.#choice)
+  /** Loaded when it is first looked at. */
+  #allowed
   #modelIdField = field(words.options.modelId, this.#modelId)
 
-  constructor () {
+  constructor (sandboxId) {
     const { mode, model = '', effort = '', budget = '', turns = '' } = browserStorage.read('run', {})
     const isListed = model === '' || models.some(([alias]) => alias === model)
     choose(this.#mode, mode)
@@ -47,7 +49,9 @@ export class RunOptions {
         h('div', { class: 'popover-body' },
           field(words.options.model, this.#model), field(words.options.effort, this.#effort), this.#modelIdField,
           field(words.options.turns, this.#turns), field(words.options.budget, this.#budget))))
-    enableLightDismiss(this.element.querySelector('details'))
+    const details = this.element.querySelector('details')
+    enableLightDismiss(details)
+    details.addEventListener('toggle', () => { if (details.open) this.#showAllowed(sandboxId) })
     this.#show()
   }
 
@@ -69,6 +73,16 @@ export class RunOptions {
     this.#remember()
     this.#show()
     if (field === this.#model && field.value === otherModel) this.#modelId.focus()
+  }
+
+  async #showAllowed (sandboxId) {
+    const { AllowedRules } = await import('./allowed.js').catch(() => ({}))
+    if (AllowedRules === undefined) return
+    if (this.#allowed === undefined) {
+      this.#allowed = new AllowedRules(sandboxId)
+      this.element.querySelector('.popover-body').append(this.#allowed.element)
+    }
+    await this.#allowed.refresh()
   }
 
   #remember () {

@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
 import { picture } from '../lib/pictures.js'
 import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
@@ -24,9 +25,9 @@ export class Turn {
 
   /**
    * @param {{prompt?: string, pictures?: object[], scripted, sandboxId, workdir, todos, onAnswered?: () => void,
-   *   onEdit?: () => void}} options
+   *   onEdit?: () => void, onFork?: () => void}} options
    */
-  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, todos, onAnswered, onEdit }) {
+  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, todos, onAnswered, onEdit, onFork }) {
     this.#onEdit = onEdit
     this.scripted = scripted
     this.#sandboxId = sandboxId
@@ -35,6 +36,7 @@ export class Turn {
     this.#body.append(h('h2', { class: 'visually-hidden' }, words.turn.answer), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': words.turn.name },
       prompt !== undefined && promptElement(prompt, pictures),
+      onFork && editButton(onFork),
       this.#body)
   }
 
@@ -136,6 +138,11 @@ function promptElement (prompt, pictures) {
     h('span', { class: 'visually-hidden', dir: words.dir }, words.turn.you),
     prompt,
     pictures.length > 0 && h('div', { class: 'pictures' }, pictures.map((one, at) => picture(one, words.common.picture(at + 1)))))
+}
+
+function editButton (onclick) {
+  const label = words.turn.editPrompt
+  return h('button', { type: 'button', class: 'quiet edit-prompt', title: label, 'aria-label': label, onclick }, icon('pencil'))
 }
 
 /** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */

@@ -98,6 +98,7 @@ export const paths = {
   run: (id, runId) => urlOf(id, 'claude', runId),
   events: (id, runId) => urlOf(id, 'claude', runId, 'events'),
   cancel: (id, runId) => urlOf(id, 'claude', runId, 'cancel'),
+  permissions: (id) => urlOf(id, 'permissions'),
   permission: (id, runId, permissionId) => urlOf(id, 'claude', runId, 'permissions', permissionId),
   sessions: (id) => urlOf(id, 'sessions'),
   conversation: (id, sessionId) => urlOf(id, 'sessions', sessionId),

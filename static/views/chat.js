@@ -7,6 +7,7 @@ import { Queue } from '../chat/queue.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
+import { Editing } from '../chat/editing.js'
 import { listRuns, listSessions } from '../chat/history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { setPlace } from '../lib/attention.js'
@@ -35,6 +36,7 @@ export class ChatView {
   #ports
   /** Loaded with the conversation, as well. */
   #usage
+  #editing = new Editing(() => this.composer.cancelEdit())
   #ended = false
   #shown = false
   /** What is shown, as in the address: a conversation, `new`, or undefined where there is none yet. */
@@ -43,7 +45,7 @@ export class ChatView {
   #state = ''
   /** Conversations being loaded. */
   #loading = 0
-  #options = new RunOptions()
+  #options
 
   /**
    * @param {{scripted: boolean, place?: string, newSandbox: (spec: object, place?: string) => void,
@@ -61,8 +63,10 @@ export class ChatView {
       workdir: sandbox.workdir,
       scripted,
       welcome: welcome((prompt) => this.#submit(prompt)),
-      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures)
+      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures),
+      onFork: (turn, prompt, pictures) => this.#editTurn(turn, prompt, pictures)
     })
+    this.#options = new RunOptions(sandbox.id)
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
       edits: () => this.conversation.edits,
@@ -89,7 +93,8 @@ export class ChatView {
       onSend: (prompt, pictures) => this.#submit(prompt, pictures),
       onEdit: (prompt, pictures) => this.composer.restore(prompt, pictures)
     })
-    this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
+    this.dock = h('div', { class: 'dock' },
+      this.activity.element, this.queue.element, this.#editing.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
     this.element = h('section', { class: 'chat', 'aria-label': words.chat.name }, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
@@ -168,15 +173,16 @@ export class ChatView {
     const isNew = place === 'new'
     this.#place = place
     this.#state = ''
+    this.#editing.take()
     if (asked && this.#shown) this.composer.focus()
     for (const part of [this.composer, this.queue]) part.open(isNew ? this.sandbox.id : place)
-    this.composer.setBusy(activeRun !== undefined)
+    this.#setBusy(activeRun !== undefined)
     const run = await this.#load(() => this.#openConversation(isNew ? undefined : place, activeRun, isNew))
     if (this.#place !== place) return
     this.#settle(isNew || this.conversation.isEmpty ? place : this.conversation.sessionId)
     if (this.#shown && this.#canTakeFocus) this.composer.focus()
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
-    this.composer.setBusy(false)
+    this.#setBusy(false)
     this.#sendNext()
   }
 
@@ -284,10 +290,20 @@ export class ChatView {
   #submit (prompt, pictures = []) {
     if (this.#ended) return
     if (!this.#ready) return this.queue.add(prompt, pictures)
-    const { sessionId } = this.conversation
+    const edited = this.#editing.take()
+    if (edited !== undefined) this.conversation.forkBefore(edited)
+    const { sessionId, fork } = this.conversation
     const parts = promptOf(prompt, pictures)
-    const request = { prompt: parts, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request }
+    const own = { prompt: parts, literal: false, sessionId, ...(fork && { fork }), onDisconnect: 'continue' }
+    const request = { ...own, ...this.#options.request }
     this.#follow({ prompt, pictures, request })
+  }
+
+  /** An earlier prompt is to be sent in other words, in a conversation that goes on from there. */
+  #editTurn (turn, prompt, pictures) {
+    if (!this.#ready || this.#ended) return
+    this.#editing.start(turn)
+    this.composer.edit(prompt, pictures)
   }
 
   /** Whether a prompt can be sent now. */
@@ -320,7 +336,7 @@ export class ChatView {
     })
     turn.claude.onContext = () => this.#usage?.show(conversation)
     this.#settle(sessionId)
-    this.composer.setBusy(true)
+    this.#setBusy(true)
     let completed
     try {
       completed = await run.follow()
@@ -336,7 +352,8 @@ export class ChatView {
     this.#run = undefined
     conversation.lastRunStart = run.startedAt ?? conversation.lastRunStart
     conversation.latestRun = run.runId ?? conversation.latestRun
-    this.composer.setBusy(false)
+    if (run.runId !== undefined) conversation.fork = undefined
+    this.#setBusy(false)
     this.panels.refresh()
     this.#ports?.lookAgain()
     if (!completed || completed.isError) this.queue.hold()
@@ -347,6 +364,11 @@ export class ChatView {
   #goOnIn (sessionId) {
     this.conversation.goOnIn(sessionId)
     this.#settle(sessionId)
+  }
+
+  #setBusy (busy) {
+    this.composer.setBusy(busy)
+    this.main.toggleAttribute('data-busy', busy)
   }
 
   #setState (state) {

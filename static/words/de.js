@@ -349,6 +349,8 @@ export default {
   },
 
   options: {
+    allowed: 'In diesem Arbeitsbereich immer erlaubt',
+    disallow: (rule) => `Bei ${rule} wieder fragen`,
     mode: 'Was Claude darf',
     modes: { bypassPermissions: 'Alles erlaubt', acceptEdits: 'Darf ändern', ask: 'Erst fragen', plan: 'Erst planen' },
     modeMeanings: {
@@ -418,6 +420,8 @@ export default {
     otherOutput: 'Andere Ausgabe',
     fixHint: 'Behebe die Ursache und sende deinen Prompt dann noch einmal.',
     editAndResend: 'Bearbeiten und noch einmal senden',
+    editing: 'Was du sendest, beginnt eine Unterhaltung von hier aus. Dateien bleiben, wie sie jetzt sind.',
+    editPrompt: 'Diesen Prompt bearbeiten',
     thinking: 'Denkt nach …',
     thoughts: 'Gedanken',
     compacted: 'Die Unterhaltung wurde zusammengefasst, um Platz im Kontext zu schaffen.',
@@ -460,6 +464,8 @@ export default {
     summary: (tool) => `Claude möchte ${tool} benutzen.`,
     allow: 'Erlauben',
     allowInRun: 'In diesem Lauf immer erlauben',
+    allowInWorkspace: 'In diesem Arbeitsbereich immer erlauben',
+    rulesForWorkspace: (rules) => ['In diesem Arbeitsbereich: ', rules],
     deny: 'Ablehnen',
     reason: 'Grund für die Ablehnung',
     allowed: 'Erlaubt',

@@ -356,6 +356,8 @@ export default {
   },
 
   options: {
+    allowed: 'Always allowed in this workspace',
+    disallow: (rule) => `Ask for ${rule} again`,
     mode: 'What Claude may do',
     modes: { bypassPermissions: 'Full access', acceptEdits: 'Accept edits', ask: 'Ask first', plan: 'Plan first' },
     modeMeanings: {
@@ -422,6 +424,8 @@ export default {
     otherOutput: 'Other output',
     fixHint: 'Fix the cause, then send your prompt again.',
     editAndResend: 'Edit and resend',
+    editing: 'What you send begins a conversation from here. Files stay as they are now.',
+    editPrompt: 'Edit this prompt',
     thinking: 'Thinking…',
     thoughts: 'Thoughts',
     compacted: 'The conversation was compacted to free up context.',
@@ -465,6 +469,8 @@ export default {
     summary: (tool) => `It wants to use ${tool}.`,
     allow: 'Allow',
     allowInRun: 'Always allow in this run',
+    allowInWorkspace: 'Always allow in this workspace',
+    rulesForWorkspace: (rules) => ['In this workspace: ', rules],
     deny: 'Deny',
     reason: 'Reason for denying',
     allowed: 'Allowed',

@@ -3,7 +3,8 @@
 #   <conversation to fork, or - for none> <its last message that is kept, or - for all> <id and name of the new one>
 #   <name> <script>...
 # Exits 75 and prints the active run's id when the lock is taken, 76 and prints a program that the image lacks, 77 when
-# something of an earlier run cannot be ended, 78 when there is no such conversation to fork, 79 when there is no such message.
+# something of an earlier run cannot be ended, 78 when there is no such conversation to fork, 79 when there is no such message,
+# 80 when there is a conversation with the new one's id.
 # shellcheck disable=SC2154 # lib.sh sets holder, now, the markers and limits
 umask 077
 state=$1 lock=$2 runs=$3 run=$4 workdir=$5 started=$6 programs=$7 fork=$8 message=$9
@@ -18,6 +19,7 @@ if [ "$fork" != - ]; then
   transcript=
   for file in "${runs%/*}"/projects/*/"$fork".jsonl; do [ -f "$file" ] && [ ! -L "$file" ] && transcript=$file; done
   [ -n "$transcript" ] || exit 78
+  for file in "${runs%/*}"/projects/*/"$session".jsonl; do [ -e "$file" ] && exit 80; done
   [ "$message" = - ] || grep -qF "\"uuid\":\"$message\"" "$transcript" || exit 79
 fi
 # Alive from here on, as has to be before it takes the lock.
