@@ -75,6 +75,12 @@ function pathsIn (text: string): string[] {
   return [...direct.filter((path) => !names.some(([, above]) => above.startsWith(`.${path}.`))), ...renamed]
 }
 
+t.test('Styles name the sides of a line, which may run from right to left', async (t) => {
+  const sheets = readdirSync(join(root, 'styles')).filter((file) => file !== 'direction.css')
+  const physical = /\b(margin|padding|border|inset)-(left|right):|[ {;](left|right):|text-align: (left|right)/
+  t.strictSame(sheets.flatMap((file) => read(`styles/${file}`).split('\n').filter((line) => physical.test(line))), [])
+})
+
 /** Names, which are the same in every language: of tools, models, keys and events, and what links are marked with. */
 const names = new Set([
   'Claude', 'Opus', 'Sonnet', 'Haiku', 'Fable', 'Bash', 'Write', 'TodoWrite', 'TaskCreate', 'TaskUpdate',
