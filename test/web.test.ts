@@ -56,6 +56,19 @@ t.test('Files are compressed as the browser can read them, and fonts are not', a
   t.match(font, { statusCode: 200, headers: { 'content-type': 'font/woff2', 'content-encoding': undefined } })
 })
 
+t.test('The words come in the language that the browser is set to, and caches know it', async (t) => {
+  const { get } = await webUi(t)
+  const wordsFor = async (accepted?: string) => {
+    const { body, headers } = await get('/', accepted === undefined ? {} : { 'accept-language': accepted })
+    t.equal(headers.vary, 'accept-encoding, accept-language')
+    return /"modulepreload" href="words\/(\w+)\.\w{10}\.js"/.exec(body)![1]
+  }
+  t.equal(await wordsFor('de-AT,de;q=0.9,en;q=0.8'), 'de')
+  t.equal(await wordsFor('de-CH'), 'de')
+  t.equal(await wordsFor('fr-FR, de;q=0.3, en;q=0.5'), 'en')
+  for (const accepted of [undefined, '', '*', 'fr', 'en-GB,en', 'nonsense;;q=,']) t.equal(await wordsFor(accepted), 'en', accepted ?? 'none')
+})
+
 t.test('The page may run its own files and its import map, and no other script or style', async (t) => {
   const { get, page } = await webUi(t)
   const policy = String(page.headers['content-security-policy'])

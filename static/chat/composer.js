@@ -164,6 +164,8 @@ export class Composer {
   }
 
   #update () {
+    // Without a text, whose direction it has, it says something in that of the page.
+    this.#input.dir = this.#input.value === '' ? words.dir : 'auto'
     const { stop, queue, send } = words.composer
     const label = this.#stops ? stop : this.#busy ? queue : send
     if (this.#button.getAttribute('aria-label') !== label) {

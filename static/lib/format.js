@@ -5,11 +5,14 @@ const minute = 60 * second
 const hour = 60 * minute
 const { units } = words
 
-/** @param {number} [digits] after the decimal point */
+/** By the digits after the decimal point. Each is made once: a conversation has thousands of numbers. */
+const numbers = [0, 1].map((digits) => new Intl.NumberFormat(locale, {
+  minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false
+}))
+
+/** @param {0 | 1} [digits] after the decimal point */
 function formatNumber (number, digits = 0) {
-  return number.toLocaleString(locale, {
-    minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false
-  })
+  return numbers[digits].format(number)
 }
 
 /** `40 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */

@@ -420,7 +420,7 @@ export class ChatView {
 
   /** What the service has said of a new sandbox, such as that another one uses its volume, too. */
   warn (warnings = []) {
-    this.dock.prepend(...warnings.map(({ message }) => notice({ message })))
+    this.dock.prepend(...warnings.map(({ message }) => notice({ message, lang: 'en' })))
   }
 
   async #endSession () {

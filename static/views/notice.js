@@ -26,8 +26,8 @@ export function notice (error, { actions = [], dismissible = true } = {}) {
 }
 
 /** What the service says is in English, whatever the language of the page. */
-function languageOf (text, { statusCode, message, hint }) {
-  return statusCode !== undefined && [message, hint].includes(text) && 'en'
+function languageOf (text, { statusCode, message, hint, lang }) {
+  return lang ?? (statusCode !== undefined && [message, hint].includes(text) && 'en')
 }
 
 export function button (text, onclick, { kind = '', symbol } = {}) {

@@ -60,8 +60,8 @@ export default {
     notificationsOff: 'Benachrichtigen, wenn Claude fertig ist oder etwas braucht',
     localMode: 'Lokaler Modus',
     localModeMeans: 'Die Sandboxes laufen auf diesem Rechner, nicht bei Modal',
-    scripted: 'Demomodell nach Drehbuch, nicht Claude',
-    scriptedMeans: 'Es ist kein Schlüssel für ein Modell hinterlegt: Die Antworten stammen aus einem Drehbuch, nicht von Claude',
+    scripted: 'Demomodell mit festen Antworten, nicht Claude',
+    scriptedMeans: 'Es ist kein Schlüssel für ein Modell hinterlegt: Die Antworten sind vorgegeben und nicht von Claude',
     account: 'Dein Konto',
     signOut: 'Abmelden',
     openingSandbox: 'Sandbox wird geöffnet …',
@@ -352,7 +352,7 @@ export default {
     allowed: 'In diesem Arbeitsbereich immer erlaubt',
     disallow: (rule) => `Bei ${rule} wieder fragen`,
     mode: 'Was Claude darf',
-    modes: { bypassPermissions: 'Voller Zugriff', acceptEdits: 'Änderungen erlaubt', ask: 'Erst fragen', plan: 'Erst planen' },
+    modes: { bypassPermissions: 'Alles erlaubt', acceptEdits: 'Darf ändern', ask: 'Erst fragen', plan: 'Erst planen' },
     modeMeanings: {
       bypassPermissions: 'Claude darf in der Sandbox alles',
       acceptEdits: 'Claude ändert Dateien; alles andere erlaubst du oder lehnst es ab',
@@ -447,7 +447,7 @@ export default {
     exitCode: (ending, code) => `${ending} (Exit-Code ${code})`,
     tokens: (read, written) => `${read} Tokens gelesen, ${written} geschrieben`,
     madeUp: (figures) => `${figures} (erfunden)`,
-    scripted: 'Demomodell nach Drehbuch'
+    scripted: 'Demomodell mit festen Antworten'
   },
 
   permission: {

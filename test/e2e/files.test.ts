@@ -59,7 +59,7 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
   })
 
   await t.test('A file is edited and saved with Ctrl+S, and what is not saved is marked', async (t) => {
-    await page.getByRole('button', { name: 'Edit' }).click()
+    await page.getByRole('button', { name: 'Edit', exact: true }).click()
     t.equal(await page.locator('textarea:focus').count(), 1)
     await page.keyboard.type('First! ')
     await page.getByText('Not saved').waitFor()
@@ -104,7 +104,7 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
   })
 
   await t.test('Changes that are not saved are not lost without a question', async (t) => {
-    await page.getByRole('button', { name: 'Edit' }).click()
+    await page.getByRole('button', { name: 'Edit', exact: true }).click()
     await text.fill('not yet')
     await page.getByRole('button', { name: 'Back to the list' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
@@ -123,14 +123,14 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
 
   await t.test('Line breaks and the mark of the encoding stay as they are', async (t) => {
     await open('dos.txt')
-    await page.getByRole('button', { name: 'Edit' }).click()
+    await page.getByRole('button', { name: 'Edit', exact: true }).click()
     await text.fill('one\nnew\ntwo\n')
     await text.press('Control+s')
     await page.getByText('Not saved').waitFor({ state: 'detached' })
     t.equal(await inSandbox('dos.txt'), 'one\r\nnew\r\ntwo\r\n')
     await page.getByRole('button', { name: 'Back to the list' }).click()
     await open('bom.txt')
-    await page.getByRole('button', { name: 'Edit' }).click()
+    await page.getByRole('button', { name: 'Edit', exact: true }).click()
     await text.press('Control+End')
     await page.keyboard.type('more')
     await page.keyboard.press('Control+s')
@@ -142,10 +142,10 @@ t.test('Files are searched and edited in a real browser', { skip }, async (t) =>
 
   await t.test('What saving would change is not edited: other encodings, and several kinds of line breaks', async (t) => {
     await open('latin.txt')
-    t.equal(await page.getByRole('button', { name: 'Edit' }).count(), 0)
+    t.equal(await page.getByRole('button', { name: 'Edit', exact: true }).count(), 0)
     await page.getByRole('button', { name: 'Back to the list' }).click()
     await open('mixed.txt')
-    t.equal(await page.getByRole('button', { name: 'Edit' }).isDisabled(), true)
-    t.equal(await page.getByRole('button', { name: 'Edit' }).getAttribute('title'), 'It has several kinds of line breaks.')
+    t.equal(await page.getByRole('button', { name: 'Edit', exact: true }).isDisabled(), true)
+    t.equal(await page.getByRole('button', { name: 'Edit', exact: true }).getAttribute('title'), 'It has several kinds of line breaks.')
   })
 })

@@ -74,6 +74,7 @@ export function someAnswers (more: Answers = {}): Answers {
     [`GET /api/modal/sandbox/${sandbox.id}/sessions`]: { sessions: [] },
     [`GET /api/modal/sandbox/${sandbox.id}/sync`]: { active: false, last: null },
     [`GET /api/modal/sandbox/${sandbox.id}/ports`]: { ports: [] },
+    [`GET /api/modal/sandbox/${sandbox.id}/permissions`]: { allow: [] },
     ...more
   }
 }

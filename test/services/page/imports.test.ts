@@ -26,6 +26,11 @@ t.test('What is imported when it is needed is not needed before, and several mod
   t.throws(() => graph.closure('one.js', 'three.js'), { message: 'there is no module three.js' })
 })
 
+t.test('A module whose name is only known when the page runs is not looked for', async (t) => {
+  const graph = await graphOf({ 'app.js': ['const words = await import(`./words/$', '{language}.js`)'].join(''), 'words/en.js': '' })
+  t.strictSame(graph.closure('app.js'), ['app.js'])
+})
+
 t.test('A module that does not exist is named, with the one that imports it', async (t) => {
   await t.rejects(graphOf({ 'a/b.js': "import '../c.js'" }), { message: 'a/b.js imports c.js, which does not exist' })
   await t.rejects(graphOf({ 'a.js': "import('./c.js')" }), { message: 'a.js imports c.js, which does not exist' })

@@ -72,6 +72,16 @@ t.test('Modules are preloaded with what they import: the first one at once, othe
   t.match(text, `<script type="module" src="${hashed('app.js')}"></script>`)
 })
 
+t.test('With the modules come the words of the language that is asked for, or else those in English', async (t) => {
+  const words = { 'words/de.js': 'export default { dir: "ltr" }', 'words/en.js': 'export default {}' }
+  const page = await Page.of(assetsOf({ ...words, 'lib.js': "export const words = await import('./words/' + language + '.js')" }))
+  t.strictSame(page.languages, ['en', 'de'], 'English is the first')
+  const preloaded = (language?: string) => [...page.find('/', language)!.asset.content.toString().matchAll(/"modulepreload" href="words\/(\w+)\.\w{10}\.js">/g)].map(([, name]) => name)
+  t.strictSame([preloaded(), preloaded('de'), preloaded('fr')], [['en'], ['de'], ['en']])
+  t.not(page.find('/', 'de')!.asset.hash, page.find('/')!.asset.hash, 'a browser keeps neither for the other')
+  t.equal(page.find('/lib.js', 'de'), page.find('/lib.js'))
+})
+
 t.test('The style sheets are one, in their order; icons and frames name files by their hashes', async (t) => {
   const page = await Page.of(assetsOf())
   const text = textAt(page, '/')
