@@ -171,14 +171,16 @@ export class SandboxService {
     return owned
   }
 
-  /** Starts a command in a sandbox. @throws {AppError} as {@link open} and {@link startExec}. */
+  /** Starts a command in a sandbox. @throws {AppError} as {@link find} and {@link startExec}. */
   async exec (account: Account, id: string, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
-    return await this.execIn(account, await this.open(account, id), spec, log)
+    return await this.execIn(account, await this.find(account, id), spec, log)
   }
 
-  /** The same in a sandbox that was just opened. */
+  /** The same in a sandbox that was found, whether or not it runs. */
   async execIn (account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
-    return await startExec(this.#client, account, owned, spec, log, this.#execs)
+    const exec = await startExec(this.#client, account, owned, spec, log, this.#execs)
+    this.#storage?.watch(owned)
+    return exec
   }
 
   /** Ends a sandbox and what runs in it; no error when it has ended already. @throws {AppError} with its steps. */
