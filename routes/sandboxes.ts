@@ -132,7 +132,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       log,
       sync: query.sync,
       force: query.force,
-      beforeStop: async () => { await fastify.runs.cancelAll(await fastify.sandboxes.find(account, id)) }
+      stop: (owned) => fastify.runs.endAll(owned)
     })
   })
 }

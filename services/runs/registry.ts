@@ -97,6 +97,12 @@ export class RunRegistry {
     await this.#waitForEnd(run)
   }
 
+  /** Waits until what was followed here is over, when nothing of the sandbox's runs is alive. @throws as {@link end}. */
+  async waitForEnds (owned: OwnedSandbox): Promise<void> {
+    const followed = this.#in(owned).filter((run) => run.isCurrent && run.view().sandboxId === owned.id)
+    await Promise.all(followed.map(async (run) => { await this.#waitForEnd(run) }))
+  }
+
   /** Stops following all runs; they go on. */
   close (): void {
     for (const run of this.#runs.values()) run.stopFollowing()

@@ -11,7 +11,7 @@ import { writeRecord, type StartedRecord } from './records.js'
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
 export const library = lockScript + endProcessesScript + loadScript(import.meta.url, 'lib.sh')
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
-const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'settle-run.sh')
+const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-all.sh', 'settle-run.sh')
 const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
 /** Only for runs in which Claude asks. */
 const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
@@ -161,6 +161,11 @@ export async function readLog (
 export async function endRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<void> {
   const command = ['sh', '-c', library + scripts['end-run.sh'], 'end-run', stateDirectory, runsOf(owned), runId, reason]
   checkEnded(await runCommand(owned.sandbox, 'end run', command), 'end run')
+}
+
+/** argv that ends all runs, then asks for `stopMs` what has the variable `marker` to stop; see the script. */
+export function endAllCommand (owned: OwnedSandbox, marker: string, stopMs: number): string[] {
+  return ['sh', '-c', library + scripts['end-all.sh'], 'end-all', stateDirectory, runsOf(owned), marker, String(stopMs / 100)]
 }
 
 /**

@@ -10,6 +10,8 @@ import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
 import { tagChange, tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
+import type { Stopping } from '../sandboxes/terminate.js'
+import { endAll } from './end-all.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
 import { answerPermission } from './permissions.js'
 import type { StartedRecord } from './records.js'
@@ -162,9 +164,11 @@ export class RunService {
     return { durationMs: Math.round(performance.now() - started) }
   }
 
-  async cancelAll (owned: OwnedSandbox): Promise<void> {
-    const running = await this.#activeIn(owned)
-    await Promise.all(running.map(async (run) => { await this.cancel(run) }))
+  /** Ends all runs of a sandbox, then whatever else commands have left in it: it is about to end itself. */
+  endAll (owned: OwnedSandbox): Stopping {
+    this.#options.log.info({ sandboxId: owned.id }, 'ending all that runs in a sandbox')
+    const { runs, all } = endAll(owned)
+    return { runs: runs.then(async () => { await this.#registry.waitForEnds(owned) }), all }
   }
 
   /** The service ends, and no longer watches its runs. Those that need no readers go on. */

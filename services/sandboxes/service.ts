@@ -21,7 +21,7 @@ import { Neighbours, volumeInUse } from './neighbours.js'
 import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './resources.js'
 import { checkStorage } from './storage.js'
-import { terminateSandbox, type TerminateOptions } from './terminate.js'
+import { terminateSandbox, type Stopping, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
 import { Volumes } from './volumes.js'
 
@@ -51,7 +51,9 @@ export interface WorkspaceStorage {
   retry (owned: OwnedSandbox): void
 }
 
-export interface EndOptions extends Pick<TerminateOptions, 'beforeStop' | 'force'> {
+export interface EndOptions extends Pick<TerminateOptions, 'force'> {
+  /** Ends what runs in the sandbox, before it is ended itself. */
+  stop?: (owned: OwnedSandbox) => Stopping
   log?: Log
   /** Whether to store the workspace first; by default as the sandbox was created. */
   sync?: boolean | undefined
@@ -186,15 +188,18 @@ export class SandboxService {
   /** Ends a sandbox and what runs in it; no error when it has ended already. @throws {AppError} with its steps. */
   async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
+    const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, stop, ...rest } = options
+    // Not after Modal was asked whether it runs: that would be a round trip more. In one that has ended it does nothing.
+    const stopping = stop?.(owned)
+    for (const work of [stopping?.runs, stopping?.all]) work?.catch(() => {})
     const ending = await knownEnding(owned)
     const storage = this.#storage
     storage?.forget(id)
     if (ending === null) {
-      const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, ...rest } = options
       const stores = sync && storage !== undefined
       try {
         return await terminateSandbox(owned, {
-          ...rest, log, ...(stores && { store: () => storage.beforeTerminate(owned, log) })
+          ...rest, log, ...(stopping !== undefined && { stopping }), ...(stores && { store: () => storage.beforeTerminate(owned, log) })
         })
       } catch (error) {
         if (stores) storage.retry(owned)
