@@ -28,8 +28,9 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const isAsync = request.prefersAsync()
     const streams = !isAsync && request.wantsSse(true)
-    const owned = await sandboxes.open(request.account, request.params.id)
+    const owned = await sandboxes.find(request.account, request.params.id)
     const run = await runs.start(request.account, owned, request.body, request.log)
+    sandboxes.noteUse(owned)
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
     if (isAsync) reply.header('preference-applied', 'respond-async')

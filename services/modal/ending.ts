@@ -74,11 +74,11 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
   })
 }
 
-/** Modal holds the question, and one is enough for all who wait; the SDK asks it again every ten seconds until the end. */
+/** Modal holds the question, and one is enough for all who wait; the SDK asks again every ten seconds until the end. */
 const waiting = new Map<Sandbox, Promise<number>>()
 
 /**
- * The exit code of a sandbox, when it has ended. It may be waited for before the end is asked for: that saves a round trip.
+ * The exit code of a sandbox, when it has ended. To wait for it before the end is asked for saves a round trip.
  * @throws the SDK's error when Modal can't be asked meanwhile.
  */
 export function whenEnded (sandbox: Sandbox): Promise<number> {

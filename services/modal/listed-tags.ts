@@ -42,6 +42,11 @@ export const tapListedTags: ClientMiddleware = async function * (call, options) 
 export async function * listRunning (client: ModalClient, params: SandboxListParams): AsyncGenerator<Listed> {
   const { appId, tags = {} } = params
   const seen = new Set<string>()
+  const asked = new Set<string>()
+  const missing = async () => appId === undefined ? [] : await unlisted(client, appId, tags, asked)
+  // Asked for with the first page: after the last one that would be a round trip more.
+  const early = missing()
+  early.catch(() => {})
   lists++
   try {
     for await (const sandbox of client.sandboxes.list(params)) {
@@ -52,8 +57,7 @@ export async function * listRunning (client: ModalClient, params: SandboxListPar
   } finally {
     if (--lists === 0) arrived.clear()
   }
-  if (appId === undefined) return
-  for await (const sandbox of unlisted(client, appId, tags)) {
+  for (const sandbox of [...await early, ...await missing()]) {
     if (!seen.has(sandbox.sandboxId)) yield { sandbox, tags: undefined }
   }
 }

@@ -17,9 +17,13 @@ const changes = new Map<string, Promise<void>>()
 /** Runs whose end is about to be tagged, by sandbox. */
 const ended = new Map<string, Set<string>>()
 
-/** Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox. */
-export async function tagLatestRun (sandbox: Sandbox, runId: string): Promise<void> {
-  await change(sandbox, (tags) => latestIn(tags).run === runId ? undefined : { ...tags, [latestTag]: runId })
+/**
+ * Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox.
+ * @param begun settles when it is that; the tags are read meanwhile, which saves a round trip.
+ * @throws what `begun` throws; then there is no such run.
+ */
+export async function tagLatestRun (sandbox: Sandbox, runId: string, begun?: Promise<void>): Promise<void> {
+  await change(sandbox, (tags) => latestIn(tags).run === runId ? undefined : { ...tags, [latestTag]: runId }, begun)
 }
 
 /** Tags a sandbox with the end of a run. A later run's tag says the same: then it stays as it is. */
@@ -61,15 +65,16 @@ export function runState (tags: Tags, runId: string): RunState {
   return tags[endedTag] === runId ? 'ended' : 'running'
 }
 
-/** `changed` returns all tags, or nothing when they are to stay. */
-async function change (sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined): Promise<void> {
+/** `changed` returns all tags, or nothing when they are to stay; they are set once `when` has settled. */
+async function change (
+  sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined, when: Promise<void> = Promise.resolve()
+): Promise<void> {
   const { sandboxId } = sandbox
   const before = changes.get(sandboxId) ?? Promise.resolve()
   const done = before.catch(() => {}).then(async () => {
-    await callModal('tag sandbox', lookupMs, async () => {
-      const tags = changed(await sandbox.getTags())
-      if (tags !== undefined) await sandbox.setTags(tags)
-    })
+    const [tags] = await Promise.all([callModal('tag sandbox', lookupMs, () => sandbox.getTags()), when])
+    const wanted = changed(tags)
+    if (wanted !== undefined) await callModal('tag sandbox', lookupMs, () => sandbox.setTags(wanted))
   }).finally(() => { if (changes.get(sandboxId) === done) changes.delete(sandboxId) })
   changes.set(sandboxId, done)
   await done

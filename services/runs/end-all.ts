@@ -11,8 +11,8 @@ const stopMs = 2000
 const endMs = 60_000
 
 /**
- * Ends all runs in a sandbox, whoever has started them, and then asks everything else to stop: with one command, as each
- * would be two round trips.
+ * Ends all runs in a sandbox, whoever has started them, and then asks everything else to stop: with one command, as
+ * each would be two round trips.
  */
 export function endAll (owned: OwnedSandbox): Stopping {
   let tell!: (left: string) => void

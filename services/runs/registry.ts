@@ -97,7 +97,7 @@ export class RunRegistry {
     await this.#waitForEnd(run)
   }
 
-  /** Waits until what was followed here is over, when nothing of the sandbox's runs is alive. @throws as {@link end}. */
+  /** Waits until what is followed here is over, as nothing of the sandbox's runs is alive. @throws as {@link end}. */
   async waitForEnds (owned: OwnedSandbox): Promise<void> {
     const followed = this.#in(owned).filter((run) => run.isCurrent && run.view().sandboxId === owned.id)
     await Promise.all(followed.map(async (run) => { await this.#waitForEnd(run) }))

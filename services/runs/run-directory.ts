@@ -4,14 +4,14 @@ import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
 import { claudeDirectory } from '../modal/names.js'
 import { runCommand, type CommandResult } from '../modal/process.js'
-import { loadScript } from '../modal/script.js'
+import { loadScript, quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { writeRecord, type StartedRecord } from './records.js'
 
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
 export const library = lockScript + endProcessesScript + loadScript(import.meta.url, 'lib.sh')
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
-const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-all.sh', 'settle-run.sh')
+const scripts = load('start.sh', 'prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-all.sh', 'settle-run.sh')
 const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
 /** Only for runs in which Claude asks. */
 const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
@@ -39,6 +39,7 @@ const exitLeft = 1
 const exitRunning = 3
 const exitNoProgram = 76
 const exitEarlierLeft = 77
+const exitNotPrepared = 78
 export const exitNoLog = 66
 const headBytes = 32 * 1024
 const tailBytes = 64 * 1024
@@ -58,40 +59,56 @@ export function scriptsOf ({ asks }: StartedRecord): Record<string, string> {
   return { ...inSandbox, ...asks && forPermissions }
 }
 
-/** argv that takes the lock in the state directory `state`, and writes the run's files there and below `runs`. */
+/** Where a run is prepared: the state directory, the directory of all runs, and where Claude starts. */
+interface Place { state: string, runs: string, workdir: string }
+
+/** argv that takes the lock in the state directory, and writes the run's files there and below `runs`. */
 export function prepareCommand (
-  { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord
+  { state, runs, workdir }: Place, started: StartedRecord, prompt = Buffer.alloc(0)
 ): string[] {
   const files = Object.entries(scriptsOf(started)).flat()
   const programs = started.asks ? 'claude script tee find awk mkfifo' : 'claude script tee find'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
-    writeRecord(started), programs, ...files]
+    writeRecord(started), programs, String(prompt.length), ...files]
 }
 
 /**
- * Takes the sandbox's run lock, also against other replicas, and writes the run's files.
- * @param prompt what the CLI reads as such.
- * @throws {AppError} RUN_ACTIVE with the active run's id, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED.
+ * One command that takes the sandbox's run lock, also against other replicas, writes the run's files, and becomes the
+ * runner. What would be too long for its argv is its input. See {@link startRefusal} for how it fails.
+ * @param text what the CLI reads as the prompt. @param runner argv of the runner.
  */
-export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
-  const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started)
-  const { exitCode, stdout, stderr } = await runCommand(owned.sandbox, 'prepare', command, { stdin: prompt })
-  const output = stdout.toString('utf8', 0, 200)
-  if (exitCode === exitLocked) {
-    throw new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(output) ? output : null } })
-  }
-  if (exitCode === exitNoProgram && output === 'claude') throw new AppError('NO_CLAUDE', { step: 'prepare' })
+export function startCommand (
+  owned: OwnedSandbox, started: StartedRecord, text: string, runner: string[]
+): { command: string[], input: Buffer } {
+  const prompt = Buffer.from(text)
+  const place = { state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }
+  const [, , script, , ...args] = prepareCommand(place, started, prompt)
+  const preparation = Buffer.from(`set -- ${args.map(quote).join(' ')}\n${script}\n# whole`)
+  const command = ['sh', '-c', 'eval "$1"', 'start', scripts['start.sh']!, String(preparation.length),
+    String(prompt.length), owned.workdir, ...runner]
+  return { command, input: Buffer.concat([preparation, prompt]) }
+}
+
+/**
+ * Why {@link startCommand} has not become a runner, when it has exited without any output: RUN_ACTIVE with the active
+ * run's id, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED. Undefined when it may have been the runner that exited.
+ */
+export function startRefusal (exitCode: number, stderr: string): AppError | undefined {
+  const said = stderr.trimEnd().split('\n').at(-1)!
+  const step = 'prepare'
+  if (exitCode === exitLocked) return new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(said) ? said : null } })
+  if (exitCode === exitNoProgram && said === 'claude') return new AppError('NO_CLAUDE', { step })
   if (exitCode === exitNoProgram) {
-    throw new AppError('CLAUDE_FAILED', {
-      step: 'prepare',
-      message: `The sandbox's image has no \`${output}\`, which a run of Claude needs.`,
+    return new AppError('CLAUDE_FAILED', {
+      step,
+      message: `The sandbox's image has no \`${said}\`, which a run of Claude needs.`,
       hint: 'Use an image with util-linux, coreutils and awk (Alpine: apk add util-linux-misc).'
     })
   }
   if (exitCode === exitEarlierLeft) {
-    throw new AppError('RUN_NOT_ENDED', { step: 'prepare', message: 'Something of an earlier run could not be ended.' })
+    return new AppError('RUN_NOT_ENDED', { step, message: 'Something of an earlier run could not be ended.' })
   }
-  if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'prepare', 'CLAUDE_FAILED')
+  if (exitCode === exitNotPrepared) return wrap(new Error(`exit code ${exitCode}: ${stderr}`), step, 'CLAUDE_FAILED')
 }
 
 /**

@@ -1,14 +1,13 @@
 import { AppError, wrap } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
-import { lookupMs, withDeadline } from '../modal/call.js'
+import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import type { Charges } from '../gateway/exchange.js'
-import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { EventBuffer, type RunEvent } from './event-buffer.js'
 import { readFinalState, readPage, type RunSnapshot } from './inspect.js'
-import { LogFollower, type FollowerEnd } from './log-follower.js'
+import { LogFollower, type FollowerEnd, type Runner } from './log-follower.js'
 import type { ParsedEvent } from './log-parser.js'
 import { listPermissions } from './permissions.js'
 import type { StartedRecord } from './records.js'
@@ -18,6 +17,8 @@ import { RunState, type Ending } from './run-state.js'
 /** How long a run that another replica has started is still followed after its last reader. */
 const lingerMs = 5000
 const partBytes = 256 * 1024
+/** How long the beginning of a run may take: what is left of an earlier one may have to be ended first. */
+const beginMs = 60_000
 /** How long after its time-out a run that has not ended itself is ended from outside, and how often that is tried. */
 const overdueMs = 6000
 const againMs = 10_000
@@ -130,16 +131,18 @@ export class Run {
 
   /**
    * Follows a run that this replica has just started; settles when there is something of its log.
-   * @throws {AppError} RUN_ACTIVE when another run has taken over the lock before the runner had started.
+   * @throws {AppError} as {@link LogFollower.begun}, MODAL_TIMEOUT; then it is not followed.
    */
-  async followRunner (runner: SandboxProcess): Promise<void> {
+  async followRunner (runner: Runner): Promise<void> {
     this.#startedHere = true
     this.#limit(this.#options.started.timeoutMs + overdueMs)
     const { begun } = this.#follow(0, runner)
-    await withDeadline(lookupMs, () => begun).catch((error: AppError) => {
-      // When it takes longer, that shows in the run itself.
-      if (error.code !== 'MODAL_TIMEOUT') throw error
-    })
+    try {
+      await withDeadline(beginMs, () => begun)
+    } catch (error) {
+      this.stopFollowing()
+      throw error
+    }
   }
 
   /** Nothing of it is alive, as a look at the sandbox has shown: it is over when the rest of its log has been read. */
@@ -250,7 +253,7 @@ export class Run {
     return [...events, { ...last, json: JSON.stringify(this.#completion) }]
   }
 
-  #follow (position: number, runner?: SandboxProcess): LogFollower {
+  #follow (position: number, runner?: Runner): LogFollower {
     const { owned, started, secrets, log } = this.#options
     this.#buffer = new EventBuffer(position)
     const follower = new LogFollower({

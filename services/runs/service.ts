@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { AppError } from '../../errors.js'
+import { AppError, type ErrorCode } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import { secretsOf } from '../../lib/redact.js'
@@ -17,7 +17,8 @@ import { answerPermission } from './permissions.js'
 import type { StartedRecord } from './records.js'
 import { RunRegistry } from './registry.js'
 import { Run } from './run.js'
-import { checkSpec, startRunner, type StartOptions } from './start.js'
+import { endRun } from './run-directory.js'
+import { checkSpec, startRunner, type Start, type StartOptions } from './start.js'
 
 export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
   log: Log
@@ -27,6 +28,10 @@ export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
 
 /** How long the end of the service waits for runs to end. */
 const closeMs = 6000
+/** Why a run was not begun, when nothing of it can be left. */
+const refusals: ErrorCode[] = [
+  'BAD_REQUEST', 'RUN_ACTIVE', 'RUN_NOT_ENDED', 'NO_CLAUDE', 'NETWORK_BLOCKED', 'SANDBOX_ENDED', 'SANDBOX_NOT_FOUND'
+]
 /** When the tag of a new run is looked at again. */
 const tagAgainMs = 2000
 
@@ -198,20 +203,45 @@ export class RunService {
   }
 
   async #start (id: string, account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
-    const parts = { id, account, owned, spec, log }
-    const { started, runner } = await startRunner(this.#options, parts).catch(async (error: unknown) => {
+    const begin = async () => await this.#begin({ id, account, owned, spec }, log)
+    const run = await begin().catch(async (error: unknown) => {
       if (!await this.#hasMadeWay(owned, error)) throw error
-      return await startRunner(this.#options, parts)
+      return await begin()
     }).catch((error: unknown) => {
       this.#options.model.perRun?.close(owned, id)
       throw error
     })
-    const run = this.#make(owned, started, log)
-    await run.followRunner(runner)
     this.#registry.add(run)
     this.#activity.emit(owned.id)
     setTimeout(() => { this.#keepTag(run, log) }, tagAgainMs).unref()
     return run
+  }
+
+  /** A run that has begun, and that all replicas know of. @throws {AppError} when it has not; nothing of it is left. */
+  async #begin (start: Start, log: Log): Promise<Run> {
+    const { id, owned } = start
+    const beginning = startRunner(this.#options, start).then(async ({ started, runner }) => {
+      const run = this.#make(owned, started, log)
+      await run.followRunner(runner)
+      return run
+    })
+    const tagged = tagLatestRun(owned.sandbox, id, beginning.then(() => {}))
+    tagged.catch(() => {})
+    const run = await beginning.catch(async (error: AppError) => {
+      // It may have happened all the same.
+      if (!refusals.includes(error.code)) await this.#rollBack(start, log)
+      throw error
+    })
+    await tagged.catch((err: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err }, 'sandbox not tagged with its latest run')
+    })
+    return run
+  }
+
+  async #rollBack ({ id, owned }: Start, log: Log) {
+    await endRun(owned, id, 'cancelled').catch((err: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err }, 'failed start of a run not rolled back')
+    })
   }
 
   /** Another replica that tagged the end of the run before, at the same moment, may have overwritten the tag. */

@@ -158,8 +158,13 @@ export class SandboxService {
   async open (account: Account, id: string): Promise<OwnedSandbox> {
     const owned = await this.#owned.find(account, id)
     await requireRunning(owned)
-    this.#storage?.watch(owned)
+    this.noteUse(owned)
     return owned
+  }
+
+  /** Something was started in a sandbox: it runs, and is not idle. */
+  noteUse (owned: OwnedSandbox): void {
+    this.#storage?.watch(owned)
   }
 
   /**
@@ -181,7 +186,7 @@ export class SandboxService {
   /** The same in a sandbox that was found, whether or not it runs. */
   async execIn (account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
     const exec = await startExec(this.#client, account, owned, spec, log, this.#execs)
-    this.#storage?.watch(owned)
+    this.noteUse(owned)
     return exec
   }
 
@@ -189,7 +194,7 @@ export class SandboxService {
   async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
     const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, stop, ...rest } = options
-    // Not after Modal was asked whether it runs: that would be a round trip more. In one that has ended it does nothing.
+    // Not after Modal was asked whether it runs, which would be a round trip more.
     const stopping = stop?.(owned)
     for (const work of [stopping?.runs, stopping?.all]) work?.catch(() => {})
     const ending = await knownEnding(owned)
@@ -199,7 +204,10 @@ export class SandboxService {
       const stores = sync && storage !== undefined
       try {
         return await terminateSandbox(owned, {
-          ...rest, log, ...(stopping !== undefined && { stopping }), ...(stores && { store: () => storage.beforeTerminate(owned, log) })
+          ...rest,
+          log,
+          ...(stopping !== undefined && { stopping }),
+          ...(stores && { store: () => storage.beforeTerminate(owned, log) })
         })
       } catch (error) {
         if (stores) storage.retry(owned)

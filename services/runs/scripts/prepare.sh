@@ -1,12 +1,12 @@
 # Takes the sandbox's run lock and writes the run's files; the prompt comes on standard input. Behind lib.sh.
 # usage: prepare.sh <state directory> <lock> <runs directory> <run id> <workdir> <first line of the log> <programs>
-#   <name> <script>...
+#   <bytes of the prompt> <name> <script>...
 # Exits 75 and prints the active run's id when the lock is taken, 76 and prints a program that the image lacks, 77 when
 # something of an earlier run cannot be ended.
 # shellcheck disable=SC2154 # lib.sh sets holder, now, the markers and limits
 umask 077
-state=$1 lock=$2 runs=$3 run=$4 workdir=$5 started=$6 programs=$7
-shift 7
+state=$1 lock=$2 runs=$3 run=$4 workdir=$5 started=$6 programs=$7 bytes=$8
+shift 8
 alive () { is_active "$state/$1" "$1"; }
 abandon () { rm -rf "${state:?}/$run" "${runs:?}/$run"; exit "$1"; }
 
@@ -36,4 +36,6 @@ clock
 echo "$now" > "$state/$run/since"
 while [ $# -gt 0 ]; do printf %s "$2" > "$state/$run/$1" || abandon 1; shift 2; done
 cat > "$state/$run/prompt" || abandon 1
+# Of a service that dies meanwhile only a part arrives.
+[ $(($(wc -c < "$state/$run/prompt"))) = "$bytes" ] || abandon 1
 printf '%s\n' "$started" > "$runs/$run/log" || abandon 1
