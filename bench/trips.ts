@@ -1,4 +1,4 @@
-// npm run bench:trips: how many calls to Modal one after the other each path makes, and what it costs when Modal is away.
+// npm run bench:trips: how many calls to Modal each path makes one after the other, and what they cost when it is far.
 import { cpus } from 'node:os'
 import { startFastS3 } from './sync/fast-s3.js'
 import { median } from './stage.js'

@@ -117,7 +117,8 @@ export class Adapter {
  * up in its file, so a fast stream travels in few large messages.
  */
 async function pump (
-  items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal, travelled: () => Promise<void>
+  items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal,
+  travelled: () => Promise<void>
 ) {
   for await (const item of items) {
     await travelled()

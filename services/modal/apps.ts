@@ -8,9 +8,9 @@ const mostKnown = 10_000
 const known = new WeakMap<ModalClient, Map<string, string>>()
 
 /**
- * What `work` finds in the app of this name; undefined when there is none. It begins while Modal is asked for the app, in
- * the one that had the name before; but only Modal's answer counts, as an app that was stopped and made again has another
- * id. So it may be called twice, and must change nothing.
+ * What `work` finds in the app of this name; undefined when there is none. It begins while Modal is asked for the app,
+ * in the one that had the name before; but only Modal's answer counts, as an app that was stopped and made again has
+ * another id. So it may be called twice, and must change nothing.
  * @throws what the lookup or the work throws.
  */
 export async function lookInApp<T> (

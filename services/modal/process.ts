@@ -206,11 +206,18 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #lost: Promise<never>
   readonly #onData: () => void
+  #ahead: ReturnType<ReadableStreamDefaultReader<Uint8Array>['read']> | undefined
 
   constructor (stream: ReadableStream<Uint8Array>, lost: Promise<never>, onData: () => void) {
     this.#reader = stream.getReader()
     this.#lost = lost
     this.#onData = onData
+  }
+
+  /** Asks for the first output now: for a reader that comes later, that saves a round trip. */
+  open (): void {
+    this.#ahead = this.#reader.read()
+    this.#ahead.catch(() => {})
   }
 
   /** Ends when the stream does, or was cancelled. @throws {AppError} SANDBOX_ENDED; what a lost stream throws. */
@@ -239,7 +246,9 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
 
   async #next (): Promise<Uint8Array | undefined> {
     this.isWaiting = true
-    const { done, value } = await this.#reader.read()
+    const reading = this.#ahead ?? this.#reader.read()
+    this.#ahead = undefined
+    const { done, value } = await reading
     this.isWaiting = false
     this.chunks++
     this.#onData()

@@ -40,7 +40,9 @@ export function noteListed (id: string): void {
  * @param asked the ids of those that are left out; the others are added.
  * @throws {AppError} MODAL_* when one of them can't be asked.
  */
-export async function unlisted (client: ModalClient, appId: string, tags: Tags, asked: Set<string>): Promise<Sandbox[]> {
+export async function unlisted (
+  client: ModalClient, appId: string, tags: Tags, asked: Set<string>
+): Promise<Sandbox[]> {
   const wanted = Object.entries(tags)
   const found = [...created.values()].filter((one) => one.appId === appId && !asked.has(one.id))
     .filter((one) => wanted.every(([name, value]) => one.tags[name] === value))

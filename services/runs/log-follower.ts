@@ -40,6 +40,8 @@ export interface LogFollowerOptions {
   position: number
   /** The runner itself, whose output is the log from its first byte on. */
   runner?: Runner | undefined
+  /** Follows the log from that position on already, see {@link openLog}. */
+  opened?: Promise<SandboxProcess> | undefined
   /**
    * Looks whether the run has ended.
    * @param known whether Modal says so. @param last where the log says that it ends.
@@ -65,14 +67,15 @@ export class LogFollower {
   readonly finished: Promise<FollowerEnd>
   /**
    * Settles with the first events, or when it has finished without any.
-   * @throws {AppError} RUN_ACTIVE, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED when there is no run: what was
-   * to become its runner has refused to, or was lost.
+   * @throws {AppError} RUN_ACTIVE, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED when there is no run, as
+   * what was to become its runner has refused to, or was lost.
    */
   readonly begun: Promise<void>
   readonly #options: LogFollowerOptions
   #begin!: () => void
   #refuse!: (error: AppError) => void
   #position: number
+  #opened: Promise<SandboxProcess> | undefined
   /** What the log says last, if that is its end. */
   #last: LastRecord | undefined
   /** The processes that are read from, with their heartbeats. */
@@ -93,6 +96,7 @@ export class LogFollower {
   constructor (options: LogFollowerOptions) {
     this.#options = options
     this.#position = options.position
+    this.#opened = options.opened
     this.begun = new Promise((resolve, reject) => {
       this.#begin = resolve
       this.#refuse = reject
@@ -197,8 +201,9 @@ export class LogFollower {
   /** Reads the log's file until it cannot be read any more, or the run has ended. */
   async #readLog () {
     const { owned, runId } = this.#options
-    const command = ['sh', '-c', followScript, 'follow', stateOf(runId), logOf(owned, runId), String(this.#position)]
-    const process = await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
+    const opened = this.#opened ?? openLog(owned, runId, this.#position)
+    this.#opened = undefined
+    const process = await opened
     const read = this.#read(process, undefined, (parser, chunk) => {
       this.#take(parser, parser.push(chunk))
       if (this.#last !== undefined && this.#exit === undefined) this.#look().catch(() => {})
@@ -301,6 +306,8 @@ export class LogFollower {
 
   /** The processes end by themselves when their standard input does. */
   #release () {
+    if (this.#opened !== undefined) closeLog(this.#opened)
+    this.#opened = undefined
     for (const [process, heartbeat] of this.#reading) {
       heartbeat.stop()
       process.release()
@@ -317,6 +324,22 @@ export class LogFollower {
     }
     return false
   }
+}
+
+/** Starts what follows a run's log from a position on. */
+export async function openLog (owned: OwnedSandbox, runId: string, position: number): Promise<SandboxProcess> {
+  const command = ['sh', '-c', followScript, 'follow', stateOf(runId), logOf(owned, runId), String(position)]
+  const process = await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
+  process.stdout.open()
+  return process
+}
+
+/** Ends what was opened for nobody. */
+export function closeLog (opened: Promise<SandboxProcess>): void {
+  opened.then(async (process) => {
+    await process.write('')
+    process.release()
+  }).catch(() => {})
 }
 
 /** A line on standard input every two seconds: `r` and a number with readers, `s` and a number without. */

@@ -3,6 +3,7 @@ import { AppError } from '../../errors.js'
 import { latestOf } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
+import { closeLog, openLog } from './log-follower.js'
 import type { StartedRecord } from './records.js'
 import type { Run } from './run.js'
 import { endRun, runIdPattern } from './run-directory.js'
@@ -63,6 +64,22 @@ export class RunRegistry {
     return this.#applySnapshot(owned, snapshot)
   }
 
+  /** The same for a reader that will follow it from a position on: that begins while the sandbox is asked. */
+  async getToFollow (owned: OwnedSandbox, runId: string, position: number): Promise<Run> {
+    const isKnown = this.#runs.get(`${owned.id}/${runId}`)?.isCurrent
+    if (isKnown === true || !runIdPattern.test(runId)) return await this.get(owned, runId)
+    const opened = openLog(owned, runId, position)
+    opened.catch(() => {})
+    try {
+      const run = await this.get(owned, runId)
+      run.takeOpened(position, opened)
+      return run
+    } catch (error) {
+      closeLog(opened)
+      throw error
+    }
+  }
+
   /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
   async hasRuns (owned: OwnedSandbox): Promise<boolean> {
     return this.activeHere(owned.id) !== undefined || (await latestOf(owned.sandbox)).run !== null
@@ -86,6 +103,18 @@ export class RunRegistry {
   /** The latest change of a sandbox's conversations, when its runs were last listed. */
   changeOf ({ id }: OwnedSandbox): string | null {
     return this.#changes.get(id) ?? null
+  }
+
+  /**
+   * Ends a run that is not followed here, and learns what became of it, with one command: nothing is ended of one that
+   * is in another sandbox.
+   * @returns undefined when it is followed here. @throws {AppError} as {@link get} and {@link end}.
+   */
+  async endUnknown (owned: OwnedSandbox, runId: string): Promise<Run | undefined> {
+    if (!runIdPattern.test(runId) || this.#runs.get(`${owned.id}/${runId}`)?.isCurrent) return
+    const snapshot = await unlessEnded(this.#inspector.end(owned, runId))
+    if (snapshot === undefined || snapshot === sandboxEnded) return
+    return this.#applySnapshot(owned, snapshot)
   }
 
   /**

@@ -11,7 +11,8 @@ import { writeRecord, type StartedRecord } from './records.js'
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
 export const library = lockScript + endProcessesScript + loadScript(import.meta.url, 'lib.sh')
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
-const scripts = load('start.sh', 'prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-all.sh', 'settle-run.sh')
+const scripts = load('start.sh', 'prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-and-list.sh', 'end-all.sh',
+  'settle-run.sh')
 const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
 /** Only for runs in which Claude asks. */
 const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
@@ -178,6 +179,19 @@ export async function readLog (
 export async function endRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<void> {
   const command = ['sh', '-c', library + scripts['end-run.sh'], 'end-run', stateDirectory, runsOf(owned), runId, reason]
   checkEnded(await runCommand(owned.sandbox, 'end run', command), 'end run')
+}
+
+/**
+ * Ends a run that was started in this sandbox, and lists it; one that was not is only listed.
+ * @throws {AppError} RUN_NOT_ENDED as {@link endRun}.
+ */
+export async function endAndList (owned: OwnedSandbox, runId: string): Promise<ListedRun | undefined> {
+  const list = [stateDirectory, runsOf(owned), String(headBytes), String(tailBytes), '0', runId]
+  const command = ['sh', '-c', library + scripts['end-and-list.sh'] + scripts['list-runs.sh'], 'end-and-list', ...list]
+  const { stdout, ...result } = await runCommand(owned.sandbox, 'end run', command, { limit: headBytes + tailBytes + 200 })
+  const end = stdout.indexOf('\n') + 1
+  if (stdout.toString('latin1', 0, end) !== '0\n') checkEnded({ ...result, exitCode: exitLeft, stdout }, 'end run')
+  return parseList(stdout.subarray(end))[0]
 }
 
 /** argv that ends all runs, then asks for `stopMs` what has the variable `marker` to stop; see the script. */

@@ -4,10 +4,11 @@ import type { Completion, PendingPermission, RunView } from '../../schemas/run.j
 import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import type { Charges } from '../gateway/exchange.js'
+import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { EventBuffer, type RunEvent } from './event-buffer.js'
 import { readFinalState, readPage, type RunSnapshot } from './inspect.js'
-import { LogFollower, type FollowerEnd, type Runner } from './log-follower.js'
+import { closeLog, LogFollower, type FollowerEnd, type Runner } from './log-follower.js'
 import type { ParsedEvent } from './log-parser.js'
 import { listPermissions } from './permissions.js'
 import type { StartedRecord } from './records.js'
@@ -51,6 +52,8 @@ export class Run {
   /** The latest events; a new one whenever the log is followed anew. */
   #buffer = new EventBuffer(0)
   #follower: LogFollower | undefined
+  /** What follows the log from a position on, for the reader that is about to come. */
+  #opened: { position: number, process: Promise<SandboxProcess> } | undefined
   #startedHere = false
   #completion: Completion | undefined
   /** Bytes that the log has at least. */
@@ -167,8 +170,16 @@ export class Run {
     this.#buffer.append([{ id: this.#size + 1, event: 'run.completed', json: JSON.stringify(this.#completion) }])
   }
 
+  /** The log is being followed from a position on, for a reader that is about to come; unless it is already. */
+  takeOpened (position: number, process: Promise<SandboxProcess>): void {
+    if (this.#opened !== undefined || this.isCurrent) return closeLog(process)
+    this.#opened = { position, process }
+  }
+
   /** The run itself goes on. */
   stopFollowing (): void {
+    if (this.#opened !== undefined) closeLog(this.#opened.process)
+    this.#opened = undefined
     clearTimeout(this.#lingering)
     clearTimeout(this.#deadline)
     this.#follower?.stop()
@@ -256,6 +267,10 @@ export class Run {
   #follow (position: number, runner?: Runner): LogFollower {
     const { owned, started, secrets, log } = this.#options
     this.#buffer = new EventBuffer(position)
+    const opened = this.#opened
+    this.#opened = undefined
+    const isThere = opened?.position === position
+    if (opened !== undefined && !isThere) closeLog(opened.process)
     const follower = new LogFollower({
       owned,
       runId: started.run,
@@ -263,6 +278,7 @@ export class Run {
       secrets,
       position,
       runner,
+      opened: isThere ? opened.process : undefined,
       log,
       hasReaders: () => this.#readers > 0,
       settle: async (known, last) => await this.#settle(known, last),

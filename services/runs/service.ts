@@ -83,6 +83,11 @@ export class RunService {
     return await this.#registry.get(owned, runId)
   }
 
+  /** The same for a reader that will follow it from a position on. */
+  async getToFollow (owned: OwnedSandbox, runId: string, position: number): Promise<Run> {
+    return await this.#registry.getToFollow(owned, runId, position)
+  }
+
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
     return await this.#registry.list(owned)
@@ -167,6 +172,16 @@ export class RunService {
       if (!hasEnded) throw error
     }
     return { durationMs: Math.round(performance.now() - started) }
+  }
+
+  /** The same by its id, which saves a look at one that another replica has started. @throws as {@link get}, too. */
+  async cancelById (owned: OwnedSandbox, runId: string): Promise<{ run: Run, durationMs: number }> {
+    const started = performance.now()
+    const known = await this.#registry.endUnknown(owned, runId)
+    const run = known ?? await this.get(owned, runId)
+    checkHere(run)
+    if (known?.completion === undefined) await this.cancel(run)
+    return { run, durationMs: Math.round(performance.now() - started) }
   }
 
   /** Ends all runs of a sandbox, then whatever else commands have left in it: it is about to end itself. */

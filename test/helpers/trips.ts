@@ -14,7 +14,7 @@ import { until } from './run-stage.js'
 const apiKey = randomId('key')
 const path = '/api/modal/sandbox'
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
-/** Stands in Claude's place: says that it has begun, and has a result once it may. */
+/** Stands in Claude's place: says that it has begun, and works until it is ended. */
 const program = `#!/bin/sh
 echo '{"type":"system","subtype":"init","session_id":"s-1"}'
 exec sleep 600
@@ -101,7 +101,9 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
   }
 
   /** Starts a run, and waits for its first event; what the service does about it afterwards is over, too. */
-  async function start (id: string, measured = async (work: () => Promise<unknown>) => { await work() }): Promise<string> {
+  async function start (
+    id: string, measured = async (work: () => Promise<unknown>) => { await work() }
+  ): Promise<string> {
     let runId = ''
     const left = new AbortController()
     const before = answered.length
@@ -128,11 +130,8 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
     const response = await ask(replica, `/${id}/claude/${runId}/events`, {
       headers: { accept: 'text/event-stream' }, signal: left.signal
     })
-    for await (const { event } of readSse(response)) {
-      if (event !== 'run.started') throw new Error(`the first event is ${event}`)
-      left.abort()
-      return
-    }
+    await readSse(response).next()
+    left.abort()
   }
 
   async function close () {
@@ -166,7 +165,7 @@ function longestChain (calls: AnsweredCall[]): string[] {
   return longest
 }
 
-/** A path through the service, and what it costs; `scene` prepares what is not counted. */
+/** A path through the service. */
 export interface Path {
   name: string
   /** How many calls one after the other it may make. */
