@@ -81,11 +81,11 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const { account, params: { id } } = request
     const look = async (): Promise<SandboxDetails> => {
-      const sandbox = await fastify.sandboxes.get(account, id)
-      const activeRun = sandbox.status === 'running'
-        ? await fastify.runs.active(await fastify.sandboxes.find(account, id))
-        : null
-      return { ...sandbox, activeRun: activeRun ?? null }
+      const owned = await fastify.sandboxes.find(account, id)
+      const looking = fastify.sandboxes.get(account, id)
+      const isRunning = looking.then(({ status }) => status === 'running')
+      const [sandbox, activeRun = null] = await Promise.all([looking, fastify.runs.active(owned, isRunning)])
+      return { ...sandbox, activeRun }
     }
     if (!request.wantsSse(false)) return await look()
     const owned = await fastify.sandboxes.find(account, id)

@@ -2,6 +2,9 @@ import type { Sandbox } from 'modal'
 import { callModal, lookupMs } from './call.js'
 import type { Tags } from './wire-tags.js'
 
+/** The latest run, and the latest change that was none of a run's. */
+export interface Latest { run: string | null, change: string | null }
+
 export type RunState = 'running' | 'ended' | 'unknown'
 
 /**
@@ -49,12 +52,12 @@ export async function tagChange (sandbox: Sandbox, changeId: string): Promise<vo
   await change(sandbox, (tags) => ({ ...tags, [latestTag]: `${latestIn(tags).run ?? ''}.${changeId}` }))
 }
 
-/** The sandbox's latest run, and the latest change that was none of a run's. */
-export async function latestOf (sandbox: Sandbox): Promise<{ run: string | null, change: string | null }> {
+/** What a sandbox's tags say. */
+export async function latestOf (sandbox: Sandbox): Promise<Latest> {
   return latestIn(await callModal('tags', lookupMs, () => sandbox.getTags()))
 }
 
-function latestIn (tags: Tags): { run: string | null, change: string | null } {
+function latestIn (tags: Tags): Latest {
   const [run = '', change = ''] = (tags[latestTag] ?? '').split('.')
   return { run: run || null, change: change || null }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
-import { latestOf } from '../modal/run-tags.js'
+import { latestOf, type Latest } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
 import { closeLog, openLog } from './log-follower.js'
@@ -80,14 +80,19 @@ export class RunRegistry {
     }
   }
 
-  /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
-  async hasRuns (owned: OwnedSandbox): Promise<boolean> {
-    return this.activeHere(owned.id) !== undefined || (await latestOf(owned.sandbox)).run !== null
+  /** The runs that may be active in the sandbox: none, if none was ever started there, or it has ended. Newest first. */
+  async listStarted (owned: OwnedSandbox, isRunning: Promise<boolean>): Promise<Run[]> {
+    const [latest, runs] = await Promise.all([latestOf(owned.sandbox), isRunning])
+    const hasRuns = latest.run !== null || this.activeHere(owned.id) !== undefined
+    return runs && hasRuns ? await this.#list(owned, latest) : []
   }
 
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    const { run: latest, change } = await latestOf(owned.sandbox)
+    return await this.#list(owned, await latestOf(owned.sandbox))
+  }
+
+  async #list (owned: OwnedSandbox, { run: latest, change }: Latest): Promise<Run[]> {
     if (change !== this.changeOf(owned)) await this.#forgetDeleted(owned)
     this.#changes.set(owned.id, change)
     if (this.#latest.get(owned.id) !== latest || this.#in(owned).some((run) => !run.isCurrent)) {

@@ -114,11 +114,13 @@ export class RunService {
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
   }
 
+  /** @param isRunning whether the sandbox runs, if Modal is being asked for it. */
   async active (
-    owned: OwnedSandbox
+    owned: OwnedSandbox, isRunning = Promise.resolve(true)
   ): Promise<{ runId: string, sessionId: string | null, startedAt: string } | undefined> {
-    if (!await this.#registry.hasRuns(owned)) return
-    const [run] = await this.#activeIn(owned)
+    // Other sandboxes on the volume may have runs, too.
+    const [run] = (await this.#registry.listStarted(owned, isRunning))
+      .filter((run) => run.completion === undefined && run.view().sandboxId === owned.id)
     if (run === undefined) return
     const { sessionId, startedAt } = run.view()
     return { runId: run.id, sessionId, startedAt }
@@ -200,11 +202,6 @@ export class RunService {
       this.#options.log.error({ runIds, err: error }, 'runs could not be ended in time')
     })
     this.#registry.close()
-  }
-
-  /** Other sandboxes on the volume may have runs, too. */
-  async #activeIn (owned: OwnedSandbox): Promise<Run[]> {
-    return (await this.list(owned)).filter((run) => run.completion === undefined && run.view().sandboxId === owned.id)
   }
 
   #checkLimit ({ id, limits }: Account) {
