@@ -84,8 +84,11 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       const owned = await fastify.sandboxes.find(account, id)
       const looking = fastify.sandboxes.get(account, id)
       const isRunning = looking.then(({ status }) => status === 'running')
-      const [sandbox, activeRun = null] = await Promise.all([looking, fastify.runs.active(owned, isRunning)])
-      return { ...sandbox, activeRun }
+      const active = fastify.runs.active(owned, isRunning)
+      // What Modal says of the sandbox itself comes first.
+      active.catch(() => {})
+      const sandbox = await looking
+      return { ...sandbox, activeRun: sandbox.status === 'running' ? await active ?? null : null }
     }
     if (!request.wantsSse(false)) return await look()
     const owned = await fastify.sandboxes.find(account, id)

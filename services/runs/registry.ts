@@ -80,7 +80,7 @@ export class RunRegistry {
     }
   }
 
-  /** The runs that may be active in the sandbox: none, if none was ever started there, or it has ended. Newest first. */
+  /** The runs that may be active in a sandbox: none, if it has ended or none was ever started there. Newest first. */
   async listStarted (owned: OwnedSandbox, isRunning: Promise<boolean>): Promise<Run[]> {
     const [latest, runs] = await Promise.all([latestOf(owned.sandbox), isRunning])
     const hasRuns = latest.run !== null || this.activeHere(owned.id) !== undefined

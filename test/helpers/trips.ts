@@ -19,7 +19,7 @@ const program = `#!/bin/sh
 echo '{"type":"system","subtype":"init","session_id":"s-1"}'
 exec sleep 600
 `
-/** Runs need these while they last, whatever else happens. */
+/** What a run reads while it lasts; nobody waits for it to arrive. */
 const heartbeat = /^[rs]\d+\n$/
 
 /** The calls to Modal that a request has waited for. */
@@ -85,7 +85,9 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
     const from = performance.now()
     await request()
     const to = performance.now()
-    const within = answered.filter((call) => call.startedAt >= from && call.answeredAt <= to && !isHeartbeat(call))
+    const whole = answered.filter((call) => call.startedAt >= from && call.answeredAt <= to)
+    const started = new Set(whole.filter(({ method }) => method === 'TaskExecStart').map(execOf))
+    const within = whole.filter((call) => call.method !== 'TaskExecStdinWrite' || (started.has(execOf(call)) && !isHeartbeat(call)))
     return { calls: within.map(({ method }) => method), chain: longestChain(within), ms: to - from }
   }
 
@@ -145,8 +147,12 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
 
 export type TripsStage = Awaited<ReturnType<typeof openTrips>>
 
-function isHeartbeat ({ method, request }: AnsweredCall): boolean {
-  return method === 'TaskExecStdinWrite' && heartbeat.test((request as { data: Buffer }).data.toString('latin1'))
+function execOf ({ request }: AnsweredCall): string {
+  return (request as { execId: string }).execId
+}
+
+function isHeartbeat ({ request }: AnsweredCall): boolean {
+  return heartbeat.test((request as { data: Buffer }).data.toString('latin1'))
 }
 
 /** The longest chain of calls of which each began after the one before was answered. */
