@@ -73,6 +73,8 @@ async function change (
   sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined, when: Promise<void> = Promise.resolve()
 ): Promise<void> {
   const { sandboxId } = sandbox
+  // It may be refused before it is this one's turn.
+  when.catch(() => {})
   const before = changes.get(sandboxId) ?? Promise.resolve()
   const done = before.catch(() => {}).then(async () => {
     const [tags] = await Promise.all([callModal('tag sandbox', lookupMs, () => sandbox.getTags()), when])
