@@ -87,7 +87,8 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
     const to = performance.now()
     const whole = answered.filter((call) => call.startedAt >= from && call.answeredAt <= to)
     const started = new Set(whole.filter(({ method }) => method === 'TaskExecStart').map(execOf))
-    const within = whole.filter((call) => call.method !== 'TaskExecStdinWrite' || (started.has(execOf(call)) && !isHeartbeat(call)))
+    const isHeard = (call: AnsweredCall) => started.has(execOf(call)) && !isHeartbeat(call)
+    const within = whole.filter((call) => call.method !== 'TaskExecStdinWrite' || isHeard(call))
     return { calls: within.map(({ method }) => method), chain: longestChain(within), ms: to - from }
   }
 
@@ -95,6 +96,11 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
   async function create (more: object = {}): Promise<string> {
     const json = { volume: { name: randomId('v').slice(-10) }, env: { PATH: '/workspace/bin:/usr/bin:/bin' }, ...more }
     return (await (await ask(0, '', { json })).json() as { id: string }).id
+  }
+
+  async function endAll () {
+    const { sandboxes } = await (await ask(0, '?limit=100')).json() as { sandboxes: { id: string }[] }
+    await Promise.all(sandboxes.map(async ({ id }) => { await (await ask(0, `/${id}`, { method: 'DELETE' })).json() }))
   }
 
   async function install (id: string) {
@@ -142,7 +148,7 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
     await removeTree(dataDir)
   }
 
-  return { ask, measure, create, install, start, readFirst, close }
+  return { ask, measure, create, endAll, install, start, readFirst, close }
 }
 
 export type TripsStage = Awaited<ReturnType<typeof openTrips>>
@@ -236,7 +242,7 @@ export const paths: Path[] = [
   },
   {
     name: 'first event of a run that another replica has started',
-    most: 4,
+    most: 2,
     async measure ({ ask, create, install, measure, readFirst, start }) {
       const id = await create()
       await install(id)
@@ -247,7 +253,7 @@ export const paths: Path[] = [
   },
   {
     name: 'cancel a run that another replica has started',
-    most: 6,
+    most: 2,
     async measure ({ ask, create, install, measure, start }) {
       const id = await create()
       await install(id)
@@ -257,17 +263,27 @@ export const paths: Path[] = [
     }
   },
   {
-    name: 'list the sandboxes of an account',
+    name: 'list a few sandboxes',
+    most: 2,
+    async measure ({ ask, create, measure, endAll }) {
+      await endAll()
+      await Promise.all([create(), create(), create()])
+      return await measure(async () => { await (await ask(0, '')).json() })
+    }
+  },
+  {
+    name: 'list more than two pages of sandboxes again, when one is new',
     most: 2,
     async measure ({ ask, create, measure }) {
-      await Promise.all([create(), create(), create()])
+      for (let number = 0; number < 22; number += 2) await Promise.all([create(), create()])
       await (await ask(0, '')).json()
+      await create()
       return await measure(async () => { await (await ask(0, '')).json() })
     }
   },
   {
     name: 'look at a sandbox',
-    most: 2,
+    most: 1,
     async measure ({ ask, create, measure }) {
       const id = await create()
       return await measure(async () => { await (await ask(0, `/${id}`)).json() })
@@ -296,7 +312,7 @@ export const paths: Path[] = [
 /** Needs an S3 server with a bucket that the account may use. */
 export const syncPath = (bucket: string): Path => ({
   name: 'sync with nothing changed',
-  most: 4,
+  most: 3,
   async measure ({ ask, create, measure }) {
     const s3 = { bucket, keyPrefix: `${randomId('p')}/`, initialize: false, syncOnTerminate: false }
     const id = await create({ s3 })
