@@ -30,9 +30,9 @@ export async function * readPages<T extends Row> (
   for (const before of [Infinity, ...ends.get(name) ?? []]) open(before)
   const read: number[] = []
   for (let at = Infinity; ;) {
-    const rows = await furthest(pages, at) ?? await open(at)
+    const rows = (await furthest(pages, at) ?? await open(at)).filter(({ createdAt }) => createdAt < at)
     if (rows.length === 0) break
-    yield * rows.filter(({ createdAt }) => createdAt < at)
+    yield * rows
     at = rows.at(-1)!.createdAt
     read.push(at)
   }

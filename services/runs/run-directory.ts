@@ -81,12 +81,18 @@ export function prepareCommand (
 export function startCommand (
   owned: OwnedSandbox, started: StartedRecord, text: string, runner: string[]
 ): { command: string[], input: Buffer } {
-  const prompt = Buffer.from(text)
   const place = { state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }
-  const [, , script, , ...args] = prepareCommand(place, started, prompt)
+  const prompt = Buffer.from(text)
+  return startInput(prepareCommand(place, started, prompt), prompt, owned.workdir, runner)
+}
+
+/** The same of what {@link prepareCommand} makes. */
+export function startInput (
+  [, , script, , ...args]: string[], prompt: Buffer, workdir: string, runner: string[]
+): { command: string[], input: Buffer } {
   const preparation = Buffer.from(`set -- ${args.map(quote).join(' ')}\n${script}\n# whole`)
   const command = ['sh', '-c', 'eval "$1"', 'start', scripts['start.sh']!, String(preparation.length),
-    String(prompt.length), owned.workdir, ...runner]
+    String(prompt.length), workdir, ...runner]
   return { command, input: Buffer.concat([preparation, prompt]) }
 }
 
