@@ -312,7 +312,8 @@ t.test('tenants', { skip }, async (t) => {
     const missing = await client.sandboxes.fromId('sb-01ARZ3NDEKTSV4RRFFQ69G5FAV')
     const handles = [stale, broken, missing, due]
     const rows = handles.map(({ sandboxId: id }, index) => ({ id, createdAt: 100 - index, tags: [] }))
-    const sandboxListV2 = async ({ beforeTimestamp = 1000 }) => ({ sandboxes: rows.filter((row) => row.createdAt < beforeTimestamp) })
+    const sandboxListV2 = async ({ beforeTimestamp: before = 1000 }) =>
+      ({ sandboxes: rows.filter(({ createdAt }) => createdAt < before) })
     const listing = {
       profile: { sandboxV2: true },
       environmentName: () => 'main',

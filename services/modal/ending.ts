@@ -74,20 +74,27 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
   })
 }
 
+interface Waiting { ended: Promise<number>, listeners: Set<() => void> }
+
 /** Modal holds the question, and one is enough for all who wait; the SDK asks again every ten seconds until the end. */
-const waiting = new Map<Sandbox, Promise<number>>()
+const waiting = new Map<Sandbox, Waiting>()
+
+function waitFor (sandbox: Sandbox): Waiting {
+  const known = waiting.get(sandbox)
+  if (known !== undefined) return known
+  const listeners = new Set<() => void>()
+  const ended = sandbox.wait().finally(() => { waiting.delete(sandbox) })
+  ended.then(() => { for (const tell of listeners) tell() }, () => {})
+  waiting.set(sandbox, { ended, listeners })
+  return { ended, listeners }
+}
 
 /**
  * The exit code of a sandbox, when it has ended. To wait for it before the end is asked for saves a round trip.
  * @throws the SDK's error when Modal can't be asked meanwhile.
  */
-export function whenEnded (sandbox: Sandbox): Promise<number> {
-  const known = waiting.get(sandbox)
-  if (known !== undefined) return known
-  const ended = sandbox.wait().finally(() => { waiting.delete(sandbox) })
-  ended.catch(() => {})
-  waiting.set(sandbox, ended)
-  return ended
+export async function whenEnded (sandbox: Sandbox): Promise<number> {
+  return await waitFor(sandbox).ended
 }
 
 /**
@@ -95,9 +102,9 @@ export function whenEnded (sandbox: Sandbox): Promise<number> {
  * @returns a function that keeps it from calling back.
  */
 export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
-  let tell = listener
-  whenEnded(sandbox).then(() => { tell() }, () => {})
-  return () => { tell = () => {} }
+  const { listeners } = waitFor(sandbox)
+  listeners.add(listener)
+  return () => { listeners.delete(listener) }
 }
 
 /**

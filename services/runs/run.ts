@@ -172,7 +172,8 @@ export class Run {
 
   /** The log is being followed from a position on, for a reader that is about to come; unless it is already. */
   takeOpened (position: number, process: Promise<SandboxProcess>): void {
-    if (this.#opened !== undefined || this.isCurrent) return closeLog(process)
+    if (this.isCurrent) return closeLog(process)
+    if (this.#opened !== undefined) closeLog(this.#opened.process)
     this.#opened = { position, process }
   }
 

@@ -82,6 +82,7 @@ export async function terminateSandbox (
 /** @returns the exit code; null when Modal has forgotten the sandbox by the time it is asked. */
 async function end ({ sandbox }: OwnedSandbox): Promise<number | null> {
   const ended = whenEnded(sandbox)
+  ended.catch(() => {})
   const terminate = async () => {
     await sandbox.terminate()
     // What was asked before may have failed meanwhile.
