@@ -58,7 +58,7 @@ export async function openTrips ({ delayMs, env = {}, account = {} }: TripsOptio
     ACCOUNTS: JSON.stringify([{
       id: 'trips',
       apiKeys: [`sha256:${digest(apiKey)}`],
-      limits: { sandboxes: 100, runs: 100, requestsPerMinute: 100_000 },
+      limits: { sandboxes: 100, volumes: 1000, runs: 100, requestsPerMinute: 100_000 },
       ...account
     }]),
     ...env
