@@ -192,7 +192,8 @@ export const paths: Path[] = [
   {
     name: 'create a sandbox',
     most: 7,
-    async measure ({ create, measure }) {
+    async measure ({ create, endAll, measure }) {
+      await endAll()
       await create()
       return await measure(async () => { await create() })
     }
