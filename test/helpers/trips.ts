@@ -316,7 +316,7 @@ export const syncPath = (bucket: string): Path => ({
   most: 3,
   async measure ({ ask, create, measure }) {
     const s3 = { bucket, keyPrefix: `${randomId('p')}/`, initialize: false, syncOnTerminate: false }
-    const id = await create({ s3 })
+    const id = await create({ s3, env: {} })
     await (await ask(0, `/${id}/exec`, { json: { command: ['sh', '-c', 'echo x > file'] }, headers: json })).json()
     const sync = async () => {
       await (await ask(0, `/${id}/sync`, { json: { direction: 'upload' }, headers: json })).json()
