@@ -68,6 +68,7 @@ const Environment = Type.Object({
   EMULATOR_IMAGES: text,
   EMULATOR_SECRETS: text,
   EMULATOR_STRICT: text,
+  EMULATOR_DELAY_MS: Type.Integer({ minimum: 0, maximum: 60 * second, default: 0 }),
   EMULATOR_NETWORK: Type.Optional(Type.Union([Type.Literal('own'), Type.Literal('host')])),
   EMULATOR_RUNTIME: Type.Optional(Type.Union([Type.Literal('namespaces'), Type.Literal('runsc')]))
 })
@@ -237,6 +238,7 @@ export function parseConfig (variables: NodeJS.ProcessEnv) {
       images: images ?? {},
       secrets: secrets ?? {},
       strict: env.EMULATOR_STRICT,
+      delayMs: env.EMULATOR_DELAY_MS,
       isolation: env.EMULATOR_RUNTIME,
       network: env.EMULATOR_NETWORK
     }

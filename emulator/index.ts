@@ -10,6 +10,7 @@ import { Snapshots } from './images/snapshots.js'
 import { ImageStore } from './images/store.js'
 import { lockDirectory } from './lock.js'
 import type { Log } from './log.js'
+import type { Distance } from './rpc/distance.js'
 import { allHandlers } from './rpc/handlers.js'
 import { SandboxRegistry } from './sandboxes/registry.js'
 import { Identity } from './control/identity.js'
@@ -41,6 +42,10 @@ export interface EmulatorOptions {
   strict?: string | undefined
   /** `host`: sandboxes share this machine's network; `own`: it is an error when they can't have their own. */
   network?: 'own' | 'host' | undefined
+  /** By how many milliseconds each answer is late, as if the emulator was as far away as Modal; by default none. */
+  delayMs?: number | undefined
+  /** Is told of each call that was answered. */
+  onCall?: Distance['onCall']
   /** 0, the default, picks a free one. */
   port?: number
   log: Log
@@ -65,7 +70,7 @@ export interface Emulator {
  * @throws {Error} when the data directory is in use or not writable, or the port is taken
  */
 export async function startEmulator (options: EmulatorOptions): Promise<Emulator> {
-  const { log, port = 0 } = options
+  const { log, port = 0, delayMs = 0, onCall } = options
   const strictness = parseStrictness(options.strict)
   await mkdir(options.dataDir, { recursive: true })
   const dataDir = await realpath(options.dataDir)
@@ -79,7 +84,7 @@ export async function startEmulator (options: EmulatorOptions): Promise<Emulator
     undo.push(backend.close)
     let url = ''
     const handlers = allHandlers({ ...backend, authority, routerUrl: () => url.replace('http:', 'https:') })
-    const listening = await listen({ authority, log, ...handlers }, port)
+    const listening = await listen({ authority, log, distance: { delayMs, onCall }, ...handlers }, port)
     // Runs after the sandboxes have ended: calls that wait for one still get their answer.
     undo.splice(1, 0, () => shutdown(listening.server, shutdownGraceMs))
     url = `http://127.0.0.1:${listening.port}`

@@ -4,22 +4,23 @@ import type { Authority } from './auth.js'
 import type { Log } from './log.js'
 import { loadServices } from './proto/load.js'
 import { Adapter, type Handlers } from './rpc/adapter.js'
+import type { Distance } from './rpc/distance.js'
 import { unsupported } from './rpc/unsupported.js'
 
 const mebibyte = 1024 * 1024
 
-interface ServerParts { authority: Authority, log: Log, client: Handlers, commandRouter: Handlers }
+interface ServerParts { authority: Authority, log: Log, distance: Distance, client: Handlers, commandRouter: Handlers }
 
 /** Serves both services on one loopback port. By default grpc-js tolerates the SDK's keepalive pings without calls. */
 export async function listen (parts: ServerParts, port: number): Promise<{ server: Server, port: number }> {
-  const { authority, log } = parts
+  const { authority, log, distance } = parts
   const server = new Server({
     'grpc.max_receive_message_length': 100 * mebibyte,
     'grpc.max_send_message_length': 100 * mebibyte
   })
   const services = loadServices()
-  const client = new Adapter((metadata) => { authority.checkTokens(metadata); return '' }, log)
-  const router = new Adapter((metadata) => authority.taskOf(metadata), log)
+  const client = new Adapter((metadata) => { authority.checkTokens(metadata); return '' }, log, distance)
+  const router = new Adapter((metadata) => authority.taskOf(metadata), log, distance)
   add(server, client, services.client, parts.client)
   add(server, router, services.commandRouter, parts.commandRouter)
   add(server, client, unsupported.client.definition, unsupported.client.handlers)

@@ -14,6 +14,8 @@ interface Settings {
   isolation: Isolation | undefined
   network: 'own' | 'host' | undefined
   strict: string | undefined
+  /** Milliseconds. */
+  delayMs: number
 }
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -35,8 +37,13 @@ export function readSettings (environment: NodeJS.ProcessEnv): { settings: Setti
   } catch (error) {
     mistakes.push((error as Error).message)
   }
+  const delayMs = Number(environment['EMULATOR_DELAY_MS'] || 0)
+  if (!Number.isInteger(delayMs) || delayMs < 0 || delayMs > 60_000) {
+    mistakes.push('EMULATOR_DELAY_MS must be a number of milliseconds, 60000 at most')
+  }
   const settings = {
     port,
+    delayMs,
     logLevel,
     strict,
     isolation: isIsolation(runtime) ? runtime : undefined,

@@ -5,7 +5,6 @@ import { configured, withModalServer, type Config } from '../config.js'
 import type { Provider } from '../services/gateway/provider.js'
 import { callModal, lookupMs } from '../services/modal/call.js'
 import { tapEndings } from '../services/modal/ending.js'
-import { tapListedTags } from '../services/modal/listed-tags.js'
 import { tapCreates } from '../services/modal/recent.js'
 import { tapBuildLogs } from '../services/sandboxes/build-log.js'
 
@@ -86,7 +85,7 @@ export function connect ({ token, environment, serverUrl }: Config['modal'], log
     ...(environment !== undefined && { environment }),
     maxThrottleWaitSecs,
     logger: sdkLogger(log),
-    grpcMiddleware: [tapBuildLogs, tapListedTags, tapEndings, tapCreates]
+    grpcMiddleware: [tapBuildLogs, tapEndings, tapCreates]
   }))
 }
 

@@ -28,8 +28,9 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const isAsync = request.prefersAsync()
     const streams = !isAsync && request.wantsSse(true)
-    const owned = await sandboxes.open(request.account, request.params.id)
+    const owned = await sandboxes.find(request.account, request.params.id)
     const run = await runs.start(request.account, owned, request.body, request.log)
+    sandboxes.noteUse(owned)
     request.ids.runId = run.id
     reply.header('location', `/api/modal/sandbox/${owned.id}/claude/${run.id}`)
     if (isAsync) reply.header('preference-applied', 'respond-async')
@@ -72,9 +73,13 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       response: { 200: EventsPage, 204: NothingMore, ...errorAnswers }
     }
   }, async (request, reply) => {
-    const run = await find(request)
     const after = request.query.after ?? lastEventId(request)
-    if (request.wantsSse(true)) {
+    const streams = request.wantsSse(true)
+    const { account, params: { id, runId } } = request
+    const run = streams
+      ? await runs.getToFollow(await sandboxes.find(account, id), runId, after)
+      : await find(request)
+    if (streams) {
       if (await hasReadAll(run, request)) return await reply.code(204).send(null)
       return await streamRun(run, after, request, reply)
     }
@@ -95,8 +100,8 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       response: { 200: Cancellation, ...errorAnswers }
     }
   }, async (request) => {
-    const run = await find(request)
-    const { durationMs } = await runs.cancel(run)
+    const { account, params: { id, runId } } = request
+    const { run, durationMs } = await runs.cancelById(await sandboxes.find(account, id), runId)
     return { ...run.view(), left: 0, durationMs }
   })
 

@@ -81,11 +81,14 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const { account, params: { id } } = request
     const look = async (): Promise<SandboxDetails> => {
-      const sandbox = await fastify.sandboxes.get(account, id)
-      const activeRun = sandbox.status === 'running'
-        ? await fastify.runs.active(await fastify.sandboxes.find(account, id))
-        : null
-      return { ...sandbox, activeRun: activeRun ?? null }
+      const owned = await fastify.sandboxes.find(account, id)
+      const looking = fastify.sandboxes.get(account, id)
+      const isRunning = looking.then(({ status }) => status === 'running')
+      const active = fastify.runs.active(owned, isRunning)
+      // What Modal says of the sandbox itself comes first.
+      active.catch(() => {})
+      const sandbox = await looking
+      return { ...sandbox, activeRun: sandbox.status === 'running' ? await active ?? null : null }
     }
     if (!request.wantsSse(false)) return await look()
     const owned = await fastify.sandboxes.find(account, id)
@@ -132,7 +135,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       log,
       sync: query.sync,
       force: query.force,
-      beforeStop: async () => { await fastify.runs.cancelAll(await fastify.sandboxes.find(account, id)) }
+      stop: (owned) => fastify.runs.endAll(owned)
     })
   })
 }

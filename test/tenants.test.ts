@@ -312,8 +312,16 @@ t.test('tenants', { skip }, async (t) => {
     const broken = await client.sandboxes.fromId(saved.sandboxId)
     broken.getTags = async () => { throw new Error('no answer') }
     const missing = await client.sandboxes.fromId('sb-01ARZ3NDEKTSV4RRFFQ69G5FAV')
-    const list = async function * () { yield * [stale, broken, missing, due] }
-    const listing = { sandboxes: { list } } as unknown as ModalClient
+    const handles = [stale, broken, missing, due]
+    const rows = handles.map(({ sandboxId: id }, index) => ({ id, createdAt: 100 - index, tags: [] }))
+    const sandboxListV2 = async ({ beforeTimestamp: before = 1000 }) =>
+      ({ sandboxes: rows.filter(({ createdAt }) => createdAt < before) })
+    const listing = {
+      profile: { sandboxV2: true },
+      environmentName: () => 'main',
+      cpClient: { sandboxListV2 },
+      sandboxes: { fromId: async () => handles.shift() }
+    } as unknown as ModalClient
     const errors: object[] = []
     const log = { ...silent, error: (fields: object) => { errors.push(fields) } }
     const reaped = await reaper({ client: listing, log }).sweep()

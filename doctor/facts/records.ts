@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { listRunning, listRunningOfAll } from '../../services/modal/listed-tags.js'
+import { listRunning, listRunningOfAll } from '../../services/modal/lists.js'
 import { listVolumes } from '../../services/modal/volumes.js'
 import { encodeTags, searchTags } from '../../services/sandboxes/tags.js'
 import type { Bench } from '../bench.js'

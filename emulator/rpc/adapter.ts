@@ -4,6 +4,7 @@ import {
 } from '@grpc/grpc-js'
 import type { Log } from '../log.js'
 import { toStatus } from '../control/status.js'
+import { arrival, type Distance } from './distance.js'
 
 /** What a handler knows about its call besides the request. */
 export interface Context {
@@ -44,10 +45,12 @@ interface Call {
 export class Adapter {
   readonly #authenticate: Authenticate
   readonly #log: Log
+  readonly #distance: Distance
 
-  constructor (authenticate: Authenticate, log: Log) {
+  constructor (authenticate: Authenticate, log: Log, distance: Distance) {
     this.#authenticate = authenticate
     this.#log = log
+    this.#distance = distance
   }
 
   implementation (handlers: Handlers): Record<string, UntypedHandleCall> {
@@ -63,8 +66,10 @@ export class Adapter {
   #unary (name: string, handler: Unary): handleUnaryCall<any, any> {
     return (call, callback) => {
       const trailer = new Metadata()
+      const travelled = arrival(this.#distance, name, call.request)
       this.#context(call, trailer)
         .then((context) => handler(call.request, context))
+        .finally(travelled)
         .then(
           (answer) => callback(null, answer, trailer),
           (error: unknown) => callback(this.#failure(error, name, call))
@@ -76,14 +81,17 @@ export class Adapter {
     return (call, callback) => {
       this.#context(call)
         .then((context) => handler(call, context))
+        .finally(arrival(this.#distance, name, undefined))
         .then((answer) => callback(null, answer), (error: unknown) => callback(this.#failure(error, name, call)))
     }
   }
 
   #serverStream (name: string, handler: ServerStream): handleServerStreamingCall<any, any> {
     return (call) => {
+      const travelled = arrival(this.#distance, name, call.request)
       this.#context(call)
-        .then((context) => pump(handler(call.request, context), call, context.signal))
+        .then((context) => pump(handler(call.request, context), call, context.signal, travelled))
+        .finally(travelled)
         .then(() => call.end(), (error: unknown) => call.emit('error', this.#failure(error, name, call)))
     }
   }
@@ -108,8 +116,12 @@ export class Adapter {
  * Writes as fast as the client reads, and stops when the client is gone. While a write is being flushed, output piles
  * up in its file, so a fast stream travels in few large messages.
  */
-async function pump (items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal) {
+async function pump (
+  items: AsyncIterable<object>, call: ServerWritableStream<any, any>, signal: AbortSignal,
+  travelled: () => Promise<void>
+) {
   for await (const item of items) {
+    await travelled()
     if (signal.aborted) return
     await flush(call, item, signal)
   }

@@ -82,7 +82,7 @@ export class ChangesService {
   }
 
   async #run ({ account, id, log, signal }: ChangesAccess, command: GitCommand, stdin = '') {
-    const owned = await this.#sandboxes.open(account, id)
+    const owned = await this.#sandboxes.find(account, id)
     const exec = await this.#sandboxes.execIn(account, owned, {
       command: gitCommand(owned, command), workdir: '/', encoding: 'utf8', stdin, timeoutMs
     }, log)

@@ -82,7 +82,7 @@ export class FileService {
   }
 
   async #start ({ account, id, log }: FileAccess, command: FileCommand, limitMs?: number): Promise<Exec> {
-    const owned = await this.#sandboxes.open(account, id)
+    const owned = await this.#sandboxes.find(account, id)
     return await this.#sandboxes.execIn(account, owned, {
       command: fileCommand(owned, command), workdir: '/', encoding: 'utf8', ...(limitMs !== undefined && { timeoutMs: limitMs })
     }, log)

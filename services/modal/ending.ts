@@ -74,23 +74,57 @@ export async function endingSinceStart (sandbox: Sandbox): Promise<Ending | null
   })
 }
 
-/** Those who wait for the end of a sandbox. */
-const waiting = new Map<Sandbox, Set<() => void>>()
+interface Waiting { ended: Promise<number>, listeners: Set<() => void> }
+
+/** Modal holds the question, and one is enough for all who wait; the SDK asks again every ten seconds until the end. */
+const waiting = new Map<Sandbox, Waiting>()
+
+function waitFor (sandbox: Sandbox): Waiting {
+  const known = waiting.get(sandbox)
+  if (known !== undefined) return known
+  const listeners = new Set<() => void>()
+  const ended = sandbox.wait().finally(() => { waiting.delete(sandbox) })
+  ended.then(() => { for (const tell of listeners) tell() }, () => {})
+  waiting.set(sandbox, { ended, listeners })
+  return { ended, listeners }
+}
+
+/**
+ * The exit code of a sandbox, when it has ended. To wait for it before the end is asked for saves a round trip.
+ * @throws the SDK's error when Modal can't be asked meanwhile.
+ */
+export async function whenEnded (sandbox: Sandbox): Promise<number> {
+  return await waitFor(sandbox).ended
+}
 
 /**
  * Calls back once, when a sandbox has ended; never, if Modal can't be asked meanwhile: who waits looks again in time.
- * Modal holds the question, and one is enough for all who wait; the SDK asks it again every ten seconds until the end.
  * @returns a function that keeps it from calling back.
  */
 export function onEnded (sandbox: Sandbox, listener: () => void): () => void {
-  const listeners = waiting.get(sandbox) ?? new Set()
+  const { listeners } = waitFor(sandbox)
   listeners.add(listener)
-  if (!waiting.has(sandbox)) {
-    waiting.set(sandbox, listeners)
-    sandbox.wait().then(() => { for (const tell of listeners) tell() }, () => {})
-      .finally(() => { waiting.delete(sandbox) })
-  }
   return () => { listeners.delete(listener) }
+}
+
+/**
+ * Work that needs a running sandbox, while Modal is asked whether it runs: one after the other would be a round trip
+ * more. Work that succeeds proves that it does; what fails in a sandbox that has ended may fail in many ways, and late.
+ * @param onLate gets the result of work that succeeds although Modal has said that the sandbox has ended.
+ * @throws {AppError} SANDBOX_ENDED, SANDBOX_NOT_FOUND; otherwise what the work throws.
+ */
+export async function whileRunning<T> (sandbox: Sandbox, work: Promise<T>, onLate: (result: T) => void): Promise<T> {
+  const look = endingOf(sandbox, gone).then(
+    (ending) => ending === null ? undefined : sandboxEnded(ending),
+    (error: AppError) => error.code === 'SANDBOX_NOT_FOUND' ? error : undefined)
+  let isOver = false
+  const ended = look.then(async (error) => {
+    if (error === undefined) return await work
+    isOver = true
+    throw error
+  })
+  work.then((result) => { if (isOver) onLate(result) }, () => {})
+  return await Promise.race([work, ended]).catch(async (error: unknown) => { throw await look ?? error })
 }
 
 /** @param exitCode that the SDK has just told. */

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { ContainerProcess, Sandbox, Secret } from 'modal'
 import { AppError } from '../../errors.js'
 import { callModal, lookupMs } from './call.js'
-import { endingSinceStart, sandboxEnded } from './ending.js'
+import { endingSinceStart, sandboxEnded, whileRunning } from './ending.js'
 import { modalError, type ErrorMeanings } from './errors.js'
 
 /** Every process of a command has this variable when it was started with a marker. */
@@ -39,6 +39,8 @@ interface StartOptions {
   startMs?: number
   /** After how long without output Modal is asked whether the sandbox still runs. */
   silenceMs?: number
+  /** Has Modal asked meanwhile whether the sandbox runs, where nobody knows. */
+  looks?: boolean
 }
 
 /** After the exit a stream may be held open by a grandchild: it is cut when it has nothing to say for this long, */
@@ -82,8 +84,13 @@ export class SandboxProcess {
     this.#watch = setInterval(() => { this.#checkSandbox() }, silenceMs).unref()
   }
 
-  /** @throws {AppError} SANDBOX_ENDED, MODAL_*, or as `meanings` say. */
+  /** @throws {AppError} SANDBOX_ENDED, MODAL_*, or as `meanings` say; with `looks` also SANDBOX_NOT_FOUND. */
   static async start (sandbox: Sandbox, command: string[], options: StartOptions): Promise<SandboxProcess> {
+    const started = SandboxProcess.#start(sandbox, command, options)
+    return options.looks === true ? await whileRunning(sandbox, started, (late) => late.release()) : await started
+  }
+
+  static async #start (sandbox: Sandbox, command: string[], options: StartOptions): Promise<SandboxProcess> {
     const { step, workdir = '/', env = {}, pty = false, secrets, timeoutMs, marker } = options
     const { meanings = sandboxGone, startMs = lookupMs, silenceMs = 10_000 } = options
     const process = await callModal(step, startMs, () => sandbox.exec(command, {
@@ -133,9 +140,16 @@ export class SandboxProcess {
    * @throws what the input throws; then the input is not ended, so that a part is never taken for the whole.
    */
   async write (input: string | AsyncIterable<Uint8Array>): Promise<void> {
+    const isTaken = async (work: Promise<unknown>) => await work.then(() => true, () => false)
+    if (typeof input === 'string') {
+      // One call, where the writer of the SDK needs one for each piece and one for the end (modal 0.11.1, whose files
+      // are written like this).
+      const bytes = Buffer.from(input)
+      await isTaken(this.#process._stdinWriteStream({ async * readFrom (offset) { yield bytes.subarray(offset) } }))
+      return
+    }
     const writer = this.#process.stdin.getWriter()
-    const isTaken = async (work: Promise<void>) => await work.then(() => true, () => false)
-    for await (const chunk of typeof input === 'string' ? [Buffer.from(input)] : input) {
+    for await (const chunk of input) {
       for (let from = 0; from < chunk.length; from += writeBytes) {
         const piece = chunk.subarray(from, from + writeBytes) as Uint8Array<ArrayBuffer>
         if (!await isTaken(writer.write(piece))) return
@@ -192,11 +206,18 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #lost: Promise<never>
   readonly #onData: () => void
+  #ahead: ReturnType<ReadableStreamDefaultReader<Uint8Array>['read']> | undefined
 
   constructor (stream: ReadableStream<Uint8Array>, lost: Promise<never>, onData: () => void) {
     this.#reader = stream.getReader()
     this.#lost = lost
     this.#onData = onData
+  }
+
+  /** Asks for the first output now: for a reader that comes later, that saves a round trip. */
+  open (): void {
+    this.#ahead = this.#reader.read()
+    this.#ahead.catch(() => {})
   }
 
   /** Ends when the stream does, or was cancelled. @throws {AppError} SANDBOX_ENDED; what a lost stream throws. */
@@ -225,7 +246,9 @@ export class OutputStream implements AsyncIterable<Uint8Array> {
 
   async #next (): Promise<Uint8Array | undefined> {
     this.isWaiting = true
-    const { done, value } = await this.#reader.read()
+    const reading = this.#ahead ?? this.#reader.read()
+    this.#ahead = undefined
+    const { done, value } = await reading
     this.isWaiting = false
     this.chunks++
     this.#onData()
@@ -245,6 +268,8 @@ export interface CommandOptions {
   meanings?: ErrorMeanings
   /** Whose variables it has in its environment. */
   secrets?: Secret[]
+  /** Has Modal asked meanwhile whether the sandbox runs, where nobody knows. */
+  looks?: boolean
 }
 
 /**
@@ -254,14 +279,14 @@ export interface CommandOptions {
 export async function runCommand (
   sandbox: Sandbox, step: string, command: string[], options: CommandOptions = {}
 ): Promise<CommandResult> {
-  const { stdin = '', limit = 65_536, timeoutMs = lookupMs, meanings = sandboxGone, secrets } = options
+  const { stdin = '', limit = 65_536, timeoutMs = lookupMs, meanings = sandboxGone, secrets, looks = false } = options
   const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] }
   let bytes = 0
   let process: SandboxProcess | undefined
   try {
     return await callModal(step, timeoutMs, async () => {
       process = await SandboxProcess.start(sandbox, command, {
-        step, timeoutMs, meanings, ...(secrets !== undefined && { secrets })
+        step, timeoutMs, meanings, looks, ...(secrets !== undefined && { secrets })
       })
       const written = process.write(stdin)
       written.catch(() => {})
@@ -285,7 +310,7 @@ export async function runCommand (
 /** An exec fails in many ways when its sandbox ends; only the sandbox itself says so plainly. */
 export async function explainFailure (error: unknown, sandbox: Sandbox, step: string): Promise<AppError> {
   const failure = modalError(error, step)
-  if (failure.code === 'SANDBOX_ENDED') return failure
+  if (failure.code === 'SANDBOX_ENDED' || failure.code === 'SANDBOX_NOT_FOUND') return failure
   const ending = await endingSinceStart(sandbox)
   return ending === null ? failure : sandboxEnded(ending, { cause: failure, step })
 }

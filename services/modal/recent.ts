@@ -37,16 +37,22 @@ export function noteListed (id: string): void {
 
 /**
  * The running sandboxes of an app that this process has created with such tags, and that no list has had yet.
+ * @param asked the ids of those that are left out; the others are added.
  * @throws {AppError} MODAL_* when one of them can't be asked.
  */
-export async function * unlisted (client: ModalClient, appId: string, tags: Tags): AsyncGenerator<Sandbox> {
+export async function unlisted (
+  client: ModalClient, appId: string, tags: Tags, asked: Set<string>
+): Promise<Sandbox[]> {
   const wanted = Object.entries(tags)
-  for (const one of [...created.values()].filter((one) => one.appId === appId)) {
-    if (!wanted.every(([name, value]) => one.tags[name] === value)) continue
+  const found = [...created.values()].filter((one) => one.appId === appId && !asked.has(one.id))
+    .filter((one) => wanted.every(([name, value]) => one.tags[name] === value))
+  for (const { id } of found) asked.add(id)
+  const running = await Promise.all(found.map(async (one) => {
     const sandbox = await client.sandboxes.fromId(one.id)
-    if (Date.now() < one.at + longestMs && await isRunning(sandbox)) yield sandbox
-    else created.delete(one.id)
-  }
+    if (Date.now() < one.at + longestMs && await isRunning(sandbox)) return sandbox
+    created.delete(one.id)
+  }))
+  return running.filter((sandbox) => sandbox !== undefined)
 }
 
 async function isRunning (sandbox: Sandbox): Promise<boolean> {

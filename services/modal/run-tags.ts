@@ -2,6 +2,9 @@ import type { Sandbox } from 'modal'
 import { callModal, lookupMs } from './call.js'
 import type { Tags } from './wire-tags.js'
 
+/** The latest run, and the latest change that was none of a run's. */
+export interface Latest { run: string | null, change: string | null }
+
 export type RunState = 'running' | 'ended' | 'unknown'
 
 /**
@@ -17,9 +20,13 @@ const changes = new Map<string, Promise<void>>()
 /** Runs whose end is about to be tagged, by sandbox. */
 const ended = new Map<string, Set<string>>()
 
-/** Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox. */
-export async function tagLatestRun (sandbox: Sandbox, runId: string): Promise<void> {
-  await change(sandbox, (tags) => latestIn(tags).run === runId ? undefined : { ...tags, [latestTag]: runId })
+/**
+ * Tags a sandbox with its latest run, so that every replica knows of it without asking the sandbox.
+ * @param begun settles when it is that; the tags are read meanwhile, which saves a round trip.
+ * @throws what `begun` throws; then there is no such run.
+ */
+export async function tagLatestRun (sandbox: Sandbox, runId: string, begun?: Promise<void>): Promise<void> {
+  await change(sandbox, (tags) => latestIn(tags).run === runId ? undefined : { ...tags, [latestTag]: runId }, begun)
 }
 
 /** Tags a sandbox with the end of a run. A later run's tag says the same: then it stays as it is. */
@@ -45,12 +52,12 @@ export async function tagChange (sandbox: Sandbox, changeId: string): Promise<vo
   await change(sandbox, (tags) => ({ ...tags, [latestTag]: `${latestIn(tags).run ?? ''}.${changeId}` }))
 }
 
-/** The sandbox's latest run, and the latest change that was none of a run's. */
-export async function latestOf (sandbox: Sandbox): Promise<{ run: string | null, change: string | null }> {
+/** What a sandbox's tags say. */
+export async function latestOf (sandbox: Sandbox): Promise<Latest> {
   return latestIn(await callModal('tags', lookupMs, () => sandbox.getTags()))
 }
 
-function latestIn (tags: Tags): { run: string | null, change: string | null } {
+function latestIn (tags: Tags): Latest {
   const [run = '', change = ''] = (tags[latestTag] ?? '').split('.')
   return { run: run || null, change: change || null }
 }
@@ -61,15 +68,18 @@ export function runState (tags: Tags, runId: string): RunState {
   return tags[endedTag] === runId ? 'ended' : 'running'
 }
 
-/** `changed` returns all tags, or nothing when they are to stay. */
-async function change (sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined): Promise<void> {
+/** `changed` returns all tags, or nothing when they are to stay; they are set once `when` has settled. */
+async function change (
+  sandbox: Sandbox, changed: (tags: Tags) => Tags | undefined, when: Promise<void> = Promise.resolve()
+): Promise<void> {
   const { sandboxId } = sandbox
+  // It may be refused before it is this one's turn.
+  when.catch(() => {})
   const before = changes.get(sandboxId) ?? Promise.resolve()
   const done = before.catch(() => {}).then(async () => {
-    await callModal('tag sandbox', lookupMs, async () => {
-      const tags = changed(await sandbox.getTags())
-      if (tags !== undefined) await sandbox.setTags(tags)
-    })
+    const [tags] = await Promise.all([callModal('tag sandbox', lookupMs, () => sandbox.getTags()), when])
+    const wanted = changed(tags)
+    if (wanted !== undefined) await callModal('tag sandbox', lookupMs, () => sandbox.setTags(wanted))
   }).finally(() => { if (changes.get(sandboxId) === done) changes.delete(sandboxId) })
   changes.set(sandboxId, done)
   await done

@@ -3,7 +3,7 @@ import { callModal, lookupMs } from '../modal/call.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LogParser, maxLineBytes, type LogOptions, type ParsedEvent } from './log-parser.js'
 import type { EndedRecord, StartedRecord } from './records.js'
-import { endRun, existingRuns, listRuns, readLog, settleRun, type ListedRun } from './run-directory.js'
+import { endAndList, endRun, existingRuns, listRuns, readLog, settleRun, type ListedRun } from './run-directory.js'
 import { RunState } from './run-state.js'
 
 const pageBytes = 4 * 1024 * 1024
@@ -41,6 +41,15 @@ export class RunInspector {
   /** @returns undefined when there is no run of that name. @throws {AppError} SANDBOX_ENDED. */
   async inspect (owned: OwnedSandbox, runId: string): Promise<RunSnapshot | undefined> {
     const [found] = await listRuns(owned, { only: runId })
+    return found && await this.#toSnapshot(owned, found)
+  }
+
+  /**
+   * Ends a run of this sandbox, and says what became of it; of another one only the latter.
+   * @throws {AppError} RUN_NOT_ENDED, SANDBOX_ENDED.
+   */
+  async end (owned: OwnedSandbox, runId: string): Promise<RunSnapshot | undefined> {
+    const found = await endAndList(owned, runId)
     return found && await this.#toSnapshot(owned, found)
   }
 

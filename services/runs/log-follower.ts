@@ -2,12 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { exitLocked } from '../modal/lock.js'
 import { SandboxProcess } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { LogParser, type LastRecord, type ParsedEvent } from './log-parser.js'
-import { exitNoLog, logOf, readLog, stateOf } from './run-directory.js'
+import { exitNoLog, logOf, readLog, startRefusal, stateOf } from './run-directory.js'
 
 const followScript = loadScript(import.meta.url, 'follow.sh')
 /** After so long a silence Modal is asked whether the sandbox still runs. */
@@ -22,6 +21,15 @@ const longestPauseMs = 5000
 const firstLookMs = 100
 const longestLookMs = 5000
 const pageBytes = 4 * 1024 * 1024
+/** The last line of standard error is what counts. */
+const errorCharacters = 2000
+
+/** What becomes a run's runner: it exits without output when it could not. */
+export interface Runner {
+  process: SandboxProcess
+  /** What it reads in front of heartbeats. */
+  input: Uint8Array
+}
 
 export interface LogFollowerOptions {
   owned: OwnedSandbox
@@ -31,7 +39,9 @@ export interface LogFollowerOptions {
   /** Where to begin. */
   position: number
   /** The runner itself, whose output is the log from its first byte on. */
-  runner?: SandboxProcess | undefined
+  runner?: Runner | undefined
+  /** Follows the log from that position on already, see {@link openLog}. */
+  opened?: Promise<SandboxProcess> | undefined
   /**
    * Looks whether the run has ended.
    * @param known whether Modal says so. @param last where the log says that it ends.
@@ -57,17 +67,21 @@ export class LogFollower {
   readonly finished: Promise<FollowerEnd>
   /**
    * Settles with the first events, or when it has finished without any.
-   * @throws {AppError} RUN_ACTIVE when the runner has given way to another run.
+   * @throws {AppError} RUN_ACTIVE, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED when there is no run, as
+   * what was to become its runner has refused to, or was lost.
    */
   readonly begun: Promise<void>
   readonly #options: LogFollowerOptions
   #begin!: () => void
   #refuse!: (error: AppError) => void
   #position: number
+  #opened: Promise<SandboxProcess> | undefined
   /** What the log says last, if that is its end. */
   #last: LastRecord | undefined
   /** The processes that are read from, with their heartbeats. */
   readonly #reading = new Map<SandboxProcess, Heartbeat>()
+  /** What is on the standard error of what is read from, as far as it is worth telling. */
+  #errors = ''
   /** The runner's exit code, while Modal can be asked for it. */
   #exit: Promise<number> | undefined
   /** Whether the runner's output is no longer a copy of the log. */
@@ -82,12 +96,13 @@ export class LogFollower {
   constructor (options: LogFollowerOptions) {
     this.#options = options
     this.#position = options.position
+    this.#opened = options.opened
     this.begun = new Promise((resolve, reject) => {
       this.#begin = resolve
       this.#refuse = reject
     })
     this.begun.catch(() => {})
-    this.finished = this.#follow(options.runner).finally(() => {
+    this.finished = this.#follow(options.runner).then((end) => this.#unlessNeverBegun(end)).finally(() => {
       this.#release()
       this.#begin()
     })
@@ -109,7 +124,18 @@ export class LogFollower {
     this.#release()
   }
 
-  async #follow (runner: SandboxProcess | undefined): Promise<FollowerEnd> {
+  /** A run whose log has not begun while its runner was read from is no run. */
+  #unlessNeverBegun (end: FollowerEnd): FollowerEnd {
+    const { runner } = this.#options
+    if (runner === undefined || this.#position > 0 || end.reason === 'stopped') return end
+    const { reason, cause } = end
+    const hasSaid = cause instanceof AppError && cause.code === 'SANDBOX_ENDED'
+    const code = reason === 'sandbox' ? 'SANDBOX_ENDED' : 'CLAUDE_FAILED'
+    this.#refuse(hasSaid ? cause : new AppError(code, { step: 'start Claude', cause }))
+    return { reason: 'stopped' }
+  }
+
+  async #follow (runner: Runner | undefined): Promise<FollowerEnd> {
     const { owned, log, runId } = this.#options
     let cause: unknown
     let unread = runner
@@ -129,17 +155,19 @@ export class LogFollower {
         if (this.#stopped) return { reason: 'stopped' }
         if (await this.#hasSandboxEnded(error)) return { reason: 'sandbox', cause }
         log.warn({ runId, sandboxId: owned.id, position, err: error }, 'reopening run log')
-        if (error instanceof AppError && error.code === 'RUN_NOT_FOUND') break
+        // Where the runner was lost it may only be about to begin the log.
+        const mayBegin = runner !== undefined && this.#position === 0 && !this.#proven
+        if (error instanceof AppError && error.code === 'RUN_NOT_FOUND' && !mayBegin) break
       }
     }
     return { reason: 'stream', cause }
   }
 
   /** Reads the runner's output until the runner exits, or its output is no longer the log. */
-  async #readRunner (runner: SandboxProcess) {
+  async #readRunner ({ process, input }: Runner) {
     let cut!: () => void
     const isCut = new Promise<void>((resolve) => { cut = resolve })
-    const exit = this.#read(runner, (parser, chunk) => {
+    const exit = this.#read(process, input, (parser, chunk) => {
       if (this.#cut) return
       const events = parser.push(chunk)
       const at = events.findIndex(({ record }) => record?.record === 'cut')
@@ -157,8 +185,9 @@ export class LogFollower {
     const code = await Promise.race([exit, isCut])
     if (this.#cut || this.#stopped || code === undefined) return
     this.#proven = true
-    if (code === exitLocked && this.#position === 0) {
-      this.#refuse(new AppError('RUN_ACTIVE', { details: { runId: null } }))
+    const refusal = this.#position === 0 ? startRefusal(code, this.#errors) : undefined
+    if (refusal !== undefined) {
+      this.#refuse(refusal)
       this.#stopped = true
       return
     }
@@ -172,9 +201,10 @@ export class LogFollower {
   /** Reads the log's file until it cannot be read any more, or the run has ended. */
   async #readLog () {
     const { owned, runId } = this.#options
-    const command = ['sh', '-c', followScript, 'follow', stateOf(runId), logOf(owned, runId), String(this.#position)]
-    const process = await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
-    const read = this.#read(process, (parser, chunk) => {
+    const opened = this.#opened ?? openLog(owned, runId, this.#position)
+    this.#opened = undefined
+    const process = await opened
+    const read = this.#read(process, undefined, (parser, chunk) => {
       this.#take(parser, parser.push(chunk))
       if (this.#last !== undefined && this.#exit === undefined) this.#look().catch(() => {})
     })
@@ -185,9 +215,12 @@ export class LogFollower {
     if (code === exitNoLog) throw new AppError('RUN_NOT_FOUND')
   }
 
-  /** @returns the exit code; undefined when it was released before. */
+  /**
+   * @param input what the process reads in front of heartbeats.
+   * @returns the exit code; undefined when it was released before.
+   */
   async #read (
-    process: SandboxProcess, onChunk: (parser: LogParser, chunk: Buffer) => void
+    process: SandboxProcess, input: Uint8Array | undefined, onChunk: (parser: LogParser, chunk: Buffer) => void
   ): Promise<number | undefined> {
     const { runId, format, secrets, hasReaders } = this.#options
     const parser = new LogParser({ run: runId, format, secrets, offset: this.#position })
@@ -195,11 +228,14 @@ export class LogFollower {
     this.#last = undefined
     this.#reading.set(process, heartbeat)
     // A process that has ended takes none; its end shows in its output.
-    process.write(heartbeat.lines()).catch(() => {})
+    process.write(heartbeat.lines(input)).catch(() => {})
+    this.#errors = ''
     try {
       if (this.#stopped || this.#proven) return
       return await process.pipe((stream, { buffer, byteOffset, byteLength }) => {
-        if (stream === 'stdout' && !this.#stopped && !this.#proven) onChunk(parser, Buffer.from(buffer, byteOffset, byteLength))
+        const chunk = Buffer.from(buffer, byteOffset, byteLength)
+        if (stream === 'stderr') this.#errors = (this.#errors + chunk.toString()).slice(-errorCharacters)
+        else if (!this.#stopped && !this.#proven) onChunk(parser, chunk)
       })
     } catch (error) {
       if (!this.#stopped && !this.#proven) throw error
@@ -270,6 +306,8 @@ export class LogFollower {
 
   /** The processes end by themselves when their standard input does. */
   #release () {
+    if (this.#opened !== undefined) closeLog(this.#opened)
+    this.#opened = undefined
     for (const [process, heartbeat] of this.#reading) {
       heartbeat.stop()
       process.release()
@@ -286,6 +324,22 @@ export class LogFollower {
     }
     return false
   }
+}
+
+/** Starts what follows a run's log from a position on. */
+export async function openLog (owned: OwnedSandbox, runId: string, position: number): Promise<SandboxProcess> {
+  const command = ['sh', '-c', followScript, 'follow', stateOf(runId), logOf(owned, runId), String(position)]
+  const process = await SandboxProcess.start(owned.sandbox, command, { step: 'follow run', silenceMs })
+  process.stdout.open()
+  return process
+}
+
+/** Ends what was opened for nobody. */
+export function closeLog (opened: Promise<SandboxProcess>): void {
+  opened.then(async (process) => {
+    await process.write('')
+    process.release()
+  }).catch(() => {})
 }
 
 /** A line on standard input every two seconds: `r` and a number with readers, `s` and a number without. */
@@ -312,7 +366,9 @@ class Heartbeat {
     this.#next.abort()
   }
 
-  async * lines (): AsyncGenerator<Uint8Array> {
+  /** @param before what comes first. */
+  async * lines (before?: Uint8Array): AsyncGenerator<Uint8Array> {
+    if (before !== undefined) yield before
     while (!this.#stopped) {
       const line = this.#line ?? this.#compose()
       this.#line = undefined

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../../errors.js'
-import { latestOf } from '../modal/run-tags.js'
+import { latestOf, type Latest } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import type { RunInspector, RunSnapshot } from './inspect.js'
+import { closeLog, openLog } from './log-follower.js'
 import type { StartedRecord } from './records.js'
 import type { Run } from './run.js'
 import { endRun, runIdPattern } from './run-directory.js'
@@ -63,14 +64,35 @@ export class RunRegistry {
     return this.#applySnapshot(owned, snapshot)
   }
 
-  /** Whether a run was ever started in the sandbox: Modal is asked, not the sandbox. */
-  async hasRuns (owned: OwnedSandbox): Promise<boolean> {
-    return this.activeHere(owned.id) !== undefined || (await latestOf(owned.sandbox)).run !== null
+  /** The same for a reader that will follow it from a position on: that begins while the sandbox is asked. */
+  async getToFollow (owned: OwnedSandbox, runId: string, position: number): Promise<Run> {
+    const isKnown = this.#runs.get(`${owned.id}/${runId}`)?.isCurrent
+    if (isKnown === true || !runIdPattern.test(runId)) return await this.get(owned, runId)
+    const opened = openLog(owned, runId, position)
+    opened.catch(() => {})
+    try {
+      const run = await this.get(owned, runId)
+      run.takeOpened(position, opened)
+      return run
+    } catch (error) {
+      closeLog(opened)
+      throw error
+    }
+  }
+
+  /** The runs that may be active in a sandbox: none, if it has ended or none was ever started there. Newest first. */
+  async listStarted (owned: OwnedSandbox, isRunning: Promise<boolean>): Promise<Run[]> {
+    const [latest, runs] = await Promise.all([latestOf(owned.sandbox), isRunning])
+    const hasRuns = latest.run !== null || this.activeHere(owned.id) !== undefined
+    return runs && hasRuns ? await this.#list(owned, latest) : []
   }
 
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
-    const { run: latest, change } = await latestOf(owned.sandbox)
+    return await this.#list(owned, await latestOf(owned.sandbox))
+  }
+
+  async #list (owned: OwnedSandbox, { run: latest, change }: Latest): Promise<Run[]> {
     if (change !== this.changeOf(owned)) await this.#forgetDeleted(owned)
     this.#changes.set(owned.id, change)
     if (this.#latest.get(owned.id) !== latest || this.#in(owned).some((run) => !run.isCurrent)) {
@@ -89,12 +111,30 @@ export class RunRegistry {
   }
 
   /**
+   * Ends a run that is not followed here, and learns what became of it, with one command: nothing is ended of one that
+   * is in another sandbox.
+   * @returns undefined when it is followed here. @throws {AppError} as {@link get} and {@link end}.
+   */
+  async endUnknown (owned: OwnedSandbox, runId: string): Promise<Run | undefined> {
+    if (!runIdPattern.test(runId) || this.#runs.get(`${owned.id}/${runId}`)?.isCurrent) return
+    const snapshot = await unlessEnded(this.#inspector.end(owned, runId))
+    if (snapshot === undefined || snapshot === sandboxEnded) return
+    return this.#applySnapshot(owned, snapshot)
+  }
+
+  /**
    * Ends a run, and waits until it is over. Also of one that is said to be over nothing is alive afterwards.
    * @throws {AppError} RUN_NOT_ENDED when something of it still is, SANDBOX_ENDED, MODAL_*.
    */
   async end (run: Run): Promise<void> {
     await endRun(run.owned, run.id, 'cancelled')
     await this.#waitForEnd(run)
+  }
+
+  /** Waits until what is followed here is over, as nothing of the sandbox's runs is alive. @throws as {@link end}. */
+  async waitForEnds (owned: OwnedSandbox): Promise<void> {
+    const followed = this.#in(owned).filter((run) => run.isCurrent && run.view().sandboxId === owned.id)
+    await Promise.all(followed.map(async (run) => { await this.#waitForEnd(run) }))
   }
 
   /** Stops following all runs; they go on. */

@@ -5,14 +5,15 @@ import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
 import { claudeDirectory } from '../modal/names.js'
 import { runCommand, type CommandResult } from '../modal/process.js'
-import { loadScript } from '../modal/script.js'
+import { loadScript, quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { writeRecord, type StartedRecord } from './records.js'
 
 /** In front of scripts that run by themselves; those that lie with a run's state source it from there. */
 export const library = lockScript + endProcessesScript + loadScript(import.meta.url, 'lib.sh')
 const load = (...names: string[]) => Object.fromEntries(names.map((name) => [name, loadScript(import.meta.url, name)]))
-const scripts = load('prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'settle-run.sh')
+const scripts = load('start.sh', 'prepare.sh', 'list-runs.sh', 'read-log.sh', 'end-run.sh', 'end-and-list.sh', 'end-all.sh',
+  'settle-run.sh')
 const inSandbox = { 'lib.sh': library, ...load('runner.sh') }
 /** Only for runs in which Claude asks. */
 const forPermissions = load('permission-filter.awk', 'record-request.sh', 'answer-permission.sh', 'close-permissions.sh')
@@ -40,9 +41,10 @@ const exitLeft = 1
 const exitRunning = 3
 const exitNoProgram = 76
 const exitEarlierLeft = 77
-const exitNoSession = 78
-const exitNoMessage = 79
-const exitSessionTaken = 80
+const exitNotPrepared = 78
+const exitNoSession = 79
+const exitNoMessage = 80
+const exitSessionTaken = 81
 export const exitNoLog = 66
 const headBytes = 32 * 1024
 const tailBytes = 64 * 1024
@@ -62,56 +64,78 @@ export function scriptsOf ({ asks }: StartedRecord): Record<string, string> {
   return { ...inSandbox, ...asks && forPermissions }
 }
 
-/** argv that takes the lock in the state directory `state`, and writes the run's files there and below `runs`. */
+/** Where a run is prepared: the state directory, the directory of all runs, and where Claude starts. */
+interface Place { state: string, runs: string, workdir: string }
+
+/** argv that takes the lock in the state directory, and writes the run's files there and below `runs`. */
 export function prepareCommand (
-  { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord, fork?: RunSpec['fork']
+  { state, runs, workdir }: Place, started: StartedRecord, prompt = Buffer.alloc(0), fork?: RunSpec['fork']
 ): string[] {
   const files = Object.entries(scriptsOf(started)).flat()
   const programs = started.asks ? 'claude script tee find awk mkfifo' : 'claude script tee find'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
-    writeRecord(started), programs, fork?.sessionId ?? '-', fork?.at ?? '-', String(started.sessionId), titleOf(started), ...files]
+    writeRecord(started), programs, String(prompt.length), ...forkArguments(started, fork), ...files]
 }
 
-/** The name of a fork, whose first prompt is that of the other conversation, too. */
-function titleOf ({ prompt }: StartedRecord): string {
-  return [...prompt.trim().split('\n')[0]!].slice(0, 100).join('')
+/** The name of a fork is the beginning of its own prompt: its first prompt is that of the other conversation, too. */
+function forkArguments ({ sessionId, prompt }: StartedRecord, fork: RunSpec['fork']): string[] {
+  if (fork === undefined) return ['-', '-', '-', '-']
+  const name = [...prompt.trim().split('\n')[0]!].slice(0, 100).join('')
+  return [fork.sessionId, fork.at ?? '-', String(sessionId), name]
 }
 
 /**
- * Takes the sandbox's run lock, also against other replicas, and writes the run's files.
- * @param prompt what the CLI reads as such.
+ * One command that takes the sandbox's run lock, also against other replicas, writes the run's files, and becomes the
+ * runner. What would be too long for its argv is its input. See {@link startRefusal} for how it fails.
+ * @param text what the CLI reads as the prompt. @param runner argv of the runner.
  * @param fork the conversation that the run's begins with.
- * @throws {AppError} BAD_REQUEST or SESSION_NOT_FOUND when that is not there, RUN_ACTIVE with the active run's id,
- * RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED.
  */
-export async function prepareRun (
-  owned: OwnedSandbox, started: StartedRecord, prompt: string, fork?: RunSpec['fork']
-): Promise<void> {
-  const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started, fork)
-  const { exitCode, stdout, stderr } = await runCommand(owned.sandbox, 'prepare', command, { stdin: prompt })
-  const output = stdout.toString('utf8', 0, 200)
-  if (exitCode === exitLocked) {
-    throw new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(output) ? output : null } })
-  }
-  if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND', { message: 'The conversation in body.fork does not exist.' })
+export function startCommand (
+  owned: OwnedSandbox, started: StartedRecord, text: string, runner: string[], fork?: RunSpec['fork']
+): { command: string[], input: Buffer } {
+  const place = { state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }
+  const prompt = Buffer.from(text)
+  return startInput(prepareCommand(place, started, prompt, fork), prompt, owned.workdir, runner)
+}
+
+/** The same of what {@link prepareCommand} makes. */
+export function startInput (
+  [, , script, , ...args]: string[], prompt: Buffer, workdir: string, runner: string[]
+): { command: string[], input: Buffer } {
+  const preparation = Buffer.from(`set -- ${args.map(quote).join(' ')}\n${script}\n# whole`)
+  const command = ['sh', '-c', 'eval "$1"', 'start', scripts['start.sh']!, String(preparation.length),
+    String(prompt.length), workdir, ...runner]
+  return { command, input: Buffer.concat([preparation, prompt]) }
+}
+
+/**
+ * Why {@link startCommand} has not become a runner, when it has exited without any output: RUN_ACTIVE with the active
+ * run's id, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED; SESSION_NOT_FOUND or BAD_REQUEST of a fork. Undefined when it may
+ * have been the runner that exited.
+ */
+export function startRefusal (exitCode: number, stderr: string): AppError | undefined {
+  const said = stderr.trimEnd().split('\n').at(-1)!
+  const step = 'prepare'
+  if (exitCode === exitLocked) return new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(said) ? said : null } })
+  if (exitCode === exitNoSession) return new AppError('SESSION_NOT_FOUND', { message: 'The conversation in body.fork does not exist.' })
   if (exitCode === exitNoMessage) {
-    throw new AppError('BAD_REQUEST', { message: 'body.fork.at is not a message of that conversation.' })
+    return new AppError('BAD_REQUEST', { message: 'body.fork.at is not a message of that conversation.' })
   }
   if (exitCode === exitSessionTaken) {
-    throw new AppError('BAD_REQUEST', { message: 'body.sessionId is a conversation already, but body.fork begins a new one.' })
+    return new AppError('BAD_REQUEST', { message: 'body.sessionId is a conversation already, but body.fork begins a new one.' })
   }
-  if (exitCode === exitNoProgram && output === 'claude') throw new AppError('NO_CLAUDE', { step: 'prepare' })
+  if (exitCode === exitNoProgram && said === 'claude') return new AppError('NO_CLAUDE', { step })
   if (exitCode === exitNoProgram) {
-    throw new AppError('CLAUDE_FAILED', {
-      step: 'prepare',
-      message: `The sandbox's image has no \`${output}\`, which a run of Claude needs.`,
+    return new AppError('CLAUDE_FAILED', {
+      step,
+      message: `The sandbox's image has no \`${said}\`, which a run of Claude needs.`,
       hint: 'Use an image with util-linux, coreutils and awk (Alpine: apk add util-linux-misc).'
     })
   }
   if (exitCode === exitEarlierLeft) {
-    throw new AppError('RUN_NOT_ENDED', { step: 'prepare', message: 'Something of an earlier run could not be ended.' })
+    return new AppError('RUN_NOT_ENDED', { step, message: 'Something of an earlier run could not be ended.' })
   }
-  if (exitCode !== 0) throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'prepare', 'CLAUDE_FAILED')
+  if (exitCode === exitNotPrepared) return wrap(new Error(`exit code ${exitCode}: ${stderr}`), step, 'CLAUDE_FAILED')
 }
 
 /**
@@ -181,6 +205,24 @@ export async function readLog (
 export async function endRun (owned: OwnedSandbox, runId: string, reason: 'cancelled' | 'timeout'): Promise<void> {
   const command = ['sh', '-c', library + scripts['end-run.sh'], 'end-run', stateDirectory, runsOf(owned), runId, reason]
   checkEnded(await runCommand(owned.sandbox, 'end run', command), 'end run')
+}
+
+/**
+ * Ends a run that was started in this sandbox, and lists it; one that was not is only listed.
+ * @throws {AppError} RUN_NOT_ENDED as {@link endRun}.
+ */
+export async function endAndList (owned: OwnedSandbox, runId: string): Promise<ListedRun | undefined> {
+  const list = [stateDirectory, runsOf(owned), String(headBytes), String(tailBytes), '0', runId]
+  const command = ['sh', '-c', library + scripts['end-and-list.sh'] + scripts['list-runs.sh'], 'end-and-list', ...list]
+  const { stdout, ...result } = await runCommand(owned.sandbox, 'end run', command, { limit: headBytes + tailBytes + 200 })
+  const end = stdout.indexOf('\n') + 1
+  if (stdout.toString('latin1', 0, end) !== '0\n') checkEnded({ ...result, exitCode: exitLeft, stdout }, 'end run')
+  return parseList(stdout.subarray(end))[0]
+}
+
+/** argv that ends all runs, then asks for `stopMs` what has the variable `marker` to stop; see the script. */
+export function endAllCommand (owned: OwnedSandbox, marker: string, stopMs: number): string[] {
+  return ['sh', '-c', library + scripts['end-all.sh'], 'end-all', stateDirectory, runsOf(owned), marker, String(stopMs / 100)]
 }
 
 /**

@@ -1,14 +1,14 @@
 import { AppError, wrap } from '../../errors.js'
 import type { Log } from '../../lib/log.js'
 import type { Completion, PendingPermission, RunView } from '../../schemas/run.js'
-import { lookupMs, withDeadline } from '../modal/call.js'
+import { withDeadline } from '../modal/call.js'
 import { expiryOf } from '../modal/lifetime.js'
 import type { Charges } from '../gateway/exchange.js'
 import type { SandboxProcess } from '../modal/process.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
 import { EventBuffer, type RunEvent } from './event-buffer.js'
 import { readFinalState, readPage, type RunSnapshot } from './inspect.js'
-import { LogFollower, type FollowerEnd } from './log-follower.js'
+import { closeLog, LogFollower, type FollowerEnd, type Runner } from './log-follower.js'
 import type { ParsedEvent } from './log-parser.js'
 import { listPermissions } from './permissions.js'
 import type { StartedRecord } from './records.js'
@@ -18,6 +18,8 @@ import { RunState, type Ending } from './run-state.js'
 /** How long a run that another replica has started is still followed after its last reader. */
 const lingerMs = 5000
 const partBytes = 256 * 1024
+/** How long the beginning of a run may take: what is left of an earlier one may have to be ended first. */
+const beginMs = 60_000
 /** How long after its time-out a run that has not ended itself is ended from outside, and how often that is tried. */
 const overdueMs = 6000
 const againMs = 10_000
@@ -50,6 +52,8 @@ export class Run {
   /** The latest events; a new one whenever the log is followed anew. */
   #buffer = new EventBuffer(0)
   #follower: LogFollower | undefined
+  /** What follows the log from a position on, for the reader that is about to come. */
+  #opened: { position: number, process: Promise<SandboxProcess> } | undefined
   #startedHere = false
   #completion: Completion | undefined
   /** Bytes that the log has at least. */
@@ -130,16 +134,18 @@ export class Run {
 
   /**
    * Follows a run that this replica has just started; settles when there is something of its log.
-   * @throws {AppError} RUN_ACTIVE when another run has taken over the lock before the runner had started.
+   * @throws {AppError} as {@link LogFollower.begun}, MODAL_TIMEOUT; then it is not followed.
    */
-  async followRunner (runner: SandboxProcess): Promise<void> {
+  async followRunner (runner: Runner): Promise<void> {
     this.#startedHere = true
     this.#limit(this.#options.started.timeoutMs + overdueMs)
     const { begun } = this.#follow(0, runner)
-    await withDeadline(lookupMs, () => begun).catch((error: AppError) => {
-      // When it takes longer, that shows in the run itself.
-      if (error.code !== 'MODAL_TIMEOUT') throw error
-    })
+    try {
+      await withDeadline(beginMs, () => begun)
+    } catch (error) {
+      this.stopFollowing()
+      throw error
+    }
   }
 
   /** Nothing of it is alive, as a look at the sandbox has shown: it is over when the rest of its log has been read. */
@@ -164,8 +170,17 @@ export class Run {
     this.#buffer.append([{ id: this.#size + 1, event: 'run.completed', json: JSON.stringify(this.#completion) }])
   }
 
+  /** The log is being followed from a position on, for a reader that is about to come; unless it is already. */
+  takeOpened (position: number, process: Promise<SandboxProcess>): void {
+    if (this.isCurrent) return closeLog(process)
+    if (this.#opened !== undefined) closeLog(this.#opened.process)
+    this.#opened = { position, process }
+  }
+
   /** The run itself goes on. */
   stopFollowing (): void {
+    if (this.#opened !== undefined) closeLog(this.#opened.process)
+    this.#opened = undefined
     clearTimeout(this.#lingering)
     clearTimeout(this.#deadline)
     this.#follower?.stop()
@@ -250,9 +265,13 @@ export class Run {
     return [...events, { ...last, json: JSON.stringify(this.#completion) }]
   }
 
-  #follow (position: number, runner?: SandboxProcess): LogFollower {
+  #follow (position: number, runner?: Runner): LogFollower {
     const { owned, started, secrets, log } = this.#options
     this.#buffer = new EventBuffer(position)
+    const opened = this.#opened
+    this.#opened = undefined
+    const isThere = opened?.position === position
+    if (opened !== undefined && !isThere) closeLog(opened.process)
     const follower = new LogFollower({
       owned,
       runId: started.run,
@@ -260,6 +279,7 @@ export class Run {
       secrets,
       position,
       runner,
+      opened: isThere ? opened.process : undefined,
       log,
       hasReaders: () => this.#readers > 0,
       settle: async (known, last) => await this.#settle(known, last),

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { AppError } from '../../errors.js'
+import { AppError, type ErrorCode } from '../../errors.js'
 import { randomId } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
 import { secretsOf } from '../../lib/redact.js'
@@ -10,12 +10,15 @@ import { expiryOf } from '../modal/lifetime.js'
 import { appName } from '../modal/names.js'
 import { tagChange, tagLatestRun } from '../modal/run-tags.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
+import type { Stopping } from '../sandboxes/terminate.js'
+import { endAll } from './end-all.js'
 import { RunInspector, type RunInspectorOptions } from './inspect.js'
 import { answerPermission } from './permissions.js'
 import type { StartedRecord } from './records.js'
 import { RunRegistry } from './registry.js'
 import { Run } from './run.js'
-import { checkSpec, startRunner, type StartOptions } from './start.js'
+import { endRun } from './run-directory.js'
+import { checkSpec, startRunner, type Start, type StartOptions } from './start.js'
 
 export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
   log: Log
@@ -25,6 +28,10 @@ export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
 
 /** How long the end of the service waits for runs to end. */
 const closeMs = 6000
+/** Why a run was not begun, when nothing of it can be left. */
+const refusals: ErrorCode[] = [
+  'BAD_REQUEST', 'RUN_ACTIVE', 'RUN_NOT_ENDED', 'NO_CLAUDE', 'NETWORK_BLOCKED', 'SANDBOX_ENDED', 'SANDBOX_NOT_FOUND'
+]
 /** When the tag of a new run is looked at again. */
 const tagAgainMs = 2000
 
@@ -76,6 +83,11 @@ export class RunService {
     return await this.#registry.get(owned, runId)
   }
 
+  /** The same for a reader that will follow it from a position on. */
+  async getToFollow (owned: OwnedSandbox, runId: string, position: number): Promise<Run> {
+    return await this.#registry.getToFollow(owned, runId, position)
+  }
+
   /** Newest first. */
   async list (owned: OwnedSandbox): Promise<Run[]> {
     return await this.#registry.list(owned)
@@ -102,11 +114,13 @@ export class RunService {
     return { ...view, pendingPermissions: view.pendingPermissions.filter(({ id }) => id !== permissionId) }
   }
 
+  /** @param isRunning whether the sandbox runs, if Modal is being asked for it. */
   async active (
-    owned: OwnedSandbox
+    owned: OwnedSandbox, isRunning = Promise.resolve(true)
   ): Promise<{ runId: string, sessionId: string | null, startedAt: string } | undefined> {
-    if (!await this.#registry.hasRuns(owned)) return
-    const [run] = await this.#activeIn(owned)
+    // Other sandboxes on the volume may have runs, too.
+    const [run] = (await this.#registry.listStarted(owned, isRunning))
+      .filter((run) => run.completion === undefined && run.view().sandboxId === owned.id)
     if (run === undefined) return
     const { sessionId, startedAt } = run.view()
     return { runId: run.id, sessionId, startedAt }
@@ -162,9 +176,21 @@ export class RunService {
     return { durationMs: Math.round(performance.now() - started) }
   }
 
-  async cancelAll (owned: OwnedSandbox): Promise<void> {
-    const running = await this.#activeIn(owned)
-    await Promise.all(running.map(async (run) => { await this.cancel(run) }))
+  /** The same by its id, which saves a look at one that another replica has started. @throws as {@link get}, too. */
+  async cancelById (owned: OwnedSandbox, runId: string): Promise<{ run: Run, durationMs: number }> {
+    const started = performance.now()
+    const known = await this.#registry.endUnknown(owned, runId)
+    const run = known ?? await this.get(owned, runId)
+    checkHere(run)
+    if (known?.completion === undefined) await this.cancel(run)
+    return { run, durationMs: Math.round(performance.now() - started) }
+  }
+
+  /** Ends all runs of a sandbox, then whatever else commands have left in it: it is about to end itself. */
+  endAll (owned: OwnedSandbox): Stopping {
+    this.#options.log.info({ sandboxId: owned.id }, 'ending all that runs in a sandbox')
+    const { runs, all } = endAll(owned)
+    return { runs: runs.then(async () => { await this.#registry.waitForEnds(owned) }), all }
   }
 
   /** The service ends, and no longer watches its runs. Those that need no readers go on. */
@@ -178,11 +204,6 @@ export class RunService {
     this.#registry.close()
   }
 
-  /** Other sandboxes on the volume may have runs, too. */
-  async #activeIn (owned: OwnedSandbox): Promise<Run[]> {
-    return (await this.list(owned)).filter((run) => run.completion === undefined && run.view().sandboxId === owned.id)
-  }
-
   #checkLimit ({ id, limits }: Account) {
     const owner = appName(id)
     const active = this.#registry.startedHere().filter(({ completion }) => completion === undefined)
@@ -194,20 +215,45 @@ export class RunService {
   }
 
   async #start (id: string, account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log): Promise<Run> {
-    const parts = { id, account, owned, spec, log }
-    const { started, runner } = await startRunner(this.#options, parts).catch(async (error: unknown) => {
+    const begin = async () => await this.#begin({ id, account, owned, spec }, log)
+    const run = await begin().catch(async (error: unknown) => {
       if (!await this.#hasMadeWay(owned, error)) throw error
-      return await startRunner(this.#options, parts)
+      return await begin()
     }).catch((error: unknown) => {
       this.#options.model.perRun?.close(owned, id)
       throw error
     })
-    const run = this.#make(owned, started, log)
-    await run.followRunner(runner)
     this.#registry.add(run)
     this.#activity.emit(owned.id)
     setTimeout(() => { this.#keepTag(run, log) }, tagAgainMs).unref()
     return run
+  }
+
+  /** A run that has begun, and that all replicas know of. @throws {AppError} when it has not; nothing of it is left. */
+  async #begin (start: Start, log: Log): Promise<Run> {
+    const { id, owned } = start
+    const beginning = startRunner(this.#options, start).then(async ({ started, runner }) => {
+      const run = this.#make(owned, started, log)
+      await run.followRunner(runner)
+      return run
+    })
+    const tagged = tagLatestRun(owned.sandbox, id, beginning.then(() => {}))
+    tagged.catch(() => {})
+    const run = await beginning.catch(async (error: AppError) => {
+      // It may have happened all the same.
+      if (!refusals.includes(error.code)) await this.#rollBack(start, log)
+      throw error
+    })
+    await tagged.catch((err: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err }, 'sandbox not tagged with its latest run')
+    })
+    return run
+  }
+
+  async #rollBack ({ id, owned }: Start, log: Log) {
+    await endRun(owned, id, 'cancelled').catch((err: unknown) => {
+      log.warn({ runId: id, sandboxId: owned.id, err }, 'failed start of a run not rolled back')
+    })
   }
 
   /** Another replica that tagged the end of the run before, at the same moment, may have overwritten the tag. */

@@ -1,19 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import type { ModalClient, Secret } from 'modal'
 import { AppError } from '../../errors.js'
-import type { Log } from '../../lib/log.js'
 import type { Account } from '../../schemas/account.js'
 import type { RunSpec } from '../../schemas/run.js'
 import type { Charges } from '../gateway/exchange.js'
 import { callModal, lookupMs } from '../modal/call.js'
 import { execMarker, sandboxGone, SandboxProcess } from '../modal/process.js'
-import { tagLatestRun } from '../modal/run-tags.js'
 import { quote } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
-import { silenceMs } from './log-follower.js'
+import { silenceMs, type Runner } from './log-follower.js'
 import { checkPrompt, contentOf, textOf } from './prompt.js'
 import type { StartedRecord } from './records.js'
-import { directoryOf, endRun, homeOf, lock, prepareRun, runMark, stateOf } from './run-directory.js'
+import { directoryOf, homeOf, lock, runMark, startCommand, stateOf } from './run-directory.js'
 
 /** The SDK refuses more; it counts characters. */
 const argvLimit = 65_536
@@ -57,11 +55,10 @@ export interface Start {
   account: Account
   owned: OwnedSandbox
   spec: RunSpec
-  log: Log
 }
 
-/** What the run's log begins with, and the process whose output is that log. */
-export interface Started { started: StartedRecord, runner: SandboxProcess }
+/** What the run's log begins with, and what becomes its runner. */
+export interface Started { started: StartedRecord, runner: Runner }
 
 /** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
 export function checkSpec (spec: RunSpec) {
@@ -92,11 +89,11 @@ function isInteractive ({ interactive, permissionMode }: RunSpec): boolean {
 }
 
 /**
- * @throws {AppError} BAD_REQUEST, SESSION_NOT_FOUND, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run
- * is left.
+ * Starts what prepares the run and becomes its runner; whether it could is told by its output.
+ * @throws {AppError} BAD_REQUEST, SANDBOX_ENDED, SANDBOX_NOT_FOUND, CLAUDE_FAILED.
  */
 export async function startRunner (
-  { client, model, timeouts }: StartOptions, { id, account, owned, spec, log }: Start
+  { client, model, timeouts }: StartOptions, { id, account, owned, spec }: Start
 ): Promise<Started> {
   const timeoutMs = spec.timeoutMs ?? timeouts.timeoutMs
   const started = startedRecord(id, owned, spec, timeoutMs)
@@ -104,30 +101,20 @@ export async function startRunner (
   const run = { account, owned, runId: id, timeoutMs, maxBudgetUsd: spec.maxBudgetUsd }
   const access = await model.perRun?.open(run)
   const limits = { timeoutMs, graceMs, permissionMs }
-  const command = runnerCommand(owned, id, spec, started.sessionId, limits, access?.settings)
+  const argv = runnerCommand(owned, id, spec, started.sessionId, limits, access?.settings)
+  const { command, input } = startCommand(owned, started, promptText(spec), argv, spec.fork)
   checkArguments(command)
   const secrets = await lookUpSecret(client, model.secretName)
-  await prepareRun(owned, started, promptText(spec), spec.fork)
-  const tagged = tagLatestRun(owned.sandbox, id).catch((error: unknown) => {
-    log.warn({ runId: id, sandboxId: owned.id, err: error }, 'sandbox not tagged with its latest run')
-  })
-  const runner = await SandboxProcess.start(owned.sandbox, command, {
+  const process = await SandboxProcess.start(owned.sandbox, command, {
     step: 'start Claude',
     silenceMs,
-    workdir: owned.workdir,
     timeoutMs: timeoutMs + backstopMs,
     env: { ...model.env, ...access?.env, ...runEnvironment(owned), ...runMark(id) },
     secrets,
+    looks: true,
     meanings: { ...sandboxGone, invalid: 'CLAUDE_FAILED' }
-  }).catch(async (error: unknown) => {
-    // It may have happened all the same.
-    await endRun(owned, id, 'cancelled').catch((cause: unknown) => {
-      log.warn({ runId: id, sandboxId: owned.id, err: cause }, 'failed start of a run not rolled back')
-    })
-    throw error
   })
-  await tagged
-  return { started, runner }
+  return { started, runner: { process, input } }
 }
 
 function startedRecord (id: string, owned: OwnedSandbox, spec: RunSpec, timeoutMs: number): StartedRecord {

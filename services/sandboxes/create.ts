@@ -1,4 +1,4 @@
-import type { App, ExperimentalOutboundPolicy, Image, ModalClient } from 'modal'
+import type { App, ExperimentalOutboundPolicy, Image, ModalClient, Secret } from 'modal'
 import { AppError, wrap } from '../../errors.js'
 import { digest } from '../../lib/ids.js'
 import type { Log } from '../../lib/log.js'
@@ -107,6 +107,9 @@ export class Creator {
       const app = lookUpApp(client, account, steps)
       const lookups = lookUp(client, this.#volumes, account, plan, steps)
       const attempt: Attempt = { account, plan, reservation, app, lookups, steps, log: options.log }
+      // While volume and secrets are looked up, unless there may be a sandbox already.
+      const early = plan.record.key === undefined ? this.#build(attempt, options.onBuildLog) : undefined
+      early?.catch(() => {})
       const [found, earlier] = await Promise.all([
         lookups,
         plan.record.key === undefined ? undefined : this.#findEarlier(attempt, app),
@@ -115,7 +118,7 @@ export class Creator {
       const ready = earlier && await this.#adopt(earlier, attempt)
       if (ready !== undefined) return { ...ready, isNew: false }
 
-      const building = this.#build(attempt, await app, found, options.onBuildLog)
+      const building = early ?? this.#build(attempt, options.onBuildLog)
       const image = await building.catch(async (error: AppError) => {
         // The request may have been repeated while it was carried out: then its own sandbox has the place.
         if (error.code !== 'LIMIT_REACHED' || plan.record.key === undefined) throw error
@@ -171,15 +174,12 @@ export class Creator {
   }
 
   /** Builds nothing for an account without a free place: the work is paid for even if the request then fails. */
-  async #build (
-    { account, plan, reservation, steps }: Attempt,
-    app: App,
-    { registrySecret }: Lookups,
-    onBuildLog = (_text: string) => {}
-  ): Promise<Image> {
+  async #build (attempt: Attempt, onBuildLog = (_text: string) => {}): Promise<Image> {
+    const { account, plan, reservation, lookups, steps } = attempt
     const { client, deadlines: { buildMs } = usualDeadlines } = this.#options
+    const app = await attempt.app
     const check = () => reservation.check(client, app)
-    const build = () => withBuildLog(onBuildLog, () => {
+    const build = (registrySecret?: Secret) => withBuildLog(onBuildLog, () => {
       return reservation.holdFor(describeImage(client, plan.recipe, registrySecret).build(app))
     })
     // What is to be alone on its volume is looked for before it is paid for, and all are again once they exist.
@@ -187,11 +187,14 @@ export class Creator {
       if (plan.record.mount?.exclusive === true) await this.#neighbours.check(account, app, plan.record)
     }
     const admitted = () => steps.run('limits', () => Promise.all([check(), alone()]), { timeoutMs: lookupMs })
-    const built = () => steps.run('image', build, { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
+    const built = async () => {
+      const secret = plan.recipe.registrySecret === undefined ? undefined : (await lookups).registrySecret
+      return await steps.run('image', () => build(secret), { timeoutMs: buildMs, ids: ({ imageId }) => ({ imageId }) })
+    }
 
     const recipe = digest(JSON.stringify(plan.recipe))
     if (this.#built.has(recipe)) return (await Promise.all([built(), admitted()]))[0]
-    await admitted()
+    await Promise.all([admitted(), lookups])
     const started = performance.now()
     const image = await built()
     if (this.#built.size >= rememberedBuilds) this.#built.clear()

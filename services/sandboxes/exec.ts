@@ -124,7 +124,10 @@ export class Exec {
   }
 }
 
-/** Starts a command. @throws {AppError} BAD_REQUEST, FORBIDDEN, SECRET_NOT_FOUND, COMMAND_FAILED, SANDBOX_ENDED. */
+/**
+ * Starts a command.
+ * @throws {AppError} BAD_REQUEST, FORBIDDEN, SECRET_NOT_FOUND, COMMAND_FAILED, SANDBOX_ENDED, SANDBOX_NOT_FOUND.
+ */
 export async function startExec (
   client: ModalClient, account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log, running: Set<Exec>
 ): Promise<Exec> {
@@ -144,6 +147,7 @@ export async function startExec (
       secrets,
       marker: id,
       startMs,
+      looks: true,
       meanings: cannotStart,
       ...(spec.timeoutMs !== undefined && { timeoutMs: Math.min(spec.timeoutMs + backstopMs, day) })
     })

@@ -2,7 +2,7 @@ import type { App, ModalClient } from 'modal'
 import { AppError } from '../../errors.js'
 import type { Account } from '../../schemas/account.js'
 import { unlessMissing } from '../modal/errors.js'
-import { listRunning } from '../modal/listed-tags.js'
+import { listRunning } from '../modal/lists.js'
 
 /** What an account may be about to pay for: a request that creates a sandbox, or work at Modal that outlived it. */
 interface Held extends Place { isCreating?: boolean, sandboxId?: string }

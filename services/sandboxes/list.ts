@@ -4,9 +4,9 @@ import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Account } from '../../schemas/account.js'
 import type { ComputePrices } from '../../schemas/compute-prices.js'
 import type { ListQuery, SandboxPage } from '../../schemas/sandbox.js'
+import { lookInApp } from '../modal/apps.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { unlessMissing } from '../modal/errors.js'
-import { listRunning, type Listed } from '../modal/listed-tags.js'
+import { listRunning, type Listed } from '../modal/lists.js'
 import type { Tags } from '../modal/wire-tags.js'
 import { appName } from '../modal/names.js'
 import type { OwnedSandbox, OwnedSandboxes } from './owned.js'
@@ -49,13 +49,12 @@ export async function ownedRunning (
 
 /** The running sandboxes. An account without an app has none, and none is created for it. */
 async function runningOf (client: ModalClient, account: Account, tags: Tags): Promise<Listed[]> {
-  return await callModal('list', 2 * lookupMs, async () => {
-    const app = await unlessMissing(client.apps.fromName(appName(account.id)))
-    if (app === undefined) return []
-    const running: Listed[] = []
-    for await (const one of listRunning(client, { appId: app.appId, tags })) running.push(one)
-    return running
-  })
+  const running = async (appId: string) => {
+    const listed: Listed[] = []
+    for await (const one of listRunning(client, { appId, tags })) listed.push(one)
+    return listed
+  }
+  return await callModal('list', 2 * lookupMs, () => lookInApp(client, appName(account.id), running)) ?? []
 }
 
 function splitTag (tag: string): [string, string] {

@@ -3,7 +3,7 @@ import type { AppError } from '../../errors.js'
 import { mapConcurrently } from '../../lib/concurrently.js'
 import type { Log } from '../../lib/log.js'
 import { callModal, lookupMs } from '../modal/call.js'
-import { listRunningOfAll, type Listed } from '../modal/listed-tags.js'
+import { listRunningOfAll, type Listed } from '../modal/lists.js'
 import type { Tags } from '../modal/wire-tags.js'
 import { decodeTags, searchTags, type SandboxRecord } from './tags.js'
 

@@ -21,7 +21,7 @@ import { Neighbours, volumeInUse } from './neighbours.js'
 import { OwnedSandboxes, type OwnedSandbox } from './owned.js'
 import type { Timeouts } from './resources.js'
 import { checkStorage } from './storage.js'
-import { terminateSandbox, type TerminateOptions } from './terminate.js'
+import { terminateSandbox, type Stopping, type TerminateOptions } from './terminate.js'
 import { statusOf, viewOf } from './view.js'
 import { Volumes } from './volumes.js'
 
@@ -51,7 +51,9 @@ export interface WorkspaceStorage {
   retry (owned: OwnedSandbox): void
 }
 
-export interface EndOptions extends Pick<TerminateOptions, 'beforeStop' | 'force'> {
+export interface EndOptions extends Pick<TerminateOptions, 'force'> {
+  /** Ends what runs in the sandbox, before it is ended itself. */
+  stop?: (owned: OwnedSandbox) => Stopping
   log?: Log
   /** Whether to store the workspace first; by default as the sandbox was created. */
   sync?: boolean | undefined
@@ -156,8 +158,13 @@ export class SandboxService {
   async open (account: Account, id: string): Promise<OwnedSandbox> {
     const owned = await this.#owned.find(account, id)
     await requireRunning(owned)
-    this.#storage?.watch(owned)
+    this.noteUse(owned)
     return owned
+  }
+
+  /** Something was started in a sandbox: it runs, and is not idle. */
+  noteUse (owned: OwnedSandbox): void {
+    this.#storage?.watch(owned)
   }
 
   /**
@@ -171,28 +178,36 @@ export class SandboxService {
     return owned
   }
 
-  /** Starts a command in a sandbox. @throws {AppError} as {@link open} and {@link startExec}. */
+  /** Starts a command in a sandbox. @throws {AppError} as {@link find} and {@link startExec}. */
   async exec (account: Account, id: string, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
-    return await this.execIn(account, await this.open(account, id), spec, log)
+    return await this.execIn(account, await this.find(account, id), spec, log)
   }
 
-  /** The same in a sandbox that was just opened. */
+  /** The same in a sandbox that was found, whether or not it runs. */
   async execIn (account: Account, owned: OwnedSandbox, spec: ExecSpec, log: Log = this.#log): Promise<Exec> {
-    return await startExec(this.#client, account, owned, spec, log, this.#execs)
+    const exec = await startExec(this.#client, account, owned, spec, log, this.#execs)
+    this.noteUse(owned)
+    return exec
   }
 
   /** Ends a sandbox and what runs in it; no error when it has ended already. @throws {AppError} with its steps. */
   async terminate (account: Account, id: string, options: EndOptions = {}): Promise<Termination> {
     const owned = await this.#owned.find(account, id)
+    const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, stop, ...rest } = options
+    // Not after Modal was asked whether it runs, which would be a round trip more.
+    const stopping = stop?.(owned)
+    for (const work of [stopping?.runs, stopping?.all]) work?.catch(() => {})
     const ending = await knownEnding(owned)
     const storage = this.#storage
     storage?.forget(id)
     if (ending === null) {
-      const { log = this.#log, sync = owned.s3?.syncOnTerminate ?? false, ...rest } = options
       const stores = sync && storage !== undefined
       try {
         return await terminateSandbox(owned, {
-          ...rest, log, ...(stores && { store: () => storage.beforeTerminate(owned, log) })
+          ...rest,
+          log,
+          ...(stopping !== undefined && { stopping }),
+          ...(stores && { store: () => storage.beforeTerminate(owned, log) })
         })
       } catch (error) {
         if (stores) storage.retry(owned)

@@ -3,7 +3,7 @@ import type { Log } from '../../lib/log.js'
 import type { Termination, TerminateStep } from '../../schemas/sandbox.js'
 import type { SyncReport } from '../../schemas/sync.js'
 import { callModal, withDeadline } from '../modal/call.js'
-import { endingSinceStart, withReason } from '../modal/ending.js'
+import { endingSinceStart, whenEnded, withReason } from '../modal/ending.js'
 import { killMarked } from '../modal/kill.js'
 import { execMarker } from '../modal/process.js'
 import type { OwnedSandbox } from './owned.js'
@@ -11,16 +11,19 @@ import { statusOf } from './view.js'
 
 export interface TerminateOptions {
   log: Log
-  /** Ends what runs in the sandbox, before it is ended itself. */
-  beforeStop?: () => Promise<void>
+  /** Is ending what runs in the sandbox, before it is ended itself. */
+  stopping?: Stopping
   /** Stores the workspace once nothing runs in it. */
   store?: () => Promise<SyncReport>
   /** Whether the sandbox may go when its workspace could not be stored and is nowhere else. */
   force?: boolean
 }
 
+/** Settle when the runs of Claude are over, and when everything else was asked to stop as well. */
+export interface Stopping { runs: Promise<void>, all: Promise<void> }
+
 const terminateMs = 60_000
-const beforeStopMs = 30_000
+const runsMs = 30_000
 
 /**
  * Ends a running sandbox: asks its processes to stop, then terminates it even when a step before that failed (5.2-5.5),
@@ -28,7 +31,7 @@ const beforeStopMs = 30_000
  * @throws {AppError} WORKSPACE_NOT_STORED, or why it could not be terminated; `details.steps` says how each step went.
  */
 export async function terminateSandbox (
-  owned: OwnedSandbox, { log, beforeStop, store, force = false }: TerminateOptions
+  owned: OwnedSandbox, { log, stopping, store, force = false }: TerminateOptions
 ): Promise<Termination> {
   const steps: TerminateStep[] = []
 
@@ -48,9 +51,10 @@ export async function terminateSandbox (
     }
   }
 
-  if (beforeStop !== undefined) await run('runs', () => withDeadline(beforeStopMs, beforeStop))
+  if (stopping !== undefined) await run('runs', () => withDeadline(runsMs, () => stopping.runs))
   // Every process of an exec is marked. One that ignores the signal goes with the sandbox.
-  await run('stop', () => killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }]))
+  const stop = () => stopping?.all ?? killMarked(owned.sandbox, `${execMarker}=`, [{ signal: 'TERM', waitMs: 2000 }])
+  await run<unknown>('stop', async () => await stop())
   if (store !== undefined) {
     const { result, failure } = await run('sync', store)
     const report = result ?? failure?.details['report']
@@ -77,7 +81,13 @@ export async function terminateSandbox (
 
 /** @returns the exit code; null when Modal has forgotten the sandbox by the time it is asked. */
 async function end ({ sandbox }: OwnedSandbox): Promise<number | null> {
-  const terminate = () => sandbox.terminate({ wait: true })
+  const ended = whenEnded(sandbox)
+  ended.catch(() => {})
+  const terminate = async () => {
+    await sandbox.terminate()
+    // What was asked before may have failed meanwhile.
+    return await ended.catch(() => sandbox.wait())
+  }
   return await callModal('terminate', terminateMs, terminate, { notFound: 'SANDBOX_NOT_FOUND' }).catch((error: AppError) => {
     if (error.code !== 'SANDBOX_NOT_FOUND') throw error
     return null

@@ -113,7 +113,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
 
     await t.test('So they are among the files, SVG with its text', async (t) => {
       await page.getByRole('button', { name: 'Files', exact: true }).click()
-      await page.getByRole('button', { name: 'out', exact: true }).click()
+      await page.locator('summary.file', { hasText: 'out' }).click()
       await page.getByRole('button', { name: 'my chart.svg' }).click()
       const file = page.locator('.file-content')
       await file.locator('img').waitFor()

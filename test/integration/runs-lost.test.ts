@@ -134,9 +134,12 @@ t.test('Runs that lose what they stand on, and replicas that share a sandbox', {
     await t.rejects(one.start(account, broken, { prompt: 'x' }), { code: 'MODAL_ERROR', step: 'start Claude' })
     t.match(JSON.parse((await read(await one.start(account, owned, { prompt: 'x' }))).at(-1)!.json), { outcome: 'result' })
     const late = withExec(owned, async (start, command, params) => {
+      // Between the preparation of the run and its runner.
       const lock = '/tmp/.modal-sandbox/run-lock'
-      if (isRunner(command)) await exec(service, id, `ln -s run_other "${lock}/$(readlink ${lock}/head).next"`)
-      return await start(command, params)
+      const script = `ln -s run_other "${lock}/$(readlink ${lock}/head).next"; exec "$@"`
+      const runner = command.findIndex((word) => word.endsWith('/runner.sh')) - 1
+      const slow = isRunner(command) ? command.toSpliced(runner, 0, 'sh', '-c', script, 'late') : command
+      return await start(slow, params)
     })
     const before = (await other.list(owned)).length
     await t.rejects(one.start(account, late, { prompt: 'x' }), { code: 'RUN_ACTIVE' }, 'another has taken over meanwhile')

@@ -320,7 +320,7 @@ t.test('sandboxes', { skip }, async (t) => {
     const alice = await service.app.accounts.authenticate(keys.alice)
     const { id } = await created()
     const answer = await service.app.sandboxes.terminate(alice, id, {
-      beforeStop: async () => { throw new Error('an inner secret') }
+      stop: () => ({ runs: Promise.reject(new Error('an inner secret')), all: Promise.resolve() })
     })
     t.match(answer, {
       status: 'terminated',

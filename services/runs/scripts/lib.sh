@@ -103,6 +103,27 @@ settle_run () {
   return 0
 }
 
+# Ends a run from outside, whatever of it still works, and sees to it that its log has an end. Prints how many processes
+# are left, and returns 1, when some are.
+# usage: end_run <state of the run> <directory of the run> <run id> <cancelled or timeout>
+end_run () {
+  stop_run "$4" "$1" "$2/log" "$3" || return 1
+  # The runner records the end by itself, unless it was killed or stands still.
+  waited=0
+  while is_runner_alive "$1" "$3" && [ $waited -lt 30 ]; do sleep 0.1 2>/dev/null || sleep 1; waited=$((waited + 1)); done
+  settle_run "$1" "$2" "$3" runner
+}
+
+# Sets `alive` to the ids of runs that have processes, with spaces around them.
+find_alive () {
+  markers="$claude_marker=run_
+$runner_marker=run_"
+  alive=' '
+  for file in $(marked /proc/[0-9]*/environ 2>/dev/null); do
+    alive="$alive$(tr '\0' '\n' 2>/dev/null < "$file" | grep -F "$markers" | cut -d= -f2 | tr '\n' ' ')"
+  done
+}
+
 # Whether Claude has given its result and does nothing more: the result is its last word, of its own conversation, and
 # no tool is alive, each of which has a session of its own. usage: has_result <log> <state of the run>
 has_result () {

@@ -8,12 +8,7 @@ shift 5
 cd "$runs" 2>/dev/null || exit 0
 # shellcheck disable=SC2012 # find cannot sort by time; a name that ls would garble is not a run's.
 if [ "$most" = 0 ]; then wanted=$* known=; else wanted=$(ls -t | head -n "$most") known=" $* "; fi
-markers="$claude_marker=run_
-$runner_marker=run_"
-alive=' '
-for file in $(marked 2>/dev/null); do
-  alive="$alive$(tr '\0' '\n' 2>/dev/null < "$file" | grep -F "$markers" | cut -d= -f2 | tr '\n' ' ')"
-done
+find_alive
 # Sets `least`.
 min () { if [ "$1" -lt "$2" ]; then least=$1; else least=$2; fi; }
 for run in $wanted; do

@@ -6,15 +6,6 @@
 # Exits as Claude does, or with 75 and without output when another run has taken over the lock.
 # shellcheck disable=SC1091,SC2015,SC2154 # lib.sh lies in the sandbox, and sets holder, limit, line and now; no effects between && and ||
 
-# The key moves from the environment to a descriptor that only Claude reads, and this shell starts over without it:
-# neither Claude's tools nor /proc/<this shell>/environ have it then.
-if [ -n "${ANTHROPIC_API_KEY:-}" ]; then
-  exec 3<<KEY
-$ANTHROPIC_API_KEY
-KEY
-  exec env -u ANTHROPIC_API_KEY CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR=3 sh "$0" "$@"
-fi
-
 state=$1 directory=$2 lock=$3 marker=$4 run=$5 session=$6 timeout=$7 grace=$8 permission_timeout=$9 claude=${10}
 log=$directory/log
 . "$state/lib.sh"

@@ -1,7 +1,9 @@
-import type { Sandbox, SandboxCreateParams } from 'modal'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { NotFoundError, type Sandbox, type SandboxCreateParams } from 'modal'
 import type { ClientMiddleware } from 'nice-grpc-common'
 import t from 'tap'
-import { endingOf, sandboxEnded, tapEndings } from '../../../services/modal/ending.js'
+import { AppError } from '../../../errors.js'
+import { endingOf, sandboxEnded, tapEndings, whileRunning } from '../../../services/modal/ending.js'
 import { localApp, openEmulator, sdkClient } from '../../helpers/emulator.js'
 
 const { emulator, skip } = await openEmulator(t)
@@ -47,5 +49,42 @@ t.test('How a sandbox has ended is what Modal says, not what its exit code seems
       t.strictSame(ending, { exitCode: 137, reason })
       t.match(sandboxEnded(ending!), { code: 'SANDBOX_ENDED', message: /ended|start/, details: ending })
     }
+  })
+})
+
+t.test('Work begins while Modal is asked whether the sandbox runs', async (t) => {
+  const never = new Promise<never>(() => {})
+  const sandbox = (poll: () => Promise<number | null>) => ({ sandboxId: 'sb-1', poll }) as unknown as Sandbox
+  const lateOnes: string[] = []
+  const onLate = (result: string) => { lateOnes.push(result) }
+  const refused = new AppError('MODAL_ERROR')
+
+  await t.test('What succeeds is proof enough, however long Modal takes, and even if it does not answer', async (t) => {
+    t.equal(await whileRunning(sandbox(() => never), Promise.resolve('done'), onLate), 'done')
+    const away = sandbox(async () => { throw new Error('away') })
+    t.equal(await whileRunning(away, sleep(20, 'done'), onLate), 'done')
+    t.equal(await whileRunning(sandbox(async () => null), sleep(20, 'done'), onLate), 'done')
+  })
+
+  await t.test('That the sandbox has ended is told at once, also in place of what has failed because of it', async (t) => {
+    const ended = sandbox(async () => 137)
+    await t.rejects(whileRunning(ended, never, onLate), { code: 'SANDBOX_ENDED', details: { exitCode: 137 } })
+    const slow = sandbox(async () => await sleep(20, 137))
+    await t.rejects(whileRunning(slow, Promise.reject(refused), onLate), { code: 'SANDBOX_ENDED' })
+    const forgotten = sandbox(async () => { throw new NotFoundError('who?') })
+    await t.rejects(whileRunning(forgotten, never, onLate), { code: 'SANDBOX_NOT_FOUND' })
+  })
+
+  await t.test('A failure in a sandbox that runs, or may run, is told as it is', async (t) => {
+    for (const poll of [async () => null, async () => { throw new Error('away') }]) {
+      await t.rejects(whileRunning(sandbox(poll), Promise.reject(refused), onLate), { code: 'MODAL_ERROR' })
+    }
+  })
+
+  await t.test('What comes after all is handed over', async (t) => {
+    t.same(lateOnes, [])
+    await t.rejects(whileRunning(sandbox(async () => 0), sleep(20, 'late'), onLate), { code: 'SANDBOX_ENDED' })
+    await sleep(50)
+    t.same(lateOnes, ['late'])
   })
 })

@@ -2,7 +2,7 @@ import type { Sandbox } from 'modal'
 import { ClientError, Status, type ClientMiddleware } from 'nice-grpc-common'
 import t from 'tap'
 import type { Account } from '../../../schemas/account.js'
-import { listRunning, listRunningOfAll, tapListedTags } from '../../../services/modal/listed-tags.js'
+import { listRunning, listRunningOfAll } from '../../../services/modal/lists.js'
 import { appName } from '../../../services/modal/names.js'
 import { listSandboxes } from '../../../services/sandboxes/list.js'
 import { OwnedSandboxes } from '../../../services/sandboxes/owned.js'
@@ -22,7 +22,7 @@ t.test('A list of sandboxes is one call to Modal, not one for each of them', { s
     if (leavesOut && /SandboxList/.test(call.method.path)) for (const one of response.sandboxes) one.tags = []
     return response
   }
-  const client = sdkClient(emulator.url, emulator, 'V2', { grpcMiddleware: [wire, tapListedTags] })
+  const client = sdkClient(emulator.url, emulator, 'V2', { grpcMiddleware: [wire] })
   t.teardown(() => client.close())
   const { create, app } = await localApp(client, appName(account.id))
   const record = (number: number): SandboxRecord => ({
