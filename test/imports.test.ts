@@ -22,7 +22,7 @@ const rules: Record<string, Rule> = {
   'errors.ts': { may: /^$/ },
   plugins: { may: /^(services|lib|schemas|emulator)\/|^(errors|config)\.ts$/ },
   routes: { may: /^(schemas|lib)\/|^errors\.ts$|^plugins\/auth\.ts$/, types: /^(services|plugins)\// },
-  schemas: { may: /^$/ },
+  schemas: { may: /^$/, types: /^errors\.ts$/ },
   lib: { may: /^$/ },
   // How a process starts and ends.
   emulator: { may: /^lib\/(closing|start-problem)\.ts$/ },
