@@ -143,6 +143,9 @@ const codeOfStatus: Record<number, ErrorCode> = {
   503: 'SHUTTING_DOWN'
 }
 
+/** `field` is of `plugins/validation.ts`. */
+type Refusal = FastifyError & { expose?: boolean, field?: string }
+
 /**
  * Errors of Fastify and of `fastify.httpErrors` keep their meaning; any other error becomes INTERNAL, with the
  * original as the cause for the log.
@@ -150,7 +153,7 @@ const codeOfStatus: Record<number, ErrorCode> = {
  */
 function toAppError (error: unknown, bodyLimit?: number): AppError {
   if (error instanceof AppError) return error
-  const { statusCode = 500, validation, field, message, expose } = error as FastifyError & { expose?: boolean, field?: string }
+  const { statusCode = 500, validation, field, message, expose } = error as Refusal
   if (validation !== undefined) return new AppError('BAD_REQUEST', { message, cause: error, details: { field } })
   if (statusCode === 413 && bodyLimit !== undefined) {
     const text = `The body of this request may have at most ${bodyLimit} bytes.`

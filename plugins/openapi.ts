@@ -25,7 +25,9 @@ function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }
   const { events, takesFile, body, querystring, errors, ...rest } = schema
   const { '4xx': _refused, '5xx': _failed, ...response } = { ...rest.response as Record<string, unknown> }
   const { format } = response['200'] as { format?: string } ?? {}
-  if (format === 'binary') response['200'] = { description: 'The file.', content: { 'application/octet-stream': { schema: File } } }
+  if (format === 'binary') {
+    response['200'] = { description: 'The file.', content: { 'application/octet-stream': { schema: File } } }
+  }
   if (events !== undefined) {
     const json = response['200']
     const content = { ...json !== undefined && { 'application/json': { schema: json } }, 'text/event-stream': { schema: events } }
@@ -45,11 +47,12 @@ function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }
 }
 
 interface Operation { operationId?: string, responses?: Record<string, unknown> }
-interface Document { paths?: Record<string, object | undefined> }
+interface Document { paths?: Record<string, object | undefined>, components?: object }
 
 /** Puts the codes with which each operation may fail beside what it answers, by their status. */
 function withErrors (openapi: Document, codesOf: Map<string, ErrorCode[]>) {
-  for (const operation of Object.values(openapi.paths ?? {}).flatMap((path = {}) => Object.values<Operation>(path as never))) {
+  const operations = Object.values(openapi.paths ?? {}).flatMap((path = {}) => Object.values<Operation>(path as never))
+  for (const operation of operations) {
     for (const [status, codes] of byStatus(codesOf.get(operation.operationId ?? '') ?? [])) {
       operation.responses![status] = {
         description: STATUS_CODES[status]!,
@@ -57,7 +60,8 @@ function withErrors (openapi: Document, codesOf: Map<string, ErrorCode[]>) {
           'application/json': {
             schema: {
               allOf: [{ $ref: '#/components/schemas/Error' }],
-              type: 'object', properties: { code: { type: 'string', enum: codes } }
+              type: 'object',
+              properties: { code: { type: 'string', enum: codes } }
             },
             examples: Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }]))
           }
@@ -65,7 +69,9 @@ function withErrors (openapi: Document, codesOf: Map<string, ErrorCode[]>) {
       }
     }
   }
-  return openapi
+  const used = new Set([...codesOf.values()].flat())
+  const examples = Object.fromEntries([...used].map((code) => [code, exampleOf(code)]))
+  return { ...openapi, components: { ...openapi.components, examples } }
 }
 
 function byStatus (codes: ErrorCode[]): Map<number, ErrorCode[]> {
@@ -77,14 +83,14 @@ function byStatus (codes: ErrorCode[]): Map<number, ErrorCode[]> {
   return found
 }
 
-const errorComponents = {
-  schemas: {
-    Error: { ...ErrorAnswer, properties: { ...ErrorAnswer.properties, code: { ...ErrorAnswer.properties.code, enum: errorCodes } } }
-  },
-  examples: Object.fromEntries(errorCodes.map((code) => {
-    const error = new AppError(code)
-    return [code, { summary: error.message, value: toBody(error, 'req_4m8zk2x7q1w9t3b6n5c0') }]
-  }))
+/** The body of an error, with the codes that there are. */
+const ErrorBody = {
+  ...ErrorAnswer, properties: { ...ErrorAnswer.properties, code: { ...ErrorAnswer.properties.code, enum: errorCodes } }
+}
+
+function exampleOf (code: ErrorCode) {
+  const error = new AppError(code)
+  return { summary: error.message, value: toBody(error, 'req_4m8zk2x7q1w9t3b6n5c0') }
 }
 
 interface ObjectSchema { properties?: Record<string, { default?: unknown }>, required?: string[] }
@@ -116,7 +122,7 @@ export default fp(async (fastify) => {
       servers: [{ url: '/' }],
       info: { title: 'Modal Sandbox', version: '1', description },
       components: {
-        ...errorComponents,
+        schemas: { Error: ErrorBody },
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', description: 'An API key or a JWT.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' }

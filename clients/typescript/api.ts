@@ -16,12 +16,15 @@ export interface ApiOptions {
   fetch?: (request: Request) => Promise<Response>
 }
 
+/** Spread, as Node's types don't know it. */
+const notCached = { cache: 'no-store' } as const
+
 export function createApi ({ url, headers = {}, fetch }: ApiOptions): Api {
   const api: Api = createFetchClient({
     baseUrl: url,
     // Where a route can answer with a stream, it is asked for one.
     headers: { accept: 'application/json' },
-    cache: 'no-store',
+    ...notCached,
     ...fetch && { fetch }
   })
   api.use({

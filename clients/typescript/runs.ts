@@ -6,6 +6,8 @@ import { randomUuid } from './random-uuid.js'
 import type { operations } from './schema.js'
 
 export type RunSpec = operations['runPrompt']['requestBody']['content']['application/json']
+/** How a run is. */
+export type RunView = operations['runPrompt']['responses'][202]['content']['application/json']
 
 export interface FollowOptions {
   /** The id of the last event received: the stream goes on behind it. */
@@ -15,7 +17,7 @@ export interface FollowOptions {
 }
 
 const path = '/api/modal/sandbox/{id}/claude'
-/** How often a request is repeated while its first attempt may be about to appear. */
+/** How often a run is looked for that is active, but not in the list. */
 const maxTriesWhileActive = 5
 
 /** Runs of Claude: started, or found by their ids, and followed to their end. */
@@ -51,10 +53,11 @@ export class Runs {
     const ownSession = spec.sessionId === undefined && spec.continue !== true
     const body = ownSession ? { ...spec, sessionId: randomUuid() } : spec
     let runId: string | undefined
-    let tries = 0
+    /** Requests of which nobody knows whether they have arrived. */
+    let lost = 0
 
     const open = async (position: string | undefined) => {
-      if (runId === undefined && tries++ > 0) runId = await this.#find(sandboxId, body.sessionId!, signal)
+      if (runId === undefined && lost > 0) runId = await this.#find(sandboxId, body.sessionId!, signal)
       if (runId !== undefined) return await this.#open(sandboxId, runId, position, signal)
       const answer = await this.#api.POST(path, { params: { path: { id: sandboxId } }, body, ...streaming(signal) })
       const events = dataOf(answer)
@@ -64,11 +67,22 @@ export class Runs {
     const canRepeat = (failure: ApiError, begun: boolean) => {
       if (runId !== undefined) return canFollowAgain(failure, begun)
       if (isRefusal(failure)) return true
-      // It is the run of the first attempt, which will be in the list.
-      const isOwn = failure.code === 'RUN_ACTIVE' && tries > 1 && tries <= maxTriesWhileActive
-      return ownSession && (isUnanswered(failure) || isOwn)
+      // That of a lost request, which will be in the list.
+      const isOwn = failure.code === 'RUN_ACTIVE' && lost > 0 && lost < maxTriesWhileActive
+      if (!ownSession || !(isUnanswered(failure) || isOwn)) return false
+      lost++
+      return true
     }
     return new EventStream(follow({ open, isLast, canRepeat, signal, retryForMs: this.#retryForMs }), 'run.completed')
+  }
+
+  /**
+   * Starts a run without following it: {@link stream} does so later. With `onDisconnect` `continue` it needs no reader.
+   */
+  async submit (sandboxId: string, spec: RunSpec, { signal }: Pick<FollowOptions, 'signal'> = {}): Promise<RunView> {
+    return await unwrap(this.#api.POST(path, {
+      params: { path: { id: sandboxId }, header: { prefer: 'respond-async' } }, body: spec, ...signal && { signal }
+    })) as RunView
   }
 
   /** Its events after a position; undefined when all were read. */
