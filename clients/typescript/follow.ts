@@ -36,13 +36,13 @@ export async function * follow (
       if (!body) return
       for await (const event of readEvents(body)) {
         begun = true
+        // One without a place in the stream is about the connection, and no sign that it works.
+        if (event.event === 'error' && event.id === undefined) throw errorOfBody(event.data as never)
         failures = 0
         heardAt = Date.now()
         lastEventId = event.id ?? lastEventId
         if (event.event === 'heartbeat') continue
         if (event.event === 'shutdown') break
-        // One without a place in the stream is about the connection.
-        if (event.event === 'error' && event.id === undefined) throw errorOfBody(event.data as never)
         yield event
         if (isLast(event)) return
       }

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { cp, readdir, readFile } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -7,9 +7,10 @@ import { noS3, startS3, s3Settings } from '../helpers/s3.js'
 import { accountIds, keys, live, startService } from '../helpers/service.js'
 import { digest } from '../../lib/ids.js'
 import { spawnNode } from '../helpers/spawn-node.js'
-import { installClient } from '../helpers/typescript-client.js'
+import { compile, installClient } from '../helpers/typescript-client.js'
 
-const examples = fileURLToPath(new URL('../../clients/typescript/examples', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const examples = join(root, 'clients/typescript/examples')
 const skip = live && 'the client is the same, whatever the service talks to'
 
 t.test('examples of the TypeScript client', { skip }, async (t) => {
@@ -60,6 +61,19 @@ t.test('examples of the TypeScript client', { skip }, async (t) => {
     const { code, errors } = await play('start-and-watch.ts', { SERVICE_KEY: 'wrong' })
     t.match(errors, /^UNAUTHENTICATED: .*\n$/)
     t.equal(code, 1)
+  })
+
+  await t.test('What the client\'s README shows compiles, and codes are those of the route', async (t) => {
+    const readme = await readFile(join(examples, '../README.md'), 'utf8')
+    const shown = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code).join('')
+    // An unused directive is an error.
+    const wrong = '// @ts-expect-error\nif (error?.code === \'SYNC_ACTIVE\') console.log(data)\n'
+    await writeFile(join(project, 'readme.mts'), `const id = 'sb-1'\n${shown}${wrong}`)
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({
+      compilerOptions: { strict: true, module: 'nodenext', noEmit: true, types: ['node'], typeRoots: [join(root, 'node_modules/@types')] },
+      files: ['readme.mts']
+    }))
+    t.equal(await compile(project), '')
   })
 
   await t.test('There is no example that is not played, and each is short', async (t) => {

@@ -174,8 +174,16 @@ t.test('what a client does about a service that is busy, away or older', { skip 
     const time = ownTime()
     await t.rejects(createClient({ url, retryForMs: 1000 }).runs.stream('sb-1', 'run_1').result(), { code: 'UNREACHABLE', status: 0 })
     t.ok(time.stop() < 10_000)
-    const proxied = await pretend(t, Array.from({ length: 20 }, () => (_request: unknown, response: ServerResponse) => response.writeHead(504).end('late')))
-    await t.rejects(createClient({ url: proxied.url, retryForMs: 1000 }).runs.stream('sb-1', 'run_1').result(), { code: 'NOT_FROM_SERVICE', status: 504 })
+    const broken: [Answer, object][] = [
+      [(_request, response) => response.writeHead(504).end('late'), { code: 'NOT_FROM_SERVICE', status: 504 }],
+      [stream('event: error\ndata: {"statusCode":500,"code":"INTERNAL","message":"","hint":""}\n\n'), { code: 'INTERNAL' }],
+      [stream(''), { code: 'CONNECTION_LOST' }]
+    ]
+    for (const [answer, error] of broken) {
+      const { url, requests } = await pretend(t, Array.from({ length: 20 }, () => answer))
+      await t.rejects(createClient({ url, retryForMs: 1000 }).runs.stream('sb-1', 'run_1').result(), error)
+      t.ok(requests.length > 1 && requests.length < 10)
+    }
   })
 
   await t.test('An error within a stream is thrown when it is final, and part of it when it belongs to the run', async (t) => {
