@@ -174,7 +174,7 @@ t.test('what a client does about a service that is busy, away or older', { skip 
     const time = ownTime()
     await t.rejects(createClient({ url, retryForMs: 1000 }).runs.stream('sb-1', 'run_1').result(), { code: 'UNREACHABLE', status: 0 })
     t.ok(time.stop() < 10_000)
-    const broken: [Answer, object][] = [
+    const broken: [Answer, { code: string, status?: number }][] = [
       [(_request, response) => response.writeHead(504).end('late'), { code: 'NOT_FROM_SERVICE', status: 504 }],
       [stream('event: error\ndata: {"statusCode":500,"code":"INTERNAL","message":"","hint":""}\n\n'), { code: 'INTERNAL' }],
       [stream(''), { code: 'CONNECTION_LOST' }]
