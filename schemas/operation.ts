@@ -8,7 +8,7 @@ declare module 'fastify' {
     events?: TSchema
     /** The route's body is a file; for the API's description only. */
     takesFile?: true
-    /** What the route may fail with, besides what any may; `plugins/declared-errors.ts` sees to it that it is all. */
+    /** What the route may fail with, besides what any may. Tests fail on others. */
     errors?: readonly ErrorCode[]
   }
 }
