@@ -27,6 +27,7 @@ import health from './routes/health.js'
 import ports from './routes/ports.js'
 import runs from './routes/runs.js'
 import sandboxes from './routes/sandboxes.js'
+import rules from './routes/rules.js'
 import sessions from './routes/sessions.js'
 import signIn from './routes/sign-in.js'
 import status from './routes/status.js'
@@ -114,6 +115,7 @@ export async function buildApp (config: Config, logger: FastifyServerOptions['lo
     await api.register(changes)
     await api.register(ports)
     await api.register(runs)
+    await api.register(rules)
     await api.register(sync)
     await api.register(sessions)
   }, { prefix: '/api/modal/sandbox' })

@@ -29,6 +29,8 @@ const table = {
   NO_CLAUDE: [409, 'The image of the sandbox has no Claude.',
     'Create one with an image that has claude on its PATH, or without image.claude false, which has it installed.'],
   NO_VOLUME: [409, 'The sandbox has no volume.', 'Name a volume when you create it.'],
+  SETTINGS_UNREADABLE: [409, 'The workspace\'s Claude settings can\'t be read.',
+    'Correct or remove .claude-sandbox/settings.json on the volume.'],
   VOLUME_IN_USE: [409, 'Another sandbox has the volume mounted.', 'End the sandboxes that are named in the answer first.'],
   VOLUME_BUSY: [409, 'Files on the volume are open.', 'End the commands that use it, then reload it again.'],
   VOLUME_VERSION: [409, 'The volume exists with another version.', 'Omit the version, or choose another name.'],

@@ -65,7 +65,7 @@ export default fp(async (fastify) => {
   const scriptSrc = ["'self'", page.importMapSource]
 
   const serve = async (request: FastifyRequest, reply: FastifyReply) => {
-    const served = page.find(request.url.replace(/[?#].*$/s, ''))
+    const served = page.find(request.url.replace(/[?#].*$/s, ''), languageOf(request, page.languages))
     if (served === undefined) throw new AppError('NOT_FOUND')
     return await send(served, request, reply)
   }
@@ -77,6 +77,12 @@ export default fp(async (fastify) => {
   fastify.get('/*', { schema: { hide: true } }, serve)
 }, { name: 'web', fastify: '5.x', dependencies: ['security'] })
 
+/** One of these that the browser is set to, whatever the country. */
+function languageOf ({ headers }: FastifyRequest, languages: string[]): string | undefined {
+  const wanted = (headers['accept-language'] ?? '').toLowerCase().replaceAll(/-[\w-]+/g, '')
+  return negotiate(wanted, languages) ?? undefined
+}
+
 async function send ({ asset, immutable }: Served, request: FastifyRequest, reply: FastifyReply) {
   const etag = `W/"${asset.hash}"`
   reply.headers({
@@ -84,7 +90,8 @@ async function send ({ asset, immutable }: Served, request: FastifyRequest, repl
     // The frame has no origin, and the files are public.
     'cross-origin-resource-policy': 'cross-origin',
     etag,
-    vary: 'accept-encoding'
+    // The page comes with the words of one language.
+    vary: asset.path === 'index.html' ? 'accept-encoding, accept-language' : 'accept-encoding'
   })
   if (request.headers['if-none-match']?.includes(etag)) return await reply.code(304).send()
   const accepted = request.headers['accept-encoding'] ?? 'identity'

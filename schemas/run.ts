@@ -33,6 +33,11 @@ export type Prompt = Static<typeof Prompt>
 /** Bytes that the body of a run's request may have: with images it is larger than others. */
 export const runBodyLimit = 12 * 1024 * 1024
 
+const Fork = Type.Object({
+  sessionId: { ...Uuid, description: 'It stays as it is.' },
+  at: Type.Optional({ ...Uuid, description: 'The id of the last message that is kept. Default: all are.' })
+}, { ...strict, description: 'Begins a new conversation, whose id may be `sessionId`, with the messages of another one.' })
+
 export const RunSpec = Type.Object({
   prompt: Prompt,
   literal: Type.Optional(Type.Boolean({
@@ -40,6 +45,7 @@ export const RunSpec = Type.Object({
   })),
   sessionId: Type.Optional({ ...Uuid, description: 'Continues this conversation, or starts one with this id.' }),
   continue: Type.Optional(Type.Boolean({ description: 'Continues the latest conversation of this workspace.' })),
+  fork: Type.Optional(Fork),
   model: Type.Optional(Type.String({
     pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@\\[\\]-]*$',
     maxLength: 200,
@@ -120,6 +126,9 @@ export const PendingPermission = Type.Object({
     additionalProperties: true, description: 'Kind `tool`: what the tool is given.'
   }))),
   canRemember: Type.Optional(Type.Boolean({ description: 'Kind `tool`: whether the answer may have `remember`.' })),
+  rules: Type.Optional(Type.Array(Type.String(), {
+    description: 'Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI\'s such as `Bash(npm test:*)`.'
+  })),
   questions: Type.Optional(Type.Array(Question, { description: 'Kind `question`.' })),
   plan: Type.Optional(Type.String({ description: 'Kind `plan`: Markdown.' })),
   requestedAt: Timestamp,
@@ -164,8 +173,9 @@ export const PermissionAnswer = Type.Object({
   permissionMode: Type.Optional(Type.Union(
     ['acceptEdits', 'ask', 'bypassPermissions'].map((mode) => Type.Literal(mode as ModeAfterPlan)),
     { description: 'Kind `plan`, with `allow`: how Claude goes on. Default: as before it planned; `ask` where the run began with `plan`.' })),
-  remember: Type.Optional(Type.Literal('run', {
-    description: 'Kind `tool`, with `allow`: this tool needs no permission any more, whatever its input, until the run ends.'
+  remember: Type.Optional(Type.Union([Type.Literal('run'), Type.Literal('workspace')], {
+    description: 'Kind `tool`, with `allow`. `run`: this tool needs no permission any more, whatever its input, until the ' +
+      'run ends. `workspace`: what the request\'s `rules` say needs none any more in any run on this volume.'
   }))
 }, strict)
 export type PermissionAnswer = Static<typeof PermissionAnswer>

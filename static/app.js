@@ -3,9 +3,11 @@ import { notifyButton, setPlace } from './lib/attention.js'
 import { h } from './lib/dom.js'
 import { icon } from './lib/icons.js'
 import { onShortcut, showShortcuts } from './lib/keys.js'
+import { languageChoice } from './lib/language-choice.js'
 import { chatHash, readHash } from './lib/routes.js'
 import { browserStorage } from './lib/storage.js'
 import { themeButton } from './lib/theme.js'
+import { words } from './lib/words.js'
 import { button, notice } from './views/notice.js'
 import { lastSpec } from './views/specs.js'
 
@@ -51,11 +53,17 @@ for (const kind of ['dragover', 'drop']) {
     event.dataTransfer.dropEffect = 'none'
   })
 }
-document.getElementById('settings').append(notifyButton(), themeButton(), h('button', {
-  type: 'button', class: 'quiet', 'aria-label': 'Keyboard shortcuts', title: 'Keyboard shortcuts (?)', onclick: showShortcuts
+document.querySelector('.skip').textContent = words.page.skip
+document.getElementById('rail').setAttribute('aria-label', words.page.conversations)
+document.getElementById('settings').append(notifyButton(), themeButton(), languageChoice(), h('button', {
+  type: 'button',
+  class: 'quiet shortcuts-button',
+  'aria-label': words.page.keyboardShortcuts,
+  title: words.page.keyboardShortcutsWithKey,
+  onclick: showShortcuts
 }, icon('keyboard')))
 document.addEventListener('signed-out', () => {
-  if (status?.account) start({ message: 'You are no longer signed in.', hint: 'Sign in again to continue.' })
+  if (status?.account) start({ message: words.signIn.signedOut, hint: words.signIn.signedOutHint })
 })
 start()
 setTimeout(() => { for (const load of Object.values(views)) load().catch(() => {}) }, restDelayMs)
@@ -66,7 +74,7 @@ async function start (problem) {
     problem = await redeemLink() ?? problem
     status = await getJson(paths.status)
   } catch (error) {
-    return showProblem(error, button('Try again', () => start()))
+    return showProblem(error, button(words.common.tryAgain, () => start()))
   }
   showHeader()
   if (status.account) {
@@ -87,7 +95,7 @@ async function redeemLink () {
     await signIn(decodeURIComponent(code))
   } catch (error) {
     if (error.transient) throw error
-    return { message: 'This link is no longer valid.', hint: 'It works once. Enter the API key, or restart the service: it prints a new link.' }
+    return { message: words.signIn.linkUsed, hint: words.signIn.linkUsedHint }
   }
 }
 
@@ -105,7 +113,7 @@ async function route () {
     show(chat)
     return await chat.go(place)
   }
-  show({ full: true, element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Opening the sandbox…') })
+  show({ full: true, element: h('p', { class: 'loading' }, h('span', { class: 'spinner' }), words.page.openingSandbox) })
   try {
     const [sandbox] = await Promise.all([getJson(paths.sandbox(id)), load('chat')])
     if (sandbox.status !== 'running') return await showEnded(id, { sandbox, place })
@@ -113,8 +121,8 @@ async function route () {
     if (readHash(location.hash).sandboxId === id) show(chat)
   } catch (error) {
     if (error.sandboxEnded) return await showEnded(id, { place, error })
-    const create = button('New sandbox', () => newSandbox(), { kind: 'primary', symbol: 'plus' })
-    showProblem(error, create, button('All sandboxes', () => go('')))
+    const create = button(words.common.newSandbox, () => newSandbox(), { kind: 'primary', symbol: 'plus' })
+    showProblem(error, create, button(words.common.allSandboxes, () => go('')))
   }
 }
 
@@ -132,7 +140,7 @@ async function open (name, create) {
     const module = await load(name)
     if (view === previous) show(create(module))
   } catch (error) {
-    showProblem(error, button('Reload', () => location.reload()))
+    showProblem(error, button(words.common.reload, () => location.reload()))
   }
 }
 
@@ -141,7 +149,7 @@ async function load (name) {
   try {
     return await views[name]()
   } catch {
-    throw new ApiError({ message: 'This part of the page could not be loaded.', hint: 'Reload the page.' })
+    throw new ApiError({ message: words.page.partMissing, hint: words.page.partMissingHint })
   }
 }
 
@@ -239,17 +247,18 @@ async function toggleRail () {
 function showHeader () {
   const { backend, model, account } = status
   document.getElementById('badges').replaceChildren(
-    backend === 'local' ? h('span', { class: 'badge', title: 'Sandboxes run on this machine, not on Modal' }, 'Local mode') : '',
+    backend === 'local' ? h('span', { class: 'badge', title: words.page.localModeMeans }, words.page.localMode) : '',
     model === 'scripted'
-      ? h('span', { class: 'badge demo', title: 'No model key is set: the answers are scripted, not Claude\'s' },
-        icon('warning'), h('span', {}, 'Scripted demo model, not Claude'))
+      ? h('span', { class: 'badge demo', title: words.page.scriptedMeans },
+        icon('warning'), h('span', {}, words.page.scripted))
       : '')
   document.getElementById('rail-button').replaceChildren(account
-    ? h('button', { type: 'button', class: 'quiet', 'aria-label': 'Conversations', title: 'Conversations', onclick: toggleRail },
-      icon('sidebar'))
+    ? h('button', {
+      type: 'button', class: 'quiet', 'aria-label': words.page.conversations, title: words.page.conversations, onclick: toggleRail
+    }, icon('sidebar'))
     : '')
   document.getElementById('account').replaceChildren(...account
-    ? [h('span', { class: 'muted account-name', title: 'Your account' }, account), button('Sign out', signOut, { kind: 'small' })]
+    ? [h('span', { class: 'muted account-name', title: words.page.account }, account), button(words.page.signOut, signOut, { kind: 'small' })]
     : [])
 }
 

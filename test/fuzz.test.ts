@@ -37,6 +37,7 @@ const bodies = {
   'POST /api/modal/sandbox/:id/changes/unstage': { paths: ['a'] },
   'POST /api/modal/sandbox/:id/changes/commit': { message: 'x' },
   'POST /api/modal/sandbox/:id/changes/branch': { name: 'b', create: true },
+  'PUT /api/modal/sandbox/:id/permissions': { allow: ['Read'] },
   'PATCH /api/modal/sandbox/:id/sessions/:sessionId': { title: 'x' },
   'POST /api/modal/sandbox/:id/sync': { direction: 'upload', dryRun: true, delete: false },
   'POST /api/modal/sandbox/:id/claude/:runId/permissions/:permissionId': {

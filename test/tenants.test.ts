@@ -71,6 +71,8 @@ const routes: Record<string, 'open' | 'collection' | Foreign> = {
   'GET /api/modal/sandbox/:id/sessions': {},
   'GET /api/modal/sandbox/:id/sessions/:sessionId': {},
   'PATCH /api/modal/sandbox/:id/sessions/:sessionId': { json: { title: 'Renamed' } },
+  'GET /api/modal/sandbox/:id/permissions': {},
+  'PUT /api/modal/sandbox/:id/permissions': { json: { allow: ['Bash'] } },
   'GET /api/modal/sandbox/:id/claude': {},
   'GET /api/modal/sandbox/:id/claude/:runId': {},
   'GET /api/modal/sandbox/:id/claude/:runId/events': {},

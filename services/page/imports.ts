@@ -40,7 +40,8 @@ export class ImportGraph {
 function importsOf (path: string, text: string): Imports {
   const [imports] = parse(text, path)
   const targets = (wanted: string[]) => imports
-    .filter(({ type, specifier }) => wanted.includes(type) && specifier?.startsWith('.'))
+    // A star stands for what is only known when the page runs.
+    .filter(({ type, specifier }) => wanted.includes(type) && specifier?.startsWith('.') && !specifier.includes('*'))
     .map(({ specifier }) => posix.join(posix.dirname(path), specifier!))
   return { now: targets(['static', 'reexport-star']), later: targets(['dynamic']) }
 }

@@ -8,6 +8,8 @@ import { ImportGraph } from './imports.js'
 const indexPath = 'index.html'
 const styleTag = /^ *<link rel="stylesheet" href="([^"]+)">\n/gm
 const preloadTag = /^ *<link rel="modulepreload" href="([^"]+)">\n/gm
+/** All words of the page in one language, of which a browser needs one. */
+const wordsPath = /^words\/(\w+)\.js$/
 const scriptTag = /^ *<script type="module" src="([^"]+)"><\/script>\n/m
 
 /** An asset at one of its two addresses. */
@@ -22,14 +24,18 @@ export interface Served {
  * its own name and under one with its hash, which a browser keeps for good. An import map leads from one to the other.
  * The page itself is changed on the way: it gets that map, one style sheet instead of several, and beside each module
  * that it names a preload for all that this one imports, which a browser would otherwise find one import after another.
+ * With these come the words of one language, so that there is a page for each.
  */
 export class Page {
   readonly #served: Map<string, Served>
+  /** The page itself, by language. */
+  readonly #pages: Map<string, Served>
   /** The source for the content security policy that allows the import map. */
   readonly importMapSource: string
 
-  private constructor (served: Map<string, Served>, importMapSource: string) {
+  private constructor (served: Map<string, Served>, pages: Map<string, Served>, importMapSource: string) {
     this.#served = served
+    this.#pages = pages
     this.importMapSource = importMapSource
   }
 
@@ -61,22 +67,34 @@ export class Page {
     const asked = others.filter(({ path }) => path.endsWith('.js') || (path.endsWith('.css') && isLibrary(path)))
     const imports = Object.fromEntries(asked.map(({ path, hashedPath }) => [`/${path}`, `/${hashedPath}`]))
     const importMap = JSON.stringify({ imports })
-    const tags = await headOf(html, { styles, importMap, others })
-    const whole = html.replace(styleTag, '').replace(preloadTag, '').replace(scriptTag, () => tags)
-    const page = new Asset(indexPath, Buffer.from(nameByHash(whole, others)))
+    const { first, then } = await headOf(html, { styles, importMap, others })
+    const pageWith = (words?: Asset) => {
+      const tags = [...first, ...words === undefined ? [] : [preload(words)], ...then].map((tag) => `  ${tag}\n`).join('')
+      const whole = html.replace(styleTag, '').replace(preloadTag, '').replace(scriptTag, () => tags)
+      return { asset: new Asset(indexPath, Buffer.from(nameByHash(whole, others))), immutable: false }
+    }
+    const words = others.filter(({ path }) => wordsPath.test(path))
+    const pages = new Map(words.map((asset) => [wordsPath.exec(asset.path)![1]!, pageWith(asset)]))
     const served = new Map<string, Served>()
     for (const asset of others) served.set(`/${asset.path}`, { asset, immutable: false })
     for (const asset of [...others, styles]) served.set(`/${asset.hashedPath}`, { asset, immutable: true })
-    for (const path of ['/', `/${indexPath}`]) served.set(path, { asset: page, immutable: false })
-    return new Page(served, `'sha256-${createHash('sha256').update(importMap).digest('base64')}'`)
+    for (const path of ['/', `/${indexPath}`]) served.set(path, pages.get('en') ?? pageWith())
+    return new Page(served, pages, `'sha256-${createHash('sha256').update(importMap).digest('base64')}'`)
+  }
+
+  /** The languages of the page, as `de`; English, which is for everybody else, is the first. */
+  get languages (): string[] {
+    return ['en', ...[...this.#pages.keys()].filter((language) => language !== 'en')]
   }
 
   /**
    * What is at the path of a URL, if anything. While replicas are replaced, a page comes from one version and asks
    * another for its files: better this version's file than none.
+   * @param language for the page itself, of which the one in English is for everybody else
    */
-  find (path: string): Served | undefined {
-    return this.#served.get(path) ?? this.#served.get(path.replace(/\.\w{10}(\.\w+)$/, '$1'))
+  find (path: string, language = 'en'): Served | undefined {
+    const isPage = path === '/' || path === `/${indexPath}`
+    return (isPage ? this.#pages.get(language) : undefined) ?? this.#served.get(path) ?? this.#served.get(path.replace(/\.\w{10}(\.\w+)$/, '$1'))
   }
 }
 
@@ -108,10 +126,15 @@ function nameByHashIn (assets: Asset[]): Asset[] {
  */
 const isLibrary = (path: string) => path.startsWith('vendor/')
 
-/** The tags for the head of the page. An import map must come before all that it concerns. */
+const preload = (module: Asset) => `<link rel="modulepreload" href="${module.hashedPath}">`
+
+/**
+ * The tags for the head of the page, in two parts: what else is to be preloaded comes between them. An import map must
+ * come before all that it concerns.
+ */
 async function headOf (
   html: string, { styles, importMap, others }: { styles: Asset, importMap: string, others: Asset[] }
-): Promise<string> {
+): Promise<{ first: string[], then: string[] }> {
   const entry = scriptTag.exec(html)?.[1]
   if (entry === undefined) throw new Error(`${indexPath} has no module as its script`)
   const modules = new Map(others.filter(({ path }) => path.endsWith('.js')).map((asset) => [asset.path, asset]))
@@ -122,11 +145,15 @@ async function headOf (
   // One after another: what belongs to several views comes with the first of them.
   const next = [...new Set([...html.matchAll(preloadTag)].flatMap(([, path]) => graph.closure(path!)))]
     .filter((path) => !needed.includes(path) && !isLibrary(path))
-  return [
-    `<link rel="stylesheet" href="${styles.hashedPath}">`,
-    `<script type="importmap">${importMap}</script>`,
-    ...needed.map((path) => `<link rel="modulepreload" href="${url(path)}">`),
-    ...next.map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
-    `<script type="module" src="${url(entry)}"></script>`
-  ].map((tag) => `  ${tag}\n`).join('')
+  return {
+    first: [
+      `<link rel="stylesheet" href="${styles.hashedPath}">`,
+      `<script type="importmap">${importMap}</script>`,
+      ...needed.map((path) => preload(modules.get(path)!))
+    ],
+    then: [
+      ...next.map((path) => `<link rel="modulepreload" href="${url(path)}" fetchpriority="low">`),
+      `<script type="module" src="${url(entry)}"></script>`
+    ]
+  }
 }

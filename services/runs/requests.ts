@@ -22,6 +22,15 @@ const Questions = Type.Object({
       Type.Object({ label: Text, description: Text, preview: Type.Optional(Text) }), { minItems: 1, maxItems: most })
   }), { minItems: 1, maxItems: most })
 })
+/** Of the changes that the CLI suggests, those that are rules. */
+const SuggestedRules = Type.Object({
+  type: Type.Literal('addRules'),
+  behavior: Type.Literal('allow'),
+  rules: Type.Array(Type.Object({
+    toolName: Type.String({ minLength: 1, maxLength: 200, pattern: '^[^()]*$' }),
+    ruleContent: Type.Optional(Type.String({ minLength: 1, maxLength: 3000 }))
+  }), { minItems: 1, maxItems: most })
+})
 const Plan = Type.Object({ plan: Type.String() })
 
 const denials = {
@@ -44,7 +53,25 @@ export function describeRequest (record: AskedRecord): PendingPermission {
   }
   const suggestions = request.permission_suggestions
   const canRemember = Array.isArray(suggestions) && suggestions.length > 0
-  return { id, kind: 'tool', ...about, input, canRemember, ...times }
+  const rules = canRemember && { rules: rulesFor(record).map(textOfRule) }
+  return { id, kind: 'tool', ...about, input, canRemember, ...rules, ...times }
+}
+
+interface Rule { toolName: string, ruleContent?: string }
+
+function textOfRule ({ toolName, ruleContent }: Rule): string {
+  return ruleContent === undefined ? toolName : `${toolName}(${ruleContent})`
+}
+
+/** As narrow as the CLI suggests; where it suggests another mode instead, the tool. */
+function rulesFor ({ request: { request } }: AskedRecord): Rule[] {
+  const { tool_name: toolName, permission_suggestions: suggestions } = request
+  const rules = Array.isArray(suggestions)
+    ? suggestions.flatMap((suggestion) => Value.Check(SuggestedRules, suggestion) ? suggestion.rules : [])
+    : []
+  return rules.length > 0
+    ? rules.map(({ toolName, ruleContent }) => ({ toolName, ...ruleContent !== undefined && { ruleContent } }))
+    : [{ toolName }]
 }
 
 /** Answers are told to Claude by the text of the question, so two questions must not have the same. */
@@ -74,16 +101,21 @@ export function responseTo (record: AskedRecord, answer: PermissionAnswer): Resp
   const { questions } = request
   if (questions !== undefined) return { behavior: 'allow', updatedInput: answered(questions, answer.answers) }
   const { input } = record.request.request
-  const change = changeOf(request, answer)
-  return { behavior: 'allow', updatedInput: input, ...change && { updatedPermissions: [{ ...change, destination: 'session' }] } }
+  const change = changeOf(record, answer)
+  return { behavior: 'allow', updatedInput: input, ...change && { updatedPermissions: [change] } }
 }
 
-/** What changes for the rest of the run. The rules that the CLI suggests are narrower: the tool would ask again. */
-function changeOf (
-  { toolName }: PendingPermission, { remember, permissionMode }: PermissionAnswer
-): object | undefined {
-  if (remember === 'run') return { type: 'addRules', rules: [{ toolName }], behavior: 'allow' }
-  return permissionMode && { type: 'setMode', mode: permissionMode === 'ask' ? 'default' : permissionMode }
+/**
+ * What changes: for the rest of the run, or in the CLI's own settings, which lie on the volume. For a run, the rules
+ * that the CLI suggests are too narrow: the tool would ask again.
+ */
+function changeOf (record: AskedRecord, { remember, permissionMode }: PermissionAnswer): object | undefined {
+  const { tool_name: toolName } = record.request.request
+  const rules = { type: 'addRules', behavior: 'allow' }
+  if (remember === 'run') return { ...rules, rules: [{ toolName }], destination: 'session' }
+  if (remember === 'workspace') return { ...rules, rules: rulesFor(record), destination: 'userSettings' }
+  const mode = permissionMode === 'ask' ? 'default' : permissionMode
+  return mode && { type: 'setMode', mode, destination: 'session' }
 }
 
 /** With which decision, and to which kind of request, a field is an answer. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path/posix'
 import { AppError, wrap } from '../../errors.js'
+import type { RunSpec } from '../../schemas/run.js'
 import { endProcessesScript } from '../modal/kill.js'
 import { exitLocked, lockScript, stateDirectory } from '../modal/lock.js'
 import { claudeDirectory } from '../modal/names.js'
@@ -39,6 +40,9 @@ const exitLeft = 1
 const exitRunning = 3
 const exitNoProgram = 76
 const exitEarlierLeft = 77
+const exitNoSession = 78
+const exitNoMessage = 79
+const exitSessionTaken = 80
 export const exitNoLog = 66
 const headBytes = 32 * 1024
 const tailBytes = 64 * 1024
@@ -60,25 +64,41 @@ export function scriptsOf ({ asks }: StartedRecord): Record<string, string> {
 
 /** argv that takes the lock in the state directory `state`, and writes the run's files there and below `runs`. */
 export function prepareCommand (
-  { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord
+  { state, runs, workdir }: { state: string, runs: string, workdir: string }, started: StartedRecord, fork?: RunSpec['fork']
 ): string[] {
   const files = Object.entries(scriptsOf(started)).flat()
   const programs = started.asks ? 'claude script tee find awk mkfifo' : 'claude script tee find'
   return ['sh', '-c', library + scripts['prepare.sh'], 'prepare', state, runLock(state), runs, started.run, workdir,
-    writeRecord(started), programs, ...files]
+    writeRecord(started), programs, fork?.sessionId ?? '-', fork?.at ?? '-', String(started.sessionId), titleOf(started), ...files]
+}
+
+/** The name of a fork, whose first prompt is that of the other conversation, too. */
+function titleOf ({ prompt }: StartedRecord): string {
+  return [...prompt.trim().split('\n')[0]!].slice(0, 100).join('')
 }
 
 /**
  * Takes the sandbox's run lock, also against other replicas, and writes the run's files.
  * @param prompt what the CLI reads as such.
- * @throws {AppError} RUN_ACTIVE with the active run's id, RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED.
+ * @param fork the conversation that the run's begins with.
+ * @throws {AppError} BAD_REQUEST or SESSION_NOT_FOUND when that is not there, RUN_ACTIVE with the active run's id,
+ * RUN_NOT_ENDED, NO_CLAUDE, CLAUDE_FAILED, SANDBOX_ENDED.
  */
-export async function prepareRun (owned: OwnedSandbox, started: StartedRecord, prompt: string): Promise<void> {
-  const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started)
+export async function prepareRun (
+  owned: OwnedSandbox, started: StartedRecord, prompt: string, fork?: RunSpec['fork']
+): Promise<void> {
+  const command = prepareCommand({ state: stateDirectory, runs: runsOf(owned), workdir: owned.workdir }, started, fork)
   const { exitCode, stdout, stderr } = await runCommand(owned.sandbox, 'prepare', command, { stdin: prompt })
   const output = stdout.toString('utf8', 0, 200)
   if (exitCode === exitLocked) {
     throw new AppError('RUN_ACTIVE', { details: { runId: runIdPattern.test(output) ? output : null } })
+  }
+  if (exitCode === exitNoSession) throw new AppError('SESSION_NOT_FOUND', { message: 'The conversation in body.fork does not exist.' })
+  if (exitCode === exitNoMessage) {
+    throw new AppError('BAD_REQUEST', { message: 'body.fork.at is not a message of that conversation.' })
+  }
+  if (exitCode === exitSessionTaken) {
+    throw new AppError('BAD_REQUEST', { message: 'body.sessionId is a conversation already, but body.fork begins a new one.' })
   }
   if (exitCode === exitNoProgram && output === 'claude') throw new AppError('NO_CLAUDE', { step: 'prepare' })
   if (exitCode === exitNoProgram) {

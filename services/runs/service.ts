@@ -49,8 +49,8 @@ export class RunService {
 
   /**
    * Starts Claude in a sandbox.
-   * @throws {AppError} BAD_REQUEST, NETWORK_BLOCKED, RUN_ACTIVE with the active run's id, LIMIT_REACHED,
-   * SANDBOX_EXPIRING, SANDBOX_ENDED, CLAUDE_FAILED.
+   * @throws {AppError} BAD_REQUEST, NETWORK_BLOCKED, SESSION_NOT_FOUND, RUN_ACTIVE with the active run's id,
+   * LIMIT_REACHED, SANDBOX_EXPIRING, SANDBOX_ENDED, CLAUDE_FAILED.
    */
   async start (account: Account, owned: OwnedSandbox, spec: RunSpec, log: Log = this.#options.log): Promise<Run> {
     checkSpec(spec)

@@ -65,13 +65,14 @@ export interface Started { started: StartedRecord, runner: SandboxProcess }
 
 /** Checks what a schema cannot. @throws {AppError} BAD_REQUEST, PAYLOAD_TOO_LARGE. */
 export function checkSpec (spec: RunSpec) {
-  const { prompt, sessionId, continue: latest, interactive, permissionMode, outputFormat } = spec
+  const { prompt, continue: latest, interactive, permissionMode, outputFormat } = spec
   checkPrompt(prompt)
   if (outputFormat === 'text' && typeof prompt !== 'string') {
     throw new AppError('BAD_REQUEST', { message: 'body.prompt as a list of parts needs body.outputFormat stream-json.' })
   }
-  if (latest && sessionId !== undefined) {
-    throw new AppError('BAD_REQUEST', { message: 'body.continue and body.sessionId exclude each other.' })
+  for (const field of ['fork', 'sessionId'] as const) {
+    if (!latest || spec[field] === undefined) continue
+    throw new AppError('BAD_REQUEST', { message: `body.continue and body.${field} exclude each other.` })
   }
   const asking = interactive === true ? 'body.interactive' : 'body.permissionMode ask'
   if (isInteractive(spec) && outputFormat === 'text') {
@@ -90,7 +91,10 @@ function isInteractive ({ interactive, permissionMode }: RunSpec): boolean {
   return interactive ?? permissionMode === 'ask'
 }
 
-/** @throws {AppError} BAD_REQUEST, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run is left. */
+/**
+ * @throws {AppError} BAD_REQUEST, SESSION_NOT_FOUND, RUN_ACTIVE, SANDBOX_ENDED, CLAUDE_FAILED; then nothing of the run
+ * is left.
+ */
 export async function startRunner (
   { client, model, timeouts }: StartOptions, { id, account, owned, spec, log }: Start
 ): Promise<Started> {
@@ -103,7 +107,7 @@ export async function startRunner (
   const command = runnerCommand(owned, id, spec, started.sessionId, limits, access?.settings)
   checkArguments(command)
   const secrets = await lookUpSecret(client, model.secretName)
-  await prepareRun(owned, started, promptText(spec))
+  await prepareRun(owned, started, promptText(spec), spec.fork)
   const tagged = tagLatestRun(owned.sandbox, id).catch((error: unknown) => {
     log.warn({ runId: id, sandboxId: owned.id, err: error }, 'sandbox not tagged with its latest run')
   })
@@ -192,6 +196,8 @@ function claudeOptions (spec: RunSpec, settings: Record<string, string> | undefi
     '--system-prompt-snapshot=off',
     ...option('--settings', settingsOf(spec, settings)),
     ...spec.continue ? ['--continue'] : [],
+    ...spec.fork ? [`--resume=${spec.fork.sessionId}`, '--fork-session'] : [],
+    ...option('--resume-session-at', spec.fork?.at),
     ...option('--model', spec.model),
     ...option('--effort', spec.effort),
     ...option('--allowed-tools', spec.allowedTools?.join(',')),

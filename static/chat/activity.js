@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
-import { formatDuration } from '../lib/format.js'
+import { formatElapsed } from '../lib/format.js'
+import { words } from '../lib/words.js'
 
 /** The line above the composer: the current activity, its duration and a stop button. Not announced, as it ticks. */
 export class Activity {
@@ -11,23 +12,21 @@ export class Activity {
   #text = ''
 
   constructor ({ onStop }) {
-    this.#stop = h('button', { type: 'button', class: 'button small', onclick: onStop }, 'Stop ', h('kbd', {}, 'Esc'))
+    this.#stop = h('button', { type: 'button', class: 'button small', onclick: onStop },
+      words.activity.stop, ' ', h('kbd', {}, words.keys.names.Esc))
     this.element = h('div', { class: 'activity', hidden: true },
       h('span', { class: 'spinner' }), this.#label, this.#elapsed, this.#stop)
   }
 
   /** @param {number} startedAt in milliseconds */
   start (startedAt = Date.now()) {
-    const tick = () => {
-      const seconds = Math.max(0, Math.floor((Date.now() - startedAt) / 1000))
-      this.#elapsed.textContent = formatDuration(1000 * seconds).replace('.0', '')
-    }
+    const tick = () => { this.#elapsed.textContent = formatElapsed(Math.max(0, Date.now() - startedAt)) }
     tick()
     clearInterval(this.#timer)
     this.#timer = setInterval(tick, 1000)
     this.#stop.disabled = false
     this.#connected = true
-    this.show('Starting Claude')
+    this.show(words.activity.starting)
     this.element.hidden = false
   }
 
@@ -35,7 +34,7 @@ export class Activity {
   show (text, { waiting = false } = {}) {
     this.#text = text
     this.element.toggleAttribute('data-waiting', waiting)
-    this.#label.textContent = this.#connected ? `${text}…` : 'Connection lost, reconnecting…'
+    this.#label.textContent = this.#connected ? words.activity.goingOn(text) : words.activity.reconnecting
   }
 
   setConnected (connected) {
@@ -45,7 +44,7 @@ export class Activity {
 
   stopping () {
     this.#stop.disabled = true
-    this.show('Stopping')
+    this.show(words.activity.stopping)
   }
 
   end () {

@@ -1,18 +1,22 @@
 import { announce, h } from '../lib/dom.js'
+import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { picture, pictureTypes, typeOf } from '../lib/pictures.js'
+import { words } from '../lib/words.js'
 
 const maxPictures = 10
 /** Of one picture, in bytes: the service takes 3.5 MB of base64, */
 const maxBytes = 2_625_000
-/** and this many characters of it in all. */
+/** and this many characters of it in all, */
 const maxDataLength = 11_000_000
+/** which are so many bytes. Both are told as what is surely taken. */
+const [saidBytes, saidTotalBytes] = [2_600_000, 8_000_000]
 
 /** The pictures that go with the next prompt. One can remove them until it is sent. */
 export class Attachments {
   #pictures = []
   #onChange
-  #list = h('ul', { 'aria-label': 'Pictures' })
+  #list = h('ul', { 'aria-label': words.composer.pictures })
   #problem = h('p', { class: 'attachment-problem', role: 'alert' })
   #input = h('input', {
     type: 'file', accept: pictureTypes.join(), multiple: true, hidden: true, onchange: () => this.#addChosen()
@@ -20,7 +24,11 @@ export class Attachments {
 
   element = h('div', { class: 'attachments', hidden: true }, this.#list, this.#problem, this.#input)
   button = h('button', {
-    type: 'button', class: 'quiet attach', title: 'Attach pictures', 'aria-label': 'Attach pictures', onclick: () => this.#input.click()
+    type: 'button',
+    class: 'quiet attach',
+    title: words.composer.attach,
+    'aria-label': words.composer.attach,
+    onclick: () => this.#input.click()
   }, icon('clip'))
 
   /** How many are being read. */
@@ -74,17 +82,17 @@ export class Attachments {
 
   /** @returns what is wrong with it */
   async #addFile (file) {
-    const name = `“${file.name}”`
-    if (this.#pictures.length === maxPictures) return `A prompt can have at most ${maxPictures} pictures.`
-    if (file.size > maxBytes) return `${name} is too large: a picture can have at most 2.6 MB.`
+    const { name } = file
+    if (this.#pictures.length === maxPictures) return words.composer.tooManyPictures(maxPictures)
+    if (file.size > maxBytes) return words.composer.pictureTooLarge(name, formatBytes(saidBytes))
     const data = await readBase64(file).catch(() => undefined)
-    if (data === undefined) return `${name} could not be read.`
+    if (data === undefined) return words.composer.pictureUnreadable(name)
     const mediaType = typeOf(data)
-    if (mediaType === undefined) return `${name} is not a PNG, JPEG, GIF or WebP picture.`
+    if (mediaType === undefined) return words.composer.pictureUnknown(name)
     const length = this.#pictures.reduce((sum, other) => sum + other.data.length, data.length)
-    if (length > maxDataLength) return `${name} is too much: the pictures of a prompt can have at most 8 MB together.`
+    if (length > maxDataLength) return words.composer.picturesTooMuch(name, formatBytes(saidTotalBytes))
     this.#pictures = [...this.#pictures, { mediaType, data }]
-    announce('Picture attached')
+    announce(words.composer.attached)
   }
 
   #remove (index) {
@@ -94,9 +102,9 @@ export class Attachments {
 
   #show () {
     this.#list.replaceChildren(...this.#pictures.map((one, index) => h('li', {},
-      picture(one, `Picture ${index + 1}`),
+      picture(one, words.common.picture(index + 1)),
       h('button', {
-        type: 'button', class: 'quiet', 'aria-label': `Remove picture ${index + 1}`, onclick: () => this.#remove(index)
+        type: 'button', class: 'quiet', 'aria-label': words.composer.removePicture(index + 1), onclick: () => this.#remove(index)
       }, icon('cross')))))
     this.element.hidden = this.empty && this.#problem.textContent === ''
     this.#onChange()

@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
-import { formatDuration, promptTokens } from '../lib/format.js'
+import { formatDuration, formatTime, promptTokens } from '../lib/format.js'
+import { words } from '../lib/words.js'
 import { LiveMarkdown } from '../markdown/live.js'
 import { loadRenderer } from '../markdown/renderer.js'
 import { Series } from './series.js'
@@ -59,6 +60,7 @@ export class ClaudeView {
   handle (event) {
     if (this.#kept.has(event.uuid)) return
     const agent = event.parent_tool_use_id ?? null
+    if (agent === null && isStored(event)) this.lastMessage = event.uuid
     if (event.type === 'stream_event') this.#partial(event.event, agent)
     else if (event.type === 'assistant') this.#assistant(event, agent)
     else if (event.type === 'user') this.#user(event, agent)
@@ -79,13 +81,16 @@ export class ClaudeView {
   /** A tool waits for the user, or goes on. */
   setWaiting (toolUseId, waiting) {
     this.#tools.get(toolUseId)?.setWaiting(waiting)
-    this.onActivity(waiting ? 'Waiting for you' : 'Thinking')
+    this.onActivity(waiting ? words.common.waitingForYou : words.activity.thinking)
   }
+
+  /** The id of its latest message in the conversation, if there is one. @type {string | undefined} */
+  lastMessage
 
   /** @param {string} label what has become of the request to use it */
   deny (toolUseId, label) {
     this.#tools.get(toolUseId)?.deny(label)
-    this.onActivity('Thinking')
+    this.onActivity(words.activity.thinking)
   }
 
   /** The changes of files that its tools have made, in their order. */
@@ -111,7 +116,7 @@ export class ClaudeView {
     if (event.type === 'message_start') {
       for (const { view } of this.#live.get(agent) ?? []) view.remove()
       this.#live.set(agent, [])
-      this.onActivity('Thinking')
+      this.onActivity(words.activity.thinking)
     } else if (event.type === 'content_block_start') {
       this.#startBlock(event.content_block, agent)
     } else if (event.type === 'content_block_delta') {
@@ -122,8 +127,8 @@ export class ClaudeView {
 
   #startBlock ({ type, name }, agent) {
     this.#endRetry()
-    if (type === 'tool_use') this.onActivity(`Preparing ${name}`)
-    if (type === 'text') this.onActivity('Writing')
+    if (type === 'tool_use') this.onActivity(words.activity.preparing(name))
+    if (type === 'text') this.onActivity(words.activity.writing)
     if (type === 'text' || type === 'thinking') this.#openBlock(type, agent)
   }
 
@@ -178,7 +183,7 @@ export class ClaudeView {
     this.#tools.set(block.id, tool)
     if (isTodoTool(block.name)) this.#todoCalls.set(block.id, { ...block, agent })
     else this.#seriesOf(agent).add(tool)
-    this.onActivity(`Running ${block.name}`)
+    this.onActivity(words.activity.running(block.name))
   }
 
   #finishTool (block, endedAt, details) {
@@ -224,7 +229,7 @@ export class ClaudeView {
       else if (block.type === 'text' && !isReplay && !isSynthetic) this.#note(block.text, agent)
     }
     const running = [...this.#tools.values()].findLast((tool) => tool.running)
-    this.onActivity(running ? `Running ${running.name}` : 'Thinking')
+    this.onActivity(running ? words.activity.running(running.name) : words.activity.thinking)
   }
 
   #system (event) {
@@ -235,7 +240,7 @@ export class ClaudeView {
       if (Array.isArray(event.slash_commands)) this.onCommands(event.slash_commands.filter(isCommand))
     } else if (subtype === 'api_retry') this.#showRetry(event)
     else if (subtype === 'permission_denied') this.#tools.get(event.tool_use_id)?.deny()
-    else if (subtype === 'status' && event.status === 'compacting') this.onActivity('Compacting the conversation')
+    else if (subtype === 'status' && event.status === 'compacting') this.onActivity(words.activity.compacting)
     else if (subtype === 'compact_boundary') this.#showCompacted(event)
   }
 
@@ -243,12 +248,12 @@ export class ClaudeView {
     const kept = metadata?.preserved_messages?.uuids
     if (Array.isArray(kept)) this.#kept = new Set(kept)
     this.#setContext(null)
-    this.#note('The conversation was compacted to free up context.', null)
+    this.#note(words.turn.compacted, null)
   }
 
   #startOver () {
     this.#setContext(null)
-    this.#note('Claude has started over, and no longer knows what is above.', null)
+    this.#note(words.turn.startedOver, null)
   }
 
   #setContext (context) {
@@ -258,12 +263,12 @@ export class ClaudeView {
 
   #rateLimit ({ status, resetsAt, utilization } = {}) {
     if (status === undefined || status === 'allowed') return
-    const used = typeof utilization === 'number' ? ` (${Math.round(100 * utilization)} % used)` : ''
-    const reset = resetsAt ? `; it resets at ${new Date(resetsAt * 1000).toLocaleTimeString()}` : ''
+    const used = typeof utilization === 'number' ? Math.round(100 * utilization) : undefined
+    const reset = resetsAt ? formatTime(resetsAt * 1000) : undefined
     this.#limit ??= h('p', { class: 'note warn' })
     this.#limit.textContent = status === 'rejected'
-      ? `You have reached the limit of your plan${reset}.`
-      : `You are close to the limit of your plan${used}${reset}.`
+      ? words.turn.limitReached(reset)
+      : words.turn.limitClose(used, reset)
     this.element.append(this.#limit)
   }
 
@@ -273,17 +278,23 @@ export class ClaudeView {
 
   /** One line for all attempts, removed when Claude answers. */
   #showRetry ({ attempt, max_retries: maxRetries, retry_delay_ms: delay, error, error_status: status }) {
-    const reason = `${String(error ?? 'unknown').replaceAll('_', ' ')}${status ? `, ${status}` : ''}`
+    const name = String(error ?? words.turn.unknownReason).replaceAll('_', ' ')
+    const reason = status ? words.turn.reasonWithStatus(name, status) : name
     this.#retry ??= h('p', { class: 'muted note retry' })
-    this.#retry.textContent = `No answer from the model (${reason}). Attempt ${attempt} of ${maxRetries} in ${formatDuration(delay)}.`
+    this.#retry.textContent = words.turn.retry(reason, attempt, maxRetries, formatDuration(delay))
     this.element.append(this.#retry)
-    this.onActivity('Waiting for the model')
+    this.onActivity(words.activity.waitingForModel)
   }
 
   #endRetry () {
     this.#retry?.remove()
     this.#retry = undefined
   }
+}
+
+/** Whether it is in the transcript, where a conversation can be forked. */
+function isStored ({ type, uuid, message, isReplay, isSynthetic }) {
+  return uuid !== undefined && ['assistant', 'user'].includes(type) && message?.model !== '<synthetic>' && !isReplay && !isSynthetic
 }
 
 /** Not those that the CLI has for itself. */

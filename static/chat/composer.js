@@ -1,6 +1,7 @@
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { words } from '../lib/words.js'
 import { Attachments } from './attachments.js'
 import { mention } from './mention.js'
 import { PromptHistory } from './prompt-history.js'
@@ -12,7 +13,7 @@ import { PromptHistory } from './prompt-history.js'
  */
 export class Composer {
   #input = h('textarea', {
-    id: 'prompt', rows: '1', placeholder: 'Ask Claude to do something…', autocomplete: 'off', enterkeyhint: 'send', dir: 'auto'
+    id: 'prompt', rows: '1', placeholder: words.composer.ask, autocomplete: 'off', enterkeyhint: 'send', dir: 'auto'
   })
 
   #button = h('button', { type: 'submit', class: 'send' })
@@ -36,7 +37,7 @@ export class Composer {
     this.onSend = onSend
     this.onStop = onStop
     this.element = h('form', { class: 'composer', onsubmit: (event) => this.#submit(event) },
-      h('label', { for: 'prompt', class: 'visually-hidden' }, 'Prompt'),
+      h('label', { for: 'prompt', class: 'visually-hidden' }, words.composer.prompt),
       this.#attachments.element,
       this.#input,
       h('div', { class: 'composer-row' }, options, this.#attachments.button, this.#button))
@@ -51,7 +52,7 @@ export class Composer {
 
   setBusy (busy) {
     this.#busy = busy
-    this.#input.placeholder = busy ? 'Write a follow-up…' : 'Ask Claude to do something…'
+    this.#input.placeholder = busy ? words.composer.followUp : words.composer.ask
     this.#update()
   }
 
@@ -94,6 +95,13 @@ export class Composer {
     if (pictures.length > 0) this.#attachments.put(pictures)
     // Somebody has asked for the input, also on a touch screen.
     this.#input.focus()
+  }
+
+  /** Puts the draft back that was there before. */
+  cancelEdit () {
+    this.#history.cancel()
+    this.#attachments.put([])
+    this.focus()
   }
 
   /** Adds mentions of files or folders of the workspace. */
@@ -155,7 +163,8 @@ export class Composer {
   }
 
   #update () {
-    const label = this.#stops ? 'Stop' : this.#busy ? 'Queue' : 'Send'
+    const { stop, queue, send } = words.composer
+    const label = this.#stops ? stop : this.#busy ? queue : send
     if (this.#button.getAttribute('aria-label') !== label) {
       this.#button.replaceChildren(icon(this.#stops ? 'stop' : 'arrowUp'))
       this.#button.setAttribute('aria-label', label)

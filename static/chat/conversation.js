@@ -3,11 +3,12 @@ import { listRuns, listSessions, promptOf, readMessages, showMessages, withoutRu
 import { asApiError } from '../lib/api.js'
 import { h } from '../lib/dom.js'
 import { uuid } from '../lib/ids.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
 
 const notHere = {
-  message: 'This conversation is not in this sandbox.',
-  hint: 'It was deleted, or it is in another sandbox. What you write here begins a new one.'
+  message: words.chat.notHere,
+  hint: words.chat.notHereHint
 }
 
 /** The turns of one conversation: those stored on the volume, and those of this page. */
@@ -16,6 +17,7 @@ export class Conversation {
   #options
   #sandboxId
   #onEdit
+  #onFork
   #loading
   /** The turns themselves, as `#turns` has their elements. */
   #shown = []
@@ -35,9 +37,15 @@ export class Conversation {
   latestRun
   /** Its runs that are over, newest first. @type {{runId: string, completion: object}[]} */
   runs = []
+  /** What it begins with, until its first run has started. @type {{sessionId: string, at: string} | undefined} */
+  fork
 
-  /** @param {{onEdit: (prompt: string, pictures: object[]) => void}} options those that are not obvious */
-  constructor ({ sandboxId, workdir, scripted, welcome, onEdit }) {
+  /**
+   * @param {{onEdit: (prompt: string, pictures: object[]) => void,
+   *   onFork: (turn: object, prompt: string, pictures: object[]) => void}} options those that are not obvious
+   */
+  constructor ({ sandboxId, workdir, scripted, welcome, onEdit, onFork }) {
+    this.#onFork = onFork
     this.#onEdit = onEdit
     this.#sandboxId = sandboxId
     this.#options = { scripted, sandboxId, workdir, onAnswered: () => this.column.follow() }
@@ -64,7 +72,7 @@ export class Conversation {
    */
   async open ({ sessionId, activeRun } = {}) {
     const loading = this.#show({ sessionId: sessionId ?? uuid() })
-    const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading the conversation…')
+    const loadingNote = h('p', { class: 'loading' }, h('span', { class: 'spinner' }), words.chat.loading)
     this.#turns.append(loadingNote)
     try {
       const [{ Turn }, runs, sessions] = await Promise.all([
@@ -107,7 +115,7 @@ export class Conversation {
    */
   add (prompt, { whole, pictures = [] }) {
     this.welcome.remove()
-    this.title ??= prompt?.trim() === '' ? 'Picture' : prompt?.trim().split('\n')[0].slice(0, 80)
+    this.title ??= prompt?.trim() === '' ? words.chat.picture : prompt?.trim().split('\n')[0].slice(0, 80)
     const turn = this.#newTurn(prompt, { whole, pictures })
     this.column.follow()
     return turn
@@ -115,8 +123,21 @@ export class Conversation {
 
   /** The next prompt belongs to this conversation, which has another title and other runs if it is another one. */
   goOnIn (sessionId) {
-    if (this.sessionId !== sessionId) Object.assign(this, { title: undefined, runs: [] })
+    if (this.sessionId !== sessionId) {
+      Object.assign(this, { title: undefined, runs: [] })
+      for (const button of this.#turns.querySelectorAll('.edit-prompt')) button.remove()
+    }
     this.sessionId = sessionId
+  }
+
+  /** Begins a new conversation with what was said before a turn; the other one stays as it is. */
+  forkBefore (turn) {
+    const at = this.#shown.indexOf(turn)
+    const kept = this.#shown.slice(0, at)
+    const last = kept.findLast(({ claude }) => claude.lastMessage !== undefined)?.claude.lastMessage
+    this.fork = last && { sessionId: this.fork?.sessionId ?? this.sessionId, at: last }
+    for (const { element } of this.#shown.splice(at)) element.remove()
+    Object.assign(this, { sessionId: uuid(), title: undefined, runs: [], latestRun: undefined })
   }
 
   addRun (runId, completion) {
@@ -156,7 +177,7 @@ export class Conversation {
     this.#loading?.abort()
     this.#loading = new AbortController()
     const nothing = { prompts: [], missing: false, lastRunStart: undefined, latestRun: undefined, runs: [] }
-    Object.assign(this, { ...nothing, sessionId, title })
+    Object.assign(this, { ...nothing, fork: undefined, sessionId, title })
     this.#turns.replaceChildren()
     this.#shown = []
     return this.#loading
@@ -166,7 +187,8 @@ export class Conversation {
     const repeatable = whole && prompt !== undefined
     const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
     const { todos } = this.#shown.at(-1)?.claude ?? {}
-    const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit })
+    const onFork = repeatable ? () => this.#onFork(turn, prompt, pictures) : undefined
+    const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit, onFork })
     turn.claude.onCommands = (commands) => { this.commands = commands }
     if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)

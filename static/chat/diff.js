@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** Longer changes are shown as one block: comparing their lines pair by pair would block the page. */
 const maxComparedLines = 600
@@ -74,10 +75,10 @@ export function diffView (before, after, { firstLine } = {}) {
   const lines = diffLines(before, after)
   const rest = lines.length - maxShownLines
   const place = (number) => firstLine !== undefined && number !== undefined && firstLine + number - 1
-  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes', 'data-numbered': firstLine !== undefined },
+  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': words.common.changes, 'data-numbered': firstLine !== undefined },
     lines.slice(0, maxShownLines).map(([sign, line, number]) =>
       h('span', { class: classOfSign[sign], 'data-line': place(number) }, h('span', { class: 'sign' }, sign), `${line}\n`)),
-    rest > 0 && h('span', { class: 'omitted' }, `… ${rest} more lines`))
+    rest > 0 && h('span', { class: 'omitted' }, words.common.moreLines(rest)))
 }
 
 /** `+12 −3` */

@@ -1,13 +1,14 @@
 import { paths, send } from '../lib/api.js'
 import { confirmDialog } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** Asks for confirmation to end a sandbox, and says what happens to its files. */
 export function confirmEnd ({ volume, s3 }, { title, action, running = false }) {
   return confirmDialog({
     title,
-    text: `${running ? 'Claude will be stopped, and the' : 'The'} sandbox will be removed with all its processes. ` +
-      (s3?.syncOnTerminate ? `The workspace is copied to s3://${s3.bucket}/${s3.keyPrefix ?? ''} first. ` : '') +
-      (volume ? `Files on the volume “${volume.name}” are kept.` : `${s3?.syncOnTerminate ? 'All other' : 'Its'} files are lost.`),
+    text: words.endSandbox.about({
+      running, s3: s3?.syncOnTerminate && `s3://${s3.bucket}/${s3.keyPrefix ?? ''}`, volume: volume?.name
+    }),
     action
   })
 }
@@ -22,10 +23,9 @@ export async function endSandbox ({ id }) {
   } catch (error) {
     if (error.code !== 'WORKSPACE_NOT_STORED') throw error
     const confirmed = await confirmDialog({
-      title: 'End it without storing the files?',
-      text: `${error.message} If you end it now, everything in it that is not stored is lost. ` +
-        'If you keep it, the service tries again for as long as the sandbox lives.',
-      action: 'End and lose the files'
+      title: words.endSandbox.titleLose,
+      text: words.endSandbox.aboutLose(error.message),
+      action: words.endSandbox.actionLose
     })
     if (!confirmed) throw error
     return await (await send('DELETE', paths.forcedEnd(id))).json()

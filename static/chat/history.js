@@ -140,8 +140,9 @@ function commandOf (text) {
 }
 
 /** A stored message as the event that the CLI streams for it. */
-function asEvent ({ type, time, message, parentToolUseId }) {
+function asEvent ({ id, type, time, message, parentToolUseId }) {
   const [, answer] = type === 'system' ? /^<local-command-stdout>([^]*)<\/local-command-stdout>/.exec(message.content) ?? [] : []
   if (answer) return { type: 'assistant', message: { model: '<synthetic>', content: [{ type: 'text', text: answer }] }, timestamp: time }
-  return { type, subtype: message.subtype, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
+  const { subtype } = message
+  return { type, uuid: id, subtype, message, timestamp: time, parent_tool_use_id: parentToolUseId ?? null }
 }

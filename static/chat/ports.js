@@ -1,6 +1,8 @@
 import { asApiError, getJson, paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
+import { formatList } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
 
 /** A command's server takes a moment to start. */
@@ -14,7 +16,7 @@ const own = /^(localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])$/
  * not to be trusted: it has an origin of its own, and never learns of this page.
  */
 export class Ports {
-  element = h('div', { class: 'ports', role: 'group', 'aria-label': 'Ports of the sandbox', hidden: true })
+  element = h('div', { class: 'ports', role: 'group', 'aria-label': words.run.ports, hidden: true })
   #sandboxId
   #ports = []
   #timers = []
@@ -78,12 +80,12 @@ export class Ports {
     this.#ports = ports
     this.element.replaceChildren(...ports.map(({ port }) => this.#button(port)))
     this.element.hidden = ports.length === 0
-    if (added.length > 0) announce(`The sandbox listens on port ${added.map(({ port }) => port).join(', ')}`)
+    if (added.length > 0) announce(words.run.listening(formatList(added.map(({ port }) => String(port)))))
   }
 
   #button (port) {
-    return h('button', { type: 'button', class: 'button small', title: 'Opens in a new tab', onclick: () => this.#open(port) },
-      icon('globe'), `Open port ${port}`)
+    return h('button', { type: 'button', class: 'button small', title: words.run.opensTab, onclick: () => this.#open(port) },
+      icon('globe'), words.run.openPort(port))
   }
 
   /** The tab is opened at once: later, the browser would take it for a pop-up that nobody asked for. */
@@ -91,7 +93,7 @@ export class Ports {
     this.element.querySelector('.notice')?.remove()
     const tab = window.open('about:blank', '_blank')
     try {
-      if (!tab) throw new Error('Your browser did not open the tab. Allow this page to open others, then try again.')
+      if (!tab) throw new Error(words.run.tabRefused)
       tab.opener = null
       const { link } = await (await send('POST', paths.port(this.#sandboxId, port))).json()
       const { origin, searchParams } = new URL(link)

@@ -35,6 +35,12 @@ export class PromptHistory {
     this.#show(prompt)
   }
 
+  /** Shows the draft again. */
+  cancel () {
+    if (this.#at !== -1) this.#show(this.#draft)
+    this.reset()
+  }
+
   /** The next prompt begins. */
   reset () {
     this.#at = -1

@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { codeBlock } from '../markdown/code.js'
 
 /** One question: its options, and an answer in other words. */
@@ -18,10 +19,14 @@ export class QuestionField {
     this.#multiple = multiSelect
     const type = multiSelect ? 'checkbox' : 'radio'
     this.#inputs = options.map(({ label }) => h('input', { type, name, value: label }))
-    this.#other = h('input', { type, name, 'aria-label': 'Another answer' })
+    this.#other = h('input', { type, name, 'aria-label': words.permission.anotherAnswer })
     this.#other.addEventListener('change', () => { if (this.#other.checked) this.#text.focus() })
     this.#text = h('input', {
-      type: 'text', 'aria-label': `Another answer: ${question}`, placeholder: 'Another answer', maxlength: '4000', autocomplete: 'off'
+      type: 'text',
+      'aria-label': words.permission.anotherAnswerTo(question),
+      placeholder: words.permission.anotherAnswer,
+      maxlength: '4000',
+      autocomplete: 'off'
     })
     this.#text.addEventListener('input', () => { this.#other.checked = this.#text.value.trim() !== '' })
     this.element = h('fieldset', { class: 'question' },
@@ -30,7 +35,7 @@ export class QuestionField {
         h('label', { class: 'option' }, this.#inputs[index],
           h('span', {}, h('span', { class: 'option-label' }, label), description && h('span', { class: 'muted small' }, description)),
           digit(index)),
-        preview && h('details', { class: 'option-preview' }, h('summary', {}, `Preview of ${label}`), codeBlock(preview))
+        preview && h('details', { class: 'option-preview' }, h('summary', {}, words.permission.previewOf(label)), codeBlock(preview))
       ]),
       h('div', { class: 'option' }, this.#other, this.#text, digit(options.length)))
   }

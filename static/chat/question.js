@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { button } from '../views/notice.js'
 import { QuestionField } from './question-field.js'
 import { RequestCard } from './request-card.js'
@@ -16,20 +17,22 @@ export class QuestionCard extends RequestCard {
   constructor (request, run) {
     const { id, questions } = request
     super(request, run, {
-      label: 'Question',
+      label: words.permission.question,
       symbol: 'chat',
-      title: h('strong', {}, questions.length === 1 ? 'Claude has a question' : `Claude has ${questions.length} questions`),
-      alert: 'Claude has a question',
+      title: h('strong', {}, words.permission.questions(questions.length)),
+      alert: words.permission.questions(1),
       summary: questions[0].question,
-      labels: { allow: 'Answered', deny: 'Not answered', lapse: 'Not answered' }
+      labels: {
+        allow: words.permission.answered, deny: words.permission.notAnswered, lapse: words.permission.notAnswered
+      }
     })
     this.#fields = questions.map((question, index) => new QuestionField(question, `${id}-${index}`))
     this.form.append(
       ...this.#fields.map(({ element }) => element),
       this.#missing,
       h('div', { class: 'actions' },
-        h('button', { class: 'button primary small' }, 'Answer', h('kbd', {}, 'Enter')),
-        button('Skip', () => this.answer('deny'), { kind: 'small' })))
+        h('button', { class: 'button primary small' }, words.permission.answer, h('kbd', {}, words.keys.names.Enter)),
+        button(words.permission.skip, () => this.answer('deny'), { kind: 'small' })))
     this.form.addEventListener('submit', (event) => {
       event.preventDefault()
       this.answer('allow')
@@ -50,7 +53,7 @@ export class QuestionCard extends RequestCard {
   async answer (decision) {
     if (decision === 'deny') return await this.send({ decision })
     const missing = this.#fields.find((field) => !field.answered)
-    this.#missing.textContent = missing ? `Answer this, too: ${missing.question}` : ''
+    this.#missing.textContent = missing ? words.permission.answerThis(missing.question) : ''
     if (missing) return missing.focus()
     const counts = await this.send({ decision, answers: this.#fields.map(({ answer }) => answer) })
     if (counts) this.#show(this.#fields.map(({ question, text }) => [question, text]))

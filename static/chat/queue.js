@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { words } from '../lib/words.js'
 import { button } from '../views/notice.js'
 
 /**
@@ -14,7 +15,7 @@ export class Queue {
   /** Those of other conversations. */
   #others = new Map()
   #held = false
-  element = h('div', { class: 'queue', hidden: true, role: 'group', 'aria-label': 'Follow-ups' })
+  element = h('div', { class: 'queue', hidden: true, role: 'group', 'aria-label': words.queue.name })
 
   constructor ({ onSend, onEdit }) {
     this.onSend = onSend
@@ -83,14 +84,14 @@ export class Queue {
     this.element.hidden = this.#prompts.length === 0
     this.element.replaceChildren(
       h('div', { class: 'queue-head' },
-        h('span', {}, this.#held ? 'Not sent yet' : 'Will be sent when Claude is done'),
-        this.#held && button('Send now', () => this.#release(), { kind: 'small' })),
+        h('span', {}, this.#held ? words.queue.held : words.queue.waiting),
+        this.#held && button(words.queue.sendNow, () => this.#release(), { kind: 'small' })),
       h('ol', {}, this.#prompts.map((prompt, index) => h('li', {},
         h('button', {
-          type: 'button', class: 'queued', title: 'Edit', dir: 'auto', onclick: () => this.#edit(index)
+          type: 'button', class: 'queued', title: words.common.edit, dir: 'auto', onclick: () => this.#edit(index)
         }, labelOf(prompt)),
         h('button', {
-          type: 'button', class: 'quiet', 'aria-label': 'Remove', onclick: () => this.#remove(index)
+          type: 'button', class: 'quiet', 'aria-label': words.queue.remove, onclick: () => this.#remove(index)
         }, icon('cross'))))))
   }
 }
@@ -107,6 +108,6 @@ function stored (conversation) {
 function labelOf ({ text, pictures, lost }) {
   const count = lost || pictures.length
   if (count === 0) return text
-  const label = `${count === 1 ? '1 picture' : `${count} pictures`}${lost ? ', lost when the page was reloaded' : ''}`
-  return text.trim() === '' ? label : `${text} (${label})`
+  const label = lost ? words.queue.picturesLost(count) : words.queue.pictures(count)
+  return text.trim() === '' ? label : words.queue.withPictures(text, label)
 }

@@ -2,13 +2,8 @@ import { paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { approximateDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
-
-const reasons = {
-  deadline: ', because there was no answer in time',
-  run_end: ', because the run ended',
-  claude: ', because Claude withdrew the request'
-}
 
 /** Something that Claude asks and waits for, with the time that is left. Subclasses put their content into `body`. */
 export class RequestCard {
@@ -38,7 +33,7 @@ export class RequestCard {
       this.body, this.form)
     const tick = () => {
       const left = Date.parse(expiresAt) - Date.now()
-      this.#left.textContent = left > 0 ? `${approximateDuration(left)} left` : ''
+      this.#left.textContent = left > 0 ? words.permission.left(approximateDuration(left)) : ''
     }
     tick()
     this.#timer = setInterval(tick, 1000)
@@ -54,8 +49,9 @@ export class RequestCard {
     this.#left.textContent = ''
     this.element.dataset.state = decision
     this.keepFocus()
+    const outcome = this.labelOf(decision, resolvedBy)
     this.form.replaceChildren(h('p', { class: 'muted' }, icon(decision === 'allow' ? 'check' : 'cross'),
-      ` ${this.labelOf(decision, resolvedBy)}${reasons[resolvedBy] ?? ''}`))
+      ' ', words.permission.reasons[resolvedBy]?.(outcome) ?? outcome))
   }
 
   /** What has become of it, in a word or two. */

@@ -2,23 +2,19 @@ import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { enableLightDismiss } from '../lib/light-dismiss.js'
 import { browserStorage } from '../lib/storage.js'
+import { words } from '../lib/words.js'
 
-const modes = [
-  ['bypassPermissions', 'Full access', 'Claude may do anything inside the sandbox'],
-  ['acceptEdits', 'Accept edits', 'Claude changes files; you allow or deny everything else'],
-  ['ask', 'Ask first', 'You allow or deny each change'],
-  ['plan', 'Plan first', 'Claude reads and plans, and changes nothing until you approve']
-]
+const modes = Object.entries(words.options.modes).map(([mode, name]) => [mode, name, words.options.modeMeanings[mode]])
 /** The CLI's names for the latest model of each kind. */
 const models = [['opus', 'Opus'], ['sonnet', 'Sonnet'], ['haiku', 'Haiku'], ['fable', 'Fable']]
 const otherModel = 'other'
-const efforts = [['low', 'Low'], ['medium', 'Medium'], ['high', 'High'], ['xhigh', 'Very high'], ['max', 'Maximum']]
+const efforts = Object.entries(words.options.efforts)
 
 /** The options for new runs, remembered in this browser. */
 export class RunOptions {
-  #mode = select({ 'aria-label': 'What Claude may do' }, modes)
-  #model = select({ id: 'run-model' }, [['', 'Default'], ...models, [otherModel, 'Another…']])
-  #effort = select({ id: 'run-effort' }, [['', 'Default'], ...efforts])
+  #mode = select({ 'aria-label': words.options.mode }, modes)
+  #model = select({ id: 'run-model' }, [['', words.options.default], ...models, [otherModel, words.options.another]])
+  #effort = select({ id: 'run-effort' }, [['', words.options.default], ...efforts])
   #modelId = h('input', {
     id: 'run-model-id',
     autocomplete: 'off',
@@ -28,15 +24,17 @@ export class RunOptions {
     maxlength: '200'
   })
 
-  #budget = h('input', { id: 'run-budget', type: 'number', min: '0.01', step: '0.01', placeholder: 'None' })
-  #turns = h('input', { id: 'run-turns', type: 'number', min: '1', step: '1', placeholder: 'None' })
+  #budget = h('input', { id: 'run-budget', type: 'number', min: '0.01', step: '0.01', placeholder: words.options.none })
+  #turns = h('input', { id: 'run-turns', type: 'number', min: '1', step: '1', placeholder: words.options.none })
 
   /** What is chosen, where that is not the default. */
   #choice = h('span', { class: 'run-choice wide-only' })
-  #summary = h('summary', { class: 'quiet', title: 'Model, effort and limits' }, icon('sliders'), this.#choice)
-  #modelIdField = field('Model id', this.#modelId)
+  #summary = h('summary', { class: 'quiet', title: words.options.about }, icon('sliders'), this.#choice)
+  /** Loaded when it is first looked at. */
+  #allowed
+  #modelIdField = field(words.options.modelId, this.#modelId)
 
-  constructor () {
+  constructor (sandboxId) {
     const { mode, model = '', effort = '', budget = '', turns = '' } = browserStorage.read('run', {})
     const isListed = model === '' || models.some(([alias]) => alias === model)
     choose(this.#mode, mode)
@@ -49,9 +47,11 @@ export class RunOptions {
       this.#mode,
       h('details', { class: 'popover' }, this.#summary,
         h('div', { class: 'popover-body' },
-          field('Model', this.#model), field('Effort', this.#effort), this.#modelIdField,
-          field('Max turns', this.#turns), field('Budget in USD', this.#budget))))
-    enableLightDismiss(this.element.querySelector('details'))
+          field(words.options.model, this.#model), field(words.options.effort, this.#effort), this.#modelIdField,
+          field(words.options.turns, this.#turns), field(words.options.budget, this.#budget))))
+    const details = this.element.querySelector('details')
+    enableLightDismiss(details)
+    details.addEventListener('toggle', () => { if (details.open) this.#showAllowed(sandboxId) })
     this.#show()
   }
 
@@ -75,6 +75,16 @@ export class RunOptions {
     if (field === this.#model && field.value === otherModel) this.#modelId.focus()
   }
 
+  async #showAllowed (sandboxId) {
+    const { AllowedRules } = await import('./allowed.js').catch(() => ({}))
+    if (AllowedRules === undefined) return
+    if (this.#allowed === undefined) {
+      this.#allowed = new AllowedRules(sandboxId)
+      this.element.querySelector('.popover-body').append(this.#allowed.element)
+    }
+    await this.#allowed.refresh()
+  }
+
   #remember () {
     browserStorage.write('run', {
       mode: this.#mode.value,
@@ -88,11 +98,11 @@ export class RunOptions {
   #show () {
     const { model, effort } = this.request
     const modelName = models.find(([alias]) => alias === model)?.[1] ?? model
-    const effortName = effort && `${efforts.find(([value]) => value === effort)[1]} effort`
-    const choice = modelName && effortName ? `${modelName}, ${effortName.toLowerCase()}` : modelName ?? effortName ?? ''
+    const effortName = words.options.effortNamed[effort]
+    const choice = modelName && effortName ? words.options.modelAndEffort(modelName, effortName) : modelName ?? effortName ?? ''
     this.#modelIdField.hidden = this.#model.value !== otherModel
     this.#choice.textContent = choice
-    this.#summary.setAttribute('aria-label', choice === '' ? 'More run options' : `More run options: ${choice}`)
+    this.#summary.setAttribute('aria-label', choice === '' ? words.options.more : words.options.moreWith(choice))
   }
 }
 

@@ -2,12 +2,11 @@ import { ApiError, asApiError, paths, send } from '../lib/api.js'
 import { callAttention } from '../lib/attention.js'
 import { announce } from '../lib/dom.js'
 import { followRun } from '../lib/run-stream.js'
+import { words } from '../lib/words.js'
 
 /** A replayed request is followed by its answer within this time. */
 const permissionAlertDelayMs = 300
-const notSent = {
-  message: 'You stopped before the service could be reached.', hint: 'If the prompt did arrive, its run continues.'
-}
+const notSent = { message: words.run.notSent, hint: words.run.notSentHint }
 
 /** A run that the page follows: its events go to its turn, and its activity to the activity line. */
 export class FollowedRun {
@@ -36,7 +35,7 @@ export class FollowedRun {
     const { sandbox, request, activity, onState } = this.#parts
     activity.start()
     onState('working')
-    announce('Claude is working')
+    announce(words.run.working)
     try {
       const completed = await followRun({
         sandboxId: sandbox.id,
@@ -67,7 +66,7 @@ export class FollowedRun {
     if (this.#stopping) return
     this.#stopping = true
     this.#parts.activity.stopping()
-    announce('Stopping')
+    announce(words.activity.stopping)
     // Without an id yet, it is cancelled as soon as it has started.
     if (this.runId !== undefined) await this.#cancel()
     else if (this.#connection !== 'connected') this.leave()
@@ -85,7 +84,7 @@ export class FollowedRun {
       this.runId = data.runId
       this.startedAt = data.startedAt
       this.#started()
-      activity.show(this.#stopping ? 'Stopping' : 'Thinking')
+      activity.show(this.#stopping ? words.activity.stopping : words.activity.thinking)
       if (this.#stopping) this.#cancel()
     } else if (event === 'sandbox.expiring') bar.setExpiry(data.expiresAt)
     else if (event === 'permission.requested') setTimeout(() => this.#alertPermission(), permissionAlertDelayMs)
@@ -107,21 +106,21 @@ export class FollowedRun {
     if (this.#stopping) return
     const waiting = this.turn.openRequest !== undefined
     this.#parts.onState(waiting ? 'waiting' : 'working')
-    this.#parts.activity.show(waiting ? 'Waiting for you' : text, { waiting })
+    this.#parts.activity.show(waiting ? words.common.waitingForYou : text, { waiting })
   }
 
   /** Unless the request has been answered meanwhile, as in a run that is replayed. */
   #alertPermission () {
     const request = this.turn.openRequest
     if (request === undefined) return
-    announce(`${request.alert}. ${request.summary}`)
+    announce(words.run.alert(request.alert, request.summary))
     callAttention(request.alert, request.summary)
     request.show()
   }
 
   #setConnection (state) {
     const { activity, bar } = this.#parts
-    if (state !== this.#connection) announce(state === 'connected' ? 'Connected again' : 'The connection was lost')
+    if (state !== this.#connection) announce(state === 'connected' ? words.run.connectedAgain : words.run.connectionLost)
     this.#connection = state
     activity.setConnected(state === 'connected')
     bar.setConnection(state)
@@ -140,7 +139,7 @@ export class FollowedRun {
 }
 
 function announceEnd ({ isError, outcome }, prompt) {
-  const text = outcome === 'cancelled' ? 'The run was stopped' : isError ? 'The run failed' : 'Claude has finished'
+  const text = outcome === 'cancelled' ? words.run.stopped : isError ? words.run.failed : words.run.finished
   announce(text)
   if (outcome !== 'cancelled') callAttention(text, prompt)
 }

@@ -1,14 +1,9 @@
 import { h } from '../lib/dom.js'
-import { approximateDuration, shortId } from '../lib/format.js'
+import { approximateDuration, formatTime, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 const expiryWarningMs = 5 * 60_000
-
-const connections = {
-  connected: 'Connected',
-  reconnecting: 'Reconnecting…',
-  gap: 'Some output is missing'
-}
 
 /**
  * The bar of a chat in the header of the page: the conversation, the sandbox's name, connection state and time left,
@@ -23,13 +18,15 @@ export class SandboxBar {
   /** @param {{title: Node, tools: Node[]}} options the name of the conversation, and further buttons in the bar */
   constructor (sandbox, { onEnd, onExpired, title, tools }) {
     this.onExpired = onExpired
-    this.#end = h('button', { type: 'button', class: 'button small', 'aria-label': 'End session', onclick: onEnd }, ...endLabel())
+    this.#end = h('button', {
+      type: 'button', class: 'button small', 'aria-label': words.bar.endSession, onclick: onEnd
+    }, endLabel())
     this.element = h('div', { class: 'sandbox-bar' },
-      h('a', { class: 'quiet', href: '#', 'aria-label': 'All sandboxes' }, icon('back')),
+      h('a', { class: 'quiet', href: '#', 'aria-label': words.common.allSandboxes }, icon('back')),
       this.#dot,
       title,
       h('span', { class: 'sandbox-bar-name', title: sandbox.id },
-        h('span', { class: 'visually-hidden' }, 'Sandbox '), sandbox.name || shortId(sandbox.id)),
+        h('span', { class: 'visually-hidden' }, words.bar.sandbox, ' '), sandbox.name || shortId(sandbox.id)),
       h('span', { class: 'space' }),
       this.#left,
       tools,
@@ -41,8 +38,8 @@ export class SandboxBar {
   /** @param {'connected' | 'reconnecting' | 'gap'} state */
   setConnection (state) {
     this.#dot.dataset.state = state
-    this.#dot.title = connections[state]
-    this.#dot.replaceChildren(h('span', { class: state === 'connected' ? 'visually-hidden' : '' }, connections[state]))
+    this.#dot.title = words.bar.connections[state]
+    this.#dot.replaceChildren(h('span', { class: state === 'connected' ? 'visually-hidden' : '' }, words.bar.connections[state]))
   }
 
   setExpiry (expiresAt) {
@@ -55,8 +52,9 @@ export class SandboxBar {
         clearInterval(this.#timer)
         this.onExpired()
       }
-      this.#left.replaceChildren(...left > 0 ? [h('span', { class: 'wide-only' }, 'Ends in '), approximateDuration(left)] : ['Expired'])
-      this.#left.title = `Ends at ${new Date(end).toLocaleTimeString()}`
+      const duration = approximateDuration(left)
+      this.#left.replaceChildren(...left > 0 ? byRoom(words.bar.endsIn(duration), duration) : [words.bar.expired])
+      this.#left.title = words.bar.endsAt(formatTime(end))
       this.#left.classList.toggle('soon', left < expiryWarningMs)
     }
     this.#timer = setInterval(tick, 1000)
@@ -76,7 +74,7 @@ export class SandboxBar {
 
   setEnded () {
     clearInterval(this.#timer)
-    this.#left.textContent = 'Ended'
+    this.#left.textContent = words.bar.ended
     this.#left.classList.remove('soon')
     this.#dot.hidden = this.#end.hidden = true
   }
@@ -86,7 +84,11 @@ export class SandboxBar {
   }
 }
 
-/** On phones there is only room for one word. */
 function endLabel () {
-  return ['End', h('span', { class: 'wide-only' }, ' session')]
+  return byRoom(words.bar.endSession, words.bar.end)
+}
+
+/** On phones there is only room for one word. */
+function byRoom (long, short) {
+  return [h('span', { class: 'wide-only' }, long), h('span', { class: 'narrow-only' }, short)]
 }

@@ -1,12 +1,13 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** Distance from the end that still counts as the end. */
 const tolerancePx = 32
 
 /** A scrolling column that follows its end while the user is there; otherwise it offers a button to jump back. */
 export function followingColumn (content) {
-  const jump = h('button', { type: 'button', class: 'jump', hidden: true }, icon('arrowDown'), 'Jump to latest')
+  const jump = h('button', { type: 'button', class: 'jump', hidden: true }, icon('arrowDown'), words.chat.jump)
   const scroller = h('div', { class: 'scroller', tabindex: '-1' }, content)
   let following = true
   let lastTop = 0

@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** Fewer are not worth a click. */
 const leastFolded = 6
@@ -54,7 +55,7 @@ export class Series {
     const counts = new Map()
     for (const { name } of this.#folded) counts.set(name, (counts.get(name) ?? 0) + 1)
     const most = [...counts].sort(([, one], [, other]) => other - one).slice(0, namedTools)
-    this.#label.textContent = `${this.#folded.size} steps`
+    this.#label.textContent = words.tools.steps(this.#folded.size)
     this.#names.textContent = most.map(([name, count]) => count > 1 ? `${name} ${count}` : name).join(', ') + (counts.size > namedTools ? ' …' : '')
   }
 

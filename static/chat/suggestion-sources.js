@@ -1,16 +1,9 @@
 import { getJson, paths } from '../lib/api.js'
+import { words } from '../lib/words.js'
 import { mention } from './mention.js'
 
 /** What the CLI has before it has said so itself, and what it is good for. */
-const builtIn = {
-  clear: 'Start over: Claude forgets this conversation',
-  compact: 'Summarize the conversation to free up context',
-  context: 'What fills Claude’s context',
-  usage: 'Tokens and cost so far',
-  init: 'Write a CLAUDE.md for this workspace',
-  'code-review': 'Review the changes in this workspace',
-  'security-review': 'Look for security problems in the changes'
-}
+const builtIn = words.composer.commandMeanings
 /** The CLI's own state. */
 const claudeDirectory = '.claude-sandbox'
 
@@ -27,7 +20,7 @@ function matching (items, word, nameOf) {
  */
 export function commandSource (names) {
   return {
-    label: 'Commands',
+    label: words.composer.commands,
     wordAt (before) {
       const [word] = /^\/\S*$/.exec(before) ?? []
       return word === undefined ? undefined : { start: 0, word }
@@ -53,7 +46,7 @@ export function fileSource (sandboxId) {
     return listing.entries
   }
   return {
-    label: 'Files',
+    label: words.composer.files,
     wordAt (before) {
       const match = /(?<=^|\s)@(?:"([^"\n]*)|([^\s"]*))$/.exec(before)
       return match === null ? undefined : { start: match.index, word: match[1] ?? match[2] }

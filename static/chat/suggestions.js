@@ -1,4 +1,5 @@
 import { announce, h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 const mostShown = 50
 
@@ -111,7 +112,7 @@ export class Suggestions {
     this.#input.setAttribute('aria-controls', this.#list.id)
     this.#input.setAttribute('aria-autocomplete', 'list')
     this.#activate(0)
-    announce(`${label}: ${options.length}`)
+    announce(words.composer.suggestions(label, options.length))
   }
 
   #activate (index) {

@@ -1,9 +1,10 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** Claude's thinking, collapsed. New text is appended without replacing what is there. */
 export class Thinking {
   #text = h('p', { dir: 'auto' })
-  #label = h('summary', {}, 'Thinking…')
+  #label = h('summary', {}, words.turn.thinking)
   element = h('details', { class: 'thinking' }, this.#label, this.#text)
 
   append (text) {
@@ -11,7 +12,7 @@ export class Thinking {
   }
 
   finish (text = this.#text.textContent) {
-    this.#label.textContent = 'Thoughts'
+    this.#label.textContent = words.turn.thoughts
     this.#text.textContent = text
     if (text.trim() === '') this.element.remove()
   }

@@ -1,8 +1,9 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 const tools = ['TodoWrite', 'TaskCreate', 'TaskUpdate']
-const states = { pending: 'To do', in_progress: 'In progress', completed: 'Done' }
+const states = words.tools.todoStates
 
 /** Whether a call of this tool says something about a list of things to do. */
 export function isTodoTool (name) {
@@ -52,10 +53,10 @@ export class TodoView {
     const done = items.filter(({ state }) => state === 'completed').length
     const current = items.find(({ state }) => state === 'in_progress')
     this.element.hidden = items.length === 0
-    this.#count.textContent = `${done} of ${items.length}`
-    this.#current.textContent = current?.active ?? (done === items.length ? 'All done' : '')
+    this.#count.textContent = words.common.ofTotal(done, items.length)
+    this.#current.textContent = current?.active ?? (done === items.length ? words.tools.allDone : '')
     this.#list.replaceChildren(...items.map(({ text, state }) => h('li', { 'data-state': state },
       icon(state === 'completed' ? 'check' : state === 'in_progress' ? 'chevron' : 'minus'),
-      h('span', {}, h('span', { class: 'visually-hidden' }, `${states[state]}: `), text))))
+      h('span', {}, h('span', { class: 'visually-hidden' }, words.tools.todo(states[state])), text))))
   }
 }

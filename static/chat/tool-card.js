@@ -2,6 +2,7 @@ import { h } from '../lib/dom.js'
 import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { picture, picturesIn } from '../lib/pictures.js'
+import { words } from '../lib/words.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { diffSize, diffView, placeOf } from './diff.js'
 import { describeTool } from './tool-kinds.js'
@@ -10,7 +11,9 @@ import { describeTool } from './tool-kinds.js'
 const initialLines = 200
 const maxCharacters = 500_000
 
-const stateLabels = { running: 'Running', waiting: 'Waiting for you', stopped: 'Stopped' }
+const stateLabels = {
+  running: words.tools.running, waiting: words.common.waitingForYou, stopped: words.tools.stopped
+}
 
 /** One tool call: a line that opens to show input and output. That of a failed one has the beginning of the error. */
 export class ToolCard {
@@ -35,7 +38,7 @@ export class ToolCard {
     this.name = name
     this.#startedAt = startedAt
     this.#described = describeTool(name, input, workdir)
-    this.#pictureName = String(input?.file_path ?? `Picture from ${name}`).split('/').at(-1)
+    this.#pictureName = String(input?.file_path ?? words.tools.pictureFrom(name)).split('/').at(-1)
     const { icon: symbol, category, main, changes } = this.#described
     /** A subagent's work is shown inside the call that started it. */
     this.children = h('div', { class: 'tool-children' })
@@ -88,7 +91,7 @@ export class ToolCard {
     else if (this.#described.category === 'agent') this.element.open = false
   }
 
-  deny (label = 'Denied') {
+  deny (label = words.permission.denied) {
     this.#denial = label
     this.#show('denied')
   }
@@ -107,7 +110,7 @@ export class ToolCard {
     this.element.dataset.state = state
     const labels = { ...stateLabels, failed: this.#described.failed, denied: this.#denial }
     this.#state.textContent = labels[state] ?? (ms >= 100 ? formatDuration(ms) : '')
-    if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, 'Done'))
+    if (state === 'done') this.#state.append(icon('check'), h('span', { class: 'visually-hidden' }, words.common.done))
     this.onState()
   }
 
@@ -137,8 +140,8 @@ export class ToolCard {
     if (this.#described.changes.length > 0 && !failed) return
     if (pictures.length > 0) this.#result.after(h('div', { class: 'pictures' }, pictures.map((one) => picture(one, this.#pictureName))))
     if (text.trim() === '' && pictures.length > 0) return
-    if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, 'No output'))
-    const cut = text.length > maxCharacters ? `\n… ${text.length - maxCharacters} more characters` : ''
+    if (text.trim() === '') return this.#result.replaceChildren(h('p', { class: 'muted' }, words.tools.noOutput))
+    const cut = text.length > maxCharacters ? `\n${words.tools.moreCharacters(text.length - maxCharacters)}` : ''
     const whole = (failed ? withoutTag(text) : text).slice(0, maxCharacters) + cut
     const lines = whole.split('\n')
     const figure = codeBlock(lines.slice(0, initialLines).join('\n'), failed ? 'error' : 'result')
@@ -151,7 +154,7 @@ export class ToolCard {
         figure.querySelector('code').textContent = whole
         more.remove()
       }
-    }, `Show ${lines.length - initialLines} more lines`)
+    }, words.tools.showMore(lines.length - initialLines))
     figure.append(more)
   }
 }

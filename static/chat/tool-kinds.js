@@ -1,3 +1,5 @@
+import { words } from '../lib/words.js'
+
 /**
  * How each of Claude Code's tools is shown: an icon, a category (for the colour), its main argument, and the content of
  * the open card: labelled texts, or changes; and what it is called when it fails. Tools that are not listed show their
@@ -29,7 +31,7 @@ const kinds = {
   },
   NotebookEdit: { icon: 'pencil', category: 'change', main: ({ notebook_path: path }) => path, isPath: true },
   Grep: {
-    icon: 'search', category: 'read', main: ({ pattern, path }) => path ? `${pattern} in ${path}` : pattern, texts: () => []
+    icon: 'search', category: 'read', main: ({ pattern, path }) => path ? words.tools.searchIn(pattern, path) : pattern, texts: () => []
   },
   Glob: { icon: 'search', category: 'read', main: ({ pattern }) => pattern, texts: () => [] },
   WebFetch: { icon: 'globe', category: 'read', main: ({ url }) => url },
@@ -41,7 +43,7 @@ const kinds = {
     category: 'plan',
     main: ({ questions }) => Array.isArray(questions) ? questions.map((question) => text(question?.question)).join(' ') : '',
     texts: () => [],
-    failed: 'Not answered'
+    failed: words.permission.notAnswered
   },
   EnterPlanMode: { icon: 'list', category: 'plan', main: () => '', texts: () => [] },
   ExitPlanMode: {
@@ -49,12 +51,12 @@ const kinds = {
     category: 'plan',
     main: ({ plan }) => plan,
     texts: ({ plan }) => [['markdown', plan]],
-    failed: 'Not approved'
+    failed: words.permission.notApproved
   },
   TodoWrite: {
     icon: 'list',
     category: 'plan',
-    main: ({ todos }) => Array.isArray(todos) ? `${todos.filter(isDone).length} of ${todos.length} done` : '',
+    main: ({ todos }) => Array.isArray(todos) ? words.tools.tasksDone(todos.filter(isDone).length, todos.length) : '',
     texts: ({ todos }) => Array.isArray(todos) ? [['tasks', todos.map(todoLine).join('\n')]] : []
   }
 }
@@ -69,7 +71,7 @@ export function describeTool (name, input, workdir) {
   return {
     icon: kind.icon,
     category: kind.category,
-    failed: kind.failed ?? 'Failed',
+    failed: kind.failed ?? words.tools.failed,
     main: kind.isPath && workdir && main.startsWith(`${workdir}/`) ? main.slice(workdir.length + 1) : main,
     texts: texts.map(([label, value]) => [label, text(value)]).filter(([, value]) => value !== ''),
     changes: changes.filter(([before, after]) => before !== after)

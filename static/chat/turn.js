@@ -1,6 +1,8 @@
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
+import { icon } from '../lib/icons.js'
 import { picture } from '../lib/pictures.js'
+import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
@@ -23,17 +25,18 @@ export class Turn {
 
   /**
    * @param {{prompt?: string, pictures?: object[], scripted, sandboxId, workdir, todos, onAnswered?: () => void,
-   *   onEdit?: () => void}} options
+   *   onEdit?: () => void, onFork?: () => void}} options
    */
-  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, todos, onAnswered, onEdit }) {
+  constructor ({ prompt, pictures = [], scripted, sandboxId, workdir, todos, onAnswered, onEdit, onFork }) {
     this.#onEdit = onEdit
     this.scripted = scripted
     this.#sandboxId = sandboxId
     this.#onAnswered = onAnswered
     this.claude = new ClaudeView({ workdir, todos })
-    this.#body.append(h('h2', { class: 'visually-hidden' }, 'Answer'), this.claude.element)
-    this.element = h('article', { class: 'turn', 'aria-label': 'Prompt and answer' },
+    this.#body.append(h('h2', { class: 'visually-hidden' }, words.turn.answer), this.claude.element)
+    this.element = h('article', { class: 'turn', 'aria-label': words.turn.name },
       prompt !== undefined && promptElement(prompt, pictures),
+      onFork && editButton(onFork),
       this.#body)
   }
 
@@ -47,7 +50,7 @@ export class Turn {
     else if (event === 'output') this.#showOutput(data.text)
     else if (event === 'permission.requested') this.#showPermission(data)
     else if (event === 'permission.resolved') this.#resolvePermission(data)
-    else if (event === 'gap') this.#warn('Some of the output is missing here, as it is no longer available.')
+    else if (event === 'gap') this.#warn(words.turn.gap)
     else if (event === 'error') this.fail(data)
     else if (event === 'run.completed') this.#complete(data)
   }
@@ -101,7 +104,7 @@ export class Turn {
   #showOutput (text) {
     if (stripAnsi(text).trim() === '') return
     if (this.#output === undefined) {
-      this.#output = h('pre', { class: 'output', tabindex: '0', 'aria-label': 'Other output' })
+      this.#output = h('pre', { class: 'output', tabindex: '0', 'aria-label': words.turn.otherOutput })
       this.claude.element.append(this.#output)
     }
     this.#output.append(`${stripAnsi(text).replace(/\n$/, '')}\n`)
@@ -117,7 +120,7 @@ export class Turn {
     const { result } = this.claude
     const reason = result?.is_error ? result.result || result.errors?.join('\n') : undefined
     if (reason && run.outcome !== 'cancelled' && !this.claude.shows(reason)) {
-      this.fail({ message: reason, hint: 'Fix the cause, then send your prompt again.' })
+      this.fail({ message: reason, hint: words.turn.fixHint })
     }
     this.showFooter(run)
   }
@@ -126,15 +129,20 @@ export class Turn {
   showFooter (run) {
     const footer = runFooter(run, { scripted: this.scripted, model: this.claude.model })
     if (footer.hasChildNodes()) this.#body.append(footer)
-    if (run.isError && this.#onEdit) this.#body.append(button('Edit and resend', this.#onEdit, { kind: 'small', symbol: 'pencil' }))
+    if (run.isError && this.#onEdit) this.#body.append(button(words.turn.editAndResend, this.#onEdit, { kind: 'small', symbol: 'pencil' }))
   }
 }
 
 function promptElement (prompt, pictures) {
   return h('div', { class: 'prompt', dir: 'auto', tabindex: mayScroll(prompt, pictures) && '0' },
-    h('span', { class: 'visually-hidden', dir: 'ltr' }, 'You: '),
+    h('span', { class: 'visually-hidden', dir: words.dir }, words.turn.you),
     prompt,
-    pictures.length > 0 && h('div', { class: 'pictures' }, pictures.map((one, at) => picture(one, `Picture ${at + 1}`))))
+    pictures.length > 0 && h('div', { class: 'pictures' }, pictures.map((one, at) => picture(one, words.common.picture(at + 1)))))
+}
+
+function editButton (onclick) {
+  const label = words.turn.editPrompt
+  return h('button', { type: 'button', class: 'quiet edit-prompt', title: label, 'aria-label': label, onclick }, icon('pencil'))
 }
 
 /** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */

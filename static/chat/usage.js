@@ -1,15 +1,15 @@
 import { announce, h } from '../lib/dom.js'
-import { formatCost, formatCount } from '../lib/format.js'
+import { formatCost, formatCount, formatMemory, formatPercent } from '../lib/format.js'
 import { enableLightDismiss } from '../lib/light-dismiss.js'
+import { words } from '../lib/words.js'
 
 /** From which part of its context on a conversation should be compacted. */
 const fullFrom = 0.8
-const fullHint = 'The context is almost full. Send /compact: Claude then goes on with a summary of the conversation.'
 
 /** How full the context of a conversation is and what it has cost, in a button that opens the details. */
 export class UsageMeter {
-  #label = h('summary', { class: 'quiet', title: 'Context and cost of this conversation' })
-  #details = h('div', { class: 'popover-body usage-details', role: 'group', 'aria-label': 'Context and cost' })
+  #label = h('summary', { class: 'quiet', title: words.usage.about })
+  #details = h('div', { class: 'popover-body usage-details', role: 'group', 'aria-label': words.usage.name })
   #compute = h('dd')
   #scripted
   #sandbox
@@ -37,17 +37,18 @@ export class UsageMeter {
     const short = [used && shortly(used), cost !== undefined && formatCost(cost)].filter(Boolean).join(' · ')
     this.element.hidden = short === ''
     this.element.toggleAttribute('data-full', isFull)
-    const hint = isFull ? ' · /compact helps' : ''
+    const hint = isFull ? ` · ${words.usage.compactHelps}` : ''
     this.#label.replaceChildren(h('span', {}, short, h('span', { class: 'wide-only' }, hint)))
-    this.#label.setAttribute('aria-label', `Context and cost: ${short}${hint}`)
+    this.#label.setAttribute('aria-label', words.usage.label(short + hint))
     this.#details.replaceChildren(h('dl', {},
-      row('Context', used ? inFull(used) : 'Unknown until Claude answers'),
-      used && row('Model', used.model),
-      row('Model cost', cost === undefined ? 'Unknown' : this.#costText(cost, costs.length, runs.length)),
-      typeof this.#sandbox.resources?.usdPerHour === 'number' && [h('dt', {}, 'Sandbox'), this.#compute]),
-    ...isFull ? [h('p', { class: 'warn' }, fullHint)] : [])
+      row(words.usage.context, used ? inFull(used) : words.usage.contextUnknown),
+      used && row(words.usage.model, used.model),
+      row(words.usage.modelCost,
+        cost === undefined ? words.usage.costUnknown : this.#costText(cost, costs.length, runs.length)),
+      typeof this.#sandbox.resources?.usdPerHour === 'number' && [h('dt', {}, words.usage.sandbox), this.#compute]),
+    ...isFull ? [h('p', { class: 'warn' }, words.usage.full)] : [])
     this.#showCompute()
-    if (isFull && !this.#isFull) announce('The context is almost full. Sending /compact helps.')
+    if (isFull && !this.#isFull) announce(words.usage.fullAnnounced)
     this.#isFull = isFull
   }
 
@@ -56,19 +57,13 @@ export class UsageMeter {
     const { createdAt, resources } = this.#sandbox
     if (typeof resources?.usdPerHour !== 'number') return
     const hours = Math.max(0, Date.now() - Date.parse(createdAt)) / 3_600_000
-    const size = `${resources.cpu} ${resources.cpu === 1 ? 'core' : 'cores'}, ${formatGiB(resources.memoryMiB)} of memory`
-    this.#compute.textContent = `${formatCost(hours * resources.usdPerHour)} so far (estimate for ${size})`
+    const cost = formatCost(hours * resources.usdPerHour)
+    this.#compute.textContent = words.usage.compute(cost, resources.cpu, formatMemory(resources.memoryMiB))
   }
 
   #costText (cost, known, all) {
-    const runs = `${all} ${all === 1 ? 'run' : 'runs'}`
-    const unknown = known < all ? `, not known of ${all - known}` : ''
-    return `${formatCost(cost)} (${this.#scripted ? 'made up, ' : ''}${runs}${unknown})`
+    return words.usage.cost({ cost: formatCost(cost), runs: all, unknown: all - known, madeUp: this.#scripted })
   }
-}
-
-function formatGiB (mebibytes) {
-  return `${Number((mebibytes / 1024).toFixed(1))} GiB`
 }
 
 function row (name, value) {
@@ -76,17 +71,13 @@ function row (name, value) {
 }
 
 function shortly ({ tokens, window }) {
-  return window === undefined ? `${formatCount(tokens)} tokens` : percent(tokens / window)
+  return window === undefined ? words.usage.tokens(formatCount(tokens)) : formatPercent(tokens / window)
 }
 
 function inFull ({ tokens, window }) {
   return window === undefined
-    ? `${formatCount(tokens)} tokens; how many fit is unknown`
-    : `${formatCount(tokens)} of ${formatCount(window)} tokens (${percent(tokens / window)})`
-}
-
-function percent (part) {
-  return `${part < 0.01 ? '<\u00a01' : Math.round(100 * part)}\u00a0%`
+    ? words.usage.tokensOfUnknown(formatCount(tokens))
+    : words.usage.tokensOf(formatCount(tokens), formatCount(window), formatPercent(tokens / window))
 }
 
 /** How many tokens the model takes, as the latest run that has used it says; undefined if none does. */

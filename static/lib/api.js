@@ -1,15 +1,17 @@
+import { words } from './words.js'
+
 /** The service's texts are for programs, too: a person knows neither headers nor patterns. */
-const hints = { UNAUTHENTICATED: 'Sign in, then try again.' }
+const hints = { UNAUTHENTICATED: words.errors.signInHint }
 
 function plainWords (message) {
-  return message.replace(/ must match pattern ".*"$/s, ' has a form that is not allowed')
-    .replace(/ is not an allowed name: it must match .*$/s, ' is not an allowed name')
+  return message.replace(/^(.*) must match pattern ".*"$/s, (_whole, name) => words.errors.formNotAllowed(name))
+    .replace(/^(.*) is not an allowed name: it must match .*$/s, (_whole, name) => words.errors.nameNotAllowed(name))
 }
 
 /** A failed request, with the fields of the service's error body (7.7). */
 export class ApiError extends Error {
   constructor (body, status = 0) {
-    super(plainWords(body.message || 'Something went wrong.'))
+    super(plainWords(body.message || words.errors.unknown))
     this.status = status
     this.code = body.code
     this.hint = hints[body.code] ?? body.hint
@@ -38,14 +40,14 @@ export class ApiError extends Error {
 /** Converts anything thrown into an error that can be shown. */
 export function asApiError (error) {
   if (error instanceof ApiError) return error
-  return new ApiError({ message: error.message, hint: 'Reload the page, then try again.' })
+  return new ApiError({ message: error.message, hint: words.errors.reloadHint })
 }
 
 export function offline () {
   return new ApiError({
     code: 'OFFLINE',
-    message: 'The service cannot be reached.',
-    hint: 'Check that it is running and that you are online, then try again.'
+    message: words.errors.offline,
+    hint: words.errors.offlineHint
   })
 }
 
@@ -76,8 +78,8 @@ async function readError (response) {
   // The response is not from the service but from something in front of it.
   return new ApiError({
     code: `HTTP_${response.status}`,
-    message: `The service answered with status ${response.status}.`,
-    hint: 'Try again in a moment.'
+    message: words.errors.status(response.status),
+    hint: words.errors.statusHint
   }, response.status)
 }
 
@@ -96,6 +98,7 @@ export const paths = {
   run: (id, runId) => urlOf(id, 'claude', runId),
   events: (id, runId) => urlOf(id, 'claude', runId, 'events'),
   cancel: (id, runId) => urlOf(id, 'claude', runId, 'cancel'),
+  permissions: (id) => urlOf(id, 'permissions'),
   permission: (id, runId, permissionId) => urlOf(id, 'claude', runId, 'permissions', permissionId),
   sessions: (id) => urlOf(id, 'sessions'),
   conversation: (id, sessionId) => urlOf(id, 'sessions', sessionId),

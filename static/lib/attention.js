@@ -1,6 +1,7 @@
 import { h } from './dom.js'
 import { icon } from './icons.js'
 import { browserStorage } from './storage.js'
+import { words } from './words.js'
 
 // Shows the state in the page's title, for users who look elsewhere, and in notifications if they are allowed.
 
@@ -64,7 +65,7 @@ export function notifyButton () {
   const button = h('button', { type: 'button', class: 'quiet' })
   const update = () => {
     button.hidden = !window.Notification || window.Notification.permission === 'denied'
-    const label = isEnabled() ? 'Notifications are on' : 'Notify me when Claude is done or needs me'
+    const label = isEnabled() ? words.page.notificationsOn : words.page.notificationsOff
     button.title = label
     button.setAttribute('aria-label', label)
     button.setAttribute('aria-pressed', String(isEnabled()))

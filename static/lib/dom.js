@@ -1,3 +1,5 @@
+import { words } from './words.js'
+
 /**
  * Creates an element. Strings become text nodes, so no content can turn into markup.
  * `on…` functions are listeners; an attribute or child that is `false`, `null` or `undefined` is omitted.
@@ -26,7 +28,7 @@ export function confirmDialog ({ title, text, action }) {
         h('h2', { id: 'dialog-title' }, title),
         h('p', {}, text),
         h('div', { class: 'actions' },
-          h('button', { class: 'button', value: 'no' }, 'Cancel'),
+          h('button', { class: 'button', value: 'no' }, words.common.cancel),
           h('button', { class: 'button danger', value: 'yes' }, action))))
     dialog.addEventListener('close', () => {
       dialog.remove()

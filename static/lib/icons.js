@@ -43,11 +43,15 @@ const paths = {
   warning: 'M12 4l9 16H3zM12 10v4.5M12 17.2v.1'
 }
 
+/** What points along the line, and points back where it runs from right to left. */
+const directed = ['back', 'chevron', 'sidebar']
+
 /** Decorative only: its meaning must also be given as text or a label. */
 export function icon (name) {
   const element = document.createElementNS(svg, 'svg')
   const path = document.createElementNS(svg, 'path')
-  for (const [key, value] of Object.entries({ class: 'icon', viewBox: '0 0 24 24', 'aria-hidden': 'true' })) {
+  const kind = directed.includes(name) ? 'icon directed' : 'icon'
+  for (const [key, value] of Object.entries({ class: kind, viewBox: '0 0 24 24', 'aria-hidden': 'true' })) {
     element.setAttribute(key, value)
   }
   path.setAttribute('d', paths[name])

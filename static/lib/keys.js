@@ -1,24 +1,26 @@
 import { h } from './dom.js'
+import { words } from './words.js'
 
+const { keys } = words
 const shortcuts = [
-  ['Enter', 'Send; while Claude is working, queue'],
-  ['Shift Enter', 'New line'],
-  ['↑ ↓', 'Earlier prompts of this conversation, and back'],
-  ['/', 'At the beginning of a prompt: commands of Claude Code'],
-  ['@', 'In a prompt: files of the workspace'],
-  ['Esc', 'Stop Claude, or close a panel'],
-  ['Ctrl Shift Enter', 'Allow, approve or answer what Claude asks'],
-  ['Ctrl Shift Backspace', 'Deny it'],
-  ['1 2 3', 'Choose an option of Claude\'s question; Enter answers'],
-  ['Shift Esc', 'Go to the prompt'],
-  ['Ctrl Shift O', 'New conversation'],
-  ['Ctrl Shift L', 'Search conversations'],
-  ['Ctrl Shift F', 'Files'],
-  ['Ctrl Shift G', 'Changes'],
-  ['Ctrl `', 'Terminal'],
-  ['Ctrl Shift C', 'Copy the latest answer'],
-  ['Ctrl Shift ;', 'Copy the latest code'],
-  ['?', 'Show this list']
+  ['Enter', keys.send],
+  ['Shift Enter', keys.newLine],
+  ['↑ ↓', keys.history],
+  ['/', keys.commands],
+  ['@', keys.files],
+  ['Esc', keys.stop],
+  ['Ctrl Shift Enter', keys.allow],
+  ['Ctrl Shift Backspace', keys.deny],
+  ['1 2 3', keys.choose],
+  ['Shift Esc', keys.toPrompt],
+  ['Ctrl Shift O', keys.newConversation],
+  ['Ctrl Shift L', keys.search],
+  ['Ctrl Shift F', keys.filesPanel],
+  ['Ctrl Shift G', keys.changesPanel],
+  ['Ctrl `', keys.terminal],
+  ['Ctrl Shift C', keys.copyAnswer],
+  ['Ctrl Shift ;', keys.copyCode],
+  ['?', keys.showThis]
 ]
 
 /** `Ctrl` is the command key on a Mac. @returns the name of the pressed shortcut, as in the list above */
@@ -46,10 +48,10 @@ export function onShortcut (actions) {
 export function showShortcuts () {
   if (document.querySelector('dialog[open]')) return
   const dialog = h('dialog', { class: 'dialog', 'aria-labelledby': 'shortcuts-title' },
-    h('h2', { id: 'shortcuts-title' }, 'Keyboard'),
-    h('dl', { class: 'shortcuts' }, shortcuts.map(([keys, meaning]) => h('div', {},
-      h('dt', {}, keys.split(' ').map((key) => h('kbd', {}, key))), h('dd', {}, meaning)))),
-    h('form', { method: 'dialog', class: 'actions' }, h('button', { class: 'button' }, 'Close')))
+    h('h2', { id: 'shortcuts-title' }, keys.title),
+    h('dl', { class: 'shortcuts' }, shortcuts.map(([pressed, meaning]) => h('div', {},
+      h('dt', {}, pressed.split(' ').map((key) => h('kbd', {}, keys.names[key] ?? key))), h('dd', {}, meaning)))),
+    h('form', { method: 'dialog', class: 'actions' }, h('button', { class: 'button' }, words.common.close)))
   dialog.addEventListener('close', () => dialog.remove())
   document.body.append(dialog)
   dialog.showModal()

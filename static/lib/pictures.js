@@ -1,4 +1,5 @@
 import { h } from './dom.js'
+import { words } from './words.js'
 
 /** What is shown and sent as a picture, by the bytes it begins with. SVG is none of it: it is more than a picture. */
 const signatures = [
@@ -25,6 +26,6 @@ export function picturesIn (blocks) {
 /** An image, or a few words in its place. */
 export function picture ({ data }, alt) {
   const type = typeOf(data)
-  if (type === undefined) return h('span', { class: 'muted' }, `${alt}: cannot be shown here`)
+  if (type === undefined) return h('span', { class: 'muted' }, words.common.pictureNotShown(alt))
   return h('img', { class: 'picture', src: `data:${type};base64,${data}`, alt })
 }

@@ -1,12 +1,10 @@
 import { h } from './dom.js'
 import { icon } from './icons.js'
 import { browserStorage } from './storage.js'
+import { words } from './words.js'
 
-const themes = {
-  system: { symbol: 'contrast', label: 'Theme: system' },
-  light: { symbol: 'sun', label: 'Theme: light' },
-  dark: { symbol: 'moon', label: 'Theme: dark' }
-}
+/** With the symbols that stand for them. */
+const themes = { system: 'contrast', light: 'sun', dark: 'moon' }
 const order = Object.keys(themes)
 let theme = order.find((name) => name === browserStorage.read('theme')) ?? 'system'
 
@@ -19,8 +17,8 @@ function apply () {
 export function themeButton () {
   const button = h('button', { type: 'button', class: 'quiet' })
   const show = () => {
-    const { symbol, label } = themes[theme]
-    button.replaceChildren(icon(symbol))
+    const label = words.page.theme[theme]
+    button.replaceChildren(icon(themes[theme]))
     button.title = label
     button.setAttribute('aria-label', label)
   }

@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { copyButton } from './copy.js'
 
 /** Highlighting more characters than this would block the page. */
@@ -8,7 +9,7 @@ const maxHighlightLength = 30_000
 export function codeBlock (text, language = '', { numbered = false } = {}) {
   const code = h('code', {}, text)
   return h('figure', { class: 'code', 'data-language': language || false },
-    h('figcaption', {}, h('span', {}, language || 'text'), copyButton(() => code.textContent)),
+    h('figcaption', {}, h('span', {}, words.code.labels[language] ?? language), copyButton(() => code.textContent)),
     h('pre', { tabindex: '0', class: numbered && 'numbered' }, code))
 }
 

@@ -1,15 +1,16 @@
 import { announce, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** A button that copies the text that `text()` returns. */
 export function copyButton (text) {
-  const label = h('span', {}, 'Copy')
+  const label = h('span', {}, words.code.copy)
   const button = h('button', { type: 'button', class: 'copy' }, icon('copy'), label)
   let timer
   button.addEventListener('click', async () => {
-    label.textContent = await copy(text()) ? 'Copied' : 'Press Ctrl+C'
+    label.textContent = await copy(text()) ? words.code.copied : words.code.copyYourself
     clearTimeout(timer)
-    timer = setTimeout(() => { label.textContent = 'Copy' }, 2000)
+    timer = setTimeout(() => { label.textContent = words.code.copy }, 2000)
   })
   return button
 }
@@ -38,5 +39,5 @@ function copyBySelection (text) {
 /** Copies the text of the last element that matches the selector. */
 export async function copyLast (element, selector) {
   const text = [...element?.querySelectorAll(selector) ?? []].at(-1)?.innerText
-  if (text) announce(await copy(text) ? 'Copied' : 'Your browser does not allow this page to copy')
+  if (text) announce(await copy(text) ? words.code.copied : words.code.copyRefused)
 }

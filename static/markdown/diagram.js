@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** A longer source, or one that takes longer, stays text. */
 const maxLength = 50_000
@@ -32,9 +33,9 @@ function isDark () {
 
 function show (block, svg) {
   const [, width] = /viewBox="\S+ \S+ ([\d.]+) /.exec(svg) ?? []
-  const image = h('img', { alt: 'Diagram', src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, width: width && Math.ceil(width) })
+  const image = h('img', { alt: words.code.diagram, src: `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`, width: width && Math.ceil(width) })
   const source = block.querySelector('pre')
-  const toggle = h('button', { type: 'button', class: 'copy', 'aria-pressed': 'false' }, 'Source')
+  const toggle = h('button', { type: 'button', class: 'copy', 'aria-pressed': 'false' }, words.code.source)
   toggle.addEventListener('click', () => {
     source.hidden = !source.hidden
     drawing.hidden = !source.hidden
@@ -63,7 +64,7 @@ async function draw (text, dark) {
 
 function openFrame () {
   const element = h('iframe', {
-    src: 'diagram.html', sandbox: 'allow-scripts', title: 'Drawing of diagrams', class: 'diagram-frame', tabindex: '-1', 'aria-hidden': 'true'
+    src: 'diagram.html', sandbox: 'allow-scripts', title: words.code.drawing, class: 'diagram-frame', tabindex: '-1', 'aria-hidden': 'true'
   })
   window.addEventListener('message', ({ source, data: { id, svg } }) => {
     if (source !== element.contentWindow) return

@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { Marked } from '../vendor/marked.js'
 import { codeBlock } from './code.js'
 import { findFootnotes, footnotes } from './footnotes.js'
@@ -56,7 +57,7 @@ export function renderBlock (token) {
   // Each in the direction of its own language: what is in a list or a quotation in that of the whole.
   for (const element of [...fragment.children, ...fragment.querySelectorAll('th, td')]) element.dir = 'auto'
   for (const table of fragment.querySelectorAll('table')) {
-    const box = h('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': 'Table' })
+    const box = h('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': words.code.table })
     table.replaceWith(box)
     box.append(table)
   }

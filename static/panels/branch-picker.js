@@ -1,11 +1,21 @@
 import { h } from '../lib/dom.js'
+import { formatList } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** The current branch; others to switch to, and a field for a new one. */
 export class BranchPicker {
-  #select = h('select', { 'aria-label': 'Branch', onchange: () => this.#onSwitch(this.#select.value, false) })
+  #select = h('select', { 'aria-label': words.changes.branch, onchange: () => this.#onSwitch(this.#select.value, false) })
   #upstream = h('span', { class: 'muted small' })
-  #name = h('input', { type: 'text', 'aria-label': 'Name of the new branch', placeholder: 'New branch', autocapitalize: 'off', spellcheck: 'false', required: true })
+  #name = h('input', {
+    type: 'text',
+    'aria-label': words.changes.newBranchName,
+    placeholder: words.changes.newBranch,
+    autocapitalize: 'off',
+    spellcheck: 'false',
+    required: true
+  })
+
   #form
   #onSwitch
 
@@ -13,10 +23,15 @@ export class BranchPicker {
   constructor ({ onSwitch }) {
     this.#onSwitch = onSwitch
     const toggle = h('button', {
-      type: 'button', class: 'quiet', 'aria-label': 'New branch', title: 'New branch', 'aria-expanded': 'false', onclick: () => this.#toggle()
+      type: 'button',
+      class: 'quiet',
+      'aria-label': words.changes.newBranch,
+      title: words.changes.newBranch,
+      'aria-expanded': 'false',
+      onclick: () => this.#toggle()
     }, icon('plus'))
     this.#form = h('form', { class: 'branch-new', hidden: true, onsubmit: (event) => this.#create(event), onkeydown: (event) => this.#leave(event) },
-      this.#name, h('button', { class: 'button small' }, 'Create'))
+      this.#name, h('button', { class: 'button small' }, words.changes.createBranch))
     this.toggle = toggle
     this.element = h('div', { class: 'branch' },
       h('div', { class: 'branch-line' }, icon('branch'), this.#select, toggle, this.#upstream), this.#form)
@@ -29,11 +44,12 @@ export class BranchPicker {
 
   show ({ branch, commit, branches, upstream, ahead, behind }) {
     // A new branch has no commit, and a commit itself may be checked out.
-    const current = branch ?? `Commit ${commit?.slice(0, 8)}`
+    const current = branch ?? words.changes.commitNamed(commit?.slice(0, 8))
     const others = branches.filter((name) => name !== current)
     this.#select.replaceChildren(...[current, ...others].map((name) => h('option', { value: name }, name)))
     this.#select.value = current
-    this.#upstream.textContent = [ahead && `${ahead} ahead`, behind && `${behind} behind`].filter(Boolean).join(', ')
+    const distance = [ahead && words.changes.ahead(ahead), behind && words.changes.behind(behind)].filter(Boolean)
+    this.#upstream.textContent = formatList(distance)
     this.#upstream.title = upstream ?? ''
   }
 

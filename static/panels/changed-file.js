@@ -1,11 +1,7 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
-
-const letters = {
-  modified: 'M', added: 'A', deleted: 'D', renamed: 'R', copied: 'C', conflicted: '!', untracked: 'N', written: 'W'
-}
-const words = { untracked: 'new', conflicted: 'in conflict' }
 
 /**
  * A row for one changed file, which opens to show how.
@@ -16,16 +12,16 @@ const words = { untracked: 'new', conflicted: 'in conflict' }
 export function changedFile ({ path, kind, from }, { opened, key, load, action }) {
   const content = h('div', { class: 'change-content' })
   const fill = async () => {
-    content.replaceChildren(h('p', { class: 'loading small' }, h('span', { class: 'spinner' }), 'Loading…'))
+    content.replaceChildren(h('p', { class: 'loading small' }, h('span', { class: 'spinner' }), words.common.loading))
     content.replaceChildren(...await load().catch((error) => [notice(error, { dismissible: false })]))
   }
   const [, directory, name] = /^(.*\/)?([^]*?\/?)$/.exec(path)
   const row = h('details', { open: opened.has(key) },
     h('summary', { class: 'file', title: from ? `${from} → ${path}` : path },
       icon('chevron'),
-      h('span', { class: 'change-kind', 'data-kind': kind, 'aria-hidden': 'true' }, letters[kind]),
+      h('span', { class: 'change-kind', 'data-kind': kind, 'aria-hidden': 'true' }, words.changes.letters[kind]),
       h('span', { class: 'file-name' }, name, directory && h('span', { class: 'muted small' }, ` ${directory.slice(0, -1)}`)),
-      h('span', { class: 'visually-hidden' }, `, ${words[kind] ?? kind}`)),
+      h('span', { class: 'visually-hidden' }, words.changes.kind(words.changes.kinds[kind] ?? kind))),
     content)
   if (row.open) fill()
   row.addEventListener('toggle', () => {

@@ -1,9 +1,12 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { editsView } from './edits.js'
 import { RepositoryView } from './repository.js'
 
-const labels = { repository: 'Git', turn: 'This turn', conversation: 'This conversation' }
+const labels = {
+  repository: words.changes.git, turn: words.changes.thisTurn, conversation: words.changes.thisConversation
+}
 
 /** What has changed: by git, where there is a repository, and by what Claude's tools have said that they did. */
 export class ChangesPanel {
@@ -24,9 +27,14 @@ export class ChangesPanel {
     }, label)]))
     this.element = h('div', { class: 'changes' },
       h('div', { class: 'panel-tools' },
-        h('div', { class: 'tabs', role: 'group', 'aria-label': 'Which changes' }, Object.values(this.#tabs)),
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Refresh', title: 'Refresh', onclick: () => this.shown() },
-          icon('sync'))),
+        h('div', { class: 'tabs', role: 'group', 'aria-label': words.changes.which }, Object.values(this.#tabs)),
+        h('button', {
+          type: 'button',
+          class: 'quiet',
+          'aria-label': words.common.refresh,
+          title: words.common.refresh,
+          onclick: () => this.shown()
+        }, icon('sync'))),
       this.#repository.element, this.#list)
   }
 
@@ -36,8 +44,10 @@ export class ChangesPanel {
     this.#list.hidden = git
     if (git) return await this.#repository.load()
     const turns = this.#edits()
-    const [where, edits] = this.#tab === 'turn' ? ['the latest turn', turns.at(-1) ?? []] : ['this conversation', turns.flat()]
-    this.#list.replaceChildren(...editsView(edits, { where, opened: this.#opened[this.#tab] }))
+    const [about, edits] = this.#tab === 'turn'
+      ? [words.changes.editedInTurn, turns.at(-1) ?? []]
+      : [words.changes.editedInConversation, turns.flat()]
+    this.#list.replaceChildren(...editsView(edits, { about, opened: this.#opened[this.#tab] }))
   }
 
   #select (name) {

@@ -1,5 +1,6 @@
 import { send } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
 
 /** A file's text to be edited and saved, unless the file has changed meanwhile. */
@@ -31,17 +32,18 @@ export class FileEditor {
     this.#saved = text.replaceAll('\r\n', '\n')
     this.#field = h('textarea', {
       class: 'mono',
-      'aria-label': 'Content of the file',
+      'aria-label': words.files.content,
       wrap: 'off',
       spellcheck: 'false',
       autocapitalize: 'off',
       oninput: () => this.#show()
     })
     this.#field.value = this.#saved
-    this.#save = button('Save', () => this.save(), { kind: 'primary small', symbol: 'check' })
+    this.#save = button(words.files.save, () => this.save(), { kind: 'primary small', symbol: 'check' })
     this.element = h('div', { class: 'file-editor', onkeydown: (event) => this.#onKey(event) },
       this.#problems, this.#field,
-      h('div', { class: 'file-editor-actions' }, this.#state, button('Close', () => onClose(), { kind: 'small' }), this.#save))
+      h('div', { class: 'file-editor-actions' },
+        this.#state, button(words.common.close, () => onClose(), { kind: 'small' }), this.#save))
     this.#show()
   }
 
@@ -64,7 +66,7 @@ export class FileEditor {
   /** @returns whether what was not saved may be lost */
   async mayClose () {
     return !this.changed || await confirmDialog({
-      title: 'Discard your changes?', text: 'They have not been saved.', action: 'Discard'
+      title: words.files.discardTitle, text: words.files.discardAbout, action: words.files.discard
     })
   }
 
@@ -81,7 +83,7 @@ export class FileEditor {
       this.#etag = etagOf(response)
       this.#saved = value
       this.#onSaved(text, this.#etag, await response.json())
-      announce('Saved')
+      announce(words.files.saved)
     } catch (error) {
       this.#problems.replaceChildren(error.code === 'FILE_CHANGED' ? this.#conflict() : notice(error))
     }
@@ -89,14 +91,17 @@ export class FileEditor {
   }
 
   #conflict () {
-    return notice({
-      message: 'The file has changed since you opened it.', hint: 'Your text was not saved, so that nothing is lost.'
-    }, { actions: [button('Load the file again', () => this.onReload()), button('Replace it with your text', () => this.save({ always: true }))] })
+    return notice({ message: words.files.changedMeanwhile, hint: words.files.changedMeanwhileHint }, {
+      actions: [
+        button(words.files.loadAgain, () => this.onReload()),
+        button(words.files.replace, () => this.save({ always: true }))
+      ]
+    })
   }
 
   #show () {
     this.#save.disabled = !this.changed
-    this.#state.textContent = this.changed ? 'Not saved' : ''
+    this.#state.textContent = this.changed ? words.files.notSaved : ''
     this.element.toggleAttribute('data-changed', this.changed)
     window[this.changed ? 'addEventListener' : 'removeEventListener']('beforeunload', this.#leaving)
   }
@@ -126,5 +131,5 @@ export function etagOf (response) {
 /** Why this text cannot be edited without changing more than what somebody types; undefined if it can. */
 export function problemOf (text) {
   const alone = text.replaceAll('\r\n', '')
-  if (alone.includes('\r') || (alone.includes('\n') && alone.length < text.length)) return 'It has several kinds of line breaks.'
+  if (alone.includes('\r') || (alone.includes('\n') && alone.length < text.length)) return words.files.lineBreaks
 }

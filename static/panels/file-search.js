@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** More are found, but neither counted nor marked. */
 const maxFound = 1000
@@ -8,8 +9,8 @@ const maxFound = 1000
 export class FileSearch {
   #input = h('input', {
     type: 'search',
-    'aria-label': 'Find in this file',
-    placeholder: 'Find',
+    'aria-label': words.files.findInFile,
+    placeholder: words.files.find,
     oninput: () => this.#find(),
     onkeydown: (event) => this.#onKey(event)
   })
@@ -23,7 +24,7 @@ export class FileSearch {
     const step = (label, symbol, by) =>
       h('button', { type: 'button', class: 'quiet', 'aria-label': label, title: label, onclick: () => this.#go(by) }, icon(symbol))
     this.element = h('div', { class: 'file-search', hidden: true }, icon('search'), this.#input, this.#count,
-      step('The place before', 'arrowUp', -1), step('The next place', 'arrowDown', 1))
+      step(words.files.placeBefore, 'arrowUp', -1), step(words.files.nextPlace, 'arrowDown', 1))
   }
 
   /**
@@ -55,7 +56,8 @@ export class FileSearch {
 
   #show () {
     const { length } = this.#found
-    this.#count.textContent = this.#input.value === '' ? '' : length === 0 ? 'Not found' : `${this.#at + 1} of ${length}`
+    const place = length === 0 ? words.files.notFound : words.common.ofTotal(this.#at + 1, length)
+    this.#count.textContent = this.#input.value === '' ? '' : place
     this.#target.mark(this.#found, this.#input.value.length, this.#at)
   }
 

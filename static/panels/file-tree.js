@@ -1,7 +1,8 @@
 import { getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
-import { formatBytes } from '../lib/format.js'
+import { formatBytes, formatTime } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** The CLI's own state. Its conversations are shown in the chat. */
 const claudeDirectory = '.claude-sandbox'
@@ -19,7 +20,7 @@ export class FileTree {
   async directory (path) {
     const { entries, truncated } = await getJson(paths.files(this.sandboxId, { path }))
     const shown = entries.filter(({ name }) => name !== claudeDirectory)
-    if (shown.length === 0) return h('p', { class: 'empty' }, 'Nothing here yet. Drop files to upload them.')
+    if (shown.length === 0) return h('p', { class: 'empty' }, words.files.empty)
     const rows = shown.map((entry) => entry.type === 'directory' ? this.#folder(entry) : this.#file(entry))
     return h('ul', { class: 'tree' }, await Promise.all(rows), truncated && h('li', {}, more()))
   }
@@ -28,9 +29,9 @@ export class FileTree {
   async changed (since) {
     const { entries, truncated } = await getJson(paths.files(this.sandboxId, { since }))
     return h('div', {},
-      h('p', { class: 'muted small' }, `Changed since ${new Date(since).toLocaleTimeString()}`),
+      h('p', { class: 'muted small' }, words.files.changedSince(formatTime(since))),
       entries.length === 0
-        ? h('p', { class: 'empty' }, 'Nothing has changed yet.')
+        ? h('p', { class: 'empty' }, words.files.unchanged)
         : h('ul', { class: 'tree' }, entries.map((entry) => this.#file(entry))),
       truncated && more())
   }
@@ -63,5 +64,5 @@ export class FileTree {
 }
 
 function more () {
-  return h('p', { class: 'muted small' }, 'More entries are not shown.')
+  return h('p', { class: 'muted small' }, words.files.moreEntries)
 }

@@ -1,7 +1,8 @@
 import { paths, send } from '../lib/api.js'
 import { h } from '../lib/dom.js'
-import { formatBytes } from '../lib/format.js'
+import { formatBytes, formatDateTime } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { button, notice } from '../views/notice.js'
 import { etagOf, FileEditor, problemOf } from './file-editor.js'
@@ -14,13 +15,13 @@ const languages = { cjs: 'js', htm: 'html', md: 'markdown', mjs: 'js', py: 'pyth
 
 /** One file: its highlighted text, to be searched and edited, and buttons to download and delete it. */
 export class FileView {
-  #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Loading…'))
+  #content = h('div', { class: 'file-content' }, h('p', { class: 'loading' }, h('span', { class: 'spinner' }), words.common.loading))
 
   #title = h('h3', { class: 'file-name', tabindex: '-1' })
   #about = h('p', { class: 'muted small' })
   #search = new FileSearch()
   #edit = h('button', {
-    type: 'button', class: 'quiet', 'aria-label': 'Edit', hidden: true, onclick: () => this.#startEditing()
+    type: 'button', class: 'quiet', 'aria-label': words.common.edit, hidden: true, onclick: () => this.#startEditing()
   }, icon('pencil'))
 
   /** What can be edited. @type {{text: string, etag: string} | undefined} */
@@ -34,18 +35,21 @@ export class FileView {
     this.path = paths.content(sandboxId, entry.path)
     this.element = h('div', { class: 'file-view' },
       h('div', { class: 'file-head' },
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Back to the list', onclick: onBack }, icon('back')),
+        h('button', { type: 'button', class: 'quiet', 'aria-label': words.files.backToList, onclick: onBack }, icon('back')),
         this.#title,
         this.#edit,
-        h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'), 'Download'),
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Delete', title: 'Delete', onclick: onRemove }, icon('trash'))),
+        h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'),
+          words.files.download),
+        h('button', {
+          type: 'button', class: 'quiet', 'aria-label': words.common.delete, title: words.common.delete, onclick: onRemove
+        }, icon('trash'))),
       this.#about,
       this.#search.element,
       this.#content)
   }
 
   #describe ({ size, modifiedAt }) {
-    this.#about.textContent = [formatBytes(size), new Date(modifiedAt).toLocaleString(), this.entry.mode].join(' · ')
+    this.#about.textContent = [formatBytes(size), formatDateTime(modifiedAt), this.entry.mode].join(' · ')
   }
 
   focus () {
@@ -63,7 +67,8 @@ export class FileView {
     try {
       this.#show(await this.#read())
     } catch (error) {
-      this.#content.replaceChildren(notice(error, { dismissible: false, actions: [button('Try again', () => this.load())] }))
+      const again = button(words.common.tryAgain, () => this.load())
+      this.#content.replaceChildren(notice(error, { dismissible: false, actions: [again] }))
     }
   }
 
@@ -73,13 +78,14 @@ export class FileView {
     this.#edit.hidden = true
     this.#search.in(undefined)
     if (data.subarray(0, 8192).includes(0)) {
-      return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This is not a text file. Download it to view it.'))
+      return this.#content.replaceChildren(h('p', { class: 'empty' }, words.files.notText))
     }
     if (data.length === size && etag) this.#allowEditing(data, etag)
-    if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, 'This file is empty.'))
+    if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, words.files.emptyFile))
     const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
     const rest = size - data.length
-    this.#content.replaceChildren(figure, rest > 0 ? h('p', { class: 'muted small' }, `${formatBytes(rest)} more. Download the file to see all of it.`) : '')
+    const note = rest > 0 && h('p', { class: 'muted small' }, words.files.rest(formatBytes(rest)))
+    this.#content.replaceChildren(figure, note || '')
     const code = figure.querySelector('code')
     this.#search.in({ text: code.textContent, mark: (...found) => markIn(code, ...found), leave: () => this.focus() })
     // It makes other nodes of the text.
@@ -94,7 +100,7 @@ export class FileView {
       this.#file = { text, etag }
       this.#edit.hidden = false
       this.#edit.disabled = problem !== undefined
-      this.#edit.title = problem ?? 'Edit'
+      this.#edit.title = problem ?? words.common.edit
     } catch {}
   }
 

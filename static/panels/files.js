@@ -1,6 +1,7 @@
 import { paths, send } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
 import { droppedFiles, fileChooser } from './chosen-files.js'
 import { FileTree } from './file-tree.js'
@@ -27,7 +28,7 @@ export class FilesPanel {
     const tab = (name, label) => h('button', {
       type: 'button', class: 'tab', 'aria-pressed': String(name === this.#tab), onclick: () => this.#selectTab(name)
     }, label)
-    this.#tabs = { all: tab('all', 'All'), changed: tab('changed', 'Changed in this run') }
+    this.#tabs = { all: tab('all', words.files.all), changed: tab('changed', words.files.changedInRun) }
     const upload = (chosen) => this.#upload(chosen, sandbox.workdir)
     this.element = h('div', {
       class: 'files',
@@ -36,10 +37,16 @@ export class FilesPanel {
       ondrop: (event) => this.#drop(event)
     },
     h('div', { class: 'panel-tools' },
-      h('div', { class: 'tabs', role: 'group', 'aria-label': 'Which files' }, Object.values(this.#tabs)),
-      fileChooser({ label: 'Upload', symbol: 'upload', onFiles: upload }),
-      fileChooser({ label: 'Upload a folder', symbol: 'folder', folder: true, onFiles: upload }),
-      h('button', { type: 'button', class: 'quiet', 'aria-label': 'Refresh', title: 'Refresh', onclick: () => this.shown() }, icon('sync'))),
+      h('div', { class: 'tabs', role: 'group', 'aria-label': words.files.which }, Object.values(this.#tabs)),
+      fileChooser({ label: words.files.upload, symbol: 'upload', onFiles: upload }),
+      fileChooser({ label: words.files.uploadFolder, symbol: 'folder', folder: true, onFiles: upload }),
+      h('button', {
+        type: 'button',
+        class: 'quiet',
+        'aria-label': words.common.refresh,
+        title: words.common.refresh,
+        onclick: () => this.shown()
+      }, icon('sync'))),
     this.#uploads, this.#problems, this.#list)
   }
 
@@ -51,7 +58,8 @@ export class FilesPanel {
       this.#list.replaceChildren(...this.#tab === 'all' ? await this.#all() : [await this.#tree.changed(this.#since())])
     } catch (error) {
       this.#list.replaceChildren()
-      this.#problems.replaceChildren(notice(error, { dismissible: false, actions: [button('Try again', () => this.shown())] }))
+      const again = button(words.common.tryAgain, () => this.shown())
+      this.#problems.replaceChildren(notice(error, { dismissible: false, actions: [again] }))
     }
   }
 
@@ -66,7 +74,7 @@ export class FilesPanel {
   async #all () {
     const { workdir, volume } = this.#sandbox
     const others = volume && !`${volume.mountPath}/`.startsWith(`${workdir}/`) ? [volume.mountPath] : []
-    const title = (path) => h('h3', { class: 'muted small' }, `Volume ${path}`)
+    const title = (path) => h('h3', { class: 'muted small' }, words.files.volume(path))
     return await Promise.all([this.#tree.directory(workdir), ...others.map(async (path) =>
       h('section', { 'data-path': path }, title(path), await this.#tree.directory(path)))])
   }
@@ -96,10 +104,10 @@ export class FilesPanel {
 
   async #remove (entry) {
     const { name, path } = entry
-    if (!await confirmDialog({ title: 'Delete this file?', text: name, action: 'Delete' })) return
+    if (!await confirmDialog({ title: words.files.deleteThis, text: name, action: words.common.delete })) return
     try {
       await send('DELETE', paths.content(this.#sandbox.id, path))
-      announce('Deleted')
+      announce(words.files.deleted)
       await this.#back(entry)
     } catch (error) {
       this.#problems.replaceChildren(notice(error))

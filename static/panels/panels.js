@@ -1,5 +1,6 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 
 /** The panels beside the chat, one at a time. A panel is created when it is first opened. */
 export class Panels {
@@ -21,28 +22,33 @@ export class Panels {
     this.#onToggle = onToggle
     this.#kinds = {
       files: {
-        title: 'Files',
+        title: words.files.title,
         symbol: 'folder',
         create: async () => new (await import('./files.js')).FilesPanel(sandbox, { since })
       },
       changes: {
-        title: 'Changes',
+        title: words.common.changes,
         symbol: 'branch',
         create: async () => new (await import('./changes.js')).ChangesPanel(sandbox, { edits })
       },
       terminal: {
-        title: 'Terminal',
+        title: words.terminal.title,
         symbol: 'terminal',
         create: async () => new (await import('./terminals.js')).TerminalsPanel(sandbox, { onLeave, onSandboxEnded })
       },
       ...(sandbox.s3 && {
-        sync: { title: 'Sync', symbol: 'sync', create: async () => new (await import('./sync.js')).SyncPanel(sandbox) }
+        sync: {
+          title: words.sync.title,
+          symbol: 'sync',
+          create: async () => new (await import('./sync.js')).SyncPanel(sandbox)
+        }
       })
     }
     this.element = h('aside', { class: 'panel', hidden: true, 'aria-labelledby': 'panel-title' },
       h('div', { class: 'panel-head' }, this.#title,
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => this.toggle(this.#open) },
-          icon('cross'))),
+        h('button', {
+          type: 'button', class: 'quiet', 'aria-label': words.common.close, onclick: () => this.toggle(this.#open)
+        }, icon('cross'))),
       this.#body)
     for (const [name, { title, symbol }] of Object.entries(this.#kinds)) {
       this.#buttons.set(name, h('button', {

@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 
 /** More would make the page slow. */
 const maxLines = 5000
@@ -26,10 +27,10 @@ export function patchView (hunks) {
   const lines = hunks.flatMap((hunk, index) => [...index > 0 ? [['…', '']] : [], ...numbered(hunk)])
   const rest = lines.length - maxLines
   const numbersKnown = hunks.some(({ newStart }) => newStart !== undefined)
-  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': 'Changes', 'data-numbered': numbersKnown },
+  return h('pre', { class: 'diff', tabindex: '0', 'aria-label': words.common.changes, 'data-numbered': numbersKnown },
     lines.slice(0, maxLines).map(([sign, text, number]) =>
       h('span', { class: classOf[sign] ?? 'omitted', 'data-line': number }, h('span', { class: 'sign' }, sign), `${text}\n`)),
-    rest > 0 && h('span', { class: 'omitted' }, `… ${rest} more lines`))
+    rest > 0 && h('span', { class: 'omitted' }, words.common.moreLines(rest)))
 }
 
 function numbered ({ oldStart, newStart, lines }) {

@@ -1,15 +1,13 @@
 import { getJson, paths, send } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
 import { BranchPicker } from './branch-picker.js'
 import { changedFile } from './changed-file.js'
 import { hunksIn, patchView } from './patch.js'
 
-const none = {
-  none: 'There is no git repository in the workspace, so nothing can be compared.',
-  no_git: 'This sandbox has no git, so nothing can be compared.'
-}
+const none = { none: words.changes.noRepository, no_git: words.changes.noGit }
 
 /** The changes in the repository of the workspace: staged and not, each file with its diff; commit and branches. */
 export class RepositoryView {
@@ -18,7 +16,10 @@ export class RepositoryView {
   #problems = h('div')
   #content = h('div', { class: 'repository-content' })
   #message = h('textarea', {
-    rows: '2', 'aria-label': 'Message of the commit', placeholder: 'What has changed, and why', onkeydown: (event) => this.#onKey(event)
+    rows: '2',
+    'aria-label': words.changes.message,
+    placeholder: words.changes.messageExample,
+    onkeydown: (event) => this.#onKey(event)
   })
 
   #commit
@@ -32,7 +33,7 @@ export class RepositoryView {
     this.#sandboxId = sandbox.id
     this.#onNone = onNone
     this.#branch = new BranchPicker({ onSwitch: (name, create) => this.#switchTo(name, create) })
-    this.#commit = button('Commit', () => this.#submit(), { kind: 'primary small', symbol: 'check' })
+    this.#commit = button(words.changes.commit, () => this.#submit(), { kind: 'primary small', symbol: 'check' })
     this.element = h('div', { class: 'repository' }, this.#problems, this.#content)
   }
 
@@ -44,14 +45,15 @@ export class RepositoryView {
       if (load === this.#loads) this.#show(changes)
     } catch (error) {
       this.#content.replaceChildren()
-      this.#problems.replaceChildren(notice(error, { dismissible: false, actions: [button('Try again', () => this.load())] }))
+      const again = button(words.common.tryAgain, () => this.load())
+      this.#problems.replaceChildren(notice(error, { dismissible: false, actions: [again] }))
     }
   }
 
   #show (changes) {
     if (!changes.repository) {
       return this.#content.replaceChildren(h('div', { class: 'empty stack' },
-        h('p', {}, none[changes.reason]), button('What Claude edited', () => this.#onNone(), { kind: 'small' })))
+        h('p', {}, none[changes.reason]), button(words.changes.whatClaudeEdited, () => this.#onNone(), { kind: 'small' })))
     }
     const { staged, truncated } = changes
     const changed = [...changes.changed, ...changes.untracked]
@@ -61,50 +63,57 @@ export class RepositoryView {
       this.#branch.element,
       ...staged.length > 0 ? [this.#list('staged', staged)] : [],
       ...changed.length > 0 ? [this.#list('changed', changed)] : [],
-      ...staged.length + changed.length === 0 ? [h('p', { class: 'empty' }, 'Nothing has changed since the last commit.')] : [],
-      ...truncated ? [h('p', { class: 'muted small' }, 'More changes are not shown.')] : [],
+      ...staged.length + changed.length === 0 ? [h('p', { class: 'empty' }, words.changes.nothingChanged)] : [],
+      ...truncated ? [h('p', { class: 'muted small' }, words.changes.moreChanges)] : [],
       h('div', { class: 'commit', hidden: staged.length + changed.length === 0 },
         this.#message,
         h('div', { class: 'commit-actions' },
-          h('span', { class: 'muted small' }, staged.length === 0 ? 'Stage what belongs to the commit.' : ['', h('kbd', {}, 'Ctrl'), ' ', h('kbd', {}, 'Enter')]),
+          h('span', { class: 'muted small' }, staged.length === 0
+            ? words.changes.stageFirst
+            : [h('kbd', {}, words.keys.names.Ctrl), ' ', h('kbd', {}, words.keys.names.Enter)]),
           this.#commit)))
   }
 
   /** @param {'staged' | 'changed'} name */
   #list (name, changes) {
     const staged = name === 'staged'
-    const [verb, symbol, action] = staged ? ['Unstage', 'minus', 'unstage'] : ['Stage', 'plus', 'stage']
+    const { changes: say } = words
+    const [symbol, action] = staged ? ['minus', 'unstage'] : ['plus', 'stage']
     const act = (paths, at) => this.#act(action, paths, { name, at })
     return h('section', { 'data-list': name },
       h('div', { class: 'change-head' },
-        h('h3', { tabindex: '-1' }, `${staged ? 'Staged' : 'Changes'} `, h('span', { class: 'muted' }, String(changes.length))),
-        button(`${verb} all`, () => act(changes.flatMap(pathsOf), 0), { kind: 'small' })),
+        h('h3', { tabindex: '-1' }, staged ? say.staged : words.common.changes, ' ', h('span', { class: 'muted' }, String(changes.length))),
+        button(staged ? say.unstageAll : say.stageAll, () => act(changes.flatMap(pathsOf), 0), { kind: 'small' })),
       h('ul', { class: 'change-list' }, changes.map((change, at) => changedFile(change, {
         opened: this.#opened,
         key: `${name} ${change.path}`,
         load: () => this.#difference(change, staged),
         action: h('button', {
-          type: 'button', class: 'quiet', 'aria-label': `${verb} ${change.path}`, title: verb, onclick: () => act(pathsOf(change), at)
+          type: 'button',
+          class: 'quiet',
+          'aria-label': staged ? say.unstagePath(change.path) : say.stagePath(change.path),
+          title: staged ? say.unstage : say.stage,
+          onclick: () => act(pathsOf(change), at)
         }, icon(symbol))
       }))))
   }
 
   async #difference ({ path, from }, staged) {
-    if (path.endsWith('/')) return [h('p', { class: 'muted small' }, 'A repository of its own.')]
+    if (path.endsWith('/')) return [h('p', { class: 'muted small' }, words.changes.ownRepository)]
     const query = { path, ...(staged && { staged }), ...(from && { from }) }
     const { diff, binary, truncated } = await getJson(paths.difference(this.#sandboxId, query))
     const hunks = hunksIn(diff)
-    const text = binary ? 'This is not a text file.' : from ? `Renamed from ${from}; its content is the same.` : 'Its content is the same.'
+    const text = binary ? words.common.notText : from ? words.changes.renamed(from) : words.changes.sameContent
     return [
       hunks.length > 0 ? patchView(hunks) : h('p', { class: 'muted small' }, text),
-      truncated && h('p', { class: 'muted small' }, 'The rest of this change is too long to be shown.')
+      truncated && h('p', { class: 'muted small' }, words.changes.tooLong)
     ].filter(Boolean)
   }
 
   /** Changes what is staged; the focus stays in the list, at the row that takes the place. */
   async #act (action, paths_, { name, at }) {
     await this.#do(() => send('POST', paths.changes(this.#sandboxId, action), { json: { paths: paths_ } }), {
-      done: action === 'stage' ? 'Staged' : 'Unstaged',
+      done: action === 'stage' ? words.changes.staged : words.changes.unstaged,
       focus: () => {
         const rows = this.#content.querySelectorAll(`[data-list="${name}"] .change > .quiet`)
         return rows[Math.min(at, rows.length - 1)] ?? this.#content.querySelector('.change-head h3')
@@ -119,12 +128,12 @@ export class RepositoryView {
     await this.#do(async () => {
       await send('POST', paths.changes(this.#sandboxId, 'commit'), { json: { message } })
       this.#message.value = ''
-    }, { done: 'Committed', focus: () => this.#branch.control })
+    }, { done: words.changes.committed, focus: () => this.#branch.control })
   }
 
   async #switchTo (name, create) {
     await this.#do(() => send('POST', paths.changes(this.#sandboxId, 'branch'), { json: { name, ...(create && { create }) } }), {
-      done: `On the branch ${name}`, focus: () => this.#branch.control
+      done: words.changes.onBranch(name), focus: () => this.#branch.control
     })
   }
 

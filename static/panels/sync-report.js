@@ -1,37 +1,33 @@
 import { h } from '../lib/dom.js'
 import { formatBytes, formatDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
-
-export const directions = { upload: 'Workspace to S3', download: 'S3 to workspace' }
+import { words } from '../lib/words.js'
 
 const countsOf = (direction) => ({
-  skipped: 'Unchanged',
-  kept: direction === 'upload' ? 'Kept, newer in S3' : 'Kept, newer here',
-  ignored: 'Ignored',
-  deleted: 'Deleted'
+  skipped: words.sync.skipped,
+  kept: direction === 'upload' ? words.sync.keptInS3 : words.sync.keptHere,
+  ignored: words.sync.ignored,
+  deleted: words.sync.deleted
 })
-
-function filesOf (number) {
-  return number === 1 ? '1 file' : `${number} files`
-}
 
 /** What a sync did, or would do, with a list of failures. */
 export function syncReport (report, title) {
   const { direction, files, bytes: size, durationMs, failed = [], warnings = [], verified, dryRun } = report
+  const { sync: say } = words
   const facts = [
-    [dryRun ? 'Would copy' : 'Copied', files === 0 ? 'nothing' : `${filesOf(files)}, ${formatBytes(size)}`],
-    !dryRun && files > 0 && ['Verified', filesOf(verified)],
-    failed.length > 0 && ['Failed', filesOf(failed.length)],
+    [dryRun ? say.wouldCopy : say.copied, files === 0 ? say.nothing : say.filesWithSize(files, formatBytes(size))],
+    !dryRun && files > 0 && [say.verified, say.files(verified)],
+    failed.length > 0 && [say.failed, say.files(failed.length)],
     ...Object.entries(countsOf(direction))
-      .map(([field, label]) => report[field] > 0 && [label, filesOf(report[field])]),
-    ['Duration', formatDuration(durationMs)]
+      .map(([field, label]) => report[field] > 0 && [label, say.files(report[field])]),
+    [say.duration, formatDuration(durationMs)]
   ].filter(Boolean)
   return h('section', { class: 'sync-report', 'data-failed': failed.length > 0 },
     h('h3', {}, icon(failed.length > 0 ? 'warning' : 'check'), title),
-    h('p', { class: 'muted small' }, directions[direction]),
+    h('p', { class: 'muted small' }, say.directions[direction]),
     h('dl', { class: 'facts' }, facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
     failed.length > 0 && failures(failed),
-    warnings.length > 0 && [h('h4', {}, 'Warnings'), failures(warnings)])
+    warnings.length > 0 && [h('h4', {}, say.warnings), failures(warnings)])
 }
 
 /** Files that were not copied, with the reasons. */

@@ -1,12 +1,13 @@
 import { ApiError, getJson, offline, paths } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
-import { approximateDuration, formatBytes } from '../lib/format.js'
+import { approximateDuration, formatBytes, formatDateTime } from '../lib/format.js'
 import { openEvents } from '../lib/sse.js'
+import { words } from '../lib/words.js'
 import { button, notice } from '../views/notice.js'
-import { directions, syncReport } from './sync-report.js'
+import { syncReport } from './sync-report.js'
 
 const pollIntervalMs = 2000
-const phases = { list: 'Comparing', transfer: 'Copying', delete: 'Deleting', verify: 'Verifying' }
+const { directions } = words.sync
 
 /** Syncs the workspace with S3, and shows the last sync and the versions to restore. */
 export class SyncPanel {
@@ -18,7 +19,7 @@ export class SyncPanel {
   #syncs = 0
   #versions = h('div')
   #progress = h('div', { class: 'sync-progress', hidden: true })
-  #bar = h('progress', { max: '1', 'aria-label': 'Progress of the sync' })
+  #bar = h('progress', { max: '1', 'aria-label': words.sync.progress })
   #figures = h('p', { class: 'muted small' })
   #dryRun = h('input', { type: 'checkbox', id: 'sync-dry-run' })
   #delete = h('input', { type: 'checkbox', id: 'sync-delete' })
@@ -34,8 +35,8 @@ export class SyncPanel {
       h('p', { class: 'place' }, h('code', {}, `s3://${bucket}/${keyPrefix ?? ''}`)),
       h('div', { class: 'actions' }, start('upload', 'upload'), start('download', 'download')),
       h('div', {},
-        check(this.#dryRun, 'Dry run'),
-        check(this.#delete, 'Delete files missing from the source')),
+        check(this.#dryRun, words.sync.dryRun),
+        check(this.#delete, words.sync.delete)),
       this.#progress,
       this.#problem,
       this.#last,
@@ -50,8 +51,8 @@ export class SyncPanel {
       // A sync that was started meanwhile shows its own, newer result.
       if (syncs !== this.#syncs) return
       this.#last.replaceChildren(last
-        ? syncReport(last.report, `Last sync, ${approximateDuration(Date.now() - Date.parse(last.finishedAt))} ago`)
-        : h('p', { class: 'empty' }, 'Not synced yet.'))
+        ? syncReport(last.report, words.sync.last(approximateDuration(Date.now() - Date.parse(last.finishedAt))))
+        : h('p', { class: 'empty' }, words.sync.never))
       this.#showVersions(versions)
       if (active) this.#pollUntilDone()
     } catch (error) {
@@ -61,7 +62,7 @@ export class SyncPanel {
 
   /** Polls a sync that another tab, or the end of a run, has started. */
   #pollUntilDone () {
-    this.#last.prepend(h('p', { class: 'loading' }, h('span', { class: 'spinner' }), 'Sync in progress…'))
+    this.#last.prepend(h('p', { class: 'loading' }, h('span', { class: 'spinner' }), words.sync.inProgress))
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => { if (this.element.isConnected) this.shown() }, pollIntervalMs)
   }
@@ -69,16 +70,16 @@ export class SyncPanel {
   #showVersions (versions) {
     this.#versions.replaceChildren(...versions.length === 0
       ? []
-      : [h('h3', {}, 'Versions'), h('ul', { class: 'versions' }, versions.map(({ version, savedAt }) => h('li', {},
-          h('span', {}, new Date(savedAt).toLocaleString()),
-          button('Restore', () => this.#restore(version, savedAt), { kind: 'small' }))))])
+      : [h('h3', {}, words.sync.versions), h('ul', { class: 'versions' }, versions.map(({ version, savedAt }) => h('li', {},
+          h('span', {}, formatDateTime(savedAt)),
+          button(words.sync.restore, () => this.#restore(version, savedAt), { kind: 'small' }))))])
   }
 
   async #restore (version, savedAt) {
     const confirmed = this.#dryRun.checked || await confirmDialog({
-      title: 'Restore this version?',
-      text: `Files in the workspace are restored to their state at ${new Date(savedAt).toLocaleString()}.`,
-      action: 'Restore'
+      title: words.sync.restoreTitle,
+      text: words.sync.restoreAbout(formatDateTime(savedAt)),
+      action: words.sync.restore
     })
     if (confirmed) await this.#sync({ direction: 'download', version })
   }
@@ -88,14 +89,14 @@ export class SyncPanel {
     this.#syncs++
     this.#problem.replaceChildren()
     this.#setBusy(true)
-    this.#figures.textContent = 'Starting…'
+    this.#figures.textContent = words.sync.starting
     this.#bar.removeAttribute('value')
     try {
       const done = await this.#follow({
         ...request, ...(dryRun && { dryRun }), ...(this.#delete.checked && { delete: true })
       })
-      announce(dryRun ? 'The dry run is complete' : 'The sync is complete')
-      const title = dryRun ? `Dry run: ${directions[request.direction]}` : 'Synced just now'
+      announce(dryRun ? words.sync.dryRunComplete : words.sync.complete)
+      const title = dryRun ? words.sync.dryRunOf(directions[request.direction]) : words.sync.justNow
       this.#last.replaceChildren(syncReport(done, title))
     } catch (error) {
       this.#problem.replaceChildren(notice(error))
@@ -117,10 +118,10 @@ export class SyncPanel {
   #show ({ phase, files, totalFiles, bytes: done, totalBytes, bytesPerSecond }) {
     if (totalBytes > 0) this.#bar.value = done / totalBytes
     this.#figures.textContent = [
-      phases[phase] ?? phase,
-      totalFiles > 0 && `${files} of ${totalFiles} files`,
-      totalBytes > 0 && `${formatBytes(done)} of ${formatBytes(totalBytes)}`,
-      bytesPerSecond > 0 && `${formatBytes(bytesPerSecond)}/s`
+      words.sync.phases[phase] ?? phase,
+      totalFiles > 0 && words.sync.filesOf(files, totalFiles),
+      totalBytes > 0 && words.common.ofTotal(formatBytes(done), formatBytes(totalBytes)),
+      bytesPerSecond > 0 && words.units.perSecond(formatBytes(bytesPerSecond))
     ].filter(Boolean).join(' · ')
   }
 

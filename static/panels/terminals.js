@@ -1,13 +1,14 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tabStorage } from '../lib/storage.js'
+import { words } from '../lib/words.js'
 
 /** Shells in the sandbox, one in each tab. Each is a frame, as `static/terminal.html` says. */
 export class TerminalsPanel {
   #sandboxId
   #tabs = []
   #count = 0
-  #bar = h('div', { class: 'tabs', role: 'group', 'aria-label': 'Shells' })
+  #bar = h('div', { class: 'tabs', role: 'group', 'aria-label': words.terminal.shells })
   #frames = h('div', { class: 'terminal-frames' })
 
   /** @param {{onLeave: () => void, onSandboxEnded: () => void}} options */
@@ -15,10 +16,16 @@ export class TerminalsPanel {
     this.#sandboxId = sandbox.id
     this.element = h('div', { class: 'terminals' },
       h('div', { class: 'panel-tools' }, this.#bar,
-        h('button', { type: 'button', class: 'quiet', 'aria-label': 'New shell', title: 'New shell', onclick: () => this.#add() },
-          icon('plus'))),
+        h('button', {
+          type: 'button',
+          class: 'quiet',
+          'aria-label': words.terminal.newShell,
+          title: words.terminal.newShell,
+          onclick: () => this.#add()
+        }, icon('plus'))),
       this.#frames,
-      h('p', { class: 'muted small terminal-hint' }, h('kbd', {}, 'Shift'), ' ', h('kbd', {}, 'Esc'), ' leaves the terminal'))
+      h('p', { class: 'muted small terminal-hint' },
+        words.terminal.leaves([h('kbd', {}, words.keys.names.Shift), ' ', h('kbd', {}, words.keys.names.Esc)])))
     window.addEventListener('message', ({ source, origin, data }) => {
       const tab = this.#tabs.find(({ frame }) => frame.contentWindow === source)
       if (tab === undefined || origin !== location.origin || data?.source !== 'terminal') return
@@ -47,12 +54,16 @@ export class TerminalsPanel {
   }
 
   #add (terminalId) {
-    const name = `Shell ${++this.#count}`
+    const name = words.terminal.shell(++this.#count)
     const hash = new URLSearchParams({ sandbox: this.#sandboxId, ...terminalId && { terminal: terminalId } })
     const frame = h('iframe', { src: `terminal.html#${hash}`, title: name })
     const select = h('button', { type: 'button', class: 'tab', onclick: () => this.#select(tab) }, name)
     const close = h('button', {
-      type: 'button', class: 'quiet', 'aria-label': `Close ${name}`, title: `Close ${name}`, onclick: () => this.#remove(tab)
+      type: 'button',
+      class: 'quiet',
+      'aria-label': words.terminal.closeShell(name),
+      title: words.terminal.closeShell(name),
+      onclick: () => this.#remove(tab)
     }, icon('cross'))
     const tab = { frame, select, terminalId, element: h('span', { class: 'terminal-tab' }, select, close) }
     this.#tabs.push(tab)

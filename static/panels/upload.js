@@ -2,6 +2,7 @@ import { ApiError, offline, paths } from '../lib/api.js'
 import { announce, h } from '../lib/dom.js'
 import { formatBytes } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { failures } from './sync-report.js'
 
 /** Files are uploaded in parallel, so that small ones do not each wait for a round trip. */
@@ -17,7 +18,7 @@ export class Upload {
   /** The paths of the files that have arrived. */
   #done = []
   #failed = []
-  #bar = h('progress', { max: '1', value: '0', 'aria-label': 'Progress of the upload' })
+  #bar = h('progress', { max: '1', value: '0', 'aria-label': words.upload.progress })
   #figures = h('span', { class: 'muted small' })
   element = h('div', { class: 'upload' })
 
@@ -27,9 +28,11 @@ export class Upload {
     this.#directory = directory.replace(/\/$/, '')
     this.#chosen = chosen
     this.total = chosen.files.reduce((sum, { file }) => sum + file.size, 0)
-    const title = chosen.files.length === 1 ? chosen.files[0].path : `${chosen.files.length} files`
-    this.element.append(h('span', { class: 'file-name' }, `Uploading ${title}`), this.#figures,
-      h('button', { type: 'button', class: 'button small', onclick: () => this.#cancelled.abort() }, 'Cancel'), this.#bar)
+    const { length } = chosen.files
+    const title = length === 1 ? words.upload.uploadingOne(chosen.files[0].path) : words.upload.uploading(length)
+    const cancel = () => this.#cancelled.abort()
+    this.element.append(h('span', { class: 'file-name' }, title), this.#figures,
+      h('button', { type: 'button', class: 'button small', onclick: cancel }, words.common.cancel), this.#bar)
   }
 
   /** @returns the paths of the files that have arrived */
@@ -60,35 +63,41 @@ export class Upload {
   #show () {
     const sent = [...this.#sent.values()].reduce((sum, bytes) => sum + bytes, 0)
     if (this.total > 0) this.#bar.value = sent / this.total
-    this.#figures.textContent = `${this.#done.length} of ${this.#chosen.files.length} · ${formatBytes(sent)} of ${formatBytes(this.total)}`
+    const { ofTotal } = words.common
+    this.#figures.textContent = [
+      ofTotal(this.#done.length, this.#chosen.files.length), ofTotal(formatBytes(sent), formatBytes(this.total))
+    ].join(' · ')
   }
 
   /** Removes the progress, or replaces it with a list of what was not uploaded. */
   #end () {
     const { files, empty } = this.#chosen
     const cancelled = this.#cancelled.signal.aborted
-    announce(`${this.#done.length} of ${files.length} files uploaded`)
+    announce(words.upload.announced(this.#done.length, files.length))
     if (!cancelled && this.#failed.length === 0 && empty.length === 0) return this.element.remove()
-    const lines = [...this.#failed, ...empty.map((path) => ({ path, message: 'Empty folders are not uploaded.' }))]
+    const lines = [...this.#failed, ...empty.map((path) => ({ path, message: words.upload.emptyFolder }))]
+    const say = cancelled ? words.upload.cancelled : words.upload.done
     const notice = h('div', { class: 'notice', role: 'alert' },
       icon('warning'),
       h('div', { class: 'notice-text' },
-        h('p', { class: 'notice-message' }, `${this.#done.length} of ${files.length} files were uploaded${cancelled ? ' before you cancelled' : ''}.`),
+        h('p', { class: 'notice-message' }, say(this.#done.length, files.length)),
         failures(lines)),
-      h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => notice.remove() }, icon('cross')))
+      h('button', {
+        type: 'button', class: 'quiet', 'aria-label': words.common.dismiss, onclick: () => notice.remove()
+      }, icon('cross')))
     this.element.replaceWith(notice)
   }
 }
 
 /** The service's message names its query parameter; the user knows the file. */
 function reasonOf (error, path) {
-  const message = error.message.replace(/^query\.path,? /, `“${path}” `)
+  const message = error.message.replace(/^query\.path,? /, `${words.common.quoted(path)} `)
   return [/[.!?…]$/.test(message) ? message : `${message}.`, error.hint].filter(Boolean).join(' ')
 }
 
 /** With XMLHttpRequest, as `fetch` does not report upload progress. */
 async function put (path, file, signal, onProgress) {
-  const unreadable = new ApiError({ message: 'Your browser cannot read this file.', hint: 'It may have been moved or changed.' })
+  const unreadable = new ApiError({ message: words.upload.unreadable, hint: words.upload.unreadableHint })
   if (file.error) throw unreadable
   await new Promise((resolve, reject) => {
     const request = new window.XMLHttpRequest()

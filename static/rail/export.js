@@ -1,6 +1,7 @@
 import { promptOf, readMessages } from '../chat/history.js'
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
+import { words } from '../lib/words.js'
 import { placeOf } from './row.js'
 
 const types = { md: 'text/markdown', json: 'application/json' }
@@ -29,7 +30,7 @@ export function asJson (conversation, messages) {
 
 /** For people: prompts and answers, and what Claude's tools were asked and have said. */
 export function asMarkdown (conversation, messages) {
-  const parts = [`# ${conversation.title || 'Untitled'}`, `${placeOf(conversation)}, ${conversation.updatedAt}`]
+  const parts = [`# ${conversation.title || words.common.untitled}`, `${placeOf(conversation)}, ${conversation.updatedAt}`]
   let speaker
   const say = (who, text) => {
     if (speaker !== who) parts.push(`## ${who}`)
@@ -41,16 +42,16 @@ export function asMarkdown (conversation, messages) {
     if (prompt !== undefined) {
       // Each prompt begins a turn, also one after another without an answer.
       speaker = undefined
-      say('You', [prompt.text, picturesNote(prompt.pictures)].filter(Boolean).join('\n\n'))
+      say(words.rail.you, [prompt.text, picturesNote(prompt.pictures)].filter(Boolean).join('\n\n'))
       continue
     }
-    for (const text of blocksOf(message).map(textOf)) if (text) say(message.parentToolUseId ? 'Subagent' : 'Claude', text)
+    for (const text of blocksOf(message).map(textOf)) if (text) say(message.parentToolUseId ? words.rail.subagent : 'Claude', text)
   }
   return `${parts.join('\n\n')}\n`
 }
 
 function picturesNote (pictures) {
-  return pictures.length > 0 && `*${pictures.length === 1 ? 'One picture' : `${pictures.length} pictures`}*`
+  return pictures.length > 0 && `*${words.rail.pictures(pictures.length)}*`
 }
 
 function blocksOf ({ message: { content } }) {
@@ -62,7 +63,7 @@ function textOf (block) {
   if (block.type === 'text') return block.text
   if (block.type === 'thinking') return block.thinking.split('\n').map((line) => `> ${line}`).join('\n')
   if (block.type === 'tool_use') return `**${block.name}**\n\n${inputOf(block.input)}`
-  if (block.type === 'tool_result') return `${block.is_error ? '*Error:*\n\n' : ''}${fenced(resultOf(block.content))}`
+  if (block.type === 'tool_result') return `${block.is_error ? `*${words.rail.error}*\n\n` : ''}${fenced(resultOf(block.content))}`
   return ''
 }
 
@@ -84,5 +85,5 @@ function fenced (text, language = '') {
 
 /** A name that every file system takes. */
 function fileName (title) {
-  return title.normalize('NFKC').replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-+|-+$/g, '').slice(0, 60) || 'conversation'
+  return title.normalize('NFKC').replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-+|-+$/g, '').slice(0, 60) || words.rail.fileName
 }

@@ -5,6 +5,7 @@ import { onNews } from '../lib/news.js'
 import { chatHash } from '../lib/routes.js'
 import { listRunning } from '../lib/sandboxes.js'
 import { browserStorage } from '../lib/storage.js'
+import { words } from '../lib/words.js'
 import { notice } from '../views/notice.js'
 import { Known } from './known.js'
 import { RowMenu } from './row-menu.js'
@@ -30,10 +31,14 @@ export class Rail {
   #stale = false
   #loaded = false
   #search = h('input', {
-    type: 'search', placeholder: 'Search conversations', 'aria-label': 'Search conversations', autocomplete: 'off', oninput: () => this.#show()
+    type: 'search',
+    placeholder: words.rail.search,
+    'aria-label': words.rail.search,
+    autocomplete: 'off',
+    oninput: () => this.#show()
   })
 
-  #new = h('a', { class: 'button small rail-new' }, icon('plus'), 'New conversation')
+  #new = h('a', { class: 'button small rail-new' }, icon('plus'), words.rail.newConversation)
   #problems = h('div')
   #list = h('div', { class: 'rail-list' })
   #body = h('div', {
@@ -139,19 +144,19 @@ export class Rail {
   #show () {
     const { sandboxId, sessionId } = this.#current
     if (sessionId !== undefined && document.visibilityState === 'visible') this.#known.see(sandboxId, sessionId)
-    const words = this.#search.value.toLowerCase().split(/\s+/).filter((word) => word !== '')
+    const wanted = this.#search.value.toLowerCase().split(/\s+/).filter((word) => word !== '')
     const found = this.#known.list.filter(({ title, sandbox }) => {
       const text = `${title} ${sandbox.name ?? ''} ${sandbox.volume?.name ?? ''}`.toLowerCase()
-      return words.every((word) => text.includes(word))
+      return wanted.every((word) => text.includes(word))
     })
     const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined
     const scrolled = this.#list.scrollTop
     this.#list.replaceChildren(...[
-      this.#stale && h('p', { class: 'rail-note muted small' }, 'This list may be out of date: the service could not be asked.'),
-      this.#section('In running sandboxes', found.filter(({ live }) => live)),
-      this.#section('Sandbox has ended', found.filter(({ live }) => !live)),
+      this.#stale && h('p', { class: 'rail-note muted small' }, words.rail.stale),
+      this.#section(words.rail.running, found.filter(({ live }) => live)),
+      this.#section(words.rail.ended, found.filter(({ live }) => !live)),
       found.length === 0 && h('p', { class: 'rail-note muted small' },
-        !this.#loaded ? 'Loading conversations…' : words.length > 0 ? 'No conversation has these words.' : 'No conversations yet.')
+        !this.#loaded ? words.rail.loading : wanted.length > 0 ? words.rail.notFound : words.rail.none)
     ].filter(Boolean))
     this.#list.scrollTop = scrolled
     if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()
@@ -170,7 +175,7 @@ export class Rail {
 
   /** What was deleted is no longer shown, and nothing is lost of what was being written elsewhere. */
   #leave ({ sandbox, sessionId, live }) {
-    announce('The conversation was deleted')
+    announce(words.rail.deleted)
     const current = this.#current
     if (current.sandboxId === sandbox.id && current.sessionId === sessionId) this.#go(live ? chatHash(sandbox.id, 'new') : '')
     this.#show()
@@ -192,15 +197,17 @@ export class Rail {
     this.#drawer?.remove()
     this.#drawer = undefined
     if (this.#beside.matches) return this.#host.replaceChildren(this.#body)
-    const close = h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => this.#drawer.close() }, icon('cross'))
+    const close = h('button', {
+      type: 'button', class: 'quiet', 'aria-label': words.common.close, onclick: () => this.#drawer.close()
+    }, icon('cross'))
     this.#drawer = h('dialog', {
       class: 'drawer',
-      'aria-label': 'Conversations',
+      'aria-label': words.page.conversations,
       onclick: ({ target }) => { if (target === this.#drawer) this.#drawer.close() }
     },
     h('div', { class: 'drawer-head' },
-      h('h2', {}, 'Conversations'),
-      h('a', { class: 'quiet drawer-start', href: '#', onclick: () => this.#drawer.close() }, 'All sandboxes'),
+      h('h2', {}, words.page.conversations),
+      h('a', { class: 'quiet drawer-start', href: '#', onclick: () => this.#drawer.close() }, words.common.allSandboxes),
       close),
     this.#body)
     document.body.append(this.#drawer)

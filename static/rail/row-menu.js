@@ -2,6 +2,7 @@ import { asApiError, paths, send } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { tell } from '../lib/news.js'
+import { words } from '../lib/words.js'
 import { renameDialog } from './rename.js'
 import { placeOf } from './row.js'
 
@@ -28,17 +29,19 @@ export class RowMenu {
     this.#conversation = conversation
     this.element.replaceChildren(...conversation.live
       ? [
-          this.#item('pencil', 'Rename', () => this.#rename()),
-          this.#item('download', 'Export as Markdown', () => this.#export('md')),
-          this.#item('download', 'Export as JSON', () => this.#export('json')),
-          this.#item('trash', 'Delete', () => this.#delete())
+          this.#item('pencil', words.rail.rename, () => this.#rename()),
+          this.#item('download', words.rail.exportMarkdown, () => this.#export('md')),
+          this.#item('download', words.rail.exportJson, () => this.#export('json')),
+          this.#item('trash', words.common.delete, () => this.#delete())
         ]
-      : [this.#item('cross', 'Remove from this list', () => this.#forget())])
+      : [this.#item('cross', words.rail.forget, () => this.#forget())])
     this.element.showPopover()
-    const { right, top, bottom } = button.getBoundingClientRect()
+    const { left, right, top, bottom } = button.getBoundingClientRect()
     const { offsetWidth, offsetHeight } = this.element
     const below = bottom + offsetHeight < window.innerHeight
-    this.element.style.left = `${Math.max(8, right - offsetWidth)}px`
+    this.element.style.left = words.dir === 'rtl'
+      ? `${Math.min(left, window.innerWidth - offsetWidth - 8)}px`
+      : `${Math.max(8, right - offsetWidth)}px`
     this.element.style.top = `${below ? bottom : Math.max(8, top - offsetHeight)}px`
     this.element.firstElementChild.focus()
   }
@@ -50,7 +53,8 @@ export class RowMenu {
         await action()
       } catch (error) {
         const { message, hint } = asApiError(error)
-        this.#onProblem({ message: `“${this.#conversation.title || 'Untitled'}”: ${message}`, hint })
+        const name = this.#conversation.title || words.common.untitled
+        this.#onProblem({ message: words.common.about(name, message), hint })
       }
     }
     return h('button', { type: 'button', role: 'menuitem', class: 'rail-action', onclick }, icon(symbol), text)
@@ -70,25 +74,25 @@ export class RowMenu {
     if (name === undefined || name === title) return
     await send('PATCH', paths.conversation(sandbox.id, sessionId), { json: { title: name || null } })
     tell({ kind: 'changed', sandboxId: sandbox.id, sessionId, title: name || undefined })
-    announce('Renamed')
+    announce(words.rail.renamed)
     this.#onChanged()
   }
 
   async #export (format) {
     const { exportConversation } = await import('./export.js')
     await exportConversation(this.#conversation, format)
-    announce('The conversation was exported')
+    announce(words.rail.exported)
   }
 
   async #delete () {
     const conversation = this.#conversation
     const { sandbox, sessionId, title } = conversation
     const confirmed = await confirmDialog({
-      title: 'Delete this conversation?',
-      text: `“${title || 'Untitled'}” and the records of its runs are removed from ${placeOf(conversation)} for good. ` +
-        'Files that Claude has written stay.' +
-        (sandbox.s3 ? ' Copies of it in S3 stay until a sync deletes them.' : ''),
-      action: 'Delete'
+      title: words.rail.deleteTitle,
+      text: words.rail.deleteAbout({
+        name: title || words.common.untitled, place: placeOf(conversation), s3: Boolean(sandbox.s3)
+      }),
+      action: words.common.delete
     })
     if (!confirmed) return
     await send('DELETE', paths.conversation(sandbox.id, sessionId))

@@ -2,9 +2,10 @@ import { h } from '../lib/dom.js'
 import { approximateDuration } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { chatHash } from '../lib/routes.js'
+import { words } from '../lib/words.js'
 import { workspaceOf } from './known.js'
 
-const marks = { working: 'Working', waiting: 'Waiting for you' }
+const marks = { working: words.rail.working, waiting: words.common.waitingForYou }
 
 /**
  * One conversation of the list.
@@ -13,13 +14,17 @@ const marks = { working: 'Working', waiting: 'Waiting for you' }
  */
 export function row (conversation, { current, onMenu }) {
   const { sandbox, sessionId, title, state, updatedAt, seenAt, live } = conversation
-  const name = title || 'Untitled'
+  const name = title || words.common.untitled
   const isUnread = !current && state === '' && updatedAt > seenAt
-  const mark = marks[state] ?? (isUnread ? 'New' : undefined)
-  const age = `${approximateDuration(Date.now() - Date.parse(updatedAt))} ago`
+  const mark = marks[state] ?? (isUnread ? words.rail.new : undefined)
+  const age = words.common.ago(approximateDuration(Date.now() - Date.parse(updatedAt)))
   const key = `${sandbox.id} ${sessionId}`
   const more = h('button', {
-    type: 'button', class: 'quiet rail-more', 'aria-label': `Actions for ${name}`, 'data-key': `menu ${key}`, onclick: () => onMenu(more)
+    type: 'button',
+    class: 'quiet rail-more',
+    'aria-label': words.rail.actions(name),
+    'data-key': `menu ${key}`,
+    onclick: () => onMenu(more)
   }, icon('more'))
   return h('li', { class: 'rail-row', 'data-state': state || (isUnread ? 'unread' : undefined) },
     h('a', {
@@ -29,13 +34,13 @@ export function row (conversation, { current, onMenu }) {
     h('span', { class: 'rail-meta' },
       mark && h('span', { class: 'rail-mark' }, mark),
       h('span', {}, [placeOf(conversation), age].join(' · ')),
-      !live && !canContinue(sandbox) && h('span', {}, 'cannot be continued'))),
+      !live && !canContinue(sandbox) && h('span', {}, words.rail.cannotContinue))),
     more)
 }
 
 /** What a person calls the place of a conversation. */
 export function placeOf ({ sandbox: { name, volume } }) {
-  return volume ? volume.name : name ?? 'Sandbox without a volume'
+  return volume ? volume.name : name ?? words.rail.noVolume
 }
 
 /** Whether something of an ended sandbox is left with which another one can go on. */

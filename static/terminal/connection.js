@@ -1,4 +1,5 @@
 import { getJson, paths } from '../lib/api.js'
+import { words } from '../lib/words.js'
 
 /** Close codes of the service; see docs/terminal.md. */
 const replaced = 4002
@@ -68,8 +69,8 @@ export class ShellConnection {
 
   #message (message) {
     if (message.type === 'open') this.#opened(message)
-    else if (message.type === 'exit') this.#end(() => this.#on.onEnded(`The shell has ended (${message.exitCode}).`))
-    else if (message.code === 'TERMINAL_NOT_FOUND') this.#end(() => this.#on.onEnded('The shell is gone.'))
+    else if (message.type === 'exit') this.#end(() => this.#on.onEnded(words.terminal.ended(message.exitCode)))
+    else if (message.code === 'TERMINAL_NOT_FOUND') this.#end(() => this.#on.onEnded(words.terminal.gone))
     else this.#stop(() => this.#on.onFailed(message))
   }
 

@@ -1,3 +1,4 @@
+import { words } from '../lib/words.js'
 import { FitAddon } from '../vendor/xterm-fit.js'
 import { Terminal } from '../vendor/xterm.js'
 import { ShellConnection } from './connection.js'
@@ -19,9 +20,11 @@ const terminal = new Terminal({
   minimumContrastRatio: 4.5,
   scrollback: 10_000
 })
+const screen = document.getElementById('terminal')
+screen.setAttribute('aria-label', words.terminal.screen)
 const fit = new FitAddon()
 terminal.loadAddon(fit)
-terminal.open(document.getElementById('terminal'))
+terminal.open(screen)
 terminal.attachCustomKeyEventHandler((event) => {
   // Everything else, Tab too, is for the shell: without these the keyboard could not leave it.
   const leaves = (event.key === 'Escape' && event.shiftKey) || (event.code === 'Backquote' && event.ctrlKey)
@@ -35,20 +38,22 @@ const connection = new ShellConnection(sandbox, terminalId, {
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   onOpen: (id) => tell({ type: 'open', terminalId: id }),
   onOutput: (bytes) => terminal.write(bytes),
-  onGap: () => { terminal.reset(); say('Earlier output is no longer known.') },
-  onLost: () => say('The connection is lost. Trying again…'),
-  onReplaced: () => say('This terminal was opened elsewhere. Press Enter to continue it here.'),
-  onSignedOut: () => { say('You are signed out.'); tell({ type: 'signed-out' }) },
-  onEnded: (text) => { say(`${text} Press Enter for a new shell.`); tell({ type: 'ended' }) },
+  onGap: () => { terminal.reset(); say(words.terminal.gap) },
+  onLost: () => say(words.terminal.lost),
+  onReplaced: () => say(words.terminal.replaced),
+  onSignedOut: () => { say(words.terminal.signedOut); tell({ type: 'signed-out' }) },
+  onEnded: (text) => { say(text); tell({ type: 'ended' }) },
   onFailed: ({ code, message, hint }) => {
     const isOver = code === 'SANDBOX_ENDED' || code === 'SANDBOX_NOT_FOUND'
-    say(isOver ? message : `${message} ${hint} Press Enter to try again.`)
+    say(isOver ? message : words.terminal.failed(message, hint))
     if (isOver) tell({ type: 'sandbox-ended' })
   }
 })
 terminal.onData((text) => connection.send(text))
 terminal.onResize((size) => connection.resize(size))
-document.getElementById('keys').append(...touchKeys((text) => terminal.input(text)))
+const keys = document.getElementById('keys')
+keys.setAttribute('aria-label', words.terminal.keys)
+keys.append(...touchKeys((text) => terminal.input(text)))
 
 function adjust () {
   // A hidden frame has no size.

@@ -7,12 +7,14 @@ import { Queue } from '../chat/queue.js'
 import { RunOptions } from '../chat/run-options.js'
 import { SandboxBar } from '../chat/sandbox-bar.js'
 import { SandboxMonitor } from '../chat/sandbox-monitor.js'
+import { Editing } from '../chat/editing.js'
 import { listRuns, listSessions } from '../chat/history.js'
 import { asApiError, getJson, paths } from '../lib/api.js'
 import { setPlace } from '../lib/attention.js'
 import { announce, h } from '../lib/dom.js'
 import { onShortcut } from '../lib/keys.js'
 import { onNews, tell } from '../lib/news.js'
+import { words } from '../lib/words.js'
 import { Panels } from '../panels/panels.js'
 import { endedNotice, welcome } from './chat-parts.js'
 import { button, notice } from './notice.js'
@@ -21,7 +23,7 @@ import { button, notice } from './notice.js'
 const listedPromptLength = 200
 
 /** What the page's title says of a run. */
-const doings = { working: '● Working', waiting: 'Waiting for you', '': '' }
+const doings = { working: words.chat.working, waiting: words.common.waitingForYou, '': '' }
 
 /** The chat with Claude in one sandbox. It is kept while another view is shown (7.10). */
 export class ChatView {
@@ -34,6 +36,7 @@ export class ChatView {
   #ports
   /** Loaded with the conversation, as well. */
   #usage
+  #editing = new Editing(() => this.composer.cancelEdit())
   #ended = false
   #shown = false
   /** What is shown, as in the address: a conversation, `new`, or undefined where there is none yet. */
@@ -42,7 +45,7 @@ export class ChatView {
   #state = ''
   /** Conversations being loaded. */
   #loading = 0
-  #options = new RunOptions()
+  #options
 
   /**
    * @param {{scripted: boolean, place?: string, newSandbox: (spec: object, place?: string) => void,
@@ -60,8 +63,10 @@ export class ChatView {
       workdir: sandbox.workdir,
       scripted,
       welcome: welcome((prompt) => this.#submit(prompt)),
-      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures)
+      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures),
+      onFork: (turn, prompt, pictures) => this.#editTurn(turn, prompt, pictures)
     })
+    this.#options = new RunOptions(sandbox.id)
     this.panels = new Panels(sandbox, {
       since: () => this.#run?.startedAt ?? this.conversation.lastRunStart ?? sandbox.createdAt,
       edits: () => this.conversation.edits,
@@ -69,7 +74,7 @@ export class ChatView {
       onSandboxEnded: () => this.monitor.check(),
       onToggle: (kind) => this.#ports?.watch(kind === 'terminal')
     })
-    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, 'New conversation')
+    this.titleElement = h('h1', { class: 'conversation-title', dir: 'auto' }, words.chat.newConversation)
     this.bar = new SandboxBar(sandbox, {
       title: this.titleElement,
       tools: this.panels.buttons,
@@ -88,12 +93,13 @@ export class ChatView {
       onSend: (prompt, pictures) => this.#submit(prompt, pictures),
       onEdit: (prompt, pictures) => this.composer.restore(prompt, pictures)
     })
-    this.dock = h('div', { class: 'dock' }, this.activity.element, this.queue.element, this.composer.element)
+    this.dock = h('div', { class: 'dock' },
+      this.activity.element, this.queue.element, this.#editing.element, this.composer.element)
     this.main = h('div', { class: 'chat-main' }, this.conversation.column.element, this.dock)
-    this.element = h('section', { class: 'chat', 'aria-label': 'Chat' }, this.main, this.panels.element)
+    this.element = h('section', { class: 'chat', 'aria-label': words.chat.name }, this.main, this.panels.element)
     this.monitor = new SandboxMonitor(sandbox.id, {
       busy: () => this.#ended || this.#run !== undefined,
-      onEnded: () => this.#showEnded('The sandbox has ended.'),
+      onEnded: () => this.#showEnded(words.chat.sandboxEnded),
       onConnection: (state) => this.bar.setConnection(state),
       onSandbox: () => this.#lookForRuns()
     })
@@ -167,15 +173,16 @@ export class ChatView {
     const isNew = place === 'new'
     this.#place = place
     this.#state = ''
+    this.#editing.take()
     if (asked && this.#shown) this.composer.focus()
     for (const part of [this.composer, this.queue]) part.open(isNew ? this.sandbox.id : place)
-    this.composer.setBusy(activeRun !== undefined)
+    this.#setBusy(activeRun !== undefined)
     const run = await this.#load(() => this.#openConversation(isNew ? undefined : place, activeRun, isNew))
     if (this.#place !== place) return
     this.#settle(isNew || this.conversation.isEmpty ? place : this.conversation.sessionId)
     if (this.#shown && this.#canTakeFocus) this.composer.focus()
     if (run) return await this.#follow({ runId: run.runId, prompt: run.prompt, pictures: run.pictures })
-    this.composer.setBusy(false)
+    this.#setBusy(false)
     this.#sendNext()
   }
 
@@ -283,10 +290,20 @@ export class ChatView {
   #submit (prompt, pictures = []) {
     if (this.#ended) return
     if (!this.#ready) return this.queue.add(prompt, pictures)
-    const { sessionId } = this.conversation
+    const edited = this.#editing.take()
+    if (edited !== undefined) this.conversation.forkBefore(edited)
+    const { sessionId, fork } = this.conversation
     const parts = promptOf(prompt, pictures)
-    const request = { prompt: parts, literal: false, sessionId, onDisconnect: 'continue', ...this.#options.request }
+    const own = { prompt: parts, literal: false, sessionId, ...(fork && { fork }), onDisconnect: 'continue' }
+    const request = { ...own, ...this.#options.request }
     this.#follow({ prompt, pictures, request })
+  }
+
+  /** An earlier prompt is to be sent in other words, in a conversation that goes on from there. */
+  #editTurn (turn, prompt, pictures) {
+    if (!this.#ready || this.#ended) return
+    this.#editing.start(turn)
+    this.composer.edit(prompt, pictures)
   }
 
   /** Whether a prompt can be sent now. */
@@ -319,7 +336,7 @@ export class ChatView {
     })
     turn.claude.onContext = () => this.#usage?.show(conversation)
     this.#settle(sessionId)
-    this.composer.setBusy(true)
+    this.#setBusy(true)
     let completed
     try {
       completed = await run.follow()
@@ -327,7 +344,7 @@ export class ChatView {
       if (completed?.sessionId) this.#goOnIn(completed.sessionId)
       if (completed) this.conversation.addRun(run.runId, completed)
       this.#usage?.show(this.conversation)
-      if (completed?.outcome === 'sandbox_lost') this.#showEnded('The sandbox has ended.')
+      if (completed?.outcome === 'sandbox_lost') this.#showEnded(words.chat.sandboxEnded)
     } catch (error) {
       if (this.#run !== run) return
       this.#showFailure(asApiError(error), turn, request && { prompt, pictures })
@@ -335,7 +352,8 @@ export class ChatView {
     this.#run = undefined
     conversation.lastRunStart = run.startedAt ?? conversation.lastRunStart
     conversation.latestRun = run.runId ?? conversation.latestRun
-    this.composer.setBusy(false)
+    if (run.runId !== undefined) conversation.fork = undefined
+    this.#setBusy(false)
     this.panels.refresh()
     this.#ports?.lookAgain()
     if (!completed || completed.isError) this.queue.hold()
@@ -348,13 +366,18 @@ export class ChatView {
     this.#settle(sessionId)
   }
 
+  #setBusy (busy) {
+    this.composer.setBusy(busy)
+    this.main.toggleAttribute('data-busy', busy)
+  }
+
   #setState (state) {
     this.#state = state
     this.#setTitle()
   }
 
   #setTitle () {
-    const title = this.conversation.title || 'New conversation'
+    const title = this.conversation.title || words.chat.newConversation
     this.titleElement.textContent = this.titleElement.title = title
     if (this.#shown) setPlace(title, doings[this.#state])
   }
@@ -373,9 +396,9 @@ export class ChatView {
 
   #showFailure (error, turn, sent) {
     // What is shown then says it, and what to do about it.
-    if (error.sandboxEnded) return this.#showEnded('The sandbox has ended.')
+    if (error.sandboxEnded) return this.#showEnded(words.chat.sandboxEnded)
     const activeRun = error.code === 'RUN_ACTIVE' ? error.details.runId : undefined
-    turn.fail(error, activeRun ? [button('Show that run', () => this.#showRun(activeRun))] : [])
+    turn.fail(error, activeRun ? [button(words.chat.showThatRun, () => this.#showRun(activeRun))] : [])
     if (sent) this.composer.restore(sent.prompt, sent.pictures)
   }
 
@@ -386,14 +409,15 @@ export class ChatView {
 
   async #endSession () {
     const running = this.#run !== undefined
-    const confirmed = await confirmEnd(this.sandbox, { title: 'End this session?', action: 'End session', running })
+    const { titleSession: title, actionSession: action } = words.endSandbox
+    const confirmed = await confirmEnd(this.sandbox, { title, action, running })
     if (!confirmed) return
-    this.bar.setEnding('Ending…')
-    announce('Ending the session')
+    this.bar.setEnding(words.chat.ending)
+    announce(words.chat.endingSession)
     try {
-      this.#showEnded('You ended this session.', await endSandbox(this.sandbox))
+      this.#showEnded(words.chat.youEnded, await endSandbox(this.sandbox))
     } catch (error) {
-      if (error.sandboxEnded) return this.#showEnded('The sandbox had ended already.')
+      if (error.sandboxEnded) return this.#showEnded(words.chat.sandboxEndedBefore)
       this.bar.reset()
       this.conversation.showError(asApiError(error))
     }
@@ -413,7 +437,7 @@ export class ChatView {
     }))
     // Not the button: a user who is typing would press it.
     if (focus) this.dock.querySelector('h2').focus()
-    announce(`${text} You can create a new sandbox.`)
+    announce(words.chat.endedAnnounced(text))
     this.monitor.stop()
     this.onPlace()
     tell({ kind: 'ended', sandboxId: this.sandbox.id })

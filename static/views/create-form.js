@@ -1,4 +1,5 @@
 import { h } from '../lib/dom.js'
+import { words } from '../lib/words.js'
 import { formatField, nameFields, parseField, sections } from './create-fields.js'
 import { button, notice } from './notice.js'
 import { lastSpec, rememberSpec } from './specs.js'
@@ -12,14 +13,14 @@ export class CreateForm {
   constructor ({ onCreate, onBack, spec = lastSpec(), problem }) {
     this.onCreate = onCreate
     this.element = h('section', { class: 'card wide' },
-      h('h1', { tabindex: '-1' }, 'New sandbox'),
-      h('p', { class: 'muted' }, 'Everything is optional. Your choices are remembered in this browser.'),
+      h('h1', { tabindex: '-1' }, words.create.title),
+      h('p', { class: 'muted' }, words.create.about),
       this.#problem,
       h('form', { class: 'create', onsubmit: (event) => this.#submit(event) },
         sections.map((section) => this.#section(section, spec)),
         h('div', { class: 'actions' },
-          h('button', { type: 'submit', class: 'button primary' }, 'Create'),
-          button('Back', onBack))))
+          h('button', { type: 'submit', class: 'button primary' }, words.create.create),
+          button(words.common.back, onBack))))
     if (problem) this.#showProblem(problem)
   }
 
@@ -56,7 +57,7 @@ export class CreateForm {
       try {
         setAt(spec, field.name, parseField(field, input))
       } catch (error) {
-        return this.#showProblem({ message: `${field.label}: ${error.message}`, field: field.name })
+        return this.#showProblem({ message: words.create.problem(field.label, error.message), field: field.name })
       }
     }
     rememberSpec(spec)

@@ -3,6 +3,7 @@ import { getJson, paths } from '../lib/api.js'
 import { icon } from '../lib/icons.js'
 import { chatHash } from '../lib/routes.js'
 import { listRunning } from '../lib/sandboxes.js'
+import { words } from '../lib/words.js'
 import { Known, workspaceOf } from '../rail/known.js'
 import { button } from './notice.js'
 import { sameWorkspace } from './specs.js'
@@ -20,19 +21,18 @@ export class EndedView {
     // Only what this browser has seen itself can be told of a sandbox that Modal has forgotten.
     this.sandboxOf = sandbox ?? (known?.sandbox.id === id ? known.sandbox : undefined)
     this.place = place === 'new' ? undefined : place
-    this.title = known?.title ?? 'Sandbox has ended'
+    this.title = known?.title ?? words.ended.title
     this.current = { sandbox: { id }, sessionId: this.place, ended: true }
     const { text, spec } = this.#left(error)
     this.element = h('section', { class: 'card narrow' },
       h('span', { class: 'hero' }, icon('box')),
-      h('h1', { tabindex: '-1', dir: 'auto' }, known?.title || 'This sandbox has ended.'),
-      known?.title && h('p', {}, 'The sandbox of this conversation has ended.'),
+      h('h1', { tabindex: '-1', dir: 'auto' }, known?.title || words.ended.heading),
+      known?.title && h('p', {}, words.ended.ofConversation),
       h('p', { class: 'muted' }, text),
       this.#actions)
     this.#actions.append(
-      button(spec && this.place ? 'Continue in a new sandbox' : spec ? 'New sandbox with this workspace' : 'New sandbox',
-        () => newSandbox(spec, spec && this.place), { kind: 'primary', symbol: 'plus' }),
-      button('All sandboxes', onBack))
+      button(this.#newLabel(spec), () => newSandbox(spec, spec && this.place), { kind: 'primary', symbol: 'plus' }),
+      button(words.common.allSandboxes, onBack))
     if (spec) this.#offerRunning()
   }
 
@@ -40,26 +40,23 @@ export class EndedView {
     this.element.querySelector('h1').focus()
   }
 
+  #newLabel (spec) {
+    if (spec === undefined) return words.common.newSandbox
+    return this.place ? words.ended.continueInNew : words.common.newSandboxSameWorkspace
+  }
+
   /** @returns {{text: string, spec?: object}} what is left, and the options of a sandbox that has it */
   #left (error) {
     const sandbox = this.sandboxOf
     if (sandbox === undefined) {
-      return { text: error?.hint ?? 'Nothing more is known of it. Files on a volume are still there for a new sandbox.' }
+      return { text: error?.hint ?? words.ended.unknown }
     }
     const { volume, s3 } = sandbox
     if (workspaceOf(sandbox) !== sandbox.id) {
-      const text = `Its files and conversations are kept on the volume “${volume.name}”. A new sandbox with it goes on from there.`
-      return { text, spec: sameWorkspace(sandbox) }
+      return { text: words.ended.onVolume(volume.name), spec: sameWorkspace(sandbox) }
     }
-    if (s3) {
-      const text = 'A new sandbox gets what was last copied to S3, conversations, too.'
-      return { text: `${text} What came later is lost.`, spec: sameWorkspace(sandbox) }
-    }
-    return {
-      text: volume
-        ? `The volume “${volume.name}” took no writes, so the conversation is gone with the sandbox: it cannot be continued.`
-        : 'It had no volume, so its files and conversations are gone with it: they cannot be continued.'
-    }
+    if (s3) return { text: words.ended.inS3, spec: sameWorkspace(sandbox) }
+    return { text: volume ? words.ended.readOnlyVolume(volume.name) : words.ended.noVolume }
   }
 
   /** Another sandbox may have the same workspace. */
@@ -71,7 +68,7 @@ export class EndedView {
       if (!isThere) continue
       const [create] = this.#actions.children
       create.classList.remove('primary')
-      create.before(h('a', { class: 'button primary', href: chatHash(other.id, this.place) }, 'Open it in the sandbox that is running'))
+      create.before(h('a', { class: 'button primary', href: chatHash(other.id, this.place) }, words.ended.openRunning))
       return
     }
   }

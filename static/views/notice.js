@@ -1,24 +1,33 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { syncReport } from '../panels/sync-report.js'
 
 /**
  * An error for people: what happened, what to do about it, and the request id for the log. It stays until it is
  * dismissed. `actions` are additional buttons. A sync that failed partly includes its report.
  */
-export function notice ({ message, hint, requestId, step, details }, { actions = [], dismissible = true } = {}) {
+export function notice (error, { actions = [], dismissible = true } = {}) {
+  const { message, hint, requestId, step, details } = error
+  const lang = (text) => languageOf(text, details ?? error)
   const element = h('div', { class: 'notice', role: 'alert' },
     icon('warning'),
     h('div', { class: 'notice-text' },
-      h('p', { class: 'notice-message' }, message),
-      hint && h('p', {}, hint),
+      h('p', { class: 'notice-message', lang: lang(message) }, message),
+      hint && h('p', { lang: lang(hint) }, hint),
       (step || requestId) && h('p', { class: 'muted small' },
-        [step && `Step: ${step}`, requestId && `Request: ${requestId}`].filter(Boolean).join(' · ')),
-      details?.report && syncReport(details.report, 'What was done'),
+        [step && words.errors.step(step), requestId && words.errors.request(requestId)].filter(Boolean).join(' · ')),
+      details?.report && syncReport(details.report, words.errors.whatWasDone),
       actions.length > 0 && h('div', { class: 'actions' }, actions)),
-    dismissible && h('button', { type: 'button', class: 'quiet', 'aria-label': 'Dismiss', onclick: () => element.remove() },
-      icon('cross')))
+    dismissible && h('button', {
+      type: 'button', class: 'quiet', 'aria-label': words.common.dismiss, onclick: () => element.remove()
+    }, icon('cross')))
   return element
+}
+
+/** What the service says is in English, whatever the language of the page. */
+function languageOf (text, { statusCode, message, hint }) {
+  return statusCode !== undefined && [message, hint].includes(text) && 'en'
 }
 
 export function button (text, onclick, { kind = '', symbol } = {}) {

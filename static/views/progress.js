@@ -4,6 +4,7 @@ import { formatDuration, stripAnsi } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { uuid } from '../lib/ids.js'
 import { openEvents } from '../lib/sse.js'
+import { words } from '../lib/words.js'
 import { stepName } from './chat-parts.js'
 import { nameFields } from './create-fields.js'
 import { button, notice } from './notice.js'
@@ -24,8 +25,8 @@ export class ProgressView {
   #steps = new Map()
   #title = h('h1', { tabindex: '-1' })
   #list = h('ol', { class: 'steps' })
-  #log = h('pre', { tabindex: '0', 'aria-label': 'Build log' })
-  #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, 'Build log'), this.#log)
+  #log = h('pre', { tabindex: '0', 'aria-label': words.progress.buildLog })
+  #logBox = h('details', { class: 'build-log', hidden: true }, h('summary', {}, words.progress.buildLog), this.#log)
   #elapsed = h('span', { class: 'muted' })
   #problem = h('div')
 
@@ -55,7 +56,7 @@ export class ProgressView {
       const sandbox = await this.#follow()
       if (this.#following.signal.aborted) return
       rememberSandbox(sandbox.id, this.spec)
-      announce('The sandbox is ready')
+      announce(words.progress.ready)
       this.onCreated(sandbox)
     } catch (error) {
       if (!this.#following.signal.aborted) this.#fail(error)
@@ -66,14 +67,14 @@ export class ProgressView {
 
   #begin () {
     const startedAt = Date.now()
-    this.#title.textContent = 'Creating your sandbox'
+    this.#title.textContent = words.progress.creating
     this.element.setAttribute('aria-busy', 'true')
     this.#steps.clear()
     for (const part of [this.#list, this.#log, this.#problem]) part.replaceChildren()
     // Shown until the service reports its first step.
-    this.#show({ step: 'connect', status: 'started' }, 'Contact the service')
+    this.#show({ step: 'connect', status: 'started' }, words.progress.contact)
     this.timer = setInterval(() => { this.#elapsed.textContent = formatDuration(Date.now() - startedAt) }, 200)
-    announce('Creating your sandbox')
+    announce(words.progress.creating)
   }
 
   /** @returns the created sandbox; throws an ApiError */
@@ -84,7 +85,7 @@ export class ProgressView {
       signal: this.#following.signal
     })
     for await (const { event, data } of events) {
-      this.#show({ step: 'connect', status: 'done' }, 'Contact the service')
+      this.#show({ step: 'connect', status: 'done' }, words.progress.contact)
       if (event === 'step') this.#show(data)
       else if (event === 'log') this.#addLog(data)
       else if (event === 'error') throw new ApiError(data, data.statusCode)
@@ -101,7 +102,7 @@ export class ProgressView {
     line.replaceChildren(
       status === 'started' ? h('span', { class: 'spinner' }) : icon(symbols[status] ?? 'cross'),
       h('span', { class: 'step-name' }, name),
-      h('span', { class: 'visually-hidden' }, `: ${status}`),
+      h('span', { class: 'visually-hidden' }, words.progress.states[status]),
       typeof durationMs === 'number' ? h('span', { class: 'muted' }, formatDuration(durationMs)) : '')
   }
 
@@ -119,19 +120,19 @@ export class ProgressView {
 
   #fail (error) {
     this.element.removeAttribute('aria-busy')
-    this.#title.textContent = 'The sandbox was not created'
+    this.#title.textContent = words.progress.notCreated
     if (error.code === 'IDEMPOTENCY_KEY_REUSED' || error.sandboxEnded) this.#key = uuid()
     const open = [...this.#steps.keys()].filter((step) => this.#steps.get(step).dataset.state === 'started')
     const failed = open.includes(error.step) ? error.step : open.at(-1)
     for (const step of open) this.#show({ step, status: step === failed ? 'failed' : 'stopped' }, this.#nameOf(step))
     if (this.#log.textContent !== '') this.#logBox.open = true
-    const edit = button('Edit options', () => this.onEdit(error), { kind: 'primary' })
+    const edit = button(words.progress.editOptions, () => this.onEdit(error), { kind: 'primary' })
     this.#problem.replaceChildren(notice({ ...error, message: nameFields(error.message) }, {
       dismissible: false,
       actions: [
         correctable.includes(error.code) && edit,
-        button('Try again', () => this.#create(), { kind: correctable.includes(error.code) ? '' : 'primary' }),
-        button('Back', () => this.onBack())
+        button(words.common.tryAgain, () => this.#create(), { kind: correctable.includes(error.code) ? '' : 'primary' }),
+        button(words.common.back, () => this.onBack())
       ].filter(Boolean)
     }))
   }

@@ -1,6 +1,7 @@
 import { paths, send } from '../lib/api.js'
 import { focusInput, h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
+import { words } from '../lib/words.js'
 import { notice } from './notice.js'
 
 /** Exchanges a credential for the session cookie, which scripts cannot read. */
@@ -14,7 +15,7 @@ export class SignInView {
     id: 'credential', type: 'password', required: true, autocomplete: 'current-password', spellcheck: 'false', autocapitalize: 'off'
   })
 
-  #button = h('button', { type: 'submit', class: 'button primary' }, 'Sign in')
+  #button = h('button', { type: 'submit', class: 'button primary' }, words.signIn.title)
   #problem = h('div')
 
   constructor ({ local, problem, onSignedIn }) {
@@ -22,13 +23,13 @@ export class SignInView {
     if (problem) this.#problem.append(notice(problem))
     this.element = h('section', { class: 'card narrow', 'aria-labelledby': 'sign-in-title' },
       h('span', { class: 'hero' }, icon('box')),
-      h('h1', { id: 'sign-in-title', tabindex: '-1' }, 'Sign in'),
+      h('h1', { id: 'sign-in-title', tabindex: '-1' }, words.signIn.title),
       h('p', { class: 'muted' }, local
-        ? 'Open the link that the service printed at its start, or enter an API key.'
-        : 'Enter your API key or token.'),
+        ? words.signIn.localAbout
+        : words.signIn.about),
       this.#problem,
       h('form', { class: 'stack', onsubmit: (event) => this.#submit(event) },
-        h('label', { for: 'credential' }, 'API key'), this.#input, this.#button))
+        h('label', { for: 'credential' }, words.signIn.key), this.#input, this.#button))
   }
 
   shown () {
@@ -43,7 +44,7 @@ export class SignInView {
       await signIn(this.#input.value.trim())
       await this.onSignedIn()
     } catch (error) {
-      this.#problem.replaceChildren(notice({ ...error, message: error.message, hint: 'Check the key, then try again.' }))
+      this.#problem.replaceChildren(notice({ ...error, message: error.message, hint: words.signIn.checkHint }))
       this.#input.select()
     } finally {
       this.#button.disabled = false

@@ -3,6 +3,7 @@ import { announce, h } from '../lib/dom.js'
 import { approximateDuration, shortId } from '../lib/format.js'
 import { icon } from '../lib/icons.js'
 import { listRunning } from '../lib/sandboxes.js'
+import { words } from '../lib/words.js'
 import { button, notice } from './notice.js'
 import { WorkspaceChoice } from './workspace-choice.js'
 
@@ -21,12 +22,11 @@ export class StartView {
     }
     this.element = h('div', { class: 'start' },
       h('section', { class: 'intro' },
-        h('h1', { tabindex: '-1' }, 'Claude Code in a sandbox of its own'),
-        h('p', { class: 'muted' }, 'Claude writes files and runs commands in an isolated machine. ' +
-          'Your workspace is kept for the next sandbox.'),
+        h('h1', { tabindex: '-1' }, words.start.title),
+        h('p', { class: 'muted' }, words.start.about),
         h('div', { class: 'actions' },
-          button('New sandbox', create, { kind: 'primary large', symbol: 'plus' }),
-          button('Options', onOptions, { kind: 'large', symbol: 'sliders' })),
+          button(words.common.newSandbox, create, { kind: 'primary large', symbol: 'plus' }),
+          button(words.start.options, onOptions, { kind: 'large', symbol: 'sliders' })),
         this.#workspace.element),
       this.#problems,
       this.#list)
@@ -53,7 +53,8 @@ export class StartView {
       this.#show(running)
       await this.#workspace.load(running)
     } catch (error) {
-      this.#problems.replaceChildren(notice(error, { actions: [button('Try again', () => this.#load())], dismissible: false }))
+      const again = button(words.common.tryAgain, () => this.#load())
+      this.#problems.replaceChildren(notice(error, { actions: [again], dismissible: false }))
     }
   }
 
@@ -61,9 +62,9 @@ export class StartView {
     this.#list.setAttribute('aria-busy', 'false')
     const focused = document.activeElement?.dataset?.key
     this.#list.replaceChildren(
-      h('h2', {}, 'Your sandboxes'),
+      h('h2', {}, words.start.yourSandboxes),
       sandboxes.length === 0
-        ? h('p', { class: 'empty' }, icon('box'), 'No sandbox is running. A new one takes a few seconds.')
+        ? h('p', { class: 'empty' }, icon('box'), words.start.none)
         : h('ul', {}, sandboxes.map((sandbox) => this.#row(sandbox))))
     this.#tick()
     if (focused) this.#list.querySelector(`[data-key="${window.CSS.escape(focused)}"]`)?.focus()
@@ -73,41 +74,51 @@ export class StartView {
     const { id, name, createdAt, expiresAt, volume, tags } = sandbox
     const title = name || shortId(id)
     return h('li', { class: 'sandbox' },
-      h('span', { class: 'state', title: 'Running' }, h('span', { class: 'visually-hidden' }, 'Running')),
+      h('span', { class: 'state', title: words.start.running }, h('span', { class: 'visually-hidden' }, words.start.running)),
       h('div', { class: 'sandbox-text' },
         h('span', { class: 'sandbox-name', title: id }, title),
         h('span', { class: 'muted small' },
-          volume && h('span', {}, `Volume ${volume.name}`),
+          volume && h('span', {}, words.start.volume(volume.name)),
           Object.entries(tags ?? {}).map(([key, value]) => h('span', { class: 'tag' }, `${key}: ${value}`)))),
       h('div', { class: 'sandbox-times small' },
         h('span', { class: 'muted', 'data-since': createdAt }),
         h('span', { 'data-until': expiresAt })),
       h('button', {
-        type: 'button', class: 'button strong', 'aria-label': `Continue with ${title}`, 'data-key': `open-${id}`, onclick: () => this.openSandbox(id)
-      }, 'Continue'),
+        type: 'button',
+        class: 'button strong',
+        'aria-label': words.start.continueWith(title),
+        'data-key': `open-${id}`,
+        onclick: () => this.openSandbox(id)
+      }, words.start.continue),
       h('button', {
-        type: 'button', class: 'quiet', 'aria-label': `End ${title}`, title: 'End', 'data-key': `end-${id}`, onclick: () => this.#end(sandbox)
+        type: 'button',
+        class: 'quiet',
+        'aria-label': words.start.endNamed(title),
+        title: words.start.end,
+        'data-key': `end-${id}`,
+        onclick: () => this.#end(sandbox)
       }, icon('trash')))
   }
 
   /** Updates ages and countdowns between two requests. */
   #tick () {
     for (const element of this.#list.querySelectorAll('[data-since]')) {
-      element.textContent = `created ${approximateDuration(Date.now() - Date.parse(element.dataset.since))} ago`
+      element.textContent = words.start.created(approximateDuration(Date.now() - Date.parse(element.dataset.since)))
     }
     for (const element of this.#list.querySelectorAll('[data-until]')) {
       const left = Date.parse(element.dataset.until) - Date.now()
-      element.textContent = left > 0 ? `ends in ${approximateDuration(left)}` : 'expired'
+      element.textContent = left > 0 ? words.start.endsIn(approximateDuration(left)) : words.start.expired
       element.classList.toggle('soon', left < 5 * 60_000)
     }
   }
 
   async #end (sandbox) {
-    const confirmed = await confirmEnd(sandbox, { title: 'End this sandbox?', action: 'End sandbox' })
+    const { titleSandbox: title, actionSandbox: action } = words.endSandbox
+    const confirmed = await confirmEnd(sandbox, { title, action })
     if (!confirmed) return
     try {
       await endSandbox(sandbox)
-      announce('The sandbox has ended')
+      announce(words.endSandbox.ended)
     } catch (error) {
       if (!error.sandboxEnded) this.#problems.replaceChildren(notice(error))
     }

@@ -1,6 +1,7 @@
 import { getJson, paths } from '../lib/api.js'
 import { h } from '../lib/dom.js'
-import { shortId } from '../lib/format.js'
+import { formatList, shortId } from '../lib/format.js'
+import { words } from '../lib/words.js'
 import { button } from './notice.js'
 import { lastSpec, rememberSpec } from './specs.js'
 
@@ -12,11 +13,11 @@ const none = '-/'
 export class WorkspaceChoice {
   #select = h('select', { id: 'workspace', onchange: () => this.#chosen() })
   #name = h('input', {
-    id: 'workspace-name', autocomplete: 'off', spellcheck: 'false', placeholder: 'my-project', maxlength: '32'
+    id: 'workspace-name', autocomplete: 'off', spellcheck: 'false', placeholder: words.start.exampleName, maxlength: '32'
   })
 
   #naming = h('div', { class: 'field', hidden: true },
-    h('label', { for: 'workspace-name' }, 'Name of the new workspace'), this.#name)
+    h('label', { for: 'workspace-name' }, words.start.newWorkspaceName), this.#name)
 
   #note = h('p', { class: 'muted small', role: 'status' })
   #volumes = []
@@ -26,7 +27,7 @@ export class WorkspaceChoice {
   constructor ({ openSandbox }) {
     this.#openSandbox = openSandbox
     this.element = h('div', { class: 'workspace-choice' },
-      h('label', { for: 'workspace' }, 'Workspace'), this.#select, this.#naming, this.#note)
+      h('label', { for: 'workspace' }, words.start.workspace), this.#select, this.#naming, this.#note)
     this.#fill(lastSpec().volume?.name ?? none)
   }
 
@@ -44,7 +45,7 @@ export class WorkspaceChoice {
     const name = chosen === another ? this.#name.value.trim() : chosen
     if (name === '') {
       this.#name.focus()
-      this.#note.textContent = 'Give the new workspace a name.'
+      this.#note.textContent = words.start.giveName
       return
     }
     const spec = name === none ? rest : { ...rest, volume: name === volume?.name ? volume : { name } }
@@ -55,11 +56,12 @@ export class WorkspaceChoice {
   #fill (value) {
     const names = this.#volumes.map(({ name }) => name)
     const option = (value, text) => h('option', { value }, text)
+    const isNew = value !== another && value !== none && !names.includes(value)
     this.#select.replaceChildren(
-      ...value !== another && value !== none && !names.includes(value) ? [option(value, `${value} (new)`)] : [],
-      ...names.map((name) => option(name, this.#usersOf(name).length > 0 ? `${name} (in use)` : name)),
-      option(another, 'New workspace…'),
-      option(none, 'None: files are lost at the end'))
+      ...isNew ? [option(value, words.start.newOne(value))] : [],
+      ...names.map((name) => option(name, this.#usersOf(name).length > 0 ? words.start.inUse(name) : name)),
+      option(another, words.start.newWorkspace),
+      option(none, words.start.noWorkspace))
     this.#select.value = value
     this.#chosen()
   }
@@ -78,8 +80,7 @@ export class WorkspaceChoice {
     if (users.length === 0) return this.#note.replaceChildren()
     const nameOf = (id) => this.#sandboxes.find((sandbox) => sandbox.id === id)?.name || shortId(id)
     this.#note.replaceChildren(
-      `${value} is open in ${users.map(nameOf).join(', ')}. Both would work on the same files, and of one that both change the version ` +
-      'stored last is kept. ',
-      button('Continue there', () => this.#openSandbox(users[0]), { kind: 'small' }))
+      words.start.shared(value, formatList(users.map(nameOf))), ' ',
+      button(words.start.continueThere, () => this.#openSandbox(users[0]), { kind: 'small' }))
   }
 }

@@ -154,7 +154,6 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.turn').nth(2).waitFor()
       t.match(await page.locator('.turn').first().innerText(), /<img src=x onerror/, 'an earlier conversation, too')
       t.equal(await page.evaluate(`fetch('/api/modal/sandbox/${id}', { method: 'DELETE' }).then(({ status }) => status)`), 200)
-      await send(page, 'Anybody there?')
       await page.getByRole('heading', { name: 'The sandbox has ended.' }).waitFor()
       t.equal(await page.locator('.dock').getByRole('button', { name: 'New sandbox with this workspace' }).count(), 1)
       allow(/^error: Failed to load resource: .*40[49]/)

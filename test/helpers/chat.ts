@@ -23,11 +23,10 @@ export async function finished (page: Page) {
 
 /** A browser of its own, signed in to a service of its own, with the chat of a new sandbox on the page. */
 export async function openChat (t: Test) {
-  const [browser, service] = await Promise.all([openBrowser(), startService({ ...local, ACCOUNTS: '' })])
-  t.teardown(async () => {
-    await browser.close()
-    await service.close()
-  })
+  const service = await startService({ ...local, ACCOUNTS: '' })
+  t.teardown(() => service.close())
+  const browser = await openBrowser()
+  t.teardown(() => browser.close())
   const opened = await openPage(t, browser, service.url)
   const { page } = opened
   await page.goto(`${service.url}/#code=${service.app.signInCode}`)

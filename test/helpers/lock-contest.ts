@@ -28,7 +28,7 @@ export const runId = (name: string | number) => `run_${String(name).padStart(20,
 export const runLock: LockUser = {
   lock: 'run-lock',
   attempt: (state, id) =>
-    prepareCommand({ state, runs: join(state, 'runs'), workdir: join(state, 'workdir') }, { run: id } as StartedRecord).slice(1),
+    prepareCommand({ state, runs: join(state, 'runs'), workdir: join(state, 'workdir') }, { run: id, prompt: '' } as StartedRecord).slice(1),
   addHolder: async (state, id, at) => {
     await mkdir(join(state, id), { recursive: true })
     await utimes(join(state, id), at, at)

@@ -151,6 +151,40 @@ t.test('Claude asks, and somebody answers', { skip }, async (t) => {
     t.match(await exec(service.request, id, 'cat .claude/settings*.json 2>&1; true'), /^(cat: .*)?$/m, 'nothing is left in the workspace')
   })
 
+  await t.test('What is remembered for the workspace is asked in no later run, until that is taken back', async (t) => {
+    const permissions = `/api/modal/sandbox/${id}/permissions`
+    const prompt = scripted([bash('mkdir -p kept')], [bash('rmdir kept')], end)
+    const ask = async (answers: object) => {
+      const received = await read(await start({ permissionMode: 'ask', prompt }), async ({ event, data }, [started]) => {
+        if (event === 'permission.requested') await answer(started!.data.runId, data.id, { decision: 'allow', ...answers })
+      })
+      t.match(received.at(-1)!.data, { outcome: 'result' })
+      return askedIn(received).map(({ input, rules }) => ({ command: input.command, rules }))
+    }
+    t.match(await json(service.request(permissions)), { allow: { length: 0 } })
+    const [first, second] = await ask({ remember: 'workspace' })
+    t.match([first, second], [{ command: 'mkdir -p kept' }, { command: 'rmdir kept' }], 'its rules are narrower than the tool')
+    const { allow } = await json(service.request(permissions))
+    t.strictSame(allow, [...first!.rules, ...second!.rules], 'those that were asked about')
+    t.match(allow, [/^Bash\(mkdir/, /^Bash\(rmdir/])
+    t.strictSame(await ask({}), [])
+    t.match(await json(service.request(permissions, { method: 'PUT', json: { allow: [allow[1]] } })), { allow: [allow[1]] })
+    t.match(await ask({}), [{ command: 'mkdir -p kept' }])
+
+    const settings = '.claude-sandbox/settings.json'
+    await exec(service.request, id, `echo '{"model":"m","permissions":{"deny":["Read"],"allow":7}}' > ${settings}`)
+    t.match(await json(service.request(permissions)), { allow: { length: 0 } })
+    await service.request(permissions, { method: 'PUT', json: { allow: ['Write', 'Write'] } })
+    t.strictSame(JSON.parse(await exec(service.request, id, `cat ${settings}`)),
+      { model: 'm', permissions: { deny: ['Read'], allow: ['Write'] } }, 'other settings are kept')
+    for (const spoil of ['echo x', 'echo []', 'ln -s /etc/passwd', 'mkdir', 'head -c 2000000 /dev/zero']) {
+      await exec(service.request, id, `rm -rf ${settings}; ${spoil.replace(/^(echo|head) .*/, '$& >')} ${settings}`)
+      t.match(await json(service.request(permissions)), { statusCode: 409, code: 'SETTINGS_UNREADABLE' }, spoil)
+      t.match(await json(service.request(permissions, { method: 'PUT', json: { allow: [] } })), { statusCode: 409 }, spoil)
+    }
+    await exec(service.request, id, `rm -rf ${settings}`)
+  })
+
   await t.test('Where nobody answers Claude is told so and goes on, and so is whoever wants to answer', async (t) => {
     for (const body of [{ interactive: undefined }, { interactive: false, permissionMode: 'plan' }]) {
       const received = await read(await start({ ...body, prompt: scripted(ask(colour), present, end) }))

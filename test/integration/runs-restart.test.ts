@@ -63,9 +63,12 @@ t.test('A run survives the service that started it', { skip }, async (t) => {
     const leaving = await stage.startReplica()
     const stays = leaving.request(path, { json: { prompt: 'x', onDisconnect: 'continue' } })
     const goes = leaving.request(`/api/modal/sandbox/${second}/claude`, { json: { prompt: 'x' } })
+    // A second signal would end it at once.
+    let isTold = false
+    const tell = () => { isTold ||= leaving.process.kill('SIGTERM') }
     const [staying, going] = await Promise.all((await Promise.all([stays, goes])).map(async (response) => {
       const received: ReceivedEvent[] = []
-      await collect(response, received, () => received.length === 10 && leaving.process.kill('SIGTERM')).catch(() => {})
+      await collect(response, received, () => { if (received.length === 10) tell() }).catch(() => {})
       return received
     }))
     const started = Date.now()

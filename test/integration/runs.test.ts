@@ -107,6 +107,8 @@ t.test('Runs of the real CLI', { skip }, async (t) => {
       [{ prompt: 'x', model: '--help' }, /body\.model/, 400], [{ prompt: 'x', maxTurns: 0 }, /body\.maxTurns/, 400], [{ prompt: 'x', promtp: 1 }, /body\.promtp/, 400],
       [{ prompt: 'x', allowedTools: ['-x'] }, /body\.allowedTools\.0/, 400], [{ prompt: 'ü'.repeat(600_000) }, /body\.prompt is larger/, 413],
       [{ prompt: 'a\0b' }, /body\.prompt has a NUL/, 400], [{ prompt: ' \n' }, /body\.prompt is blank/, 400], [{ prompt: 'x', continue: true, sessionId: conversation }, /body\.continue/, 400],
+      [{ prompt: 'x', continue: true, fork: { sessionId: conversation } }, /body\.continue and body\.fork exclude/, 400],
+      [{ prompt: 'x', fork: { at: conversation } }, /body\.fork\.sessionId is required/, 400],
       [{ prompt: 'x', timeoutMs: 1500 }, /body\.timeoutMs/, 400], [{ prompt: 'x', outputFormat: 'xml' }, /body\.outputFormat/, 400]
     ]
     for (const [json, message, status] of cases) {

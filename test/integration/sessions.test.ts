@@ -51,6 +51,41 @@ t.test('Conversations', { skip }, async (t) => {
     }
   })
 
+  await t.test('A fork begins with what was said up to a message, and leaves the other conversation as it is', async (t) => {
+    const messages = async (sessionId: string): Promise<any[]> => (await json(request(`${path}/${sessionId}`))).messages
+    const before = await messages(first.sessionId)
+    const at = before.findLast(({ type, time }) => type === 'assistant' && time < before.at(-2).time).id
+    const kept = before.slice(0, before.findIndex(({ id }) => id === at) + 1)
+    const ownId = '4d0b5c5e-32a7-4b9e-8a55-0d5f6f0d9a01'
+    const prompt = `Another way\n${scripted([{ text: 'Four.' }])}`
+    const fork = await say(prompt, { fork: { sessionId: first.sessionId, at }, sessionId: ownId })
+    t.equal(fork.sessionId, ownId)
+    const forked = await messages(fork.sessionId)
+    t.strictSame(forked.map(({ id }) => id).slice(0, kept.length), kept.map(({ id }) => id))
+    t.match(forked.slice(kept.length), [{ message: { content: prompt } }, { message: { content: [{ text: 'Four.' }] } }])
+    t.strictSame(await messages(first.sessionId), before)
+    t.match(await list(), [{ sessionId: fork.sessionId, title: 'Another way' }])
+    const whole = await say(scripted([{ text: 'Five.' }]), { fork: { sessionId: first.sessionId } })
+    t.equal((await messages(whole.sessionId)).length, before.length + 2, 'without a message it begins with all of them')
+    t.strictSame((await remove(fork.sessionId)).body.runs, [fork.runId])
+    await remove(whole.sessionId)
+  })
+
+  await t.test('A fork of what is not there is refused, and nothing of its run is left', async (t) => {
+    const unknown = '00000000-0000-4000-8000-000000000000'
+    const before = await listedRuns()
+    const refused = async (fork: object) => {
+      const response = await runs.start({ prompt: 'Hello', ...fork })
+      return { status: response.status, body: await response.json() }
+    }
+    t.match(await refused({ fork: { sessionId: unknown } }), { status: 404, body: { code: 'SESSION_NOT_FOUND', message: /body\.fork/ } })
+    const noMessage = { status: 400, body: { code: 'BAD_REQUEST', message: /body\.fork\.at/ } }
+    t.match(await refused({ fork: { sessionId: first.sessionId, at: unknown } }), noMessage)
+    const taken = { status: 400, body: { code: 'BAD_REQUEST', message: /body\.sessionId/ } }
+    t.match(await refused({ fork: { sessionId: first.sessionId }, sessionId: second.sessionId }), taken)
+    t.strictSame(await listedRuns(), before)
+  })
+
   await t.test('While a run of it goes on, a conversation is not deleted; another one is', async (t) => {
     const third = await say(scripted([{ text: 'Four.' }]))
     const prompt = scripted([bash('until [ -e /tmp/go ]; do sleep 0.2; done; echo > /workspace/late.txt')], [{ text: 'Five.' }])

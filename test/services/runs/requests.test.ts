@@ -38,7 +38,7 @@ t.test('A request is a question, a plan, or a tool with its input; what is odd i
     t.match(describe('Bash', {}, { permission_suggestions: suggestions }), { canRemember: false })
   }
   t.match(describe('Bash', {}, { tool_use_id: { x: 1 } }), { toolUseId: null })
-  t.match(describe('Bash', {}, suggested), { canRemember: true })
+  t.match(describe('Bash', {}, suggested), { canRemember: true, rules: ['Bash'] })
 })
 
 t.test('Claude is told what was chosen, what was written, or what was refused', async (t) => {
@@ -60,8 +60,18 @@ t.test('Claude is told what was chosen, what was written, or what was refused', 
   t.strictSame(responseTo(plan, { ...allow, permissionMode: 'bypassPermissions' }), changed({ type: 'setMode', mode: 'bypassPermissions' }))
   t.strictSame(responseTo(record('Write', input), allow), allowed)
   t.strictSame(responseTo(record('Write', input, suggested), { ...allow, remember: 'run' }),
-    changed({ type: 'addRules', rules: [{ toolName: 'Write' }], behavior: 'allow' }))
+    changed({ type: 'addRules', behavior: 'allow', rules: [{ toolName: 'Write' }] }))
 
+  const rules = [{ toolName: 'Bash', ruleContent: 'npm test:*' }, { toolName: 'WebFetch' }]
+  const ruled = record('Bash', input, { permission_suggestions: [{ type: 'addRules', behavior: 'allow', rules, destination: 'x' }] })
+  t.match(describeRequest(ruled), { rules: ['Bash(npm test:*)', 'WebFetch'] })
+  t.strictSame(responseTo(ruled, { ...allow, remember: 'workspace' }), {
+    ...allowed, updatedPermissions: [{ type: 'addRules', behavior: 'allow', rules, destination: 'userSettings' }]
+  })
+  for (const odd of [{ rules: [{ toolName: 'x(y' }] }, { rules: 7 }, { rules, behavior: 'deny' }, { type: 'setMode', mode: 'acceptEdits' }]) {
+    const permissions = { permission_suggestions: [{ type: 'addRules', behavior: 'allow', ...odd }] }
+    t.strictSame(describe('Write', {}, permissions).rules, ['Write'])
+  }
   for (const request of [question, plan, tool]) {
     t.strictSame(responseTo(request, { decision: 'deny', message: 'No "x"' }), { behavior: 'deny', message: 'No "x"' })
     t.match(responseTo(request, { decision: 'deny' }), { behavior: 'deny', message: /^The user does not/ })

@@ -1,0 +1,33 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { errorAnswers } from '../schemas/common.js'
+import { Rules } from '../schemas/rules.js'
+import { SandboxParams } from '../schemas/sandbox.js'
+import { readRules, writeRules } from '../services/runs/rules.js'
+
+/** What Claude may do in a workspace without asking. */
+const rules: FastifyPluginAsyncTypebox = async (fastify) => {
+  fastify.get('/:id/permissions', {
+    schema: {
+      operationId: 'listPermissions',
+      summary: 'List what Claude may do in this workspace without asking',
+      tags: ['runs'],
+      params: SandboxParams,
+      response: { 200: Rules, ...errorAnswers }
+    }
+  }, async ({ account, params: { id } }) => ({ allow: await readRules(await fastify.sandboxes.open(account, id)) }))
+
+  fastify.put('/:id/permissions', {
+    schema: {
+      operationId: 'setPermissions',
+      summary: 'Set what Claude may do in this workspace without asking',
+      tags: ['runs'],
+      params: SandboxParams,
+      body: Rules,
+      response: { 200: Rules, ...errorAnswers }
+    }
+  }, async ({ account, body, params: { id } }) => {
+    return { allow: await writeRules(await fastify.sandboxes.open(account, id), body.allow) }
+  })
+}
+
+export default rules
