@@ -25,7 +25,8 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       params: SandboxParams,
       body: RunSpec,
       errors: [
-        ...ofRun, 'NETWORK_BLOCKED', 'NO_CLAUDE', 'RUN_ACTIVE', 'SANDBOX_EXPIRING', 'LIMIT_REACHED', 'CLAUDE_FAILED'
+        ...ofRun, 'NETWORK_BLOCKED', 'NO_CLAUDE', 'RUN_ACTIVE', 'SANDBOX_EXPIRING', 'LIMIT_REACHED', 'CLAUDE_FAILED',
+        'SESSION_NOT_FOUND'
       ],
       response: { 202: RunView, ...errorAnswers }
     }
@@ -115,7 +116,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['runs'],
       params: PermissionParams,
       body: PermissionAnswer,
-      errors: [...ofRun, 'PERMISSION_NOT_FOUND', 'PERMISSION_RESOLVED'],
+      errors: [...ofRun, 'PERMISSION_NOT_FOUND', 'PERMISSION_RESOLVED', 'SETTINGS_UNREADABLE'],
       response: { 200: RunView, ...errorAnswers }
     }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))

@@ -432,6 +432,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/modal/sandbox/{id}/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what Claude may do in this workspace without asking */
+        get: operations["listPermissions"];
+        /** Set what Claude may do in this workspace without asking */
+        put: operations["setPermissions"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/modal/sandbox/{id}/sync": {
         parameters: {
             query?: never;
@@ -531,7 +549,7 @@ export interface components {
              * @description Stable: handle errors by their code.
              * @enum {string}
              */
-            code: "BAD_REQUEST" | "UNAUTHENTICATED" | "PATH_FORBIDDEN" | "FORBIDDEN" | "NOT_FOUND" | "SANDBOX_NOT_FOUND" | "RUN_NOT_FOUND" | "CREATION_NOT_FOUND" | "PERMISSION_NOT_FOUND" | "TERMINAL_NOT_FOUND" | "SESSION_NOT_FOUND" | "FILE_NOT_FOUND" | "SECRET_NOT_FOUND" | "VOLUME_NOT_FOUND" | "VERSION_NOT_FOUND" | "REQUEST_TIMEOUT" | "SANDBOX_NAME_TAKEN" | "IDEMPOTENCY_KEY_REUSED" | "SANDBOX_ENDED" | "SANDBOX_EXPIRING" | "PERMISSION_RESOLVED" | "RUN_ACTIVE" | "NETWORK_BLOCKED" | "NO_CLAUDE" | "NO_VOLUME" | "VOLUME_IN_USE" | "VOLUME_BUSY" | "VOLUME_VERSION" | "NO_REPOSITORY" | "NOTHING_STAGED" | "NO_STORAGE" | "SYNC_ACTIVE" | "SYNC_REFUSED" | "FILE_CHANGED" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "IMAGE_BUILD_FAILED" | "CLONE_FAILED" | "NOT_SUPPORTED" | "INVALID_SANDBOX" | "COMMAND_FAILED" | "FILE_FAILED" | "GIT_FAILED" | "UPGRADE_REQUIRED" | "RATE_LIMITED" | "LIMIT_REACHED" | "HEADERS_TOO_LARGE" | "CLIENT_CLOSED" | "INTERNAL" | "MODAL_ERROR" | "MODAL_UNAUTHORIZED" | "CLAUDE_FAILED" | "RUN_FAILED" | "RUN_NOT_ENDED" | "WORKSPACE_LOST" | "S3_REFUSED" | "SYNC_INCOMPLETE" | "WORKSPACE_NOT_STORED" | "S3_UNAVAILABLE" | "MODAL_UNAVAILABLE" | "IDENTITY_UNAVAILABLE" | "CREATE_INTERRUPTED" | "SHUTTING_DOWN" | "MODAL_TIMEOUT" | "NO_SPACE";
+            code: "BAD_REQUEST" | "UNAUTHENTICATED" | "PATH_FORBIDDEN" | "FORBIDDEN" | "NOT_FOUND" | "SANDBOX_NOT_FOUND" | "RUN_NOT_FOUND" | "CREATION_NOT_FOUND" | "PERMISSION_NOT_FOUND" | "TERMINAL_NOT_FOUND" | "SESSION_NOT_FOUND" | "FILE_NOT_FOUND" | "SECRET_NOT_FOUND" | "VOLUME_NOT_FOUND" | "VERSION_NOT_FOUND" | "REQUEST_TIMEOUT" | "SANDBOX_NAME_TAKEN" | "IDEMPOTENCY_KEY_REUSED" | "SANDBOX_ENDED" | "SANDBOX_EXPIRING" | "PERMISSION_RESOLVED" | "RUN_ACTIVE" | "NETWORK_BLOCKED" | "NO_CLAUDE" | "NO_VOLUME" | "SETTINGS_UNREADABLE" | "VOLUME_IN_USE" | "VOLUME_BUSY" | "VOLUME_VERSION" | "NO_REPOSITORY" | "NOTHING_STAGED" | "NO_STORAGE" | "SYNC_ACTIVE" | "SYNC_REFUSED" | "FILE_CHANGED" | "PAYLOAD_TOO_LARGE" | "UNSUPPORTED_MEDIA_TYPE" | "IMAGE_BUILD_FAILED" | "CLONE_FAILED" | "NOT_SUPPORTED" | "INVALID_SANDBOX" | "COMMAND_FAILED" | "FILE_FAILED" | "GIT_FAILED" | "UPGRADE_REQUIRED" | "RATE_LIMITED" | "LIMIT_REACHED" | "HEADERS_TOO_LARGE" | "CLIENT_CLOSED" | "INTERNAL" | "MODAL_ERROR" | "MODAL_UNAUTHORIZED" | "CLAUDE_FAILED" | "RUN_FAILED" | "RUN_NOT_ENDED" | "WORKSPACE_LOST" | "S3_REFUSED" | "SYNC_INCOMPLETE" | "WORKSPACE_NOT_STORED" | "S3_UNAVAILABLE" | "MODAL_UNAVAILABLE" | "IDENTITY_UNAVAILABLE" | "CREATE_INTERRUPTED" | "SHUTTING_DOWN" | "MODAL_TIMEOUT" | "NO_SPACE";
             /** @description What went wrong, for people. */
             message: string;
             /** @description What to do about it. */
@@ -5458,6 +5476,8 @@ export interface operations {
                                 };
                                 /** @description Kind `tool`: whether the answer may have `remember`. */
                                 canRemember?: boolean;
+                                /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                                rules?: string[];
                                 /** @description Kind `question`. */
                                 questions?: {
                                     question: string;
@@ -5688,6 +5708,13 @@ export interface operations {
                     sessionId?: string;
                     /** @description Continues the latest conversation of this workspace. */
                     continue?: boolean;
+                    /** @description Begins a new conversation, whose id may be `sessionId`, with the messages of another one. */
+                    fork?: {
+                        /** @description It stays as it is. */
+                        sessionId: string;
+                        /** @description The id of the last message that is kept. Default: all are. */
+                        at?: string;
+                    };
                     /** @description A model's id, or its alias in the CLI: `opus`, `sonnet`, `haiku`, `fable`. */
                     model?: string;
                     /** @description How much Claude thinks and tries, as far as the model knows efforts. Default: the CLI's own. */
@@ -5760,6 +5787,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -5902,6 +5931,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -5994,7 +6025,7 @@ export interface operations {
                 content: {
                     "application/json": {
                         /** @enum {string} */
-                        code?: "RUN_NOT_FOUND" | "SANDBOX_NOT_FOUND";
+                        code?: "RUN_NOT_FOUND" | "SANDBOX_NOT_FOUND" | "SESSION_NOT_FOUND";
                     } & components["schemas"]["Error"];
                 };
             };
@@ -6162,6 +6193,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -6439,6 +6472,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -6746,6 +6781,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -6993,11 +7030,8 @@ export interface operations {
                     }[];
                     /** @description Kind `plan`, with `allow`: how Claude goes on. Default: as before it planned; `ask` where the run began with `plan`. */
                     permissionMode?: "acceptEdits" | "ask" | "bypassPermissions";
-                    /**
-                     * @description Kind `tool`, with `allow`: this tool needs no permission any more, whatever its input, until the run ends.
-                     * @enum {string}
-                     */
-                    remember?: "run";
+                    /** @description Kind `tool`, with `allow`. `run`: this tool needs no permission any more, whatever its input, until the run ends. `workspace`: what the request's `rules` say needs none any more in any run on this volume. */
+                    remember?: "run" | "workspace";
                 };
             };
         };
@@ -7032,6 +7066,8 @@ export interface operations {
                             };
                             /** @description Kind `tool`: whether the answer may have `remember`. */
                             canRemember?: boolean;
+                            /** @description Kind `tool`: what `"remember": "workspace"` allows, as rules of the CLI's such as `Bash(npm test:*)`. */
+                            rules?: string[];
                             /** @description Kind `question`. */
                             questions?: {
                                 question: string;
@@ -7136,7 +7172,7 @@ export interface operations {
                 content: {
                     "application/json": {
                         /** @enum {string} */
-                        code?: "PERMISSION_RESOLVED" | "SANDBOX_ENDED";
+                        code?: "PERMISSION_RESOLVED" | "SANDBOX_ENDED" | "SETTINGS_UNREADABLE";
                     } & components["schemas"]["Error"];
                 };
             };
@@ -7209,6 +7245,375 @@ export interface operations {
                     "application/json": {
                         /** @enum {string} */
                         code?: "MODAL_ERROR" | "MODAL_UNAUTHORIZED" | "RUN_FAILED" | "RUN_NOT_ENDED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "IDENTITY_UNAVAILABLE" | "MODAL_UNAVAILABLE" | "SHUTTING_DOWN";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "MODAL_TIMEOUT";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "NO_SPACE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    listPermissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Rules of the CLI's, such as `Write` or `Bash(npm test:*)`. */
+                        allow: string[];
+                    };
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "BAD_REQUEST";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "UNAUTHENTICATED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "FORBIDDEN";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "SANDBOX_NOT_FOUND";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "SANDBOX_ENDED" | "SETTINGS_UNREADABLE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "COMMAND_FAILED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "RATE_LIMITED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "INTERNAL";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "MODAL_ERROR" | "MODAL_UNAUTHORIZED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "IDENTITY_UNAVAILABLE" | "MODAL_UNAVAILABLE" | "SHUTTING_DOWN";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "MODAL_TIMEOUT";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "NO_SPACE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    setPermissions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Rules of the CLI's, such as `Write` or `Bash(npm test:*)`. */
+                    allow: string[];
+                };
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description Rules of the CLI's, such as `Write` or `Bash(npm test:*)`. */
+                        allow: string[];
+                    };
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "BAD_REQUEST";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "UNAUTHENTICATED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "FORBIDDEN";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "SANDBOX_NOT_FOUND";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "SANDBOX_ENDED" | "SETTINGS_UNREADABLE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Payload Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "PAYLOAD_TOO_LARGE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "UNSUPPORTED_MEDIA_TYPE";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "COMMAND_FAILED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "RATE_LIMITED";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "INTERNAL";
+                    } & components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @enum {string} */
+                        code?: "MODAL_ERROR" | "MODAL_UNAUTHORIZED";
                     } & components["schemas"]["Error"];
                 };
             };
