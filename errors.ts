@@ -79,6 +79,8 @@ const table = {
 
 export type ErrorCode = keyof typeof table
 
+export const errorCodes = Object.keys(table) as ErrorCode[]
+
 interface AppErrorOptions {
   /** Shown to the client instead of the table's message: no secrets, no server paths, no stack. */
   message?: string

@@ -4,30 +4,43 @@ import fp from 'fastify-plugin'
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, type ErrorCode } from '../errors.js'
 import { randomId } from '../lib/ids.js'
+import { declaredErrors } from './declared-errors.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Logs an error once, with the ids of the request, and returns its body for the client. Streams use it, too. */
     report (error: unknown): ErrorBody
   }
+  interface FastifyInstance {
+    /** What was answered although the API's description does not say so: `METHOD /path CODE`. */
+    undeclaredErrors: Set<string>
+  }
 }
 
 /** The body of every error response and of every `error` event. */
-interface ErrorBody {
+export interface ErrorBody {
   statusCode: number
   error: string
   code: ErrorCode
   message: string
   hint: string
   requestId: string
+  field?: string
   step?: string
 }
 
 /** Turns errors into responses: known ones by the table, all others are masked (10.2, 10.6, 10.7). */
 export default fp(async (fastify) => {
+  const undeclared = new Set<string>()
+  fastify.decorate('undeclaredErrors', undeclared)
   fastify.decorateRequest('report', function (this: FastifyRequest, error: unknown) {
     const appError = toAppError(error)
     log(this, appError)
+    const { method, url, schema } = this.routeOptions
+    if (schema?.operationId !== undefined && !declaredErrors({ method, schema }).includes(appError.code)) {
+      undeclared.add(`${method} ${url} ${appError.code}`)
+      this.log.warn({ code: appError.code, route: url }, 'error that the API\'s description does not have')
+    }
     return toBody(appError, this.id)
   })
 
@@ -95,7 +108,12 @@ function endInPeace (socket: Socket, answer: string) {
   socket.resume()
 }
 
-function toBody (error: AppError, requestId: string): ErrorBody {
+/** What is told of a field of the request begins with it. */
+const fieldInFront = /^(body|querystring|query|params|headers)(\.[\w-]+)+/
+
+/** What a client is told. */
+export function toBody (error: AppError, requestId: string): ErrorBody {
+  const field = error.code === 'BAD_REQUEST' ? fieldInFront.exec(error.message)?.[0] : undefined
   return {
     statusCode: error.statusCode,
     error: STATUS_CODES[error.statusCode] ?? 'Error',
@@ -103,6 +121,7 @@ function toBody (error: AppError, requestId: string): ErrorBody {
     message: error.message,
     hint: error.hint,
     requestId,
+    ...(field !== undefined && { field }),
     ...(error.step !== undefined && { step: error.step }),
     ...error.details
   }
@@ -124,6 +143,9 @@ const codeOfStatus: Record<number, ErrorCode> = {
   503: 'SHUTTING_DOWN'
 }
 
+/** `field` is of `plugins/validation.ts`. */
+type Refusal = FastifyError & { expose?: boolean, field?: string }
+
 /**
  * Errors of Fastify and of `fastify.httpErrors` keep their meaning; any other error becomes INTERNAL, with the
  * original as the cause for the log.
@@ -131,8 +153,8 @@ const codeOfStatus: Record<number, ErrorCode> = {
  */
 function toAppError (error: unknown, bodyLimit?: number): AppError {
   if (error instanceof AppError) return error
-  const { statusCode = 500, validation, message, expose } = error as FastifyError & { expose?: boolean }
-  if (validation !== undefined) return new AppError('BAD_REQUEST', { message, cause: error })
+  const { statusCode = 500, validation, field, message, expose } = error as Refusal
+  if (validation !== undefined) return new AppError('BAD_REQUEST', { message, cause: error, details: { field } })
   if (statusCode === 413 && bodyLimit !== undefined) {
     const text = `The body of this request may have at most ${bodyLimit} bytes.`
     return new AppError('PAYLOAD_TOO_LARGE', { message: text, details: { limit: bodyLimit }, cause: error })

@@ -1,9 +1,14 @@
+import { STATUS_CODES } from 'node:http'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
-import type { FastifySchema } from 'fastify'
+import type { FastifySchema, RouteOptions } from 'fastify'
+import { AppError, errorCodes, type ErrorCode } from '../errors.js'
+import { ErrorAnswer } from '../schemas/common.js'
 import '../schemas/operation.js'
+import { declaredErrors } from './declared-errors.js'
+import { toBody } from './errors.js'
 
 const description = `Claude Code in isolated sandboxes.
 
@@ -17,8 +22,12 @@ const File = Type.String({ format: 'binary' })
 
 /** What Fastify does not know of a route: that it can answer with a stream, or takes a file. */
 function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }) {
-  const { events, takesFile, body, ...rest } = schema
-  const response = { ...rest.response as Record<string, unknown> }
+  const { events, takesFile, body, querystring, errors, ...rest } = schema
+  const { '4xx': _refused, '5xx': _failed, ...response } = { ...rest.response as Record<string, unknown> }
+  const { format } = response['200'] as { format?: string } ?? {}
+  if (format === 'binary') {
+    response['200'] = { description: 'The file.', content: { 'application/octet-stream': { schema: File } } }
+  }
   if (events !== undefined) {
     const json = response['200']
     const content = { ...json !== undefined && { 'application/json': { schema: json } }, 'text/event-stream': { schema: events } }
@@ -27,7 +36,8 @@ function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }
   return {
     schema: {
       ...rest,
-      ...body !== undefined && { body: withoutDiscriminators(body) },
+      ...body !== undefined && { body: asSent(body) },
+      ...querystring !== undefined && { querystring: asSent(querystring) },
       ...schema.response !== undefined && { response },
       ...takesFile && { body: File, consumes: ['application/octet-stream'] }
     },
@@ -36,20 +46,83 @@ function describe ({ schema = {}, url }: { schema?: FastifySchema, url: string }
   }
 }
 
-/** They are for the validator: in OpenAPI they select among named schemas only. */
-function withoutDiscriminators (schema: unknown): unknown {
-  return JSON.parse(JSON.stringify(schema, (key, value) => key === 'discriminator' ? undefined : value))
+interface Operation { operationId?: string, responses?: Record<string, unknown> }
+interface Document { paths?: Record<string, object | undefined>, components?: object }
+
+/** Puts the codes with which each operation may fail beside what it answers, by their status. */
+function withErrors (openapi: Document, codesOf: Map<string, ErrorCode[]>) {
+  const operations = Object.values(openapi.paths ?? {}).flatMap((path = {}) => Object.values<Operation>(path as never))
+  for (const operation of operations) {
+    for (const [status, codes] of byStatus(codesOf.get(operation.operationId ?? '') ?? [])) {
+      operation.responses![status] = {
+        description: STATUS_CODES[status]!,
+        content: {
+          'application/json': {
+            schema: {
+              allOf: [{ $ref: '#/components/schemas/Error' }],
+              type: 'object',
+              properties: { code: { type: 'string', enum: codes } }
+            },
+            examples: Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }]))
+          }
+        }
+      }
+    }
+  }
+  const used = new Set([...codesOf.values()].flat())
+  const examples = Object.fromEntries([...used].map((code) => [code, exampleOf(code)]))
+  return { ...openapi, components: { ...openapi.components, examples } }
+}
+
+function byStatus (codes: ErrorCode[]): Map<number, ErrorCode[]> {
+  const found = new Map<number, ErrorCode[]>()
+  for (const code of codes) {
+    const { statusCode } = new AppError(code)
+    found.set(statusCode, [...found.get(statusCode) ?? [], code].sort())
+  }
+  return found
+}
+
+/** The body of an error, with the codes that there are. */
+const ErrorBody = {
+  ...ErrorAnswer, properties: { ...ErrorAnswer.properties, code: { ...ErrorAnswer.properties.code, enum: errorCodes } }
+}
+
+function exampleOf (code: ErrorCode) {
+  const error = new AppError(code)
+  return { summary: error.message, value: toBody(error, 'req_4m8zk2x7q1w9t3b6n5c0') }
+}
+
+interface ObjectSchema { properties?: Record<string, { default?: unknown }>, required?: string[] }
+
+/**
+ * A schema for the validator as clients should see it: what has a default need not be sent, and in OpenAPI
+ * discriminators select among named schemas only.
+ */
+function asSent (schema: unknown): unknown {
+  return JSON.parse(JSON.stringify(schema, (key, value: unknown) => {
+    if (key === 'discriminator') return undefined
+    const { properties, required } = (value ?? {}) as ObjectSchema
+    if (properties === undefined || !Array.isArray(required)) return value
+    return { ...value as object, required: required.filter((name) => properties[name]?.default === undefined) }
+  }))
 }
 
 /** `/openapi.json` and `/docs`, from the schemas that validate requests. Register it before the routes. */
 export default fp(async (fastify) => {
+  const codesOf = new Map<string, ErrorCode[]>()
   await fastify.register(swagger, {
-    transform: describe,
+    transform: ({ schema, url, route }: { schema?: FastifySchema, url: string, route: RouteOptions }) => {
+      if (schema?.operationId !== undefined) codesOf.set(schema.operationId, declaredErrors(route))
+      return describe({ schema, url })
+    },
+    transformObject: (document) => withErrors('openapiObject' in document ? document.openapiObject : {}, codesOf),
     openapi: {
       openapi: '3.1.0',
       servers: [{ url: '/' }],
       info: { title: 'Modal Sandbox', version: '1', description },
       components: {
+        schemas: { Error: ErrorBody },
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', description: 'An API key or a JWT.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' }

@@ -29,27 +29,31 @@ export default fp(async (fastify) => {
     if (text === '') done(null)
     else parse(request, text, done)
   })
-  fastify.setSchemaErrorFormatter((errors, part) => new Error(describe(errors as ErrorObject[], part)))
+  fastify.setSchemaErrorFormatter((errors, part) => {
+    const { field, problem } = describe(errors as ErrorObject[], part)
+    return Object.assign(new Error(`${field} ${problem}`), { field })
+  })
 }, { name: 'validation', fastify: '5.x' })
 
-/** Ajv's message after the field's name: `body.image.registry must be string`. */
-function describe (errors: ErrorObject[], part: string): string {
+/** The field, such as `body.image.registry`, and what is wrong with it: Ajv's `must be string`. */
+function describe (errors: ErrorObject[], part: string): { field: string, problem: string } {
   const { keyword, instancePath, params, message, parentSchema } = mostSpecific(errors)
   const at = `${part}${instancePath.replaceAll('/', '.')}`
   if (keyword === 'additionalProperties') {
     const [pattern] = Object.keys(parentSchema?.patternProperties ?? {})
     const rule = pattern === undefined ? 'is not a known field' : `is not an allowed name: it must match ${pattern}`
-    return `${at}.${params.additionalProperty} ${rule}`
+    return { field: `${at}.${params.additionalProperty}`, problem: rule }
   }
-  if (keyword === 'required') return `${at}.${params.missingProperty} is required`
-  if (keyword === 'enum') return `${at} must be one of ${params.allowedValues.join(', ')}`
+  if (keyword === 'required') return { field: `${at}.${params.missingProperty}`, problem: 'is required' }
+  if (keyword === 'enum') return { field: at, problem: `must be one of ${params.allowedValues.join(', ')}` }
   // A union of literals is a `const` for each of them.
   if (keyword === 'const') {
     const same = errors.filter((error) => error.keyword === 'const' && error.instancePath === instancePath)
-    return `${at} must be ${same.length > 1 ? 'one of ' : ''}${same.map(({ params }) => params.allowedValue).join(', ')}`
+    const values = same.map(({ params }) => params.allowedValue).join(', ')
+    return { field: at, problem: `must be ${same.length > 1 ? 'one of ' : ''}${values}` }
   }
-  if (keyword === 'discriminator') return `${at}.${params.tag} is not one of those that are known`
-  return `${at} ${message}`
+  if (keyword === 'discriminator') return { field: `${at}.${params.tag}`, problem: 'is not one of those that are known' }
+  return { field: at, problem: message! }
 }
 
 /** Of a union's errors, one for each form, that of the form which was meant: wrong only further inside. */

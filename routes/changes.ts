@@ -7,6 +7,7 @@ import {
 } from '../schemas/changes.js'
 import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
+import { ofRepository } from './errors.js'
 
 /** What has changed in a sandbox's git repository; staging, committing, and branches. */
 const changes: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -20,6 +21,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'What has changed in the git repository of the workdir, and its branches',
       tags,
       params: SandboxParams,
+      errors: ofRepository,
       response: { 200: Changes, ...errorAnswers }
     }
   }, async (request) => await whileConnected(request, (signal) => fastify.changes.status(access(request, signal))))
@@ -31,6 +33,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       querystring: DifferenceQuery,
+      errors: [...ofRepository, 'PATH_FORBIDDEN', 'FILE_NOT_FOUND'],
       response: { 200: Difference, ...errorAnswers }
     }
   }, async (request) => {
@@ -45,6 +48,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: ChangedPaths,
+      errors: [...ofRepository, 'PATH_FORBIDDEN', 'FILE_NOT_FOUND'],
       response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
@@ -59,6 +63,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: ChangedPaths,
+      errors: [...ofRepository, 'PATH_FORBIDDEN', 'FILE_NOT_FOUND'],
       response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {
@@ -73,6 +78,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: CommitRequest,
+      errors: [...ofRepository, 'NOTHING_STAGED'],
       response: { 200: Commit, ...errorAnswers }
     }
   }, async (request) => {
@@ -89,6 +95,7 @@ const changes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags,
       params: SandboxParams,
       body: BranchRequest,
+      errors: ofRepository,
       response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {

@@ -3,6 +3,7 @@ import { whileConnected } from '../lib/connection.js'
 import { errorAnswers } from '../schemas/common.js'
 import { ExecEvents, ExecResult, ExecSpec } from '../schemas/exec.js'
 import { SandboxParams } from '../schemas/sandbox.js'
+import { inSandbox } from './errors.js'
 
 /** Runs a command in a sandbox; the output is streamed as events, or collected into one JSON response. */
 const exec: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -14,6 +15,7 @@ const exec: FastifyPluginAsyncTypebox = async (fastify) => {
       events: ExecEvents,
       params: SandboxParams,
       body: ExecSpec,
+      errors: [...inSandbox, 'SECRET_NOT_FOUND', 'LIMIT_REACHED'],
       response: { 200: ExecResult, ...errorAnswers }
     }
   }, async (request, reply) => {

@@ -8,6 +8,7 @@ import { whileConnected } from '../lib/connection.js'
 import { errorAnswers } from '../schemas/common.js'
 import { FileEntry, FileListing, FileQuery, FilesQuery, WriteHeaders } from '../schemas/file.js'
 import { SandboxParams } from '../schemas/sandbox.js'
+import { ofFiles } from './errors.js'
 
 const Content = Type.Unsafe<Readable>({ type: 'string', format: 'binary' })
 
@@ -25,6 +26,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FilesQuery,
+      errors: ofFiles,
       response: { 200: FileListing, ...errorAnswers }
     }
   }, async (request) => {
@@ -40,6 +42,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FileQuery,
+      errors: ofFiles,
       response: { 200: Content, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -66,6 +69,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: WriteHeaders,
       params: SandboxParams,
       querystring: FileQuery,
+      errors: [...ofFiles, 'FILE_CHANGED'],
       response: { 200: FileEntry, ...errorAnswers }
     },
     // Before a parser complains that the file is no valid JSON.
@@ -94,6 +98,7 @@ const files: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['files'],
       params: SandboxParams,
       querystring: FileQuery,
+      errors: ofFiles,
       response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request) => {

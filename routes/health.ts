@@ -22,6 +22,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       operationId: 'getReadiness',
       summary: 'Check whether Modal can be reached',
       tags: ['service'],
+      errors: ['MODAL_UNAVAILABLE'],
       response: { 200: Alive, '5xx': ErrorAnswer }
     }
   }, async () => {

@@ -3,6 +3,7 @@ import { errorAnswers } from '../schemas/common.js'
 import { Rules } from '../schemas/rules.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import { readRules, writeRules } from '../services/runs/rules.js'
+import { inSandbox } from './errors.js'
 
 /** What Claude may do in a workspace without asking. */
 const rules: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -12,6 +13,7 @@ const rules: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List what Claude may do in this workspace without asking',
       tags: ['runs'],
       params: SandboxParams,
+      errors: [...inSandbox, 'SETTINGS_UNREADABLE'],
       response: { 200: Rules, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => ({ allow: await readRules(await fastify.sandboxes.open(account, id)) }))
@@ -23,6 +25,7 @@ const rules: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['runs'],
       params: SandboxParams,
       body: Rules,
+      errors: [...inSandbox, 'SETTINGS_UNREADABLE'],
       response: { 200: Rules, ...errorAnswers }
     }
   }, async ({ account, body, params: { id } }) => {

@@ -8,6 +8,7 @@ import {
 } from '../schemas/run.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import type { Run } from '../services/runs/run.js'
+import { ofRun } from './errors.js'
 
 /** Runs of Claude in a sandbox: start, follow, answer what Claude asks, cancel. */
 const runs: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -23,6 +24,10 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: RunHeaders,
       params: SandboxParams,
       body: RunSpec,
+      errors: [
+        ...ofRun, 'NETWORK_BLOCKED', 'NO_CLAUDE', 'RUN_ACTIVE', 'SANDBOX_EXPIRING', 'LIMIT_REACHED', 'CLAUDE_FAILED',
+        'SESSION_NOT_FOUND'
+      ],
       response: { 202: RunView, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -44,6 +49,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List the runs of a sandbox',
       tags: ['runs'],
       params: SandboxParams,
+      errors: ofRun,
       response: { 200: RunList, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
@@ -57,6 +63,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get a run',
       tags: ['runs'],
       params: RunParams,
+      errors: ofRun,
       response: { 200: RunView, ...errorAnswers }
     }
   }, async (request) => await runs.view(await find(request)))
@@ -70,6 +77,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       headers: EventsHeaders,
       params: RunParams,
       querystring: EventsQuery,
+      errors: [...ofRun, 'LIMIT_REACHED'],
       response: { 200: EventsPage, 204: NothingMore, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -97,6 +105,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Cancel a run',
       tags: ['runs'],
       params: RunParams,
+      errors: ofRun,
       response: { 200: Cancellation, ...errorAnswers }
     }
   }, async (request) => {
@@ -112,6 +121,7 @@ const runs: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['runs'],
       params: PermissionParams,
       body: PermissionAnswer,
+      errors: [...ofRun, 'PERMISSION_NOT_FOUND', 'PERMISSION_RESOLVED', 'SETTINGS_UNREADABLE'],
       response: { 200: RunView, ...errorAnswers }
     }
   }, async (request) => await runs.answer(await find(request), request.params.permissionId, request.body))

@@ -9,6 +9,7 @@ import { ReloadedVolume } from '../schemas/volume.js'
 import { AppError } from '../errors.js'
 import type { SseStream } from '../lib/sse.js'
 import type { CreateOptions } from '../services/sandboxes/create.js'
+import { forAccount, inSandbox, ofRun, ofSync } from './errors.js'
 
 /** The account's sandboxes: create, list, get, terminate (6.1-6.5). */
 const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -20,6 +21,10 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       events: CreateEvents,
       body: SandboxSpec,
       headers: CreateHeaders,
+      errors: [
+        ...ofSync, 'SANDBOX_NAME_TAKEN', 'IDEMPOTENCY_KEY_REUSED', 'VOLUME_IN_USE', 'VOLUME_VERSION', 'IMAGE_BUILD_FAILED',
+        'CLONE_FAILED', 'NOT_SUPPORTED', 'INVALID_SANDBOX', 'LIMIT_REACHED', 'CLAUDE_FAILED', 'CREATE_INTERRUPTED'
+      ],
       response: { 200: CreatedSandbox, 202: Creation, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -54,6 +59,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List your running sandboxes',
       tags: ['sandboxes'],
       querystring: ListQuery,
+      errors: forAccount,
       response: { 200: SandboxPage, ...errorAnswers }
     }
   }, async (request) => await fastify.sandboxes.list(request.account, request.query))
@@ -64,6 +70,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get how far an asynchronous create is',
       tags: ['sandboxes'],
       params: CreationParams,
+      errors: [...forAccount, 'CREATION_NOT_FOUND'],
       response: { 200: Creation, ...errorAnswers }
     }
   }, async ({ account, params }) => await fastify.sandboxes.creation(account, params.creationId))
@@ -76,6 +83,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       events: DetailsEvents,
       params: SandboxParams,
       headers: DetailsHeaders,
+      errors: [...ofRun, 'LIMIT_REACHED'],
       response: { 200: SandboxDetails, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -110,6 +118,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Show what other sandboxes have stored on the volume',
       tags: ['volumes'],
       params: SandboxParams,
+      errors: [...inSandbox, 'NO_VOLUME', 'VOLUME_BUSY', 'RUN_ACTIVE', 'SYNC_ACTIVE'],
       response: { 200: ReloadedVolume, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
@@ -127,6 +136,7 @@ const sandboxes: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sandboxes'],
       params: SandboxParams,
       querystring: TerminateQuery,
+      errors: [...ofSync, 'RUN_NOT_ENDED', 'WORKSPACE_NOT_STORED'],
       response: { 200: Termination, ...errorAnswers }
     }
   }, async (request) => {

@@ -4,6 +4,7 @@ import { SandboxParams } from '../schemas/sandbox.js'
 import {
   DeletedSession, SessionChange, SessionList, SessionName, SessionPage, SessionParams, SessionQuery
 } from '../schemas/session.js'
+import { inSandbox } from './errors.js'
 
 /** Conversations with Claude that are stored on the sandbox's volume. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -13,6 +14,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'List the conversations on the volume',
       tags: ['sessions'],
       params: SandboxParams,
+      errors: inSandbox,
       response: { 200: SessionList, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => {
@@ -26,6 +28,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sessions'],
       params: SessionParams,
       querystring: SessionQuery,
+      errors: [...inSandbox, 'SESSION_NOT_FOUND'],
       response: { 200: SessionPage, ...errorAnswers }
     }
   }, async ({ account, params: { id, sessionId }, query: { after, limit } }) => {
@@ -40,6 +43,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       tags: ['sessions'],
       params: SessionParams,
       body: SessionChange,
+      errors: [...inSandbox, 'SESSION_NOT_FOUND'],
       response: { 200: SessionName, ...errorAnswers }
     }
   }, async ({ account, body, params: { id, sessionId } }) => {
@@ -52,6 +56,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Delete a conversation and its runs',
       tags: ['sessions'],
       params: SessionParams,
+      errors: [...inSandbox, 'SESSION_NOT_FOUND', 'RUN_ACTIVE'],
       response: { 200: DeletedSession, ...errorAnswers }
     }
   }, async ({ account, params: { id, sessionId } }) => {

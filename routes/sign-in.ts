@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { readSession } from '../plugins/auth.js'
 import { errorAnswers, strict } from '../schemas/common.js'
 import type { SignInLink } from '../services/accounts/sign-in-link.js'
+import { forEverybody } from './errors.js'
 
 const Credential = Type.Object({
   credential: Type.String({
@@ -26,6 +27,7 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
       summary: 'Sign a browser in',
       tags: ['service'],
       body: Credential,
+      errors: [...forEverybody, 'UNAUTHENTICATED'],
       response: { 200: SignedIn, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -42,6 +44,7 @@ const signIn: FastifyPluginAsyncTypebox<SignInOptions> = async (fastify, { link 
       operationId: 'signOut',
       summary: 'Sign a browser out',
       tags: ['service'],
+      errors: [...forEverybody, 'FORBIDDEN'],
       response: { 200: Type.Object({}), ...errorAnswers }
     }
   }, async (request, reply) => {

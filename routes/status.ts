@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { AppError } from '../errors.js'
 import { ErrorAnswer } from '../schemas/common.js'
+import { forEverybody } from './errors.js'
 
 const Status = Type.Object({
   configured: Type.Boolean({ description: 'Whether Modal credentials are set.' }),
@@ -17,6 +18,7 @@ const status: FastifyPluginAsyncTypebox = async (fastify) => {
       operationId: 'getStatus',
       summary: 'Get what the service runs on',
       tags: ['service'],
+      errors: forEverybody,
       response: { 200: Status, '5xx': ErrorAnswer }
     }
   }, async (request) => {

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { errorAnswers } from '../schemas/common.js'
 import { SandboxParams } from '../schemas/sandbox.js'
 import { SyncEvents, SyncReport, SyncSpec, SyncState } from '../schemas/sync.js'
+import { ofSync } from './errors.js'
 
 /** Syncs a workspace with S3, and reports the last sync. A sync continues when its client disconnects. */
 const sync: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -13,6 +14,7 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
       events: SyncEvents,
       params: SandboxParams,
       body: SyncSpec,
+      errors: [...ofSync, 'VERSION_NOT_FOUND', 'LIMIT_REACHED'],
       response: { 200: SyncReport, ...errorAnswers }
     }
   }, async (request, reply) => {
@@ -37,6 +39,7 @@ const sync: FastifyPluginAsyncTypebox = async (fastify) => {
       summary: 'Get the last sync, and the versions',
       tags: ['sync'],
       params: SandboxParams,
+      errors: ofSync,
       response: { 200: SyncState, ...errorAnswers }
     }
   }, async ({ account, params: { id } }) => await fastify.sync.state(await fastify.sandboxes.openStored(account, id)))

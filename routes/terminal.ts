@@ -8,6 +8,7 @@ import { SandboxParams } from '../schemas/sandbox.js'
 import { TerminalQuery, TerminalRequest, type TerminalMessage } from '../schemas/terminal.js'
 import type { Terminal, Viewer } from '../services/sandboxes/terminal.js'
 import type { Terminals } from '../services/sandboxes/terminals.js'
+import { inSandbox } from './errors.js'
 
 /** Why a connection was closed; an application's own codes begin at 4000. */
 const closeCodes = { ended: 4000, failed: 4001, replaced: 4002 }
@@ -27,6 +28,7 @@ const terminal: FastifyPluginAsyncTypebox<{ heartbeatMs: number }> = async (fast
       tags: ['commands'],
       params: SandboxParams,
       querystring: TerminalQuery,
+      errors: [...inSandbox, 'UPGRADE_REQUIRED', 'TERMINAL_NOT_FOUND', 'LIMIT_REACHED'],
       response: errorAnswers
     },
     handler: async ({ account, params: { id } }) => {

@@ -9,9 +9,13 @@ export const ErrorAnswer = Type.Object({
   code: Type.String({ description: 'Stable: handle errors by their code.' }),
   message: Type.String({ description: 'What went wrong, for people.' }),
   hint: Type.String({ description: 'What to do about it.' }),
+  field: Type.Optional(Type.String({ description: 'What of the request is wrong, such as body.image.registry.' })),
   requestId: Type.String(),
   step: Type.Optional(Type.String({ description: 'The step of a longer operation that failed.' }))
 }, { additionalProperties: true })
+
+/** An error that is told within something else, such as an event of a run. */
+export const Problem = Type.Omit(ErrorAnswer, ['error', 'requestId'], { additionalProperties: true })
 
 /** What any route of the API may answer instead. */
 export const errorAnswers = { '4xx': ErrorAnswer, '5xx': ErrorAnswer }

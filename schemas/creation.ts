@@ -1,5 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { ErrorAnswer, Timestamp } from './common.js'
+import { Problem, Timestamp } from './common.js'
 import { Warning } from './sandbox.js'
 
 /** A sandbox that is being created while nobody waits. */
@@ -10,7 +10,7 @@ export const Creation = Type.Object({
   step: Type.Union([Type.String(), Type.Null()], { description: 'The one that began last.' }),
   sandboxId: Type.Union([Type.String(), Type.Null()], { description: 'Once it is created.' }),
   warnings: Type.Array(Warning),
-  error: Type.Union([Type.Omit(ErrorAnswer, ['error', 'requestId'], { additionalProperties: true }), Type.Null()], {
+  error: Type.Union([Problem, Type.Null()], {
     description: 'Why it failed.'
   })
 })

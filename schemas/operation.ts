@@ -1,4 +1,5 @@
 import { Type, type TSchema } from '@sinclair/typebox'
+import type { ErrorCode } from '../errors.js'
 import { Timestamp } from './common.js'
 
 declare module 'fastify' {
@@ -7,6 +8,8 @@ declare module 'fastify' {
     events?: TSchema
     /** The route's body is a file; for the API's description only. */
     takesFile?: true
+    /** What the route may fail with, besides what any may. Tests fail on others. */
+    errors?: readonly ErrorCode[]
   }
 }
 

@@ -1,5 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { ErrorAnswer, strict, Timestamp, WholeSeconds } from './common.js'
+import { Problem, strict, Timestamp, WholeSeconds } from './common.js'
 import { eventStream } from './operation.js'
 
 const Uuid = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })
@@ -231,6 +231,6 @@ export const RunEvents = eventStream({
   }),
   'sandbox.expiring': Type.Object({ expiresAt: Timestamp }),
   gap: Type.Object({ from: Type.Integer(), to: Type.Integer() }, { description: 'Events between these ids are lost.' }),
-  error: ErrorAnswer,
+  error: Problem,
   'run.completed': Completion
 })

@@ -5,7 +5,9 @@ import ts from 'typescript'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const topFiles = ['server.ts', 'app.ts', 'config.ts', 'errors.ts']
-const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'doctor', 'static']
+/** What the compiler writes beside the client, and npm. */
+const compiled = /^clients\/.*\/(dist|node_modules)\//
+const folders = ['plugins', 'routes', 'schemas', 'services', 'lib', 'emulator', 'doctor', 'static', 'clients']
 
 export interface SourceFile { path: string, room: string, text: string }
 
@@ -18,7 +20,7 @@ export interface Import {
   typeOnly: boolean
 }
 
-/** Every module of the service, the emulator and the page. */
+/** Every module of the service, the emulator, the page and the client. */
 export function readModules (): Module[] {
   return readAll(/\.(ts|js|cjs)$/).map((file) => ({ ...file, imports: importsOf(file.path, file.text) }))
 }
@@ -31,6 +33,7 @@ export function readScripts (): SourceFile[] {
 function readAll (kind: RegExp): SourceFile[] {
   const paths = folders.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).sort().map((file) => join(folder, file)))
+    .filter((path) => !compiled.test(path))
   return [...topFiles, ...paths].filter((path) => kind.test(path))
     .map((path) => ({ path, room: roomOf(path), text: readFileSync(join(root, path), 'utf8') }))
 }

@@ -22,13 +22,15 @@ const rules: Record<string, Rule> = {
   'errors.ts': { may: /^$/ },
   plugins: { may: /^(services|lib|schemas|emulator)\/|^(errors|config)\.ts$/ },
   routes: { may: /^(schemas|lib)\/|^errors\.ts$|^plugins\/auth\.ts$/, types: /^(services|plugins)\// },
-  schemas: { may: /^$/ },
+  schemas: { may: /^$/, types: /^errors\.ts$/ },
   lib: { may: /^$/ },
   // How a process starts and ends.
   emulator: { may: /^lib\/(closing|start-problem)\.ts$/ },
   // It asks Modal what the service takes for granted, by the service's own means.
   doctor: { may: /^(config\.ts$|lib\/|plugins\/modal\.ts$|services\/(modal|sandboxes)\/)/ },
   static: { may: /^static\// },
+  // It goes where the service is not.
+  clients: { may: /^$/ },
   'services/modal': { may: /^(errors\.ts$|lib\/)/, types: /^schemas\// },
   'services/sync': { ...service, may: new RegExp(`^(${common}|services/sync/(transfer|workspace|s3)/)`) },
   'services/sync/transfer': layer('|services/sync/(workspace|s3)/'),
@@ -88,9 +90,9 @@ t.test('What runs in a sandbox stands alone', async (t) => {
   }
 })
 
-t.test('The environment is read in config.ts only; the standalone emulator has its own door', async (t) => {
+t.test('The environment is read in config.ts only; the standalone emulator and programs of others have their own door', async (t) => {
   const readers = pathsOf(modules.filter(({ text }) => /process\.(env|loadEnvFile)\b/.test(text)))
-  t.strictSame(readers.filter((path) => !['config.ts', 'emulator/main.ts'].includes(path)), [])
+  t.strictSame(readers.filter((path) => !/^(config\.ts|emulator\/main\.ts|clients\/typescript\/examples\/)/.test(path)), [])
 })
 
 t.test('Only lib/sse.ts touches the raw reply', async (t) => {

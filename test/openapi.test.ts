@@ -6,7 +6,7 @@ t.test('the description of the API', async (t) => {
   const service = await startService()
   t.teardown(() => service.close())
   const source = await (await service.request('/openapi.json')).text()
-  const { paths } = JSON.parse(source) as { paths: Record<string, Record<string, any>> }
+  const { paths, components } = JSON.parse(source) as { paths: Record<string, Record<string, any>>, components: any }
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ route: `${method} ${path}`, ...operation })))
 
@@ -35,6 +35,25 @@ t.test('the description of the API', async (t) => {
       t.match(operationId, /^[a-z]+[A-Z]\w+$|^sign(In|Out)$/, route)
       t.ok(summary?.length > 5 && tags?.length === 1, route)
     }
+  })
+
+  await t.test('Each route says with which codes it may fail, by status, and what the body then is', async (t) => {
+    const codes = new Set<string>(components.schemas.Error.properties.code.enum)
+    for (const { operationId, responses } of operations) {
+      t.notOk('4XX' in responses || '5XX' in responses, operationId)
+      for (const [status, { content }] of Object.entries<any>(responses).filter(([status]) => Number(status) >= 400)) {
+        const { schema, examples } = content['application/json']
+        t.strictSame(Object.keys(examples), schema.properties.code.enum, operationId)
+        for (const code of schema.properties.code.enum) {
+          t.match(components.examples[code].value, { code, statusCode: Number(status), message: /./, hint: /./ })
+          t.ok(codes.has(code))
+        }
+      }
+    }
+    const codesOf = (id: string, status: number) => operations.find(({ operationId }) => operationId === id)!
+      .responses[status].content['application/json'].schema.properties.code.enum
+    t.strictSame(codesOf('getCreation', 404), ['CREATION_NOT_FOUND'])
+    t.ok(codesOf('runPrompt', 409).includes('RUN_ACTIVE') && !codesOf('runCommand', 409).includes('RUN_ACTIVE'))
   })
 
   await t.test('Streams are described with the data of each event, and files as bodies', async (t) => {

@@ -81,6 +81,8 @@ export async function startService (env: Record<string, string> = {}) {
     await model?.close()
     await removeSecrets?.()
     await removeTree(dataDir)
+    const undeclared = [...app.undeclaredErrors]
+    if (undeclared.length > 0) throw new Error(`Not among the errors of the route's schema: ${undeclared.join(', ')}`)
   }
 
   function remember (id: string, as: keyof typeof keys = 'alice') {

@@ -45,7 +45,7 @@ t.test('What the documents link to, and the scripts they name, are there', async
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   const below = async (folder: string) =>
     (await readdir(join(root, folder), { recursive: true })).map((file) => join(folder, file))
-  const documents = [...await readdir(root), ...await below('docs'), ...await below('emulator')]
+  const documents = [...await readdir(root), ...await below('docs'), ...await below('emulator'), ...await below('clients/typescript')]
     .filter((file) => file.endsWith('.md'))
   t.ok(documents.includes('CONTRIBUTING.md'))
   for (const document of documents) {
