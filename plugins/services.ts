@@ -5,6 +5,7 @@ import type { Provider } from '../services/gateway/provider.js'
 import { ChangesService } from '../services/changes/service.js'
 import { FileService } from '../services/files/service.js'
 import { RunService } from '../services/runs/service.js'
+import { WorkspaceRules } from '../services/runs/rules.js'
 import { SessionService } from '../services/runs/sessions.js'
 import { Ports } from '../services/sandboxes/ports.js'
 import { Readiness } from '../services/sandboxes/readiness.js'
@@ -22,6 +23,7 @@ declare module 'fastify' {
     changes: ChangesService
     ports: Ports
     sessions: SessionService
+    rules: WorkspaceRules
   }
 }
 
@@ -63,6 +65,7 @@ export default fp<ServicesOptions>(async (fastify, { config }) => {
   fastify.decorate('files', new FileService(sandboxes))
   fastify.decorate('changes', new ChangesService(sandboxes))
   fastify.decorate('ports', new Ports(sandboxes))
+  fastify.decorate('rules', new WorkspaceRules())
   fastify.decorate('sessions', new SessionService({
     redact: redactor(model.secrets),
     version: (owned) => runs.version(owned),

@@ -2,7 +2,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { errorAnswers } from '../schemas/common.js'
 import { Rules } from '../schemas/rules.js'
 import { SandboxParams } from '../schemas/sandbox.js'
-import { readRules, writeRules } from '../services/runs/rules.js'
 import { inSandbox } from './errors.js'
 
 /** What Claude may do in a workspace without asking. */
@@ -16,7 +15,9 @@ const rules: FastifyPluginAsyncTypebox = async (fastify) => {
       errors: [...inSandbox, 'SETTINGS_UNREADABLE'],
       response: { 200: Rules, ...errorAnswers }
     }
-  }, async ({ account, params: { id } }) => ({ allow: await readRules(await fastify.sandboxes.open(account, id)) }))
+  }, async ({ account, params: { id } }) => {
+    return { allow: await fastify.rules.read(await fastify.sandboxes.open(account, id)) }
+  })
 
   fastify.put('/:id/permissions', {
     schema: {
@@ -29,7 +30,7 @@ const rules: FastifyPluginAsyncTypebox = async (fastify) => {
       response: { 200: Rules, ...errorAnswers }
     }
   }, async ({ account, body, params: { id } }) => {
-    return { allow: await writeRules(await fastify.sandboxes.open(account, id), body.allow) }
+    return { allow: await fastify.rules.write(await fastify.sandboxes.open(account, id), body.allow) }
   })
 }
 

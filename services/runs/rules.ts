@@ -17,28 +17,30 @@ interface Settings { permissions?: { allow?: unknown } }
 /**
  * The tools that Claude uses in a workspace without asking, as rules of the CLI's such as `Bash(npm test:*)`: those
  * that were remembered for it, in the CLI's own settings on the volume.
- * @throws {AppError} SETTINGS_UNREADABLE, SANDBOX_ENDED.
  */
-export async function readRules (owned: OwnedSandbox): Promise<string[]> {
-  return rulesIn((await readSettings(owned)).settings)
-}
-
-/** Replaces them. What else the settings have is kept. @throws {AppError} SETTINGS_UNREADABLE, SANDBOX_ENDED. */
-export async function writeRules (owned: OwnedSandbox, allow: string[]): Promise<string[]> {
-  for (let attempt = 0; attempt < attempts; attempt++) {
-    const { text, settings } = await readSettings(owned)
-    const changed = { ...settings, permissions: { ...settings.permissions, allow: [...new Set(allow)] } }
-    const before = createHash('md5').update(text).digest('hex')
-    const command = ['sh', '-c', writeScript, 'write-settings', homeOf(owned), before]
-    const stdin = `${JSON.stringify(changed, null, 2)}\n`
-    const { exitCode, stderr } = await runCommand(owned.sandbox, 'write settings', command, { stdin })
-    if (exitCode === 0) return rulesIn(changed)
-    if (exitCode === exitNoFile) throw unreadable()
-    if (exitCode !== exitChanged) {
-      throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'write settings', 'COMMAND_FAILED')
-    }
+export class WorkspaceRules {
+  /** @throws {AppError} SETTINGS_UNREADABLE, SANDBOX_ENDED. */
+  async read (owned: OwnedSandbox): Promise<string[]> {
+    return rulesIn((await readSettings(owned)).settings)
   }
-  throw new AppError('COMMAND_FAILED', { step: 'write settings', message: 'Something else changes the settings all the time.' })
+
+  /** Replaces them. What else the settings have is kept. @throws {AppError} SETTINGS_UNREADABLE, SANDBOX_ENDED. */
+  async write (owned: OwnedSandbox, allow: string[]): Promise<string[]> {
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const { text, settings } = await readSettings(owned)
+      const changed = { ...settings, permissions: { ...settings.permissions, allow: [...new Set(allow)] } }
+      const before = createHash('md5').update(text).digest('hex')
+      const command = ['sh', '-c', writeScript, 'write-settings', homeOf(owned), before]
+      const stdin = `${JSON.stringify(changed, null, 2)}\n`
+      const { exitCode, stderr } = await runCommand(owned.sandbox, 'write settings', command, { stdin })
+      if (exitCode === 0) return rulesIn(changed)
+      if (exitCode === exitNoFile) throw unreadable()
+      if (exitCode !== exitChanged) {
+        throw wrap(new Error(`exit code ${exitCode}: ${stderr}`), 'write settings', 'COMMAND_FAILED')
+      }
+    }
+    throw new AppError('COMMAND_FAILED', { step: 'write settings', message: 'Something else changes the settings all the time.' })
+  }
 }
 
 async function readSettings (owned: OwnedSandbox): Promise<{ text: Buffer, settings: Settings }> {
