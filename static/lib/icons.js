@@ -50,11 +50,11 @@ const directed = ['back', 'chevron', 'sidebar']
 export function icon (name) {
   const element = document.createElementNS(svg, 'svg')
   const path = document.createElementNS(svg, 'path')
-  const kind = directed.includes(name) ? 'icon directed' : 'icon'
-  for (const [key, value] of Object.entries({ class: kind, viewBox: '0 0 24 24', 'aria-hidden': 'true' })) {
+  for (const [key, value] of Object.entries({ class: 'icon', viewBox: '0 0 24 24', 'aria-hidden': 'true' })) {
     element.setAttribute(key, value)
   }
   path.setAttribute('d', paths[name])
+  if (directed.includes(name)) element.dataset.directed = ''
   element.append(path)
   return element
 }

@@ -20,6 +20,7 @@ t.test('Long runs of tool calls in a real browser', { skip }, async (t) => {
   })
   const { page } = await openPage(t, browser, service.url)
   await page.goto(`${service.url}/#code=${service.app.signInCode}`)
+  await page.locator('.start').waitFor()
   const open = async (env: Record<string, string> = {}) => {
     await page.goto('about:blank')
     const id = await newSandbox(page, service.url, env)
