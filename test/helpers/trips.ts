@@ -14,10 +14,10 @@ import { until } from './run-stage.js'
 const apiKey = randomId('key')
 const path = '/api/modal/sandbox'
 const silent = { debug () {}, info () {}, warn () {}, error () {} }
-/** Stands in Claude's place: says that it has begun, and works until it is ended. */
+/** Stands in Claude's place: works until it is ended, and is never silent, as the sandbox would be looked at then. */
 const program = `#!/bin/sh
 echo '{"type":"system","subtype":"init","session_id":"s-1"}'
-exec sleep 600
+while sleep 1; do echo '{"type":"tick"}'; done
 `
 /** What a run reads while it lasts; nobody waits for it to arrive. */
 const heartbeat = /^[rs]\d+\n$/
