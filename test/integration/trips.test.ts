@@ -4,7 +4,7 @@ import { openTrips, paths, syncPath, type Path, type TripsStage } from '../helpe
 
 const skip = process.env.TEST_LIVE === '1' && 'counts the calls that the emulator gets'
 /** Much longer than what else happens between two calls: what overlaps then was asked for together. */
-const delayMs = 400
+const delayMs = 200
 
 t.test('Nothing that people wait for makes more calls to Modal one after the other than it has to', { skip }, async (t) => {
   const stage = await openTrips({ delayMs })
