@@ -30,7 +30,8 @@ export interface RunServiceOptions extends StartOptions, RunInspectorOptions {
 const closeMs = 6000
 /** Why a run was not begun, when nothing of it can be left. */
 const refusals: ErrorCode[] = [
-  'BAD_REQUEST', 'RUN_ACTIVE', 'RUN_NOT_ENDED', 'NO_CLAUDE', 'NETWORK_BLOCKED', 'SANDBOX_ENDED', 'SANDBOX_NOT_FOUND'
+  'BAD_REQUEST', 'SESSION_NOT_FOUND', 'RUN_ACTIVE', 'RUN_NOT_ENDED', 'NO_CLAUDE', 'NETWORK_BLOCKED', 'SANDBOX_ENDED',
+  'SANDBOX_NOT_FOUND'
 ]
 /** When the tag of a new run is looked at again. */
 const tagAgainMs = 2000
