@@ -77,8 +77,9 @@ export class Attachments {
     return taken
   }
 
+  /** Those of a stored prompt need not be there any more. */
   put (pictures) {
-    this.#pictures = pictures
+    this.#pictures = pictures.filter(({ data }) => typeOf(data) !== undefined)
     this.#problem.textContent = ''
     this.#show()
   }
@@ -124,6 +125,6 @@ export class Attachments {
 /** A prompt as the API takes it. */
 export function promptOf (text, pictures) {
   if (pictures.length === 0) return text
-  const images = pictures.map(({ mediaType, data }) => ({ type: 'image', mediaType, data }))
+  const images = pictures.map(({ data }) => ({ type: 'image', mediaType: typeOf(data), data }))
   return text.trim() === '' ? images : [{ type: 'text', text }, ...images]
 }

@@ -50,9 +50,9 @@ export class ClaudeView {
    * @param {{workdir: string, todos?: Todos}} options used until Claude's first event names its own;
    * what Claude has set itself to do so far
    */
-  constructor ({ workdir, todos = new Todos() }) {
+  constructor ({ workdir, todos }) {
     this.#workdir = workdir
-    this.#todos = new Map([[null, todos]])
+    this.#todos = new Map([[null, new Todos(todos)]])
     // While Claude is still thinking.
     loadRenderer()
   }
@@ -84,6 +84,8 @@ export class ClaudeView {
     this.onActivity(waiting ? words.common.waitingForYou : words.activity.thinking)
   }
 
+  /** Called when what was said before is no longer in the context. */
+  onCompacted = () => {}
   /** The id of its latest message in the conversation, if there is one. @type {string | undefined} */
   lastMessage
 
@@ -249,6 +251,7 @@ export class ClaudeView {
     if (Array.isArray(kept)) this.#kept = new Set(kept)
     this.#setContext(null)
     this.#note(words.turn.compacted, null)
+    this.onCompacted()
   }
 
   #startOver () {

@@ -23,6 +23,8 @@ export class Composer {
   #draft
   /** Pictures of drafts in other conversations. */
   #pictures = new Map()
+  /** What was attached before an earlier prompt was edited. */
+  #draftPictures = []
   #history
   #sandboxId
   #commands
@@ -93,7 +95,8 @@ export class Composer {
   /** Takes an earlier prompt to be changed and sent again. */
   edit (prompt, pictures) {
     this.#history.recall(prompt)
-    if (pictures.length > 0) this.#attachments.put(pictures)
+    this.#draftPictures = this.#attachments.take()
+    this.#attachments.put(pictures.length > 0 ? pictures : this.#draftPictures)
     // Somebody has asked for the input, also on a touch screen.
     this.#input.focus()
   }
@@ -101,7 +104,7 @@ export class Composer {
   /** Puts the draft back that was there before. */
   cancelEdit () {
     this.#history.cancel()
-    this.#attachments.put([])
+    this.#attachments.put(this.#draftPictures)
     this.focus()
   }
 

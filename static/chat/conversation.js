@@ -126,7 +126,7 @@ export class Conversation {
   goOnIn (sessionId) {
     if (this.sessionId !== sessionId) {
       Object.assign(this, { title: undefined, runs: [] })
-      for (const button of this.#turns.querySelectorAll('.edit-prompt')) button.remove()
+      this.#forgetMessages()
     }
     this.sessionId = sessionId
   }
@@ -139,6 +139,17 @@ export class Conversation {
     this.fork = last && { sessionId: this.fork?.sessionId ?? this.sessionId, at: last }
     for (const { element } of this.#shown.splice(at)) element.remove()
     Object.assign(this, { sessionId: uuid(), title: undefined, runs: [], latestRun: undefined })
+  }
+
+  /** The run that was to begin the fork has said nothing: the next one begins it, under another id. */
+  retryFork () {
+    if (this.fork !== undefined) this.sessionId = uuid()
+  }
+
+  /** What was said so far is no longer in Claude's context: nothing can begin there. */
+  #forgetMessages () {
+    for (const { claude } of this.#shown) claude.lastMessage = undefined
+    for (const button of this.#turns.querySelectorAll('.edit-prompt')) button.remove()
   }
 
   addRun (runId, completion) {
@@ -188,8 +199,10 @@ export class Conversation {
     const repeatable = whole && prompt !== undefined
     const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
     const { todos } = this.#shown.at(-1)?.claude ?? {}
-    const onFork = repeatable ? () => this.#onFork(turn, prompt, pictures) : undefined
+    const canFork = this.#shown.length === 0 || this.#shown.some(({ claude }) => claude.lastMessage !== undefined)
+    const onFork = repeatable && canFork ? () => this.#onFork(turn, prompt, pictures) : undefined
     const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit, onFork })
+    turn.claude.onCompacted = () => this.#forgetMessages()
     turn.claude.onCommands = (commands) => { this.commands = commands }
     if (repeatable && prompt.trim() !== '') this.prompts = [prompt, ...this.prompts.filter((other) => other !== prompt)]
     this.#turns.append(turn.element)

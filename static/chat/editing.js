@@ -16,6 +16,10 @@ export class Editing {
     this.element.append(h('p', {}, words.turn.editing), button(words.common.cancel, cancel, { kind: 'small' }))
   }
 
+  get isOn () {
+    return this.#turn !== undefined
+  }
+
   /** @param {import('./turn.js').Turn} turn whose prompt it is */
   start (turn) {
     this.#turn?.element.removeAttribute('data-edited')

@@ -13,7 +13,12 @@ export function isTodoTool (name) {
 /** What Claude has set itself to do in a conversation, as its tools have told it; the input is untrusted. */
 export class Todos {
   /** @type {{id?: string, text: string, active: string, state: string}[]} */
-  items = []
+  items
+
+  /** @param {Todos} [before] what it goes on from, which stays as it is */
+  constructor (before) {
+    this.items = (before?.items ?? []).map((item) => ({ ...item }))
+  }
 
   /** @param {string} result what the tool has answered, where a new task gets its number */
   apply (name, input, result) {

@@ -14,7 +14,16 @@ const wanted = navigator.languages.map(baseOf).find((base) => languages.includes
 export const language = chosenLanguage ?? wanted ?? 'en'
 
 /** How numbers and times are written: as in the user's own country, if the page speaks its language. */
-export const locale = navigator.languages.find((one) => baseOf(one) === language) ?? language
+export const locale = navigator.languages.find((one) => baseOf(one) === language && isLocale(one)) ?? language
+
+/** Chromium on Linux may name one such as `en-US@posix`, which `Intl` does not take. */
+function isLocale (tag) {
+  try {
+    return Intl.getCanonicalLocales(tag).length > 0
+  } catch {
+    return false
+  }
+}
 
 /**
  * Every word that the page says. The service has the browser load the file ahead, with the modules, so that nobody

@@ -90,10 +90,11 @@ export class FileView {
     if (!isText) {
       return this.#content.replaceChildren(h('p', { class: 'empty' }, words.files.notText))
     }
-    if (data.length === size && etag) this.#allowEditing(data, etag)
+    const text = data.subarray(0, previewBytes)
+    if (text.length === size && etag) this.#allowEditing(data, etag)
     if (data.length === 0) return this.#content.replaceChildren(h('p', { class: 'empty' }, words.files.emptyFile))
-    const figure = codeBlock(new TextDecoder().decode(data), languageOf(this.entry.name))
-    const rest = size - data.length
+    const figure = codeBlock(new TextDecoder().decode(text), languageOf(this.entry.name))
+    const rest = size - text.length
     const note = rest > 0 && h('p', { class: 'muted small' }, words.files.rest(formatBytes(rest)))
     this.#content.replaceChildren(picture ?? '', figure, note || '')
     const code = figure.querySelector('code')

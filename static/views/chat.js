@@ -44,6 +44,8 @@ export class ChatView {
   #place
   /** What Claude is doing in it. @type {'working' | 'waiting' | ''} */
   #state = ''
+  /** Whether there were news of runs while one was followed. */
+  #looksLater = false
   /** Conversations being loaded. */
   #loading = 0
   #options
@@ -64,7 +66,10 @@ export class ChatView {
       workdir: sandbox.workdir,
       scripted,
       welcome: welcome((prompt) => this.#submit(prompt)),
-      onEdit: (prompt, pictures) => this.composer.edit(prompt, pictures),
+      onEdit: (prompt, pictures) => {
+        this.#editing.take()
+        this.composer.edit(prompt, pictures)
+      },
       onFork: (turn, prompt, pictures) => this.#editTurn(turn, prompt, pictures)
     })
     this.#options = new RunOptions(sandbox.id)
@@ -83,7 +88,7 @@ export class ChatView {
       onExpired: () => this.monitor.check()
     })
     this.composer = new Composer(sandbox.id, {
-      onSend: (prompt, pictures) => this.#submit(prompt, pictures),
+      onSend: (prompt, pictures) => this.#submit(prompt, pictures, this.#editing.take()),
       onStop: () => this.#run?.stop(),
       onFiles: (files) => this.#uploadFiles(files),
       options: this.#options.element,
@@ -279,9 +284,10 @@ export class ChatView {
 
   /** Somebody else, in another tab or browser, may have started a run: in this conversation it is shown. */
   async #lookForRuns () {
-    const isBusy = () => this.#run !== undefined || this.#loading > 0 || this.#ended
+    const isBusy = () => this.#run !== undefined || this.#loading > 0 || this.#ended || this.#editing.isOn
     const { sessionId } = this.conversation
-    if (isBusy()) return
+    this.#looksLater = isBusy()
+    if (this.#looksLater) return
     const runs = await listRuns(this.sandbox.id)
     if (isBusy() || this.conversation.sessionId !== sessionId) return
     const latest = runs.find((run) => run.sessionId === sessionId)
@@ -303,10 +309,10 @@ export class ChatView {
     return result
   }
 
-  #submit (prompt, pictures = []) {
+  /** @param {import('../chat/turn.js').Turn} [edited] the turn whose prompt this is, in other words */
+  #submit (prompt, pictures = [], edited) {
     if (this.#ended) return
     if (!this.#ready) return this.queue.add(prompt, pictures)
-    const edited = this.#editing.take()
     if (edited !== undefined) this.conversation.forkBefore(edited)
     const { sessionId, fork } = this.conversation
     const parts = promptOf(prompt, pictures)
@@ -368,12 +374,15 @@ export class ChatView {
     this.#run = undefined
     conversation.lastRunStart = run.startedAt ?? conversation.lastRunStart
     conversation.latestRun = run.runId ?? conversation.latestRun
-    if (run.runId !== undefined) conversation.fork = undefined
+    if (turn.claude.lastMessage !== undefined) conversation.fork = undefined
+    else if (run.runId !== undefined) conversation.retryFork()
     this.#setBusy(false)
     this.panels.refresh()
     this.#ports?.lookAgain()
     if (!completed || completed.isError) this.queue.hold()
-    if (!this.#sendNext() && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
+    const hasNext = this.#sendNext()
+    if (!hasNext && this.#looksLater) this.#lookForRuns().catch(() => {})
+    if (!hasNext && this.element.isConnected && this.#canTakeFocus) this.composer.focus()
   }
 
   /** The run may have begun another conversation, as with `/clear`. */

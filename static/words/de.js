@@ -313,7 +313,7 @@ export default {
     queue: 'Einreihen',
     stop: 'Anhalten',
     pictures: 'Bilder',
-    attach: 'Bilder und Dateien anhängen',
+    attach: 'Anhängen',
     attached: 'Bild angehängt',
     removePicture: (number) => `Bild ${number} entfernen`,
     tooManyPictures: (most) => `Ein Prompt kann höchstens ${most} Bilder haben.`,

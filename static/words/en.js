@@ -319,7 +319,7 @@ export default {
     queue: 'Queue',
     stop: 'Stop',
     pictures: 'Pictures',
-    attach: 'Attach pictures and files',
+    attach: 'Attach',
     attached: 'Picture attached',
     removePicture: (number) => `Remove picture ${number}`,
     tooManyPictures: (most) => `A prompt can have at most ${most} pictures.`,

@@ -51,7 +51,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const found = await page.evaluate(`performance.getEntriesByType('resource')
       .filter(({ name, initiatorType }) => name.endsWith('.js') && initiatorType !== 'other' && initiatorType !== 'link')
       .map(({ name }) => new URL(name).pathname)`) as string[]
-    t.strictSame(found.map((path) => path.replace(/^\/|\.\w{10}\.js$/g, '')), ['chat/ports', 'chat/uploads', 'chat/usage', 'panels/chosen-files', 'panels/upload'], 'no other module is found by an import')
+    t.strictSame(found.map((path) => path.replace(/^\/|\.\w{10}\.js$/g, '')), ['chat/uploads', 'chat/ports', 'chat/usage', 'panels/chosen-files', 'panels/upload'], 'no other module is found by an import')
   })
 
   t.test('Libraries are loaded when a text needs them, and not before', async (t) => {

@@ -104,6 +104,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     const picture = page.getByRole('img', { name: 'The chart' })
     await t.test('Pictures of the workspace that Claude shows are shown, now and after a reload', async (t) => {
       await finished(page)
+      await picture.waitFor()
       t.strictSame(await widths(picture), [60])
       t.match(await page.locator('.claude .markdown').innerText(), /and not there\.$/)
       await page.reload()
@@ -114,7 +115,7 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
     await t.test('So they are among the files, SVG with its text', async (t) => {
       await page.getByRole('button', { name: 'Files', exact: true }).click()
       await page.locator('summary.file', { hasText: 'out' }).click()
-      await page.getByRole('button', { name: 'my chart.svg' }).click()
+      await page.locator('.tree button.file', { hasText: 'my chart.svg' }).click()
       const file = page.locator('.file-content')
       await file.locator('img').waitFor()
       t.strictSame(await widths(file.locator('img')), [60])
