@@ -29,7 +29,7 @@ export class Ports {
 
   /** Something may have begun, or ceased, to listen. */
   look () {
-    this.#cancel()
+    this.cancel()
     if (this.#closed) return
     this.#timers = looksMs.map((delay) => setTimeout(() => this.#list(), delay))
   }
@@ -62,12 +62,13 @@ export class Ports {
 
   close () {
     this.#closed = true
-    this.#cancel()
+    this.cancel()
     clearInterval(this.#watching)
     this.element.remove()
   }
 
-  #cancel () {
+  /** Nothing is looked at any more until something happens again, such as while the sandbox is being ended. */
+  cancel () {
     this.#timers.forEach(clearTimeout)
   }
 

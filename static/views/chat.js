@@ -438,6 +438,7 @@ export class ChatView {
     const confirmed = await confirmEnd(this.sandbox, { title, action, running })
     if (!confirmed) return
     this.bar.setEnding(words.chat.ending)
+    this.#ports?.cancel()
     announce(words.chat.endingSession)
     try {
       this.#showEnded(words.chat.youEnded, await endSandbox(this.sandbox))
