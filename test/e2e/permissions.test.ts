@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { noBrowser, openBrowser, openPage } from '../helpers/browser.js'
-import { local, scripted, send } from '../helpers/chat.js'
+import { finished, local, scripted, send } from '../helpers/chat.js'
 import { keys, startService } from '../helpers/service.js'
 
 if (noBrowser || process.env.TEST_LIVE === '1') {
@@ -70,6 +70,8 @@ if (noBrowser || process.env.TEST_LIVE === '1') {
       await page.locator('.turn').nth(2).waitFor()
       await written()
       t.equal(await page.locator('.permission').count(), count)
+      // At the end of a run the focus goes to the prompt, which closes the options.
+      await finished(page)
       await page.locator('.run-options summary').click()
       await page.getByRole('group', { name: 'Always allowed in this workspace' }).getByText('Write').waitFor()
       await page.getByRole('button', { name: 'Ask for Write again' }).click()
