@@ -6,3 +6,9 @@ export function jsonLength (value: object): number {
     return Infinity
   }
 }
+
+/** A value that was parsed, if it is an object; undefined if it is anything else. */
+export function toRecord (value: unknown): Record<string, unknown> | undefined {
+  const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isRecord ? value as Record<string, unknown> : undefined
+}

@@ -1,3 +1,4 @@
+import { toRecord } from '../../lib/json.js'
 import { likelyPromptTokens, type Asked } from './asked.js'
 import { textTokens } from './text-tokens.js'
 
@@ -132,12 +133,12 @@ export class UsageReader {
     if (!json.includes('"message_start"') && !json.includes('"message_delta"')) return
     const event = parse(json)
     if (event?.['type'] === 'message_start') {
-      const message = object(event['message'])
+      const message = toRecord(event['message'])
       this.#pausedAt = performance.now()
       this.#take(message?.['usage'])
       this.#takeModel(message?.['model'])
     }
-    if (event?.['type'] === 'message_delta' && object(event['usage']) !== undefined) {
+    if (event?.['type'] === 'message_delta' && toRecord(event['usage']) !== undefined) {
       this.#take(event['usage'])
       this.#final = true
     }
@@ -149,10 +150,10 @@ export class UsageReader {
 
   /** Later counts are totals, and may leave out what has not changed. */
   #take (value: unknown) {
-    const usage = object(value)
+    const usage = toRecord(value)
     if (usage === undefined) return
     this.#usage = readUsage(usage, this.#usage ?? noUsage)
-    if (Array.isArray(usage['iterations'])) this.#extra = usage['iterations'].map(object).flatMap(readExtra)
+    if (Array.isArray(usage['iterations'])) this.#extra = usage['iterations'].map(toRecord).flatMap(readExtra)
   }
 }
 
@@ -166,9 +167,9 @@ function readUsage (usage: Record<string, unknown>, before: Usage): Usage {
     output_tokens: count(usage, 'output_tokens', before.output_tokens),
     cache_creation_input_tokens: count(usage, 'cache_creation_input_tokens', before.cache_creation_input_tokens),
     cache_creation_1h_input_tokens: count(
-      object(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
+      toRecord(usage['cache_creation']), 'ephemeral_1h_input_tokens', before.cache_creation_1h_input_tokens),
     cache_read_input_tokens: count(usage, 'cache_read_input_tokens', before.cache_read_input_tokens),
-    web_search_requests: count(object(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
+    web_search_requests: count(toRecord(usage['server_tool_use']), 'web_search_requests', before.web_search_requests),
     fast: before.fast || usage['speed'] === 'fast',
     inUs: before.inUs || usage['inference_geo'] === 'us'
   }
@@ -195,7 +196,7 @@ function unseen (asked: Asked, body: Uint8Array): Usage {
 
 /** Tokens of text, thinking or tool input. */
 function deltaTokens (json: string): number {
-  const delta = object(parse(json)?.['delta']) ?? { json }
+  const delta = toRecord(parse(json)?.['delta']) ?? { json }
   let said = ''
   for (const [name, value] of Object.entries(delta)) {
     if (name !== 'type') said += typeof value === 'string' ? value : JSON.stringify(value)
@@ -284,13 +285,8 @@ function unwrap (payload: string): string {
 
 function parse (json: string): Record<string, unknown> | undefined {
   try {
-    return object(JSON.parse(json))
+    return toRecord(JSON.parse(json))
   } catch {
     return undefined
   }
-}
-
-function object (value: unknown): Record<string, unknown> | undefined {
-  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
-  return isObject ? value as Record<string, unknown> : undefined
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AppError, wrap } from '../../errors.js'
+import { toRecord } from '../../lib/json.js'
 import { runCommand } from '../modal/process.js'
 import { loadScript } from '../modal/script.js'
 import type { OwnedSandbox } from '../sandboxes/owned.js'
@@ -49,14 +50,10 @@ async function readSettings (owned: OwnedSandbox): Promise<{ text: Buffer, setti
   if (exitCode !== 0) throw unreadable()
   if (text.length === 0) return { text, settings: {} }
   try {
-    const settings: unknown = JSON.parse(text.toString('utf8'))
-    if (isObject(settings) && isObject(settings.permissions ?? {})) return { text, settings }
+    const settings = toRecord(JSON.parse(text.toString('utf8')))
+    if (settings !== undefined && toRecord(settings['permissions'] ?? {}) !== undefined) return { text, settings }
   } catch {}
   throw unreadable()
-}
-
-function isObject (value: unknown): value is Record<string, any> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Anything in the sandbox can write them. */

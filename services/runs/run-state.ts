@@ -1,4 +1,4 @@
-import { jsonLength } from '../../lib/json.js'
+import { jsonLength, toRecord } from '../../lib/json.js'
 import type { Completion, OutcomeName, PendingPermission } from '../../schemas/run.js'
 import type { ParsedEvent } from './log-parser.js'
 import type { EndedRecord, StartedRecord } from './records.js'
@@ -179,9 +179,4 @@ function contextWindowsOf (result: ResultEvent | undefined): Record<string, numb
 
 function amount (value: unknown): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null
-}
-
-function toRecord (value: unknown): Record<string, unknown> | undefined {
-  const isRecord = typeof value === 'object' && value !== null && !Array.isArray(value)
-  return isRecord ? value as Record<string, unknown> : undefined
 }

@@ -37,7 +37,7 @@ export class Conversation {
   latestRun
   /** Its runs that are over, newest first. @type {{runId: string, completion: object}[]} */
   runs = []
-  /** What it begins with, until its first run has started. @type {{sessionId: string, at: string} | undefined} */
+  /** What it begins with, until a run of it has said something. @type {{sessionId: string, at: string} | undefined} */
   fork
 
   /**
@@ -134,8 +134,7 @@ export class Conversation {
   /** Begins a new conversation with what was said before a turn; the other one stays as it is. */
   forkBefore (turn) {
     const at = this.#shown.indexOf(turn)
-    const kept = this.#shown.slice(0, at)
-    const last = kept.findLast(({ claude }) => claude.lastMessage !== undefined)?.claude.lastMessage
+    const last = lastMessageOf(this.#shown.slice(0, at))
     this.fork = last && { sessionId: this.fork?.sessionId ?? this.sessionId, at: last }
     for (const { element } of this.#shown.splice(at)) element.remove()
     Object.assign(this, { sessionId: uuid(), title: undefined, runs: [], latestRun: undefined })
@@ -199,7 +198,7 @@ export class Conversation {
     const repeatable = whole && prompt !== undefined
     const onEdit = repeatable ? () => this.#onEdit(prompt, pictures) : undefined
     const { todos } = this.#shown.at(-1)?.claude ?? {}
-    const canFork = this.#shown.length === 0 || this.#shown.some(({ claude }) => claude.lastMessage !== undefined)
+    const canFork = this.#shown.length === 0 || lastMessageOf(this.#shown) !== undefined
     const onFork = repeatable && canFork ? () => this.#onFork(turn, prompt, pictures) : undefined
     const turn = new this.#Turn({ ...this.#options, prompt, pictures, todos, onEdit, onFork })
     turn.claude.onCompacted = () => this.#forgetMessages()
@@ -209,4 +208,9 @@ export class Conversation {
     this.#shown.push(turn)
     return turn
   }
+}
+
+/** The id of the latest message in Claude's context that these turns have. */
+function lastMessageOf (turns) {
+  return turns.findLast(({ claude }) => claude.lastMessage !== undefined)?.claude.lastMessage
 }

@@ -22,7 +22,7 @@ export class Editing {
 
   /** @param {import('./turn.js').Turn} turn whose prompt it is */
   start (turn) {
-    this.#turn?.element.removeAttribute('data-edited')
+    this.take()
     this.#turn = turn
     turn.element.setAttribute('data-edited', '')
     this.element.hidden = false

@@ -1,9 +1,8 @@
 import { h } from '../lib/dom.js'
 import { stripAnsi } from '../lib/format.js'
-import { icon } from '../lib/icons.js'
 import { picture } from '../lib/pictures.js'
 import { words } from '../lib/words.js'
-import { button, notice } from '../views/notice.js'
+import { button, iconButton, notice } from '../views/notice.js'
 import { ClaudeView } from './claude.js'
 import { PermissionCard } from './permission.js'
 import { PlanCard } from './plan.js'
@@ -36,7 +35,7 @@ export class Turn {
     this.#body.append(h('h2', { class: 'visually-hidden' }, words.turn.answer), this.claude.element)
     this.element = h('article', { class: 'turn', 'aria-label': words.turn.name },
       prompt !== undefined && promptElement(prompt, pictures),
-      onFork && editButton(onFork),
+      onFork && iconButton('pencil', words.turn.editPrompt, onFork, 'edit-prompt'),
       this.#body)
   }
 
@@ -138,11 +137,6 @@ function promptElement (prompt, pictures) {
     h('span', { class: 'visually-hidden', dir: words.dir }, words.turn.you),
     prompt,
     pictures.length > 0 && h('div', { class: 'pictures' }, pictures.map((one, at) => picture(one, words.common.picture(at + 1)))))
-}
-
-function editButton (onclick) {
-  const label = words.turn.editPrompt
-  return h('button', { type: 'button', class: 'quiet edit-prompt', title: label, 'aria-label': label, onclick }, icon('pencil'))
 }
 
 /** A long prompt scrolls, for which a keyboard needs its focus; the others need not stop it. */

@@ -1,5 +1,5 @@
 import { h } from '../lib/dom.js'
-import { droppedFiles } from '../panels/chosen-files.js'
+import { chosenFiles, droppedFiles } from '../panels/chosen-files.js'
 import { Upload } from '../panels/upload.js'
 
 /** Uploads to the workspace of what is dropped into a chat, or attached there and no picture. */
@@ -25,12 +25,16 @@ export class ChatUploads {
     target.addEventListener('dragover', (event) => isOver(event, true))
     target.addEventListener('dragleave', (event) => isOver(event, target.contains(event.relatedTarget)))
     target.addEventListener('drop', async (event) => {
-      if (isOver(event, false)) await this.add(await droppedFiles(event.dataTransfer))
+      if (isOver(event, false)) await this.#add(await droppedFiles(event.dataTransfer))
     })
   }
 
-  /** @param {import('../panels/chosen-files.js').ChosenFiles} chosen */
-  async add (chosen) {
+  /** @param {File[]} files */
+  async addFiles (files) {
+    await this.#add(chosenFiles(files))
+  }
+
+  async #add (chosen) {
     const upload = new Upload(this.#sandbox.id, this.#sandbox.workdir, chosen)
     this.element.append(upload.element)
     const paths = await upload.start()

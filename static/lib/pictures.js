@@ -30,7 +30,7 @@ export function isPictureName (name) {
 export async function pictureOfFile (blob, name, alt = name) {
   const data = await readBase64(blob)
   const type = typeOf(data) ?? (/\.svg$/i.test(name) ? 'image/svg+xml' : undefined)
-  return type && h('img', { class: 'picture', src: `data:${type};base64,${data}`, alt })
+  return type && imageOf(type, data, alt)
 }
 
 export function readBase64 (file) {
@@ -51,5 +51,9 @@ export function picturesIn (blocks) {
 export function picture ({ data }, alt) {
   const type = typeOf(data)
   if (type === undefined) return h('span', { class: 'muted' }, words.common.pictureNotShown(alt))
+  return imageOf(type, data, alt)
+}
+
+function imageOf (type, data, alt) {
   return h('img', { class: 'picture', src: `data:${type};base64,${data}`, alt })
 }

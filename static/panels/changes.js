@@ -1,6 +1,6 @@
 import { h } from '../lib/dom.js'
-import { icon } from '../lib/icons.js'
 import { words } from '../lib/words.js'
+import { iconButton } from '../views/notice.js'
 import { editsView } from './edits.js'
 import { RepositoryView } from './repository.js'
 
@@ -28,13 +28,7 @@ export class ChangesPanel {
     this.element = h('div', { class: 'changes' },
       h('div', { class: 'panel-tools' },
         h('div', { class: 'tabs', role: 'group', 'aria-label': words.changes.which }, Object.values(this.#tabs)),
-        h('button', {
-          type: 'button',
-          class: 'quiet',
-          'aria-label': words.common.refresh,
-          title: words.common.refresh,
-          onclick: () => this.shown()
-        }, icon('sync'))),
+        iconButton('sync', words.common.refresh, () => this.shown())),
       this.#repository.element, this.#list)
   }
 

@@ -6,13 +6,18 @@ import { icon } from '../lib/icons.js'
  * @typedef {{files: {path: string, file: File}[], empty: string[]}} ChosenFiles
  */
 
+/** @param {File[]} files @returns {ChosenFiles} */
+export function chosenFiles (files) {
+  return { files: files.map((file) => ({ path: file.webkitRelativePath || file.name, file })), empty: [] }
+}
+
 /** A button to choose files, or a folder with its contents. */
 export function fileChooser ({ label, symbol, folder = false, onFiles }) {
   const input = h('input', { type: 'file', multiple: true, webkitdirectory: folder, hidden: true, 'aria-label': label })
   input.addEventListener('change', () => {
-    const files = [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }))
+    const chosen = chosenFiles([...input.files])
     input.value = ''
-    onFiles({ files, empty: [] })
+    onFiles(chosen)
   })
   const style = folder ? { class: 'quiet', 'aria-label': label, title: label } : { class: 'button small' }
   return h('button', { type: 'button', ...style, onclick: () => input.click() }, icon(symbol), folder ? '' : label, input)
@@ -22,7 +27,7 @@ export function fileChooser ({ label, symbol, folder = false, onFiles }) {
 export async function droppedFiles ({ items, files }) {
   // The entries can only be read during the event.
   const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean)
-  if (entries.length === 0) return { files: [...files].map((file) => ({ path: file.name, file })), empty: [] }
+  if (entries.length === 0) return chosenFiles([...files])
   const chosen = { files: [], empty: [] }
   for (const entry of entries) await collect(entry, chosen)
   return chosen

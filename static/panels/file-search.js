@@ -1,6 +1,7 @@
 import { h } from '../lib/dom.js'
 import { icon } from '../lib/icons.js'
 import { words } from '../lib/words.js'
+import { iconButton } from '../views/notice.js'
 
 /** More are found, but neither counted nor marked. */
 const maxFound = 1000
@@ -21,10 +22,9 @@ export class FileSearch {
   #target
 
   constructor () {
-    const step = (label, symbol, by) =>
-      h('button', { type: 'button', class: 'quiet', 'aria-label': label, title: label, onclick: () => this.#go(by) }, icon(symbol))
     this.element = h('div', { class: 'file-search', hidden: true }, icon('search'), this.#input, this.#count,
-      step(words.files.placeBefore, 'arrowUp', -1), step(words.files.nextPlace, 'arrowDown', 1))
+      iconButton('arrowUp', words.files.placeBefore, () => this.#go(-1)),
+      iconButton('arrowDown', words.files.nextPlace, () => this.#go(1)))
   }
 
   /**

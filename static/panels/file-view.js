@@ -5,7 +5,7 @@ import { icon } from '../lib/icons.js'
 import { words } from '../lib/words.js'
 import { codeBlock, highlight } from '../markdown/code.js'
 import { isPictureName, maxShownBytes, pictureOfFile } from '../lib/pictures.js'
-import { button, notice } from '../views/notice.js'
+import { button, iconButton, notice } from '../views/notice.js'
 import { etagOf, FileEditor, problemOf } from './file-editor.js'
 import { FileSearch, markIn } from './file-search.js'
 
@@ -41,9 +41,7 @@ export class FileView {
         this.#edit,
         h('a', { class: 'button small', href: this.path, download: entry.name.split('/').at(-1) }, icon('download'),
           words.files.download),
-        h('button', {
-          type: 'button', class: 'quiet', 'aria-label': words.common.delete, title: words.common.delete, onclick: onRemove
-        }, icon('trash'))),
+        iconButton('trash', words.common.delete, onRemove)),
       this.#about,
       this.#search.element,
       this.#content)

@@ -1,8 +1,7 @@
 import { paths, send } from '../lib/api.js'
 import { announce, confirmDialog, h } from '../lib/dom.js'
-import { icon } from '../lib/icons.js'
 import { words } from '../lib/words.js'
-import { button, notice } from '../views/notice.js'
+import { button, iconButton, notice } from '../views/notice.js'
 import { droppedFiles, fileChooser } from './chosen-files.js'
 import { FileTree } from './file-tree.js'
 import { FileView } from './file-view.js'
@@ -40,13 +39,7 @@ export class FilesPanel {
       h('div', { class: 'tabs', role: 'group', 'aria-label': words.files.which }, Object.values(this.#tabs)),
       fileChooser({ label: words.files.upload, symbol: 'upload', onFiles: upload }),
       fileChooser({ label: words.files.uploadFolder, symbol: 'folder', folder: true, onFiles: upload }),
-      h('button', {
-        type: 'button',
-        class: 'quiet',
-        'aria-label': words.common.refresh,
-        title: words.common.refresh,
-        onclick: () => this.shown()
-      }, icon('sync'))),
+      iconButton('sync', words.common.refresh, () => this.shown())),
     this.#uploads, this.#problems, this.#list)
   }
 

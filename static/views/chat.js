@@ -233,7 +233,7 @@ export class ChatView {
     const uploads = await this.#loadUploads()
     const { partMissing: message, partMissingHint: hint } = words.page
     if (uploads === undefined) return this.conversation.showError({ message, hint })
-    await uploads.add({ files: files.map((file) => ({ path: file.name, file })), empty: [] })
+    await uploads.addFiles(files)
   }
 
   async #loadUploads () {

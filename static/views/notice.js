@@ -33,3 +33,8 @@ function languageOf (text, { statusCode, message, hint, lang }) {
 export function button (text, onclick, { kind = '', symbol } = {}) {
   return h('button', { type: 'button', class: `button ${kind}`.trim(), onclick }, symbol && icon(symbol), text)
 }
+
+/** A button without words, whose label is read and shown on hovering. */
+export function iconButton (symbol, label, onclick, more = '') {
+  return h('button', { type: 'button', class: `quiet ${more}`.trim(), 'aria-label': label, title: label, onclick }, icon(symbol))
+}
